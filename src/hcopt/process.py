@@ -1,0 +1,161 @@
+"""Starts other programs: a time limit, a log file, a process group of their own, and a clean end. The only user of
+subprocess."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """How a program ended; `returncode` is None where it was killed for its time limit."""
+
+    returncode: int | None
+    elapsed_s: float
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the time limit ended it."""
+        return self.returncode is None
+
+
+def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
+    """Ends a process and its whole group: SIGTERM, then SIGKILL after `grace_s` seconds."""
+    if process.poll() is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            pass
+    # Always: children outlive a leader that died (stubs of a crashed tritonserver do).
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+@contextmanager
+def service(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path | None = None, grace_s: float = _GRACE_S
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program for as long as the context lasts; its output goes to `log`, its group ends with the context.
+
+    Raises:
+        OSError: The program cannot be started.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        end_group(process, grace_s)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    timeout_s: float,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    grace_s: float = _GRACE_S,
+) -> Finished:
+    """Runs a program to its end or its time limit; its output goes to `log` and, line by line, to `on_line`.
+
+    Whatever ends this call (the limit, an exception in `on_line`, Ctrl-C) ends the program's whole process group.
+
+    Raises:
+        OSError: The program cannot be started.
+    """
+    started = time.monotonic()
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+        try:
+            in_time = _drain(process, started + timeout_s, output.write, on_line)
+            returncode = process.wait() if in_time else None
+        finally:
+            end_group(process, grace_s)
+            if process.stdout is not None:
+                process.stdout.close()
+    return Finished(returncode=returncode, elapsed_s=time.monotonic() - started)
+
+
+def _drain(
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    write: Callable[[bytes], object],
+    on_line: Callable[[str], None] | None,
+) -> bool:
+    """Copies the output until the program ends (True) or the deadline passes (False)."""
+    assert process.stdout is not None
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            # In steps, because a grandchild may hold the pipe open after the program itself has ended.
+            if not selector.select(min(left, 0.5)):
+                if process.poll() is not None:
+                    return True
+                continue
+            chunk = os.read(process.stdout.fileno(), 65536)
+            if not chunk:
+                return _wait_until(process, deadline)
+            write(chunk)
+            *lines, pending = (pending + chunk).replace(b"\r", b"\n").split(b"\n")
+            if on_line is not None:
+                for line in lines:
+                    on_line(line.decode(errors="replace"))
+
+
+def _wait_until(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def last_lines(log: Path, count: int = 15) -> str:
+    """The end of a log file, for an error message."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 65536))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-count:])

@@ -1,0 +1,372 @@
+"""The values that travel between the stages: frozen, checked when made, and readable as JSON.
+
+Units are in the names. Ratios are 0–1. Shapes are those of ONNX: -1 is a dynamic dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
+Phase = Literal["sweep", "confirmation"]
+Verdict = Literal["better", "tied", "undecided", "no_feasible_config"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: The tensor's name.
+        datatype: Triton's name of the type without prefix: FP32, INT64, BYTES …
+        shape: As the model declares it, the batch dimension included; -1 is dynamic.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSignature:
+    """All inputs and outputs of a model, in its own order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredVersion:
+    """A version in the MLflow model registry."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArtifact:
+    """A model that has been fetched into a local folder.
+
+    Attributes:
+        name: The model's name on the server; a valid folder name.
+        source_uri: Where it came from, as the user wrote it.
+        version: The source's own version, where it has one.
+        sha256: Over the ONNX file and its external data, in the order of `files`.
+        folder: Local folder that holds `files`.
+        onnx_file: The ONNX file, relative to `folder`.
+        files: The ONNX file first, then its external-data files, relative to `folder`.
+        signature: Inputs and outputs as the ONNX graph declares them.
+        config_pbtxt: The text of the config.pbtxt that came with the model, or None.
+        input_example: A JSON file of example rows that came with the model, or None.
+        registered_version: The registry's entry, where the model came from one.
+    """
+
+    name: str
+    source_uri: str
+    version: str | None
+    sha256: str
+    folder: Path
+    onnx_file: str
+    files: tuple[str, ...]
+    signature: ModelSignature
+    config_pbtxt: str | None = None
+    input_example: Path | None = None
+    registered_version: RegisteredVersion | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfigVariant:
+    """A model configuration variant: what the sweep sets, and the name it goes by.
+
+    Attributes:
+        config_name: `<model>_config_default` or `<model>_config_<N>`.
+        max_batch_size: 0 for a model that cannot batch.
+        instance_count: Instances of the model on this server.
+        max_queue_delay_us: Longest wait of dynamic batching; 0 sends what is there at once.
+        parameters: Further `parameters` of config.pbtxt, as (key, value) pairs sorted by key.
+    """
+
+    config_name: str
+    max_batch_size: int
+    instance_count: int
+    max_queue_delay_us: int
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_batch_size < 0 or self.instance_count < 1 or self.max_queue_delay_us < 0:
+            raise ValueError(f"not a model configuration: {self}")
+
+    @property
+    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...]]:
+        """What distinguishes this variant from others; two variants with equal settings are the same one."""
+        return (self.max_batch_size, self.instance_count, self.max_queue_delay_us, self.parameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPoint:
+    """A closed-loop load: so many requests under way at once, each with so many rows."""
+
+    concurrency: int
+    client_batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.client_batch_size < 1:
+            raise ValueError(f"not a load: {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """Everything that a sweep is going to measure.
+
+    Attributes:
+        model_name: The model's name on the server.
+        default: The user's configuration, untouched.
+        variants: The grid, in Model Analyzer's numbering order; may hold one equal to the default.
+        loads: Each variant is measured at each of them.
+        notes: What the plan left out of the configuration's sweep, and why, as sentences.
+    """
+
+    model_name: str
+    default: ModelConfigVariant
+    variants: tuple[ModelConfigVariant, ...]
+    loads: tuple[LoadPoint, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def all_variants(self) -> tuple[ModelConfigVariant, ...]:
+        """The default first, then the grid."""
+        return (self.default, *self.variants)
+
+    @property
+    def measurement_count(self) -> int:
+        """Measurements that the sweep takes."""
+        return len(self.all_variants) * len(self.loads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTimes:
+    """Where a request spends its time inside the server: means per request, in µs."""
+
+    queue_us: float
+    compute_input_us: float
+    compute_infer_us: float
+    compute_output_us: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySummary:
+    """Client-side latency of the requests of one measurement, in ms."""
+
+    avg_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One variant under one load for one window; a failed one has an `error` and no figures.
+
+    Attributes:
+        phase: Which stage asked for it.
+        block: The confirmation's block, or None in the sweep.
+        profiler: Which program measured: `model-analyzer` or `perf_analyzer`.
+        variant: What was served.
+        load: What was asked of it.
+        started_at: UTC, ISO 8601.
+        duration_s: Length of the measured window.
+        throughput_infer_per_s: Inferences (rows), not requests, per second.
+        latency: Client-side latency.
+        request_count: Requests inside the window.
+        error_count: Requests that were answered with an error; they count as over every limit.
+        server: The server's own share of the latency.
+        steal_ratio: Share of the CPU time that the hypervisor gave to others during the window.
+        client_cpu_ratio: Share of the machine's CPU time that the load generator used.
+        samples_file: The raw samples, relative to the run's folder.
+        error: Why there are no figures.
+    """
+
+    phase: Phase
+    profiler: str
+    variant: ModelConfigVariant
+    load: LoadPoint
+    started_at: str
+    block: int | None = None
+    duration_s: float | None = None
+    throughput_infer_per_s: float | None = None
+    latency: LatencySummary | None = None
+    request_count: int | None = None
+    error_count: int = 0
+    server: ServerTimes | None = None
+    steal_ratio: float | None = None
+    client_cpu_ratio: float | None = None
+    samples_file: str | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        measured = self.throughput_infer_per_s is not None and self.latency is not None
+        if measured == (self.error is not None):
+            raise ValueError("a measurement has either figures or an error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure with its interval; the bounds are None where one value cannot give them."""
+
+    estimate: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedVariant:
+    """A variant at its best load in the sweep.
+
+    Attributes:
+        variant: The variant.
+        load: The load at which its figures are the best feasible ones, or the least infeasible.
+        throughput_infer_per_s: At that load.
+        latency_p99_ms: At that load.
+        feasible: Whether the limit holds there.
+        equal_names: Names of variants with the same settings, pooled into this one.
+    """
+
+    variant: ModelConfigVariant
+    load: LoadPoint
+    throughput_infer_per_s: float
+    latency_p99_ms: float
+    feasible: bool
+    equal_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """The sweep's order: feasible variants first, by throughput; it proposes, the confirmation decides."""
+
+    ranked: tuple[RankedVariant, ...]
+    latency_p99_limit_ms: float | None
+    failed_count: int
+
+    @property
+    def feasible(self) -> tuple[RankedVariant, ...]:
+        """Those that meet the limit, best first."""
+        return tuple(entry for entry in self.ranked if entry.feasible)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmedVariant:
+    """One finalist's figures from the confirmation, at its own load."""
+
+    variant: ModelConfigVariant
+    load: LoadPoint
+    throughput_infer_per_s: Estimate
+    latency_p99_ms: Estimate
+    feasible: bool
+    block_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """`candidate` against `baseline` over paired blocks; ratios are candidate / baseline.
+
+    Attributes:
+        throughput_ratio: Interval at 95 %.
+        latency_p99_ratio: Interval at 95 %.
+        p_value: One-sided exact sign-flip test, adjusted over the comparisons of the family.
+        verdict: better, tied or undecided.
+        reason: The verdict in a sentence that names the figures it rests on.
+        blocks_to_decide: How many blocks in all would decide, where undecided and computable.
+    """
+
+    candidate: str
+    baseline: str
+    throughput_ratio: Estimate
+    latency_p99_ratio: Estimate
+    p_value: float
+    verdict: Verdict
+    reason: str
+    blocks_to_decide: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """What the confirmation found, on data that the sweep never saw.
+
+    Attributes:
+        verdict: `best` against `default`.
+        reason: The verdict in a sentence.
+        best: None where nothing meets the limit.
+        default: None where it could not be measured.
+        runner_up: None where the sweep had none.
+        improvement: `best` against `default`; None where one of them is missing or they are the same.
+        runner_up_relation: `best` against `runner_up`.
+        block_count: Blocks in which all finalists were measured.
+    """
+
+    verdict: Verdict
+    reason: str
+    best: ConfirmedVariant | None
+    default: ConfirmedVariant | None
+    runner_up: ConfirmedVariant | None = None
+    improvement: Comparison | None = None
+    runner_up_relation: Comparison | None = None
+    block_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The conditions under which a run measured; figures of different ones are never ranked together.
+
+    Attributes:
+        runtime: embedded, docker or remote.
+        backend: The backend that served, with its kind, e.g. `onnxruntime (Python-based)`.
+        governor: The CPU frequency governor, or None where the machine shows none.
+    """
+
+    runtime: str
+    backend: str
+    triton_version: str
+    onnxruntime_version: str | None
+    perf_analyzer_version: str | None
+    cpu_model: str
+    cpu_count: int
+    cpuset: str
+    memory_mb: int
+    governor: str | None
+    hcopt_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One finished run, all that a report, MLflow or a manifest needs.
+
+    Attributes:
+        folder: The run's own folder.
+        command: The command line that made it.
+        elapsed_s: Seconds a phase, in order.
+        default_config_pbtxt: Text of the default's config.pbtxt.
+        best_config_pbtxt: Text of the golden config.pbtxt, or None.
+        notes: What the user has to know about this run, as sentences (conversions, dropped dimensions …).
+    """
+
+    run_id: str
+    folder: Path
+    started_at: str
+    command: str
+    model: ModelArtifact
+    plan: SweepPlan
+    environment: Environment
+    measurements: tuple[Measurement, ...]
+    ranking: Ranking
+    confirmation: Confirmation
+    default_config_pbtxt: str
+    best_config_pbtxt: str | None
+    elapsed_s: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+JsonObject = dict[str, Any]
