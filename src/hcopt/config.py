@@ -1,0 +1,294 @@
+"""config.yaml, the environment and `--set` become one frozen Config. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hcopt.errors import ConfigError
+from hcopt.schema import InstanceKind, JsonObject
+
+DEFAULT_CONFIG_FILE = Path("config.yaml")
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+KeyPath = tuple[str | int, ...]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class ModelSection(_Section):
+    """Which model, and what its inputs look like where the model itself leaves that open."""
+
+    uri: str = Field(
+        "models:/HomeCreditDefaultModel@prod",
+        min_length=1,
+        description="models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, "
+        "or a local folder or file.",
+    )
+    name: str | None = Field(None, description="Name on the server; null takes the source's own.")
+    input_shapes: dict[str, tuple[PositiveInt, ...]] = Field(
+        default_factory=dict,
+        description="Shape of one row (without the batch dimension) for each input whose dimensions are dynamic.",
+    )
+    input_example: str = Field(
+        "auto",
+        description="Rows to use as load: auto (the example that came with the model, else synthetic rows), "
+        "none (always synthetic), or the path of a JSON file.",
+    )
+
+
+class CpusetSection(_Section):
+    """CPU lists as Linux writes them, such as 0-3,8; null leaves the choice to the kernel."""
+
+    server: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
+    client: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
+
+
+class DockerSection(_Section):
+    """The Docker runtime."""
+
+    release: str = Field("26.09", pattern=r"^[0-9]{2}\.[0-9]{2}$", description="Release of NVIDIA's Triton images.")
+    memory_mb: PositiveInt | None = Field(None, description="Memory limit of the server, in MB.")
+
+
+class RemoteSection(_Section):
+    """A Triton that already runs, as host:port (grpc, http) and URL (metrics)."""
+
+    grpc: str | None = None
+    http: str | None = None
+    metrics: str | None = None
+
+
+class RuntimeSection(_Section):
+    """Where Triton runs."""
+
+    kind: Literal["auto", "embedded", "docker", "remote"] = "auto"
+    cpuset: CpusetSection = CpusetSection()
+    docker: DockerSection = DockerSection()
+    remote: RemoteSection = RemoteSection()
+
+
+class ProfilerSection(_Section):
+    """Who measures the sweep."""
+
+    kind: Literal["model-analyzer", "adaptive"] = "model-analyzer"
+    search_mode: Literal["brute"] = Field("brute", description="Model Analyzer's search mode.")
+    measurement_interval_ms: Annotated[int, Field(ge=100, le=600_000)] = Field(
+        1000, description="Length of one measurement window, in ms (100-600000)."
+    )
+    max_minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="Budget of the search, in minutes.")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of everything that is drawn.")
+
+
+class SweepSection(_Section):
+    """The grid; every combination is measured at every concurrency."""
+
+    max_batch_size: tuple[PositiveInt, ...] = (8, 16)
+    instance_count: tuple[PositiveInt, ...] = (1, 2)
+    max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000)], ...] = (0, 500)
+    concurrency: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (8, 32)
+    client_batch_size: tuple[PositiveInt, ...] = (1,)
+    parameters: dict[str, tuple[str | int | float | bool, ...]] = Field(
+        default_factory=dict, description="Further config.pbtxt parameters, e.g. intra_op_thread_count: [1, 2]."
+    )
+
+
+class ConstraintsSection(_Section):
+    """What a configuration has to keep."""
+
+    latency_p99_ms: Annotated[float, Field(gt=0)] | None = Field(50.0, description="p99 limit in ms; null: none.")
+
+
+class NoiseSection(_Section):
+    """When the run says that the machine was too noisy."""
+
+    gate: Literal["off", "warn", "strict"] = "warn"
+    max_steal_ratio: Ratio = Field(0.05, description="CPU time taken by the hypervisor, 0-1.")
+    max_block_cv_ratio: Ratio = Field(0.15, description="Coefficient of variation between blocks, 0-1.")
+
+
+class ConfirmationSection(_Section):
+    """How the winner is proved."""
+
+    max_minutes: Annotated[float, Field(gt=0)] = Field(4, description="Longest confirmation, in minutes.")
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.01, description="Family-wise error rate, 0-0.5.")
+    indifference_ratio: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.02, description="Differences below this do not matter, 0-0.5."
+    )
+
+
+class S3Section(_Section):
+    """An S3 service; credentials come from the environment only."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    path_style: bool = True
+    ca_bundle: str | None = None
+
+
+class MlflowSection(_Section):
+    """Tracking and registry."""
+
+    tracking_uri: str | None = Field(None, description="null: MLFLOW_TRACKING_URI, else SQLite under results/.")
+    experiment: str = Field("hcopt", min_length=1)
+    promote_alias: str | None = Field(None, description="Alias that the model version gets on the verdict `better`.")
+
+
+class ReportSection(_Section):
+    """The report."""
+
+    language: Literal["ko", "en"] = "ko"
+    price_per_hour: Annotated[float, Field(gt=0)] | None = Field(None, description="Price of one pod for one hour.")
+
+
+class Config(_Section):
+    """All of config.yaml. Every key has a default; units are in the names."""
+
+    model: ModelSection = ModelSection()
+    runtime: RuntimeSection = RuntimeSection()
+    profiler: ProfilerSection = ProfilerSection()
+    sweep: SweepSection = SweepSection()
+    instance_kind: InstanceKind = "KIND_CPU"
+    objective: Literal["throughput"] = "throughput"
+    constraints: ConstraintsSection = ConstraintsSection()
+    noise: NoiseSection = NoiseSection()
+    confirmation: ConfirmationSection = ConfirmationSection()
+    s3: S3Section = S3Section()
+    mlflow: MlflowSection = MlflowSection()
+    report: ReportSection = ReportSection()
+    models: tuple[JsonObject, ...] = Field((), max_length=0, description="Reserved for several models in one run.")
+
+
+def load_config(
+    path: Path | None = None, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Config:
+    """Reads a configuration.
+
+    Args:
+        path: The file; None takes ./config.yaml where there is one, else the defaults.
+        overrides: `section.key=value` each, the value in YAML; they win over the file.
+        environment: Defaults to the process's own; fills what the file leaves null.
+
+    Raises:
+        ConfigError: No such file, not YAML, an unknown key, a wrong type or range; names the key and the line.
+    """
+    source, text = _read(path)
+    data, lines = _parse(text, source)
+    for override in overrides:
+        _apply(data, override)
+        lines[tuple(override.partition("=")[0].strip().split("."))] = None
+    _fill_from_environment(data, os.environ if environment is None else environment)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise _explained(error, lines, source) from error
+
+
+def _read(path: Path | None) -> tuple[str, str]:
+    if path is None and not DEFAULT_CONFIG_FILE.exists():
+        return "the defaults", ""
+    file = path or DEFAULT_CONFIG_FILE
+    try:
+        return str(file), file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {file}: {error}", remedy="Give --config FILE.") from error
+
+
+def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None]]:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[KeyPath, int | None] = dict(_lines(root, ())) if root is not None else {}
+        data = yaml.safe_load(text)
+    except _DuplicateKeyError as error:
+        raise ConfigError(f"{source}: line {error.line}: the key {error.key} stands twice") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not YAML: {error}") from error
+    if data is None:
+        return {}, lines
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source}: expected keys at the top level, found {type(data).__name__}")
+    return data, lines
+
+
+class _DuplicateKeyError(Exception):
+    def __init__(self, key: str, line: int) -> None:
+        super().__init__(key)
+        self.key = key
+        self.line = line
+
+
+def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
+    """Every key's path with its line, from 1."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                raise _DuplicateKeyError(name, line)
+            seen.add(name)
+            yield (*path, name), line
+            yield from _lines(value, (*path, name))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*path, index), item.start_mark.line + 1
+            yield from _lines(item, (*path, index))
+
+
+def _apply(data: JsonObject, override: str) -> None:
+    """Puts one `section.key=value` into the parsed file, in place."""
+    keys, equals, text = override.partition("=")
+    if not equals or not keys.strip():
+        raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set sweep.concurrency=[8,16]")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
+    *sections, last = keys.strip().split(".")
+    target: Any = data
+    for section in sections:
+        if target.get(section) is None:
+            target[section] = {}
+        target = target[section]
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override}: {section} is not a section")
+    target[last] = value
+
+
+def _fill_from_environment(data: JsonObject, environment: Mapping[str, str]) -> None:
+    """Lets the field's own environment variables stand in for what the file leaves null."""
+    for section, key, variable in (
+        ("mlflow", "tracking_uri", "MLFLOW_TRACKING_URI"),
+        ("s3", "endpoint_url", "MLFLOW_S3_ENDPOINT_URL"),
+        ("s3", "endpoint_url", "AWS_ENDPOINT_URL_S3"),
+        ("s3", "endpoint_url", "AWS_ENDPOINT_URL"),
+        ("s3", "region", "AWS_REGION"),
+        ("s3", "region", "AWS_DEFAULT_REGION"),
+        ("s3", "ca_bundle", "AWS_CA_BUNDLE"),
+    ):
+        values = data.setdefault(section, {})
+        if isinstance(values, dict) and values.get(key) is None and environment.get(variable):
+            values[key] = environment[variable]
+
+
+def _explained(error: ValidationError, lines: Mapping[KeyPath, int | None], source: str) -> ConfigError:
+    """The first faults, each with its key and the line it stands on."""
+    faults = [_fault(item["loc"], item["type"], item["msg"], lines, source) for item in error.errors()[:5]]
+    return ConfigError(
+        "\n".join(faults), remedy="config.yaml in the repository comments every key with its unit and range."
+    )
+
+
+def _fault(loc: KeyPath, kind: str, message: str, lines: Mapping[KeyPath, int | None], source: str) -> str:
+    known = next((loc[:length] for length in range(len(loc), 0, -1) if loc[:length] in lines), None)
+    line = lines[known] if known is not None else None
+    place = f"{source}, line {line}" if line is not None else "--set" if known is not None else source
+    said = "unknown key" if kind == "extra_forbidden" else message[:1].lower() + message[1:]
+    return f"{place}: {'.'.join(str(part) for part in loc)}: {said}"
