@@ -1,0 +1,1 @@
+"""Where Triton runs. A Runtime starts it, and nothing else does."""
