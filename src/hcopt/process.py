@@ -1,15 +1,18 @@
-"""Starts other programs: a time limit, a log file, a process group of their own, and a clean end. The only user of
-subprocess."""
+"""Starts other programs: a time limit, a log file, a process group of their own, and a clean end.
+
+The only user of subprocess.
+"""
 
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +21,17 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """How a program ended; `returncode` is None where it was killed for its time limit."""
+    """How a program ended.
+
+    Attributes:
+        returncode: None where it was killed for its time limit.
+        elapsed_s: Wall time.
+        cpu_s: CPU time of the program and of those of its children that it waited for; None where nobody counted.
+    """
 
     returncode: int | None
     elapsed_s: float
+    cpu_s: float | None = None
 
     @property
     def timed_out(self) -> bool:
@@ -33,20 +43,16 @@ def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> No
     """Ends a process and its whole group: SIGTERM, then SIGKILL after `grace_s` seconds."""
     if process.poll() is None:
         _signal_group(process.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            pass
     # Always: children outlive a leader that died (stubs of a crashed tritonserver do).
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 @contextmanager
@@ -91,7 +97,7 @@ def run(
     Raises:
         OSError: The program cannot be started.
     """
-    started = time.monotonic()
+    started, cpu_before_s = time.monotonic(), _children_cpu_s()
     with log.open("ab") as output:
         process = subprocess.Popen(
             list(argv),
@@ -109,7 +115,13 @@ def run(
             end_group(process, grace_s)
             if process.stdout is not None:
                 process.stdout.close()
-    return Finished(returncode=returncode, elapsed_s=time.monotonic() - started)
+    return Finished(returncode=returncode, elapsed_s=time.monotonic() - started, cpu_s=_children_cpu_s() - cpu_before_s)
+
+
+def _children_cpu_s() -> float:
+    """CPU time of all children that have ended; the difference around one child is that child's."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _drain(

@@ -161,7 +161,7 @@ class LatencySummary:
     """Client-side latency of the requests of one measurement, in ms."""
 
     avg_ms: float
-    p50_ms: float
+    p50_ms: float | None  # Model Analyzer does not say
     p90_ms: float
     p95_ms: float
     p99_ms: float

@@ -50,22 +50,19 @@ class Tools(Protocol):
 
 
 class Server(Protocol):
-    """A running Triton.
-
-    Attributes:
-        endpoint: The server as this process reaches it.
-        tools: The measuring programs beside it.
-        environment: The conditions that go with every figure.
-    """
+    """A running Triton."""
 
     @property
-    def endpoint(self) -> Endpoint: ...
+    def endpoint(self) -> Endpoint:
+        """The server as this process reaches it."""
 
     @property
-    def tools(self) -> Tools: ...
+    def tools(self) -> Tools:
+        """The measuring programs beside it."""
 
     @property
-    def environment(self) -> Environment: ...
+    def environment(self) -> Environment:
+        """The conditions that go with every figure."""
 
     def check(self) -> None:
         """Does nothing while the server lives.

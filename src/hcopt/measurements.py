@@ -1,0 +1,207 @@
+"""Raw samples and tools' output become Measurements; measurements.jsonl is written a line at a time and read again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from hcopt.errors import ProfileError
+from hcopt.schema import LatencySummary, Measurement
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FILE_NAME = "measurements.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSamples:
+    """The requests of one window, in the order of sending.
+
+    Attributes:
+        sent_ns: When each was sent, in ns from the first one; shape (n,).
+        latency_ns: How long each took, in ns; shape (n,).
+        warm_up_ns: Requests sent before this count as warm-up.
+        end_ns: The last sending: until then the load was kept up, afterwards it runs dry.
+    """
+
+    sent_ns: NDArray[np.int64]
+    latency_ns: NDArray[np.int64]
+    warm_up_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowFigures:
+    """What one window of samples shows."""
+
+    duration_s: float
+    throughput_infer_per_s: float
+    latency: LatencySummary
+    request_count: int
+
+
+def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
+    """Reads a perf_analyzer `--profile-export-file` as a stream; its tensors are passed over, not kept.
+
+    Args:
+        export: The file.
+        warm_up_ratio: This share of the time from the first to the last sending is warm-up.
+
+    Raises:
+        ProfileError: The file is cut, not such an export, or holds no request that was answered.
+
+    Source: perf_analyzer's docs/measurements_metrics.md; seen in the exports of perf_analyzer 2.51.
+    """
+    import ijson
+    import numpy as np
+
+    try:
+        with export.open("rb") as file:
+            pairs = np.fromiter(_send_and_receive(file), dtype=np.dtype((np.int64, 2)))
+    except (OSError, ijson.JSONError, ValueError) as error:
+        raise ProfileError(f"perf_analyzer's export {export.name} cannot be read: {error}") from error
+    if not len(pairs):
+        raise ProfileError("perf_analyzer's export holds no request that was answered")
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    sent = pairs[:, 0] - pairs[0, 0]
+    end = int(sent[-1])
+    return RequestSamples(
+        sent_ns=sent, latency_ns=pairs[:, 1] - pairs[:, 0], warm_up_ns=int(end * warm_up_ratio), end_ns=end
+    )
+
+
+def _send_and_receive(file: object) -> Iterator[tuple[int, int]]:
+    """(sent, last response) in ns of each answered request; the fields of one request come in any order."""
+    import ijson
+
+    request = "experiments.item.requests.item"
+    sent: int | None = None
+    received: int | None = None
+    for prefix, event, value in ijson.parse(file, use_float=True):
+        if prefix == f"{request}.timestamp":
+            sent = int(value)
+        elif prefix == f"{request}.response_timestamps.item":
+            received = int(value)
+        elif prefix == request and event == "end_map":
+            if sent is not None and received is not None:
+                yield sent, received
+            sent = received = None
+
+
+def figures(samples: RequestSamples, *, client_batch_size: int) -> WindowFigures:
+    """Throughput and latency of the window between warm-up and the last sending.
+
+    Throughput counts the responses that arrived in the window. Latency is that of the requests sent in it, so a slow
+    one counts although its answer came after the end.
+
+    Raises:
+        ProfileError: The window is empty.
+    """
+    import numpy as np
+
+    received = samples.sent_ns + samples.latency_ns
+    duration_s = (samples.end_ns - samples.warm_up_ns) / 1e9
+    completed = int(np.count_nonzero((received > samples.warm_up_ns) & (received <= samples.end_ns)))
+    latencies_ms = samples.latency_ns[samples.sent_ns >= samples.warm_up_ns] / 1e6
+    if duration_s <= 0 or completed == 0 or not len(latencies_ms):
+        raise ProfileError(f"the window is too short: {len(samples.sent_ns)} requests, none of them after the warm-up")
+    p50, p90, p95, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 90, 95, 99)))
+    return WindowFigures(
+        duration_s=duration_s,
+        throughput_infer_per_s=completed * client_batch_size / duration_s,
+        latency=LatencySummary(avg_ms=float(latencies_ms.mean()), p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99),
+        request_count=len(latencies_ms),
+    )
+
+
+def write_samples(samples: RequestSamples, path: Path) -> None:
+    """Writes raw samples compactly, as a NumPy archive with the fields of RequestSamples."""
+    import numpy as np
+
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            sent_ns=np.diff(samples.sent_ns, prepend=0),
+            latency_ns=samples.latency_ns,
+            warm_up_ns=samples.warm_up_ns,
+            end_ns=samples.end_ns,
+        )
+    temporary.replace(path)
+
+
+def read_samples(path: Path) -> RequestSamples:
+    """Reads what `write_samples` wrote.
+
+    Raises:
+        ProfileError: The file is not there or not such an archive.
+    """
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return RequestSamples(
+                sent_ns=np.cumsum(archive["sent_ns"]),
+                latency_ns=archive["latency_ns"],
+                warm_up_ns=int(archive["warm_up_ns"]),
+                end_ns=int(archive["end_ns"]),
+            )
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ProfileError(f"cannot read the samples {path}: {error}") from error
+
+
+class MeasurementLog:
+    """measurements.jsonl of one run: each measurement is on disk before the next one starts.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+
+    def append(self, measurement: Measurement) -> None:
+        """Adds one line and waits until the disk has it."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_measurements(folder: Path) -> tuple[Measurement, ...]:
+    """All measurements of a run; a last line that was cut off by a crash is left out.
+
+    Raises:
+        ProfileError: The file is not there, or a line before the last is damaged.
+    """
+    path = folder / FILE_NAME
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise ProfileError(f"cannot read {path}: {error}") from error
+    adapter = TypeAdapter(Measurement)
+    found: list[Measurement] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(adapter.validate_json(line))
+        except ValidationError as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise ProfileError(f"{path}, line {number} is damaged", remedy="Remove the line.") from error
+    return tuple(found)
+
+
+def is_usable(*values: float) -> bool:
+    """Whether every figure is a positive, finite number."""
+    return all(math.isfinite(value) and value > 0 for value in values)

@@ -1,0 +1,85 @@
+"""Measurements of the sweep become an order. Pure; it proposes candidates, the confirmation decides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from hcopt.schema import LatencySummary, LoadPoint, Measurement, ModelConfigVariant, RankedVariant, Ranking, SweepPlan
+
+Settings = tuple[int, int, int, tuple[tuple[str, str], ...]]
+
+
+def rank(plan: SweepPlan, measurements: Iterable[Measurement], *, latency_p99_limit_ms: float | None) -> Ranking:
+    """Orders the variants: feasible ones by throughput, then the others by how little they miss the limit.
+
+    Variants with equal settings are one variant: their measurements at one load are averaged. Each variant stands at
+    its best feasible load, or at its lowest p99 where no load is feasible.
+
+    Args:
+        plan: What was to be measured; the order of its variants breaks ties.
+        measurements: Of the sweep; failed ones are counted and left out.
+        latency_p99_limit_ms: The exact limit, or None.
+    """
+    points: dict[Settings, dict[LoadPoint, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
+    failed = 0
+    for measurement in measurements:
+        if measurement.error is None:
+            points[measurement.variant.settings][measurement.load].append(measurement)
+        else:
+            failed += 1
+    entries = [
+        _at_best_load(group, points[settings], latency_p99_limit_ms)
+        for settings, group in pooled(plan).items()
+        if settings in points
+    ]
+    return Ranking(
+        ranked=tuple(sorted(entries, key=_order)), latency_p99_limit_ms=latency_p99_limit_ms, failed_count=failed
+    )
+
+
+def pooled(plan: SweepPlan) -> dict[Settings, tuple[ModelConfigVariant, ...]]:
+    """The plan's variants by settings: those in one group are the same configuration under several names.
+
+    The default comes first in its group: where it wins, that is what the user has to read.
+    """
+    groups: dict[Settings, tuple[ModelConfigVariant, ...]] = {}
+    for variant in plan.all_variants:
+        groups[variant.settings] = (*groups.get(variant.settings, ()), variant)
+    return groups
+
+
+def find_default(plan: SweepPlan, ranking: Ranking) -> RankedVariant | None:
+    """The default's entry, under whichever name; None where none of its measurements succeeded."""
+    return next((entry for entry in ranking.ranked if entry.variant.settings == plan.default.settings), None)
+
+
+def _at_best_load(
+    group: Sequence[ModelConfigVariant], loads: dict[LoadPoint, list[Measurement]], limit_ms: float | None
+) -> RankedVariant:
+    candidates = [
+        RankedVariant(
+            variant=group[0],
+            load=load,
+            throughput_infer_per_s=fmean(m.throughput_infer_per_s or 0.0 for m in measured),
+            latency_p99_ms=fmean(_latency(m).p99_ms for m in measured),
+            feasible=_feasible(measured, limit_ms),
+            equal_names=tuple(variant.config_name for variant in group[1:]),
+        )
+        for load, measured in loads.items()
+    ]
+    return min(candidates, key=_order)
+
+
+def _feasible(measured: Sequence[Measurement], limit_ms: float | None) -> bool:
+    return limit_ms is None or fmean(_latency(m).p99_ms for m in measured) <= limit_ms
+
+
+def _latency(measurement: Measurement) -> LatencySummary:
+    assert measurement.latency is not None  # by Measurement's own check: it has no error
+    return measurement.latency
+
+
+def _order(entry: RankedVariant) -> tuple[bool, float]:
+    return (not entry.feasible, -entry.throughput_infer_per_s if entry.feasible else entry.latency_p99_ms)

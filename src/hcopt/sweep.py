@@ -1,0 +1,103 @@
+"""Config and the user's own configuration become a SweepPlan: the grid, named and numbered as Model Analyzer does."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from hcopt.config import SweepSection
+from hcopt.errors import ConfigError
+from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
+
+# Seconds that Model Analyzer 1.58 was seen to need beside the windows (see benchmarks/README.md).
+_START_S = 12.0
+_SWITCH_S = 5.0
+_WINDOWS_A_MEASUREMENT = 3.5
+_MEASUREMENT_OVERHEAD_S = 1.5
+
+
+def plan_sweep(sweep: SweepSection, default: ModelConfigVariant, *, model_name: str) -> SweepPlan:
+    """The grid over a default configuration.
+
+    A grid point keeps the default's own parameters and differs in what is swept. A model that cannot batch
+    (`default.max_batch_size` is 0) is swept over instances and parameters only, and the plan's notes say so.
+
+    Args:
+        sweep: What to sweep; values given twice count once.
+        default: The user's configuration.
+        model_name: The model's name on the server.
+
+    Raises:
+        ConfigError: A dimension is empty, so that there is nothing to measure.
+    """
+    _refuse_empty(sweep)
+    batches = default.max_batch_size > 0
+    sizes = _unique(sweep.max_batch_size) if batches else (0,)
+    delays = _unique(sweep.max_queue_delay_us) if batches else (0,)
+    client_batches = _unique(sweep.client_batch_size) if batches else (1,)
+    # Model Analyzer's brute mode has instances outermost and the batch size innermost
+    # (ManualModelConfigGenerator); later keys of its `model_config_parameters` vary faster than earlier ones.
+    grid = product(_unique(sweep.instance_count), delays, _parameter_grid(sweep), sizes)
+    variants = tuple(
+        ModelConfigVariant(
+            config_name=f"{model_name}_config_{index}",
+            max_batch_size=size,
+            instance_count=instances,
+            max_queue_delay_us=delay,
+            parameters=_merged(default.parameters, parameters),
+        )
+        for index, (instances, delay, parameters, size) in enumerate(grid)
+    )
+    loads = tuple(
+        LoadPoint(concurrency=concurrency, client_batch_size=rows)
+        for rows, concurrency in product(client_batches, _unique(sweep.concurrency))
+    )
+    return SweepPlan(
+        model_name=model_name, default=default, variants=variants, loads=loads, notes=_notes(sweep, variants, batches)
+    )
+
+
+def expected_sweep_s(plan: SweepPlan, *, interval_ms: int) -> float:
+    """Roughly how long Model Analyzer takes for a plan, in seconds, on a machine that is not much disturbed."""
+    window_s = interval_ms / 1000
+    each_s = _WINDOWS_A_MEASUREMENT * window_s + _MEASUREMENT_OVERHEAD_S
+    return _START_S + len(plan.all_variants) * _SWITCH_S + plan.measurement_count * each_s
+
+
+def _refuse_empty(sweep: SweepSection) -> None:
+    for name in ("max_batch_size", "instance_count", "max_queue_delay_us", "concurrency", "client_batch_size"):
+        if not getattr(sweep, name):
+            raise ConfigError(
+                f"sweep.{name} is empty: the sweep has no points", remedy=f"List at least one value in sweep.{name}."
+            )
+    for key, values in sweep.parameters.items():
+        if not values:
+            raise ConfigError(f"sweep.parameters.{key} is empty: the sweep has no points")
+
+
+def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _parameter_grid(sweep: SweepSection) -> list[tuple[tuple[str, str], ...]]:
+    keys = list(sweep.parameters)
+    values = [tuple(dict.fromkeys(parameter_text(value) for value in sweep.parameters[key])) for key in keys]
+    return [tuple(zip(keys, combination, strict=True)) for combination in product(*values)]
+
+
+def parameter_text(value: str | int | float | bool) -> str:
+    """A parameter as config.pbtxt's `string_value` holds it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _merged(own: tuple[tuple[str, str], ...], swept: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({**dict(own), **dict(swept)}.items()))
+
+
+def _notes(sweep: SweepSection, variants: tuple[ModelConfigVariant, ...], batches: bool) -> tuple[str, ...]:
+    dropped = len(sweep.max_batch_size) * len(sweep.max_queue_delay_us) > 1
+    if batches or not dropped:
+        return ()
+    return (
+        "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not swept: "
+        f"{len(variants)} variants by instance count.",
+    )
