@@ -1,0 +1,430 @@
+"""An ONNX file becomes its signature, the list of its external-data files, and the answer whether it truly batches.
+
+Where the file comes from is model_source's business; what Triton makes of it is model_repository's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from hcopt.errors import ModelSourceError
+from hcopt.schema import ModelSignature, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+    from numpy.typing import NDArray
+
+    Rows = Mapping[str, NDArray[Any]]
+
+# TensorProto.DataType -> Triton's name. Source: ConvertFromOnnxDataType in onnxruntime_backend/src/onnx_utils.cc.
+_TRITON_DATATYPES = {
+    1: "FP32",
+    2: "UINT8",
+    3: "INT8",
+    4: "UINT16",
+    5: "INT16",
+    6: "INT32",
+    7: "INT64",
+    8: "BYTES",
+    9: "BOOL",
+    10: "FP16",
+    11: "FP64",
+    12: "UINT32",
+    13: "UINT64",
+    16: "BF16",
+}
+_BFLOAT16 = 16
+
+# Differences between a row alone and in a batch, relative to the largest value: other summation orders stay below the
+# first; dynamic quantization, whose scale spans the batch, stays below the second.
+_SAME_RATIO = 1e-3
+_NEARLY_SAME_RATIO = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxModel:
+    """What an ONNX file says about itself.
+
+    Attributes:
+        signature: Inputs and outputs; -1 is a dynamic dimension.
+        external_files: Files with weights beside the ONNX file, relative to its folder.
+    """
+
+    signature: ModelSignature
+    external_files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCheck:
+    """Whether requests may be put together into one batch.
+
+    Attributes:
+        batchable: Several rows in one run give what each gives alone.
+        reason: A sentence for the report: why not, or what to know although it batches; else None.
+    """
+
+    batchable: bool
+    reason: str | None = None
+
+
+def inspect_onnx(onnx_file: Path) -> OnnxModel:
+    """Reads inputs, outputs and external-data files of an ONNX file; weights outside of it are not read.
+
+    Raises:
+        ModelSourceError: No such file, not ONNX, a tensor type that Triton has no name for, or external data that is
+            missing or outside of the file's folder.
+    """
+    proto = _parse(onnx_file)
+    external_files = tuple(dict.fromkeys(_external_file(onnx_file, tensor) for tensor in _external_tensors(proto)))
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    weights |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
+    if not all(_has_shape(value) for value in proto.graph.output):
+        proto = _with_inferred_shapes(proto)
+    # Before IR version 4 every initializer was a graph input too; it is no input of the model all the same.
+    inputs = [_tensor_spec(value, onnx_file) for value in proto.graph.input if value.name not in weights]
+    outputs = [_tensor_spec(value, onnx_file) for value in proto.graph.output]
+    return OnnxModel(
+        signature=ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs)), external_files=external_files
+    )
+
+
+def has_batch_dimension(signature: ModelSignature) -> bool:
+    """Whether the first dimension of every input and output is dynamic, so that the model may batch."""
+    return all(spec.shape[:1] == (-1,) for spec in (*signature.inputs, *signature.outputs))
+
+
+def check_servable(onnx_file: Path, signature: ModelSignature, rows: Rows) -> BatchCheck:
+    """Runs the model with ONNX Runtime on the CPU and finds out whether it truly batches.
+
+    A dynamic first dimension is a claim only: one row, another row, and both together have to give the same numbers.
+
+    Args:
+        onnx_file: The model, its external data beside it.
+        signature: As `inspect_onnx` gave it.
+        rows: For each input its rows along axis 0: `[rows, *shape without batch dimension]` where
+            `has_batch_dimension(signature)`, else `[rows, *shape]`. Strings are objects, BF16 comes as float32.
+
+    Raises:
+        ModelSourceError: The runtime lacks an operator, an opset or an IR version, or cannot run a single row.
+    """
+    session = _open(onnx_file)
+    if not has_batch_dimension(signature):
+        _run(session, signature, {name: values[0, ...] for name, values in rows.items()})
+        return BatchCheck(batchable=False, reason=_why_unbatched(signature))
+    pair = {name: _two_rows(values) for name, values in rows.items()}
+    singles = [
+        _run(session, signature, {name: values[index : index + 1] for name, values in pair.items()})
+        for index in (0, 1, 0)
+    ]
+    try:
+        together = _run(session, signature, pair)
+    except ModelSourceError as error:
+        return BatchCheck(batchable=False, reason=f"The model fails on two rows at once: {_first_line(str(error))}")
+    return _judge(signature, singles, together)
+
+
+def sha256_of(folder: Path, files: Sequence[str]) -> str:
+    """SHA-256 over the contents of `files`, one after the other; of one file it is what `sha256sum` prints."""
+    digest = hashlib.sha256()
+    for name in files:
+        with (folder / name).open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def resolve_inside(folder: Path, name: str) -> Path | None:
+    """The file `name` of a folder with its links followed; None where it is absolute or leads out of the folder."""
+    relative = PurePosixPath(name)
+    if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
+        return None
+    # Not Path.resolve, which fails on a loop of links before Python 3.13.
+    target = Path(os.path.realpath(folder / relative))
+    return target if target.is_relative_to(os.path.realpath(folder)) else None
+
+
+def _parse(onnx_file: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        content = onnx_file.read_bytes()
+    except OSError as error:
+        raise ModelSourceError(
+            f"cannot read the model {onnx_file}: {error.strerror}", remedy="Give the path of an ONNX file."
+        ) from error
+    try:
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
+    except DecodeError as error:
+        raise _not_onnx(onnx_file, content) from error
+    # Protobuf reads an empty file, and some garbage, as a message without fields.
+    if not proto.graph.node or not proto.graph.output:
+        raise _not_onnx(onnx_file, content)
+    return proto
+
+
+def _not_onnx(onnx_file: Path, content: bytes) -> ModelSourceError:
+    start = content[:512].lstrip().lower()
+    looks = ""
+    if not content:
+        looks = " (it is empty)"
+    elif start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        looks = " (it is an HTML or XML page, perhaps a login or error page that was saved under this name)"
+    elif start.startswith(b"version https://git-lfs"):
+        looks = " (it is a Git LFS pointer: run `git lfs pull`)"
+    return ModelSourceError(
+        f"{onnx_file} is not an ONNX model{looks}; it has {len(content)} bytes",
+        remedy="Check the download, or export the model to ONNX again.",
+    )
+
+
+def _external_tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Every tensor whose data is in another file: initializers, constants of nodes, subgraphs and functions."""
+    import onnx
+    from google.protobuf.message import Message
+
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in (value,) if isinstance(value, Message) else value:
+            if not isinstance(item, onnx.TensorProto):
+                yield from _external_tensors(item)
+            elif item.data_location == onnx.TensorProto.EXTERNAL:
+                yield item
+
+
+def _external_file(onnx_file: Path, tensor: onnx.TensorProto) -> str:
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    target = resolve_inside(onnx_file.parent, location)
+    if target is None:
+        raise ModelSourceError(
+            f"{onnx_file}: the weights of {tensor.name!r} lie in {location!r}, which is not inside the model's folder",
+            remedy="Save the model again with its external data beside it.",
+        )
+    if not target.is_file():
+        raise ModelSourceError(
+            f"{onnx_file}: the file {location!r} with the weights of {tensor.name!r} is missing",
+            remedy=f"Put it into {onnx_file.parent}.",
+        )
+    return str(PurePosixPath(location))
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.HasField("shape") or not value.type.HasField("tensor_type")
+
+
+def _with_inferred_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return proto
+
+
+def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise ModelSourceError(
+            f"{onnx_file}: {value.name!r} is a {str(kind).removesuffix('_type')}, and Triton serves tensors only",
+            remedy="Export the model with tensors as inputs and outputs (for scikit-learn classifiers: zipmap off).",
+        )
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in _TRITON_DATATYPES:
+        raise ModelSourceError(
+            f"{onnx_file}: {value.name!r} is of type {onnx.TensorProto.DataType.Name(tensor.elem_type)}, "
+            "which Triton has no name for",
+            remedy="Cast it inside the model to a type that Triton serves, e.g. FLOAT or INT64.",
+        )
+    if not tensor.HasField("shape"):
+        raise ModelSourceError(
+            f"{onnx_file}: nothing says how many dimensions {value.name!r} has",
+            remedy="Export the model with its output shapes, or add them with onnx.shape_inference.",
+        )
+    shape = tuple(dim.dim_value if dim.dim_value > 0 else -1 for dim in tensor.shape.dim)
+    return TensorSpec(name=value.name, datatype=_TRITON_DATATYPES[tensor.elem_type], shape=shape)
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's exceptions, which have no base class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
+def _open(onnx_file: Path) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Its own log goes to stderr; what it has to say comes as an exception too.
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(onnx_file), options, providers=["CPUExecutionProvider"])
+    except _runtime_errors() as error:
+        version = f"ONNX Runtime {onnxruntime.__version__}"
+        what, remedy = _lacking(str(error))
+        raise ModelSourceError(f"{version} cannot open {onnx_file}: {what}", remedy=remedy) from error
+
+
+# What ONNX Runtime writes, what that means, and what to do. Source: its messages as seen in 1.32.
+_LACKING = (
+    (
+        r"Fatal error: (?P<op>\S+?)\(-?\d+\) is not a registered function/op",
+        "it has no operator {op}",
+        "Export the model without this custom operator: Triton's onnxruntime backend does not know it either.",
+    ),
+    (
+        r"No Op registered for (?P<op>\S+) with domain_version of (?P<opset>\d+)",
+        "there is no operator {op} in opset {opset}",
+        "Export the model with the opset that this operator needs.",
+    ),
+    (
+        r"Could not find an implementation for (?P<op>\S+?) node",
+        "it has no CPU implementation of the operator {op} for these types",
+        "Export the model with another type or opset for this operator.",
+    ),
+    (
+        r"Opset (?P<opset>\d+) is under development .* domain (?P<domain>\S+) is till opset (?P<last>\d+)",
+        "the model is in opset {opset} of {domain}, the last one known is {last}",
+        "Export the model with an older opset.",
+    ),
+    (
+        r"Unsupported model IR version: (?P<version>\d+), max supported IR version: (?P<last>\d+)",
+        "the model has IR version {version}, the last one known is {last}",
+        "Export the model with an older IR version.",
+    ),
+)
+
+
+def _lacking(message: str) -> tuple[str, str]:
+    """An error of ONNX Runtime's on loading, as what is wrong and what to do."""
+    for pattern, what, remedy in _LACKING:
+        if match := re.search(pattern, message, re.DOTALL):
+            return what.format(**match.groupdict()), remedy
+    return _first_line(message), "Check the model with onnx.checker.check_model, and export it again."
+
+
+def _first_line(message: str) -> str:
+    """The message itself, without ONNX Runtime's error number and the place in its source."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message.strip())
+    text = re.sub(r"/onnxruntime_src/\S+ .*?\) (?=\S)", "", text, count=1)
+    return text.splitlines()[0] if text else "no reason given"
+
+
+def _run(session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows) -> dict[str, NDArray[Any]]:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    specs = (*signature.inputs, *signature.outputs)
+    run = _outputs_with_bfloat16 if any(spec.datatype == "BF16" for spec in specs) else _outputs
+    try:
+        return run(session, signature, feed, options)
+    except _runtime_errors() as error:
+        raise ModelSourceError(
+            f"the model cannot run on its input rows: {_first_line(str(error))}",
+            remedy="Give rows that it takes as model.input_example, or their shapes as model.input_shapes.",
+        ) from error
+
+
+def _outputs(
+    session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows, options: onnxruntime.RunOptions
+) -> dict[str, NDArray[Any]]:
+    names = [spec.name for spec in signature.outputs]
+    return dict(zip(names, session.run(names, dict(feed), options), strict=True))
+
+
+def _outputs_with_bfloat16(
+    session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows, options: onnxruntime.RunOptions
+) -> dict[str, NDArray[Any]]:
+    """The same by OrtValue, since numpy has no such type; of a BF16 output the shape is right, and all values 0."""
+    import numpy as np
+    import onnxruntime
+
+    def ort_value(spec: TensorSpec) -> onnxruntime.OrtValue:
+        if spec.datatype != "BF16":
+            return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feed[spec.name]))
+        upper_half = np.ascontiguousarray(feed[spec.name], np.float32).view(np.uint32) >> 16
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(upper_half.astype(np.uint16), _BFLOAT16)
+
+    names = [spec.name for spec in signature.outputs]
+    values = session.run_with_ort_values(names, {spec.name: ort_value(spec) for spec in signature.inputs}, options)
+    return {
+        spec.name: np.zeros(value.shape()) if spec.datatype == "BF16" else value.numpy()
+        for spec, value in zip(signature.outputs, values, strict=True)
+    }
+
+
+def _two_rows(values: NDArray[Any]) -> NDArray[Any]:
+    """The first two rows; where there is only one, the second is a rearranged copy."""
+    import numpy as np
+
+    if len(values) > 1:
+        return values[:2]
+    # Indices and strings stay as they are: moved to another place they may be out of range there.
+    other = np.roll(values[0].ravel(), 1).reshape(values[0].shape) if values.dtype.kind == "f" else values[0]
+    return np.stack([values[0], other])
+
+
+def _why_unbatched(signature: ModelSignature) -> str:
+    spec = next(spec for spec in (*signature.inputs, *signature.outputs) if spec.shape[:1] != (-1,))
+    kind = "input" if spec in signature.inputs else "output"
+    said = f"is fixed at {spec.shape[0]}" if spec.shape else "does not exist (it is a scalar)"
+    return f"The first dimension of the {kind} {spec.name!r} {said}, so requests cannot be put into one batch."
+
+
+def _judge(signature: ModelSignature, singles: Sequence[Rows], together: Rows) -> BatchCheck:
+    """Compares both rows together with each alone; `singles` are row 0, row 1 and row 0 once more."""
+    import numpy as np
+
+    nearly = None
+    for spec in signature.outputs:
+        first, second, again, both = (run[spec.name] for run in (*singles, together))
+        if (first.shape[:1], second.shape[:1], both.shape[:1]) != ((1,), (1,), (2,)):
+            return BatchCheck(
+                batchable=False,
+                reason=f"One row gives an output {spec.name!r} of shape {list(first.shape)}, two rows one of "
+                f"{list(both.shape)}: its first dimension is not the number of rows.",
+            )
+        # Where a row's own size depends on its values, a batch is padded, and the numbers cannot be laid side by side.
+        if not first.shape[1:] == second.shape[1:] == again.shape[1:] == both.shape[1:]:
+            continue
+        difference = _difference(np.concatenate([first, second]), both)
+        # A model that draws random numbers differs from itself, which says nothing about batches.
+        if difference > _SAME_RATIO and _difference(first, again) <= _SAME_RATIO:
+            nearly = nearly or _differing(spec, difference)
+            if difference > _NEARLY_SAME_RATIO:
+                return BatchCheck(batchable=False, reason=_differing(spec, difference))
+    return BatchCheck(batchable=True, reason=nearly)
+
+
+def _differing(spec: TensorSpec, difference: float) -> str:
+    size = f"by {difference:.1%} of its largest value" if difference < 1 else "altogether"
+    return (
+        f"Two rows in one batch give another output {spec.name!r} than each alone, {size}: a row depends on "
+        "its neighbours."
+    )
+
+
+def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest difference relative to the largest value; of what is no float, 0 or infinite."""
+    import numpy as np
+
+    if one.dtype.kind != "f":
+        return 0.0 if np.array_equal(one, other) else float("inf")
+    if not np.array_equal(np.isfinite(one), np.isfinite(other)):
+        return float("inf")
+    finite = np.isfinite(one)
+    left, right = one[finite].astype(np.float64), other[finite].astype(np.float64)
+    largest = float(np.max(np.abs(left), initial=0.0))
+    return float(np.max(np.abs(left - right), initial=0.0)) / max(largest, float(np.finfo(one.dtype).tiny))
