@@ -87,6 +87,8 @@ class ModelConfigVariant:
         instance_count: Instances of the model on this server.
         max_queue_delay_us: Longest wait of dynamic batching; 0 sends what is there at once.
         parameters: Further `parameters` of config.pbtxt, as (key, value) pairs sorted by key.
+        dynamic_batching: Whether the server may put requests together; True where `max_batch_size` is 0. Only a
+            user's configuration without `dynamic_batching` has it False: a delay of 0 is another thing.
     """
 
     config_name: str
@@ -94,15 +96,22 @@ class ModelConfigVariant:
     instance_count: int
     max_queue_delay_us: int
     parameters: tuple[tuple[str, str], ...] = ()
+    dynamic_batching: bool = True
 
     def __post_init__(self) -> None:
         if self.max_batch_size < 0 or self.instance_count < 1 or self.max_queue_delay_us < 0:
             raise ValueError(f"not a model configuration: {self}")
 
     @property
-    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...]]:
+    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool]:
         """What distinguishes this variant from others; two variants with equal settings are the same one."""
-        return (self.max_batch_size, self.instance_count, self.max_queue_delay_us, self.parameters)
+        return (
+            self.max_batch_size,
+            self.instance_count,
+            self.max_queue_delay_us,
+            self.parameters,
+            self.dynamic_batching,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +135,7 @@ class SweepPlan:
         default: The user's configuration, untouched.
         variants: The grid, in Model Analyzer's numbering order; may hold one equal to the default.
         loads: Each variant is measured at each of them.
+        instance_kind: Where the instances run.
         notes: What the plan left out of the configuration's sweep, and why, as sentences.
     """
 
@@ -133,6 +143,7 @@ class SweepPlan:
     default: ModelConfigVariant
     variants: tuple[ModelConfigVariant, ...]
     loads: tuple[LoadPoint, ...]
+    instance_kind: InstanceKind = "KIND_CPU"
     notes: tuple[str, ...] = ()
 
     @property
