@@ -132,16 +132,26 @@ def centering_model() -> onnx.ModelProto:
 
 
 def reducing_model() -> onnx.ModelProto:
-    """Averages over axis 0 and declares the one row that is left as dynamic."""
+    """Averages over axis 0 and declares the one row that is left as dynamic; the runtime knows better."""
     node = helper.make_node("ReduceMean", ["input"], ["output"], axes=[0], keepdims=1)
     return model([node], [tensor("input")], [tensor("output")])
 
 
+def doubling_model() -> onnx.ModelProto:
+    """Gives every row twice: the output's first dimension is dynamic, but not the number of rows."""
+    node = helper.make_node("Concat", ["input", "input"], ["output"], axis=0)
+    return model([node], [tensor("input")], [tensor("output")])
+
+
 def one_row_only_model() -> onnx.ModelProto:
-    """Declares a dynamic first dimension, but reshapes to one row: two rows are an error."""
-    node = helper.make_node("Reshape", ["input", "shape"], ["output"])
-    shape = numpy_helper.from_array(np.array([1, 4], np.int64), "shape")
-    return model([node], [tensor("input")], [tensor("output")], [shape])
+    """Declares a dynamic first dimension, but reshapes to one row, which shows only when it runs."""
+    nodes = [
+        helper.make_node("CastLike", ["shape", "integer"], ["integer_shape"]),
+        helper.make_node("Reshape", ["input", "integer_shape"], ["output"]),
+    ]
+    shape = numpy_helper.from_array(np.array([1, 4], np.float32), "shape")
+    integer = numpy_helper.from_array(np.array(0, np.int64), "integer")
+    return model(nodes, [tensor("input")], [tensor("output")], [shape, integer])
 
 
 def unregistered_operator_model() -> onnx.ModelProto:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +67,13 @@ class BatchCheck:
 
     Attributes:
         batchable: Several rows in one run give what each gives alone.
+        signature: As the runtime sees it. It may know output dimensions that the file leaves open, and Triton's
+            onnxruntime backend wants config.pbtxt to have them exactly so.
         reason: A sentence for the report: why not, or what to know although it batches; else None.
     """
 
     batchable: bool
+    signature: ModelSignature
     reason: str | None = None
 
 
@@ -108,26 +111,30 @@ def check_servable(onnx_file: Path, signature: ModelSignature, rows: Rows) -> Ba
     Args:
         onnx_file: The model, its external data beside it.
         signature: As `inspect_onnx` gave it.
-        rows: For each input its rows along axis 0: `[rows, *shape without batch dimension]` where
-            `has_batch_dimension(signature)`, else `[rows, *shape]`. Strings are objects, BF16 comes as float32.
+        rows: For each input its rows along axis 0, each as a client sends it: without the batch dimension where
+            `has_batch_dimension(signature)`. Strings are objects, BF16 comes as float32.
 
     Raises:
         ModelSourceError: The runtime lacks an operator, an opset or an IR version, or cannot run a single row.
     """
     session = _open(onnx_file)
-    if not has_batch_dimension(signature):
-        _run(session, signature, {name: values[0, ...] for name, values in rows.items()})
-        return BatchCheck(batchable=False, reason=_why_unbatched(signature))
-    pair = {name: _two_rows(values) for name, values in rows.items()}
+    seen = _as_seen_by(session, signature)
+    batched = has_batch_dimension(signature)
+    feeds = {spec.name: _as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
+    if not has_batch_dimension(seen):
+        _run(session, seen, {name: values[:1] if batched else values[0, ...] for name, values in feeds.items()})
+        return BatchCheck(batchable=False, signature=seen, reason=_why_unbatched(seen))
+    pair = {name: _two_rows(values) for name, values in feeds.items()}
     singles = [
-        _run(session, signature, {name: values[index : index + 1] for name, values in pair.items()})
-        for index in (0, 1, 0)
+        _run(session, seen, {name: values[index : index + 1] for name, values in pair.items()}) for index in (0, 1, 0)
     ]
     try:
-        together = _run(session, signature, pair)
+        together = _run(session, seen, pair)
     except ModelSourceError as error:
-        return BatchCheck(batchable=False, reason=f"The model fails on two rows at once: {_first_line(str(error))}")
-    return _judge(signature, singles, together)
+        reason = f"The model fails on two rows at once: {_first_line(str(error.__cause__))}"
+        return BatchCheck(batchable=False, signature=seen, reason=reason)
+    batchable, caveat = _compare(seen, singles, together)
+    return BatchCheck(batchable=batchable, signature=seen, reason=caveat)
 
 
 def sha256_of(folder: Path, files: Sequence[str]) -> str:
@@ -365,6 +372,38 @@ def _outputs_with_bfloat16(
     }
 
 
+def _as_seen_by(session: onnxruntime.InferenceSession, signature: ModelSignature) -> ModelSignature:
+    """The signature with the output dimensions that the runtime worked out."""
+    shapes = {output.name: output.shape for output in session.get_outputs()}
+    outputs = []
+    for spec in signature.outputs:
+        found = tuple(dim if isinstance(dim, int) and dim > 0 else -1 for dim in shapes[spec.name])
+        outputs.append(replace(spec, shape=found) if len(found) == len(spec.shape) else spec)
+    return replace(signature, outputs=tuple(outputs))
+
+
+def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:
+    """Rows in the model's own rank, which config.pbtxt may differ from.
+
+    Triton has no scalars, so that a client sends [1], and max_batch_size 0 has the batch dimension in each row.
+    """
+    dims = spec.shape[1:] if batched else spec.shape
+    if _fits(values.shape[1:], dims):
+        return values
+    if _fits(values.shape[2:], dims):
+        return values.reshape(-1, *values.shape[2:])
+    try:
+        return values.reshape(len(values), *dims)
+    except ValueError as error:
+        raise ModelSourceError(
+            f"rows of shape {list(values.shape[1:])} do not fit the input {spec.name!r} of shape {list(spec.shape)}"
+        ) from error
+
+
+def _fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
+    return len(shape) == len(dims) and all(dim in (-1, size) for dim, size in zip(dims, shape, strict=True))
+
+
 def _two_rows(values: NDArray[Any]) -> NDArray[Any]:
     """The first two rows; where there is only one, the second is a rearranged copy."""
     import numpy as np
@@ -383,29 +422,29 @@ def _why_unbatched(signature: ModelSignature) -> str:
     return f"The first dimension of the {kind} {spec.name!r} {said}, so requests cannot be put into one batch."
 
 
-def _judge(signature: ModelSignature, singles: Sequence[Rows], together: Rows) -> BatchCheck:
+def _compare(signature: ModelSignature, singles: Sequence[Rows], together: Rows) -> tuple[bool, str | None]:
     """Compares both rows together with each alone; `singles` are row 0, row 1 and row 0 once more."""
     import numpy as np
 
-    nearly = None
+    caveat = None
     for spec in signature.outputs:
         first, second, again, both = (run[spec.name] for run in (*singles, together))
         if (first.shape[:1], second.shape[:1], both.shape[:1]) != ((1,), (1,), (2,)):
-            return BatchCheck(
-                batchable=False,
-                reason=f"One row gives an output {spec.name!r} of shape {list(first.shape)}, two rows one of "
-                f"{list(both.shape)}: its first dimension is not the number of rows.",
+            return False, (
+                f"One row gives an output {spec.name!r} of shape {list(first.shape)}, two rows one of "
+                f"{list(both.shape)}: its first dimension is not the number of rows."
             )
         # Where a row's own size depends on its values, a batch is padded, and the numbers cannot be laid side by side.
         if not first.shape[1:] == second.shape[1:] == again.shape[1:] == both.shape[1:]:
             continue
         difference = _difference(np.concatenate([first, second]), both)
         # A model that draws random numbers differs from itself, which says nothing about batches.
-        if difference > _SAME_RATIO and _difference(first, again) <= _SAME_RATIO:
-            nearly = nearly or _differing(spec, difference)
-            if difference > _NEARLY_SAME_RATIO:
-                return BatchCheck(batchable=False, reason=_differing(spec, difference))
-    return BatchCheck(batchable=True, reason=nearly)
+        if difference <= _SAME_RATIO or _difference(first, again) > _SAME_RATIO:
+            continue
+        if difference > _NEARLY_SAME_RATIO:
+            return False, _differing(spec, difference)
+        caveat = caveat or _differing(spec, difference)
+    return True, caveat
 
 
 def _differing(spec: TensorSpec, difference: float) -> str:

@@ -180,7 +180,8 @@ def test_batch_dimension_needs_every_input_and_output_to_have_one() -> None:
 @pytest.mark.parametrize("row_count", [1, 2, 5])
 def test_check_finds_model_batchable_when_rows_do_not_change_each_other(tmp_path: Path, row_count: int) -> None:
     file = models.save(models.linear_model(), tmp_path)
-    assert check(file, input=normal_rows(row_count, 10)) == BatchCheck(batchable=True)
+    result = check(file, input=normal_rows(row_count, 10))
+    assert (result.batchable, result.reason) == (True, None)
 
 
 def test_check_finds_images_with_dynamic_size_batchable(tmp_path: Path) -> None:
@@ -197,9 +198,8 @@ def test_check_runs_every_datatype(tmp_path: Path, datatype: str) -> None:
     kinds = {"BF16": np.float32, "BYTES": object, "FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
     kind = kinds.get(datatype) or np.dtype(datatype.lower())
     rows = np.array([["a", "é"], ["", "b"]] if datatype == "BYTES" else [[1, 0], [0, 1]]).astype(kind)
-    assert check(models.save(models.identity_model(datatype, (-1, 2)), tmp_path), input=rows) == BatchCheck(
-        batchable=True
-    )
+    result = check(models.save(models.identity_model(datatype, (-1, 2)), tmp_path), input=rows)
+    assert (result.batchable, result.reason) == (True, None)
 
 
 @pytest.mark.parametrize("row_count", [1, 2])
@@ -210,10 +210,43 @@ def test_check_finds_model_not_batchable_when_a_row_depends_on_its_neighbours(tm
     assert "depends on its neighbours" in str(result.reason)
 
 
-def test_check_finds_model_not_batchable_when_rows_disappear(tmp_path: Path) -> None:
+def test_check_finds_model_not_batchable_when_the_runtime_sees_one_row_only(tmp_path: Path) -> None:
+    """The file says that the output's first dimension is dynamic; ONNX Runtime knows that it is 1."""
     result = check(models.save(models.reducing_model(), tmp_path), input=normal_rows(2, 4))
     assert not result.batchable
-    assert "shape [1, 4], two rows one of [1, 4]" in str(result.reason)
+    assert "output 'output' is fixed at 1" in str(result.reason)
+
+
+def test_check_finds_model_not_batchable_when_rows_multiply(tmp_path: Path) -> None:
+    result = check(models.save(models.doubling_model(), tmp_path), input=normal_rows(2, 4))
+    assert not result.batchable
+    assert "shape [2, 4], two rows one of [4, 4]" in str(result.reason)
+
+
+def test_check_gives_output_dimensions_that_only_the_runtime_knows(tmp_path: Path) -> None:
+    proto = models.linear_model()
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "who_knows"
+    file = models.save(proto, tmp_path)
+    assert inspect_onnx(file).signature.outputs[0].shape == (-1, -1)
+    assert check(file, input=normal_rows(2, 10)).signature.outputs[0].shape == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("proto", "row_shape"),
+    [(models.per_row_scalar_model(), (1,)), (models.linear_model(), (1, 10)), (models.linear_model(), (5, 2))],
+    ids=["scalar sent as [1]", "batch dimension in each row", "reshaped by config.pbtxt"],
+)
+def test_check_takes_rows_as_a_client_sends_them(
+    tmp_path: Path, proto: onnx.ModelProto, row_shape: tuple[int, ...]
+) -> None:
+    assert check(models.save(proto, tmp_path), input=normal_rows(2, *row_shape)).batchable
+
+
+def test_check_refuses_rows_that_no_reshape_makes_fit(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelSourceError, match=r"rows of shape \[11\] do not fit the input 'input' of shape \[-1, 10\]"
+    ):
+        check(models.save(models.linear_model(), tmp_path), input=normal_rows(2, 11))
 
 
 def test_check_finds_model_not_batchable_when_two_rows_fail(tmp_path: Path) -> None:
@@ -225,9 +258,9 @@ def test_check_finds_model_not_batchable_when_two_rows_fail(tmp_path: Path) -> N
 
 def test_check_says_which_tensor_is_fixed_when_there_is_no_batch_dimension(tmp_path: Path) -> None:
     result = check(models.save(models.linear_model(fixed_batch=1), tmp_path), input=normal_rows(2, 1, 10))
-    assert result == BatchCheck(
-        batchable=False,
-        reason="The first dimension of the input 'input' is fixed at 1, so requests cannot be put into one batch.",
+    assert not result.batchable
+    assert result.reason == (
+        "The first dimension of the input 'input' is fixed at 1, so requests cannot be put into one batch."
     )
 
 

@@ -1,0 +1,422 @@
+"""A ModelArtifact becomes the default config.pbtxt, variants of it, and a Triton model repository on disk.
+
+Reads and writes configurations with Triton's own protobuf. Fetching is model_source's business, serving is runtime's.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from hcopt.errors import ConfigError, ModelSourceError, OutputError
+from hcopt.onnx_model import resolve_inside
+from hcopt.schema import InstanceKind, ModelArtifact, ModelConfigVariant, TensorSpec
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+DEFAULT_MAX_BATCH_SIZE = 16
+CONFIG_FILE = "config.pbtxt"
+_PLATFORM = "onnxruntime_onnx"
+_BACKEND = "onnxruntime"
+_MODEL_FILE = "model.onnx"
+_VERSION = "1"
+# What Triton starts on a CPU where config.pbtxt gives no count: SetDefaultInstanceCount in core/model_config_utils.cc
+# has two for this backend.
+_UNSAID_CPU_INSTANCES = 2
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseConfiguration:
+    """The default configuration, which every variant starts from.
+
+    Attributes:
+        config: The parsed config.pbtxt; not to be changed in place.
+        notes: What differs from what came with the model, as sentences for the user.
+    """
+
+    config: ModelConfig
+    notes: tuple[str, ...] = ()
+
+
+def check_model_name(name: str) -> None:
+    """Accepts a name that is one folder on disk and that Model Analyzer can parse.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    problem = None
+    if not _MODEL_NAME.fullmatch(name):
+        problem = "it has to be 1 to 128 letters, digits or any of _ . - and to begin with a letter, a digit or _"
+    elif "_config_" in name:
+        problem = "Model Analyzer takes what stands before `_config_` for the name of the model"
+    if problem:
+        raise ConfigError(
+            f"the model cannot be served under the name {name!r}: {problem}", remedy="Give another one as model.name."
+        )
+
+
+def parse_text(text: str) -> ModelConfig:
+    """Parses the text of a config.pbtxt.
+
+    Raises:
+        ModelSourceError: It is not one; names the line.
+    """
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    try:
+        return text_format.Parse(text, ModelConfig())
+    except text_format.ParseError as error:
+        line = f"line {error.GetLine()}: " if error.GetLine() else ""
+        reason = re.sub(r"^\d+:\d+ : ", "", str(error))
+        raise ModelSourceError(
+            f"{CONFIG_FILE} cannot be parsed: {line}{reason}",
+            remedy="Correct the config.pbtxt beside the model, or leave it out: then it is derived from the model.",
+        ) from error
+
+
+def to_text(config: ModelConfig) -> str:
+    """The configuration as the text of a config.pbtxt."""
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(config, as_utf8=True))
+
+
+def to_json(config: ModelConfig) -> str:
+    """The configuration as JSON for Triton's load request with a `config` override."""
+    from google.protobuf import json_format
+
+    return str(json_format.MessageToJson(config, preserving_proto_field_name=True, indent=None))
+
+
+def variant_of(config: ModelConfig, config_name: str) -> ModelConfigVariant:
+    """What a configuration sets of all that a sweep can set."""
+    parameters = sorted((key, str(parameter.string_value)) for key, parameter in config.parameters.items())
+    return ModelConfigVariant(
+        config_name=config_name,
+        max_batch_size=config.max_batch_size,
+        instance_count=_instance_count(config),
+        max_queue_delay_us=config.dynamic_batching.max_queue_delay_microseconds,
+        parameters=tuple(parameters),
+        dynamic_batching=config.max_batch_size == 0 or config.HasField("dynamic_batching"),
+    )
+
+
+def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind: InstanceKind) -> ModelConfig:
+    """A configuration that differs from `base` only in what the variant sets.
+
+    Preferred batch sizes above the new `max_batch_size` go, because Triton refuses them.
+    """
+    config = _copy(base)
+    config.max_batch_size = variant.max_batch_size
+    if variant.instance_count != _instance_count(base) or _has_other_kind(base, instance_kind):
+        del config.instance_group[:]
+        config.instance_group.add(count=variant.instance_count, kind=_kind(instance_kind))
+    for key, value in variant.parameters:
+        config.parameters[key].string_value = value
+    if not variant.dynamic_batching:
+        config.ClearField("dynamic_batching")
+    elif variant.max_batch_size > 0:
+        _set_dynamic_batching(config, variant.max_queue_delay_us)
+    return config
+
+
+def base_configuration(
+    artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind = "KIND_CPU"
+) -> BaseConfiguration:
+    """The default configuration of a model.
+
+    The config.pbtxt that came with the model, untouched wherever Triton could serve it as it is here; without one,
+    what its ONNX signature says. Whether a model really batches shows only when it runs, which needs rows, whose
+    shapes come from this configuration: so begin with `batchable=has_batch_dimension(signature)`, and call it again
+    with what `check_servable` found.
+
+    Args:
+        artifact: The model.
+        batchable: Whether its rows may be put together.
+        instance_kind: Where the instances of a derived configuration run.
+
+    Raises:
+        ModelSourceError: The config.pbtxt cannot be parsed, contradicts the model, or asks for what hcopt does not
+            measure (another backend, sequence batching, an ensemble).
+    """
+    if artifact.config_pbtxt is None:
+        config = _derived(artifact, batchable=batchable, instance_kind=instance_kind)
+        return BaseConfiguration(
+            config=config, notes=("The model came without a config.pbtxt; its default is derived from the ONNX file.",)
+        )
+    config = parse_text(artifact.config_pbtxt)
+    _refuse_unservable(config)
+    notes = [*_name(config, artifact), *_complete(config, artifact)]
+    _check_tensors(config, artifact)
+    notes += [*(_batch if batchable else _unbatch)(config), *_move_to_cpu(config, instance_kind)]
+    return BaseConfiguration(config=config, notes=tuple(notes))
+
+
+def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -> Path:
+    """Writes `<root>/<name>/config.pbtxt` and `<root>/<name>/1/` with the ONNX file and its external data.
+
+    The folder appears whole or not at all; one that is there already is replaced.
+
+    Returns:
+        The model's folder, `<root>/<name>`.
+
+    Raises:
+        ConfigError: The name cannot be a folder's name.
+        ModelSourceError: A file lies outside of the artifact's folder, or would in the repository.
+        OutputError: The repository cannot be written.
+    """
+    check_model_name(artifact.name)
+    target = root / artifact.name
+    copies = _copies(artifact, config)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=f".{artifact.name}.") as temporary:
+            new, old = Path(temporary, "new"), Path(temporary, "old")
+            for source, name in copies:
+                destination = new / _VERSION / name
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, destination)
+            (new / CONFIG_FILE).write_text(to_text(config), encoding="utf-8")
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the model repository {root}: {error.strerror}",
+            remedy="Give a folder with room and write permission as --output.",
+        ) from error
+    return target
+
+
+def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, str]]:
+    """Each file of the model with its name in the version's folder."""
+    model_file = config.default_model_filename or _MODEL_FILE
+    if PurePosixPath(model_file).name != model_file or model_file == "..":
+        raise ModelSourceError(f"{CONFIG_FILE}: default_model_filename {model_file!r} is not the name of a file")
+    folder = PurePosixPath(artifact.onnx_file).parent
+    copies: list[tuple[Path, str]] = []
+    for name in artifact.files:
+        source = resolve_inside(artifact.folder, name)
+        if source is None or not PurePosixPath(name).is_relative_to(folder):
+            raise ModelSourceError(f"{name!r} lies outside of the model's folder {artifact.folder / folder}")
+        # The ONNX file names its external data relative to itself.
+        inside = str(PurePosixPath(name).relative_to(folder))
+        copies.append((source, model_file if name == artifact.onnx_file else inside))
+    if len({name for _, name in copies}) < len(copies):
+        raise ModelSourceError(f"a file of the model's external data has the name {model_file!r} of the model itself")
+    return copies
+
+
+def _copy(config: ModelConfig) -> ModelConfig:
+    copy = type(config)()
+    copy.CopyFrom(config)
+    return copy
+
+
+def _kind(instance_kind: InstanceKind) -> int:
+    from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
+    return int(ModelInstanceGroup.Kind.Value(instance_kind))
+
+
+def _kind_name(group: Any) -> str:
+    return str(type(group).Kind.Name(group.kind))
+
+
+def _instance_count(config: ModelConfig) -> int:
+    if not config.instance_group:
+        return _UNSAID_CPU_INSTANCES
+    return sum(
+        group.count or (_UNSAID_CPU_INSTANCES if _kind_name(group) in {"KIND_CPU", "KIND_AUTO"} else 1)
+        for group in config.instance_group
+    )
+
+
+def _has_other_kind(config: ModelConfig, instance_kind: InstanceKind) -> bool:
+    return any(_kind_name(group) not in {instance_kind, "KIND_AUTO"} for group in config.instance_group)
+
+
+def _set_dynamic_batching(config: ModelConfig, max_queue_delay_us: int) -> None:
+    batching = config.dynamic_batching
+    batching.SetInParent()
+    batching.ClearField("max_queue_delay_microseconds")
+    if max_queue_delay_us:
+        batching.max_queue_delay_microseconds = max_queue_delay_us
+    preferred = [size for size in batching.preferred_batch_size if size <= config.max_batch_size]
+    batching.ClearField("preferred_batch_size")
+    batching.preferred_batch_size.extend(preferred)
+
+
+def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    config = ModelConfig(name=artifact.name, platform=_PLATFORM)
+    config.max_batch_size = DEFAULT_MAX_BATCH_SIZE if batchable else 0
+    _add_tensors(config.input, artifact.signature.inputs, batched=batchable)
+    _add_tensors(config.output, artifact.signature.outputs, batched=batchable)
+    config.instance_group.add(count=1, kind=_kind(instance_kind))
+    if batchable:
+        config.dynamic_batching.SetInParent()
+    return config
+
+
+def _add_tensors(tensors: Any, specs: Iterable[TensorSpec], *, batched: bool) -> None:
+    for spec in specs:
+        tensor = tensors.add(name=spec.name, data_type=_data_type(spec))
+        _set_dims(tensor, spec.shape[1:] if batched else spec.shape, batched=batched)
+
+
+def _set_dims(tensor: Any, dims: Sequence[int], *, batched: bool) -> None:
+    """Triton refuses empty dims: a scalar is [1], which it reshapes back where rows are batched.
+
+    Source: AutoCompleteIO in onnxruntime_backend/src/onnxruntime.cc.
+    """
+    del tensor.dims[:]
+    tensor.dims.extend(dims or (1,))
+    if batched and not dims:
+        tensor.reshape.SetInParent()
+
+
+def _data_type(spec: TensorSpec) -> int:
+    from tritonclient.grpc.model_config_pb2 import DataType
+
+    return int(DataType.Value("TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"))
+
+
+def _refuse_unservable(config: ModelConfig) -> None:
+    problem = None
+    if config.platform not in {"", _PLATFORM} or config.backend not in {"", _BACKEND}:
+        problem = f"is for {config.platform or config.backend!r}, but the model is an ONNX file"
+    elif config.HasField("sequence_batching") or config.HasField("ensemble_scheduling"):
+        problem = f"uses {config.WhichOneof('scheduling_choice')}, which hcopt cannot sweep"
+    if problem:
+        raise ModelSourceError(
+            f"{CONFIG_FILE} {problem}",
+            remedy=f"Give a config.pbtxt for platform {_PLATFORM!r} with dynamic batching, or none.",
+        )
+
+
+def _name(config: ModelConfig, artifact: ModelArtifact) -> list[str]:
+    """Triton wants the name of the folder; it takes a missing one from there by itself."""
+    said = config.name
+    config.name = artifact.name
+    if said in {"", artifact.name}:
+        return []
+    return [f"config.pbtxt calls the model {said!r}; it is served as {artifact.name!r}, and named so."]
+
+
+def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[str]:
+    """Writes down what Triton would complete by itself; a Python-based backend cannot."""
+    missing = [kind for kind in ("input", "output") if not getattr(config, kind)]
+    if not config.platform and not config.backend:
+        config.platform = _PLATFORM
+        missing.insert(0, "platform")
+    batched = config.max_batch_size > 0
+    if not config.input:
+        _add_tensors(config.input, artifact.signature.inputs, batched=batched)
+    if not config.output:
+        _add_tensors(config.output, artifact.signature.outputs, batched=batched)
+    return [f"config.pbtxt leaves out {' and '.join(missing)}: completed from the ONNX file."] if missing else []
+
+
+def _tensors(config: ModelConfig) -> list[Any]:
+    return [*config.input, *config.output]
+
+
+def _check_tensors(config: ModelConfig, artifact: ModelArtifact) -> None:
+    signature = artifact.signature
+    for kind, tensors, specs in (
+        ("input", config.input, signature.inputs),
+        ("output", config.output, signature.outputs),
+    ):
+        known = {spec.name: spec for spec in specs}
+        for tensor in tensors:
+            if tensor.name not in known:
+                raise _contradiction(f"has the {kind} {tensor.name!r}", f"the model has {_quoted(known)}")
+            _check_tensor(kind, tensor, known[tensor.name], config.max_batch_size)
+    if missing := {spec.name for spec in signature.inputs} - {tensor.name for tensor in config.input}:
+        raise _contradiction(f"has the input {_quoted(t.name for t in config.input)}", f"lacks {_quoted(missing)}")
+
+
+def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int) -> None:
+
+    batched = max_batch_size > 0
+    shape = (*((-1,) if batched else ()), *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
+    scalar = not spec.shape and not batched and all(dim == 1 for dim in shape)
+    fits = len(shape) == len(spec.shape) and all(
+        model in (-1, dim) for model, dim in zip(spec.shape, shape, strict=True)
+    )
+    if tensor.data_type == _data_type(spec) and (fits or scalar):
+        return
+    datatype = str(
+        type(tensor).DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
+    )
+    batch = f" (its max_batch_size {'adds' if batched else 'is 0 and adds no'} batch dimension)"
+    raise _contradiction(
+        f"gives the {kind} {spec.name!r} as {datatype.removeprefix('TYPE_')} {list(shape)}{batch}",
+        f"the model has {spec.datatype} {list(spec.shape)}",
+    )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
+
+
+def _contradiction(said: str, found: str) -> ModelSourceError:
+    return ModelSourceError(
+        f"{CONFIG_FILE} {said}; {found}",
+        remedy="Correct the config.pbtxt beside the model, or leave it out: then it is derived from the model.",
+    )
+
+
+def _batch(config: ModelConfig) -> list[str]:
+    """Turns max_batch_size 0 with a batch dimension in `dims` into what Triton can batch."""
+    if config.max_batch_size > 0:
+        return []
+    if any(tensor.HasField("reshape") or tensor.dims[0] not in (-1, 1) for tensor in _tensors(config)):
+        return [
+            "config.pbtxt has max_batch_size 0, so Triton does not batch, although the model could; its dims have no "
+            "free leading dimension, so it is left as it is."
+        ]
+    for tensor in _tensors(config):
+        _set_dims(tensor, tuple(tensor.dims)[1:], batched=True)
+    config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
+    config.dynamic_batching.SetInParent()
+    return [
+        "config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: analysed with "
+        f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, and dims without the leading dimension."
+    ]
+
+
+def _unbatch(config: ModelConfig) -> list[str]:
+    """Turns batching off for a model whose first dimension is dynamic and yet no batch dimension."""
+    if config.max_batch_size == 0:
+        return []
+    said = config.max_batch_size
+    for tensor in _tensors(config):
+        dims = (-1, *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
+        tensor.ClearField("reshape")
+        _set_dims(tensor, dims, batched=False)
+    config.max_batch_size = 0
+    config.ClearField("dynamic_batching")
+    return [
+        f"config.pbtxt has max_batch_size {said}, but the model gives wrong answers or none when rows are put "
+        "together: analysed with max_batch_size 0 and without dynamic batching."
+    ]
+
+
+def _move_to_cpu(config: ModelConfig, instance_kind: InstanceKind) -> list[str]:
+    if instance_kind != "KIND_CPU" or not _has_other_kind(config, instance_kind):
+        return []
+    count = _instance_count(config)
+    del config.instance_group[:]
+    config.instance_group.add(count=count, kind=_kind(instance_kind))
+    return [f"config.pbtxt puts instances on a GPU; analysed with {count} on the CPU, as instance_kind says."]
