@@ -1,0 +1,296 @@
+"""Triton out of the `nvidia-pytriton` wheel as a child process, with hcopt's own Python-based onnxruntime backend.
+
+Everything that Triton needs beside the wheel lies in a private folder that lives as long as the server.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import psutil
+
+from hcopt import process
+from hcopt.environment import read_environment
+from hcopt.errors import RuntimeStartError
+from hcopt.runtime.base import Endpoint
+from hcopt.runtime.local_tools import (
+    LocalTools,
+    bound_to,
+    check_cpuset,
+    first_on_path,
+    install_tools,
+    private_folder,
+)
+from hcopt.runtime.programs import TritonFiles, find_libpython, find_triton, installed_version
+from hcopt.schema import Environment
+
+BACKEND = "onnxruntime (Python-based)"
+_HOST = "127.0.0.1"
+_SHARED_MEMORY = Path("/dev/shm")
+_METRICS_INTERVAL_MS = 1000
+_POLL_S = 0.02
+_PORT_TRIES = 5
+_PORT_TAKEN = "already in use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The three ports of one Triton."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+
+def free_ports() -> Ports:
+    """Three ports that are free on the loopback interface now.
+
+    Raises:
+        OSError: There are none.
+    """
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind((_HOST, 0))
+        http_port, grpc_port, metrics_port = (one.getsockname()[1] for one in sockets)
+    return Ports(http=http_port, grpc=grpc_port, metrics=metrics_port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedServer:
+    """A running Triton.
+
+    Attributes:
+        endpoint: Its addresses, on the loopback interface.
+        tools: The measuring programs of this environment.
+        environment: The conditions that go with every figure.
+        process: tritonserver itself; the stubs are its children.
+        log: What it says.
+    """
+
+    endpoint: Endpoint
+    tools: LocalTools
+    environment: Environment
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Does nothing while the server lives.
+
+        Raises:
+            RuntimeStartError: It has died; carries the end of its log.
+        """
+        returncode = self.process.poll()
+        if returncode is not None:
+            raise _failure(f"tritonserver has ended by itself with {returncode}", self.log)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedRuntime:
+    """Starts the Triton that pip installed.
+
+    Attributes:
+        cpuset_server: The CPUs of Triton and its stubs, as Linux writes them; None leaves that to the kernel.
+        cpuset_client: The CPUs of the measuring programs.
+        start_timeout_s: How long Triton may take to answer.
+        choose_ports: Gives ports that are likely to be free; asked again when one is taken in between.
+    """
+
+    cpuset_server: str | None = None
+    cpuset_client: str | None = None
+    start_timeout_s: float = 60.0
+    choose_ports: Callable[[], Ports] = free_ports
+
+    @contextmanager
+    def serve(self, repository: Path, run_folder: Path) -> Iterator[EmbeddedServer]:
+        """Starts Triton on a model repository and ends it, with all its children, when the context ends.
+
+        Models need a complete config.pbtxt: Triton's auto-completion is off, since it would cost the Python-based
+        backend over a second with each load.
+
+        Args:
+            repository: A Triton model repository; nothing of it is loaded yet.
+            run_folder: The run's folder; the server's log is `logs/tritonserver.log` in it.
+
+        Raises:
+            RuntimeStartError: A program or library is missing, or Triton does not get ready in time.
+        """
+        check_cpuset("runtime.cpuset.server", self.cpuset_server)
+        check_cpuset("runtime.cpuset.client", self.cpuset_client)
+        log = run_folder / "logs" / "tritonserver.log"
+        with ExitStack() as stack:
+            folder = stack.enter_context(private_folder())
+            # The folder's name is unique, and so are the names that begin with it.
+            stack.callback(_remove_shared_memory, folder.name)
+            triton = find_triton()
+            programs = install_tools(folder, triton)
+            try:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                _install_backends(folder, triton)
+                (folder / "repository").symlink_to(repository.resolve())
+            except OSError as error:
+                raise RuntimeStartError(f"cannot prepare Triton in {folder}: {error}") from error
+            server, endpoint, version = self._started(stack, folder, triton, log)
+            yield EmbeddedServer(
+                endpoint=endpoint,
+                tools=LocalTools(endpoint=endpoint, programs=programs, cpuset=self.cpuset_client),
+                environment=_environment(version, self.cpuset_server),
+                process=server,
+                log=log,
+            )
+
+    def _started(
+        self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path
+    ) -> tuple[subprocess.Popen[bytes], Endpoint, str]:
+        """Starts Triton, again on other ports when somebody took one in the meantime; `stack` ends it."""
+        for _ in range(_PORT_TRIES):
+            ports = self.choose_ports()
+            argv = [*bound_to(self.cpuset_server), *_command(folder, triton, ports)]
+            with ExitStack() as attempt:
+                try:
+                    server = attempt.enter_context(_running(argv, folder, triton, log))
+                except OSError as error:
+                    raise RuntimeStartError(f"cannot start {triton.tritonserver}: {error}") from error
+                version = _version_when_ready(server, ports, time.monotonic() + self.start_timeout_s)
+                returncode = server.poll()
+                if version is not None:
+                    stack.push(attempt.pop_all())
+                    return server, _endpoint(ports), version
+            if returncode is None:
+                raise _failure(f"tritonserver was not ready after {self.start_timeout_s:g} s", log)
+            if _PORT_TAKEN not in process.last_lines(log):
+                raise _failure(f"tritonserver ended with {returncode} instead of getting ready", log)
+        raise _failure(f"tritonserver found no free ports in {_PORT_TRIES} tries", log)
+
+
+def _running(
+    argv: list[str], folder: Path, triton: TritonFiles, log: Path
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    # No grace: Triton's farewell takes 1–3 s, and 30 s while somebody holds a connection, and it has nothing to put in
+    # order but shared memory, which is removed here anyway.
+    return process.service(argv, log=log, env=_server_environment(folder, triton), cwd=folder, grace_s=0)
+
+
+def _install_backends(folder: Path, triton: TritonFiles) -> None:
+    """The backend directory: the Python backend with the stub of this Python, and ours. Triton refuses links here."""
+    python, onnxruntime, libraries = (folder / name for name in ("backends/python", "backends/onnxruntime", "lib"))
+    onnxruntime.mkdir(parents=True)
+    libraries.mkdir()
+    shutil.copytree(triton.backend_folder, python)
+    stub = python / triton.stub.name
+    shutil.copyfile(triton.stub, stub)
+    stub.chmod(0o700)
+    ours = resources.files("hcopt.runtime").joinpath("onnxruntime_backend/model.py")
+    (onnxruntime / "model.py").write_bytes(ours.read_bytes())
+    libpython = find_libpython()
+    (libraries / libpython.name).symlink_to(libpython)
+
+
+def _command(folder: Path, triton: TritonFiles, ports: Ports) -> list[str]:
+    return [
+        str(triton.tritonserver),
+        f"--model-repository={folder / 'repository'}",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",
+        f"--backend-directory={folder / 'backends'}",
+        f"--backend-config=python,shm-region-prefix-name={folder.name}_",
+        *(f"--{service}-address={_HOST}" for service in ("http", "grpc", "metrics")),
+        f"--http-port={ports.http}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-port={ports.metrics}",
+        f"--metrics-interval-ms={_METRICS_INTERVAL_MS}",
+        # There is nothing of a GPU to serve here; where the machine has one, it is left alone.
+        "--allow-gpu-metrics=false",
+        "--pinned-memory-pool-byte-size=0",
+    ]
+
+
+def _server_environment(folder: Path, triton: TritonFiles) -> dict[str, str]:
+    libraries = (str(triton.libraries), str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH"))
+    modules = (str(folder / "backends" / "onnxruntime"), os.environ.get("PYTHONPATH"))
+    environment = {
+        **os.environ,
+        # The stub takes its packages from the `python3` that is first on the path.
+        "PATH": first_on_path(os.environ),
+        "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
+        # In front, or any other module called `model` would be taken for the backend.
+        "PYTHONPATH": ":".join(filter(None, modules)),
+        # Each load is a new Python: where it finds no compiled modules, it takes 0.5 s instead of 0.1 s.
+        "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
+def _version_when_ready(server: subprocess.Popen[bytes], ports: Ports, deadline: float) -> str | None:
+    """Triton's version as soon as it is ready; None when it has ended, or the deadline has passed."""
+    while server.poll() is None and time.monotonic() < deadline:
+        # Another server may have got a port first, and would answer in its place.
+        version = _version_if_ready(ports.http) if _listens(server.pid, ports) else None
+        if version is not None:
+            return version
+        time.sleep(_POLL_S)
+    return None
+
+
+def _listens(pid: int, ports: Ports) -> bool:
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    listening = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
+    return {ports.http, ports.grpc, ports.metrics} <= listening
+
+
+def _version_if_ready(port: int) -> str | None:
+    connection = http.client.HTTPConnection(_HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        answer = connection.getresponse()
+        answer.read()
+        connection.request("GET", "/v2")
+        about = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return str(about["version"]) if answer.status == http.client.OK else None
+
+
+def _endpoint(ports: Ports) -> Endpoint:
+    return Endpoint(
+        grpc=f"{_HOST}:{ports.grpc}",
+        http=f"{_HOST}:{ports.http}",
+        metrics_url=f"http://{_HOST}:{ports.metrics}/metrics",
+    )
+
+
+def _environment(triton_version: str, cpuset: str | None) -> Environment:
+    return read_environment(
+        runtime="embedded",
+        backend=BACKEND,
+        triton_version=triton_version,
+        onnxruntime_version=installed_version("onnxruntime"),
+        perf_analyzer_version=installed_version("tritonclient"),
+        server_cpuset=cpuset,
+    )
+
+
+def _remove_shared_memory(prefix: str) -> None:
+    for region in _SHARED_MEMORY.glob(f"{prefix}_*"):
+        region.unlink(missing_ok=True)
+
+
+def _failure(message: str, log: Path) -> RuntimeStartError:
+    return RuntimeStartError(f"{message}. Its last words:\n{process.last_lines(log)}", log=log)

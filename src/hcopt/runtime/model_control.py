@@ -1,0 +1,184 @@
+"""Loads models into a running Triton and reads what it says about them, over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hcopt.errors import RuntimeStartError
+from hcopt.runtime.base import Endpoint
+from hcopt.schema import ServerTimes
+
+if TYPE_CHECKING:
+    from tritonclient.grpc import InferenceServerClient
+
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+_NS_PER_US = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatistics:
+    """A model's counters since it was loaded; they only grow, and start again at 0 with each load.
+
+    Attributes:
+        success_count: Requests that were answered well.
+        fail_count: Requests that were answered with an error.
+        inference_count: Inferences (rows) of the requests that were answered well.
+        execution_count: Batches; fewer than requests where dynamic batching merged some.
+        success_ns: From a request's arrival to its answer, summed over requests, as all of the following.
+        queue_ns: Waiting for an instance or for more requests.
+        compute_input_ns: Getting the inputs to the backend.
+        compute_infer_ns: In the backend.
+        compute_output_ns: Getting the outputs from the backend.
+    """
+
+    success_count: int
+    fail_count: int
+    inference_count: int
+    execution_count: int
+    success_ns: int
+    queue_ns: int
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int
+
+
+def server_times(before: ModelStatistics, after: ModelStatistics) -> ServerTimes | None:
+    """Where requests spent their time between two readings, as means per request; None where there were none.
+
+    A smaller count than before means that the model was loaded again in between: that is None too.
+    """
+    requests = after.success_count - before.success_count
+    if requests <= 0:
+        return None
+
+    def mean_us(passed_ns: int) -> float:
+        return passed_ns / requests / _NS_PER_US
+
+    return ServerTimes(
+        queue_us=mean_us(after.queue_ns - before.queue_ns),
+        compute_input_us=mean_us(after.compute_input_ns - before.compute_input_ns),
+        compute_infer_us=mean_us(after.compute_infer_ns - before.compute_infer_ns),
+        compute_output_us=mean_us(after.compute_output_ns - before.compute_output_ns),
+    )
+
+
+class ModelControl:
+    """Model control and statistics of one server.
+
+    Args:
+        endpoint: The server.
+        load_timeout_s: Longest load of a model.
+        call_timeout_s: Longest wait for any other answer.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, load_timeout_s: float = 120.0, call_timeout_s: float = 10.0) -> None:
+        from tritonclient.grpc import InferenceServerClient
+
+        # gRPC would send even 127.0.0.1 through a proxy of the environment.
+        arguments = [("grpc.enable_http_proxy", 0)] if endpoint.grpc.startswith(_LOOPBACK) else None
+        self._client: InferenceServerClient = InferenceServerClient(endpoint.grpc, channel_args=arguments)
+        self._load_timeout_s = load_timeout_s
+        self._call_timeout_s = call_timeout_s
+
+    def load(self, name: str, config_json: str | None = None) -> None:
+        """Loads a model afresh, with its config.pbtxt or with another configuration.
+
+        One that is there is unloaded first. That is quicker too: where only the number of instances differs Triton
+        would change them in place, and taking one away takes it over a second, a load 0.1–0.2 s.
+
+        Args:
+            name: The model.
+            config_json: Its whole configuration as JSON, in the place of its config.pbtxt.
+
+        Raises:
+            RuntimeStartError: It cannot be loaded; carries Triton's own words.
+        """
+        self.unload(name)
+        with _translated(f"Triton cannot load the model {name}"):
+            self._client.load_model(name, config=config_json, client_timeout=self._load_timeout_s)
+
+    def unload(self, name: str) -> None:
+        """Unloads a model, if it is loaded; returns before its last instance is gone.
+
+        Raises:
+            RuntimeStartError: The server does not answer, or refuses.
+        """
+        with _translated(f"Triton cannot unload the model {name}"):
+            self._client.unload_model(name, client_timeout=self._call_timeout_s)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the model is loaded and answers.
+
+        Raises:
+            RuntimeStartError: The server does not answer.
+        """
+        with _translated(f"Triton does not say whether the model {name} is ready"):
+            return bool(self._client.is_model_ready(name, client_timeout=self._call_timeout_s))
+
+    def server_version(self) -> str:
+        """Triton's own version, such as 2.51.0.
+
+        Raises:
+            RuntimeStartError: The server does not answer.
+        """
+        with _translated("Triton does not say its version"):
+            return str(self._client.get_server_metadata(client_timeout=self._call_timeout_s).version)
+
+    def active_config(self, name: str) -> str:
+        """The configuration that a loaded model has now, as JSON; `load` takes it back.
+
+        Raises:
+            RuntimeStartError: The model is not loaded, or the server does not answer.
+        """
+        from google.protobuf.json_format import MessageToJson
+
+        with _translated(f"Triton has no configuration of the model {name}"):
+            answer = self._client.get_model_config(name, client_timeout=self._call_timeout_s)
+        return str(MessageToJson(answer.config, preserving_proto_field_name=True))
+
+    def statistics(self, name: str) -> ModelStatistics:
+        """The counters of a loaded model.
+
+        Raises:
+            RuntimeStartError: The model is not loaded, or the server does not answer.
+        """
+        with _translated(f"Triton has no statistics of the model {name}"):
+            answer = self._client.get_inference_statistics(name, client_timeout=self._call_timeout_s)
+        stats = answer.model_stats[0]
+        times = stats.inference_stats
+        return ModelStatistics(
+            success_count=times.success.count,
+            fail_count=times.fail.count,
+            inference_count=stats.inference_count,
+            execution_count=stats.execution_count,
+            success_ns=times.success.ns,
+            queue_ns=times.queue.ns,
+            compute_input_ns=times.compute_input.ns,
+            compute_infer_ns=times.compute_infer.ns,
+            compute_output_ns=times.compute_output.ns,
+        )
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+    def __enter__(self) -> ModelControl:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def _translated(failure: str) -> Iterator[None]:
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        yield
+    except InferenceServerException as error:
+        # The Python backend puts its own traceback under the message.
+        message = error.message().partition("\n\nAt:")[0]
+        raise RuntimeStartError(f"{failure}: {message}") from error

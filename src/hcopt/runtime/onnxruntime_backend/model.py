@@ -1,0 +1,229 @@
+"""Triton's backend `onnxruntime`, in Python: serves model.onnx on the CPU, configured like the native backend.
+
+Triton loads this file by itself into a process of each instance; it imports nothing of hcopt. Keys and their meanings
+are those of the native backend (github.com/triton-inference-server/onnxruntime_backend, release 24.10).
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb
+from onnxruntime.capi import onnxruntime_pybind11_state
+
+# onnxruntime's own exceptions have no base class in common.
+ORT_ERRORS = tuple(
+    kind for kind in vars(onnxruntime_pybind11_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
+)
+# What a request can make go wrong: the run itself, text that is no UTF-8, arrays that do not fit together.
+RUN_ERRORS = (*ORT_ERRORS, RuntimeError, ValueError, MemoryError)
+
+TRITON_TYPES = {
+    "tensor(bool)": "TYPE_BOOL",
+    "tensor(uint8)": "TYPE_UINT8",
+    "tensor(uint16)": "TYPE_UINT16",
+    "tensor(uint32)": "TYPE_UINT32",
+    "tensor(uint64)": "TYPE_UINT64",
+    "tensor(int8)": "TYPE_INT8",
+    "tensor(int16)": "TYPE_INT16",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(float)": "TYPE_FP32",
+    "tensor(double)": "TYPE_FP64",
+    "tensor(string)": "TYPE_STRING",
+}
+GRAPH_LEVELS = {
+    "-1": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "0": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "1": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "2": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+EXECUTION_MODES = {
+    "0": onnxruntime.ExecutionMode.ORT_SEQUENTIAL,
+    "1": onnxruntime.ExecutionMode.ORT_PARALLEL,
+}
+SWITCHES = {"0": False, "false": False, "1": True, "true": True}
+ARENA_SHRINKAGE = "memory.enable_memory_arena_shrinkage"
+PARAMETERS = (
+    "intra_op_thread_count",
+    "inter_op_thread_count",
+    "execution_mode",
+    "enable_mem_arena",
+    "enable_mem_pattern",
+    ARENA_SHRINKAGE,
+)
+
+
+class TritonPythonModel:
+    """One instance of a model, as Triton's Python backend calls it."""
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        _refuse_unsupported(config, args["model_instance_kind"])
+        self.session = _open_session(_model_file(args, config), _session_options(config))
+        _check_tensors(config, self.session)
+        self.run_options = _run_options(config)
+        self.batches = config["max_batch_size"] > 0
+        self.output_names = [tensor["name"] for tensor in config["output"]]
+        self.text_inputs = [tensor["name"] for tensor in config["input"] if tensor["data_type"] == "TYPE_STRING"]
+
+    def execute(self, requests):
+        feeds = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
+        if self.batches and len(feeds) > 1:
+            try:
+                return self.answer_together(feeds)
+            except RUN_ERRORS:
+                # One of them is bad, or they do not fit together: that must not harm the others.
+                pass
+        return [self.answer(feed) for feed in feeds]
+
+    def answer(self, feed):
+        """The response to one request, an error of its own where it cannot be run."""
+        try:
+            return _response(self.output_names, self.run(feed))
+        except RUN_ERRORS as error:
+            return pb.InferenceResponse(error=pb.TritonError(f"onnxruntime: {error}"))
+
+    def answer_together(self, feeds):
+        """The responses to several requests out of one run."""
+        names = feeds[0].keys()
+        if any(feed.keys() != names for feed in feeds):
+            raise ValueError("requests with different inputs")
+        outputs = self.run({name: np.concatenate([feed[name] for feed in feeds]) for name in names})
+        responses, start = [], 0
+        for feed in feeds:
+            end = start + _row_count(feed)
+            responses.append(_response(self.output_names, [output[start:end] for output in outputs]))
+            start = end
+        return responses
+
+    def run(self, feed):
+        """The outputs for one set of inputs."""
+        for name in self.text_inputs:
+            if name in feed:
+                feed[name] = _decoded(feed[name])
+        outputs = self.session.run(self.output_names, feed, self.run_options)
+        if self.batches:
+            rows = _row_count(feed)
+            for name, output in zip(self.output_names, outputs, strict=True):
+                if output.shape[:1] != (rows,):
+                    raise ValueError(f"the output {name} has the shape {output.shape} for a batch of {rows}")
+        return outputs
+
+
+def _row_count(feed):
+    return len(next(iter(feed.values())))
+
+
+def _response(names, outputs):
+    return pb.InferenceResponse([pb.Tensor(name, output) for name, output in zip(names, outputs, strict=True)])
+
+
+def _decoded(texts):
+    """Triton's strings are bytes; onnxruntime takes only str, and would write b'…' for bytes."""
+    return np.array([text.decode() for text in texts.ravel()], dtype=object).reshape(texts.shape)
+
+
+def _model_file(args, config):
+    file = Path(args["model_repository"], args["model_version"], config.get("default_model_filename") or "model.onnx")
+    return file / "model.onnx" if file.is_dir() else file
+
+
+def _open_session(file, options):
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except (*ORT_ERRORS, RuntimeError, ValueError) as error:
+        raise pb.TritonModelException(f"onnxruntime cannot load {file}: {error}") from error
+
+
+def _refuse_unsupported(config, instance_kind):
+    """Raises for what this backend would otherwise do wrongly or not at all."""
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    unsupported = {
+        "sequence_batching": "sequence_batching" in config,
+        "a decoupled transaction policy": config.get("model_transaction_policy", {}).get("decoupled"),
+        "batch_input and batch_output": config.get("batch_input") or config.get("batch_output"),
+        "a cpu_execution_accelerator": accelerators.get("cpu_execution_accelerator"),
+        f"an instance of KIND_{instance_kind}": instance_kind != "CPU",
+    }
+    for what, present in unsupported.items():
+        if present:
+            raise pb.TritonModelException(f"the Python-based onnxruntime backend does not support {what}")
+
+
+def _session_options(config):
+    parameters = _string_parameters(config)
+    for key in parameters.keys() - set(PARAMETERS):
+        pb.Logger.log_warn(f"{config['name']}: the parameter {key} has no effect on the onnxruntime backend")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _thread_count(parameters, "intra_op_thread_count")
+    options.inter_op_num_threads = _thread_count(parameters, "inter_op_thread_count")
+    options.execution_mode = _choice(parameters, "execution_mode", EXECUTION_MODES, "0")
+    options.enable_cpu_mem_arena = _choice(parameters, "enable_mem_arena", SWITCHES, "1")
+    options.enable_mem_pattern = _choice(parameters, "enable_mem_pattern", SWITCHES, "1")
+    graph = {key: str(value) for key, value in config.get("optimization", {}).get("graph", {}).items()}
+    options.graph_optimization_level = _choice(graph, "level", GRAPH_LEVELS, "0")
+    return options
+
+
+def _run_options(config):
+    options = onnxruntime.RunOptions()
+    arenas = _string_parameters(config).get(ARENA_SHRINKAGE)
+    if arenas is not None:
+        options.add_run_config_entry(ARENA_SHRINKAGE, arenas)
+    return options
+
+
+def _string_parameters(config):
+    return {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
+
+
+def _thread_count(parameters, key):
+    """0 leaves the number to onnxruntime."""
+    text = parameters.get(key, "0")
+    if not text.isdecimal():
+        raise pb.TritonModelException(f"{key} is {text!r}; expected a whole number, 0 or more")
+    return int(text)
+
+
+def _choice(parameters, key, choices, default):
+    text = parameters.get(key, default)
+    if text.lower() not in choices:
+        raise pb.TritonModelException(f"{key} is {text!r}; expected one of {', '.join(choices)}")
+    return choices[text.lower()]
+
+
+def _check_tensors(config, session):
+    """Raises where config.pbtxt and the model do not agree, as the native backend does."""
+    required = session.get_inputs()
+    inputs = {tensor.name: tensor for tensor in (*required, *session.get_overridable_initializers())}
+    outputs = {tensor.name: tensor for tensor in session.get_outputs()}
+    configured = {tensor["name"] for tensor in config["input"]}
+    missing = [tensor.name for tensor in required if tensor.name not in configured]
+    if missing:
+        raise pb.TritonModelException(f"config.pbtxt lacks the model's inputs {', '.join(missing)}")
+    for kind, known in (("input", inputs), ("output", outputs)):
+        for tensor in config[kind]:
+            if tensor["name"] not in known:
+                raise pb.TritonModelException(f"the model has no {kind} {tensor['name']}, but {', '.join(known)}")
+            _check_tensor(kind, tensor, known[tensor["name"]], batches=config["max_batch_size"] > 0)
+
+
+def _check_tensor(kind, tensor, found, *, batches):
+    name = f"{kind} {tensor['name']}"
+    if found.type not in TRITON_TYPES:
+        raise pb.TritonModelException(f"{name}: the Python-based onnxruntime backend cannot serve {found.type}")
+    if TRITON_TYPES[found.type] != tensor["data_type"]:
+        raise pb.TritonModelException(f"{name}: {TRITON_TYPES[found.type]} in the model, {tensor['data_type']} here")
+    # onnxruntime shows neither a scalar's shape nor an unknown one; only the run can tell.
+    if not found.shape:
+        return
+    shape = [dim if isinstance(dim, int) else -1 for dim in found.shape]
+    if batches and shape[0] != -1:
+        raise pb.TritonModelException(f"{name}: max_batch_size has to be 0, the model's batch size is fixed: {shape}")
+    dims = [int(dim) for dim in tensor.get("reshape", tensor).get("shape", tensor["dims"])]
+    wanted = [-1, *dims] if batches else dims
+    if len(shape) != len(wanted) or any(own not in (-1, dim) for own, dim in zip(shape, wanted, strict=True)):
+        raise pb.TritonModelException(f"{name}: {shape} in the model, {wanted} here")
