@@ -1,0 +1,250 @@
+"""MLflow as hcopt uses it: silent, quick to notice that nobody answers, and its errors told as ours.
+
+Nothing here knows what is stored; `model_source`, `registry` and `tracking` do.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from hcopt.config import S3Section
+from hcopt.errors import HcoptError
+from hcopt.s3 import explain_s3_error, s3_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# MLflow's own are 7 retries with growing pauses and 120 s each: minutes before it says that nobody answers.
+_PROBE_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_WORK_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+_SILENCE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_LOUD_LOGGERS = ("mlflow", "alembic", "urllib3", "botocore")
+_USERINFO = re.compile(r"://[^/\s]*@")
+
+
+def without_credentials(text: str) -> str:
+    """The text with user name and password taken out of every URL in it."""
+    return _USERINFO.sub("://", text)
+
+
+@contextmanager
+def mlflow_session(
+    tracking_uri: str, *, error: type[HcoptError], s3: S3Section | None = None
+) -> Iterator[MlflowClient]:
+    """A client of an MLflow that answers; what MLflow raises inside the context becomes an `error`.
+
+    While the context lasts, the process's environment points at this MLflow, because parts of MLflow's client look
+    there and nowhere else; afterwards the environment is as it was.
+
+    Args:
+        tracking_uri: A server's URL, perhaps with user name and password, or a database URI.
+        error: What failures are raised as.
+        s3: How artifacts are reached where MLflow keeps them in S3 and does not hand them out itself.
+
+    Raises:
+        HcoptError: As `error`: unreachable, refused, or whatever fails inside the context.
+    """
+    uri, login = _without_login(tracking_uri)
+    settings = {"MLFLOW_TRACKING_URI": uri, **login, **_s3_settings(s3 or S3Section())}
+    with _environment(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
+        try:
+            yield _connect(uri)
+        except HcoptError:
+            raise
+        except _mlflow_errors() as failure:
+            message, remedy = _explain(failure, uri)
+            raise error(message, remedy=remedy) from failure
+
+
+def _without_login(tracking_uri: str) -> tuple[str, dict[str, str]]:
+    """A server's URL without its login, and the login as MLflow's variables: so it never gets into messages."""
+    parts = urlsplit(tracking_uri)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return tracking_uri, {}
+    login = {
+        "MLFLOW_TRACKING_USERNAME": unquote(parts.username),
+        "MLFLOW_TRACKING_PASSWORD": unquote(parts.password or ""),
+    }
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), login
+
+
+def _s3_settings(s3: S3Section) -> dict[str, str]:
+    settings = {
+        "MLFLOW_S3_ENDPOINT_URL": s3.endpoint_url,
+        "AWS_DEFAULT_REGION": s3.region,
+        "AWS_CA_BUNDLE": s3.ca_bundle,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str], *, defaults: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Sets variables, `defaults` only where there is none yet, and puts back what was there."""
+    missing = {name: value for name, value in (defaults or {}).items() if name not in os.environ}
+    changes = {**missing, **settings}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps warnings and log lines of MLflow and what it stands on from the terminal; failures come as exceptions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # MLflow sets the levels of its loggers when it is imported, so that comes first.
+        import mlflow  # noqa: F401
+
+        loggers = [logging.getLogger(name) for name in _LOUD_LOGGERS]
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def _connect(uri: str) -> MlflowClient:
+    """Asks once, with little patience, whether anybody is there, before real work begins with more of it."""
+    from mlflow import MlflowClient
+
+    scheme = urlsplit(uri).scheme
+    if scheme not in ("http", "https"):
+        _open_database(uri, scheme)
+        return MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
+    with _environment(_PROBE_SETTINGS):
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _open_database(uri: str, scheme: str) -> None:
+    """MLflow itself tries a database ten times with doubling pauses, over a minute, before it gives up."""
+    import sqlalchemy
+
+    if scheme.partition("+")[0] not in ("sqlite", "postgresql", "mysql", "mssql"):
+        return
+    if database := sqlite_file(uri):
+        database.parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The database file of an SQLite tracking URI; None where it is something else."""
+    prefix = "sqlite:///"
+    return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
+
+
+def _mlflow_errors() -> tuple[type[Exception], ...]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # OSError includes everything of `requests`; ImportError is a database driver that is not installed.
+    return (MlflowException, SQLAlchemyError, OSError, ImportError, *s3_errors())
+
+
+def _explain(failure: Exception, uri: str) -> tuple[str, str | None]:
+    """What failed, and what to do about it."""
+    import sqlalchemy.exc
+
+    where = without_credentials(uri)
+    said = _first_line(failure)
+    if isinstance(failure, s3_errors()):
+        return explain_s3_error(failure, f"the artifacts of MLflow at {where}")
+    if is_disk_full(failure):
+        return f"no room on the disk: {said}", "Free some space, and run again."
+    if isinstance(failure, ImportError):
+        return f"MLflow at {where} needs a database driver: {said}", f"Install it: pip install {failure.name}"
+    if isinstance(failure, sqlalchemy.exc.SQLAlchemyError):
+        return f"MLflow's database {where} fails: {said}", _CORRECT_THE_URI
+    return _explain_answer(failure, where, said)
+
+
+_CORRECT_THE_URI = "Start it, or correct mlflow.tracking_uri in config.yaml or MLFLOW_TRACKING_URI."
+
+
+def _explain_answer(failure: Exception, where: str, said: str) -> tuple[str, str | None]:
+    """Tells apart no answer, a refusal, an answer by something else, and an error of MLflow's own."""
+    if reason := _unreachable_reason(failure):
+        return f"cannot reach MLflow at {where}: {reason}", _CORRECT_THE_URI
+    if "Invalid Host header" in said:
+        host = urlsplit(where).netloc
+        return (
+            f"MLflow at {where} refuses the host name {host}",
+            f"Start it with --allowed-hosts {host} (or MLFLOW_SERVER_ALLOWED_HOSTS).",
+        )
+    code = error_code(failure)
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+        return (
+            f"MLflow at {where} refuses access: {said}",
+            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
+        )
+    if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in said:
+        return f"what answers at {where} is no MLflow tracking server: {said}", _CORRECT_THE_URI
+    if "out-of-date database schema" in said:
+        return f"MLflow's database {where} is of another version: {said}", f"mlflow db upgrade {where}"
+    return f"MLflow at {where} failed: {said}", None
+
+
+def _unreachable_reason(failure: Exception) -> str | None:
+    import requests
+
+    causes = [cause for cause in _chain(failure) if isinstance(cause, requests.RequestException)]
+    if not causes:
+        return None
+    if isinstance(causes[0], requests.exceptions.InvalidURL):
+        return "this is not a URL"
+    reason = re.search(r"\(Caused by (.*)\)", str(causes[0]))
+    return without_credentials(reason.group(1) if reason else str(causes[0]))
+
+
+def _chain(failure: BaseException | None) -> Iterator[BaseException]:
+    while failure is not None:
+        yield failure
+        failure = failure.__cause__ or failure.__context__
+
+
+def is_disk_full(failure: BaseException) -> bool:
+    """Whether it came from a full disk; MLflow's download threads hand that on as text only."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return any(
+        (isinstance(cause, OSError) and cause.errno in full) or os.strerror(errno.ENOSPC) in str(cause)
+        for cause in _chain(failure)
+    )
+
+
+def error_code(failure: Exception) -> str:
+    """MLflow's name of an error, such as RESOURCE_DOES_NOT_EXIST; empty where it has none."""
+    return str(getattr(failure, "error_code", ""))
+
+
+def _first_line(failure: Exception) -> str:
+    lines = without_credentials(str(failure)).strip().splitlines()
+    return lines[0][:400] if lines else type(failure).__name__

@@ -1,0 +1,232 @@
+"""A model URI (MLflow registry, MLflow run, S3, local folder or file) becomes a ModelArtifact in a local folder.
+
+What the ONNX file says is `onnx_model`'s business, what Triton makes of it `model_repository`'s.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from hcopt.config import Config, S3Section
+from hcopt.errors import ModelSourceError
+from hcopt.fetched import CONFIG, INPUT_EXAMPLES, Arrival, Fetched, fetch_companions, name_of, version_of
+from hcopt.mlflow_session import mlflow_session, without_credentials
+from hcopt.mlflow_source import fetch_run_path, fetch_version
+from hcopt.model_repository import check_model_name
+from hcopt.onnx_model import OnnxModel, inspect_onnx, resolve_inside, sha256_of
+from hcopt.s3 import Bucket, open_bucket
+from hcopt.schema import JsonObject, ModelArtifact
+
+_KINDS = "models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, or a local folder or file"
+_CONFIG_MAX_BYTES = 1 << 20
+
+
+def fetch_model(config: Config, *, into: Path, tracking_uri: str) -> ModelArtifact:
+    """Fetches the configured model; a local one is read where it is.
+
+    Args:
+        config: `model` says which, `s3` how to reach S3.
+        into: The folder that a download goes to, in a folder of the model's name.
+        tracking_uri: The MLflow that `models:/` and `runs:/` refer to.
+
+    Raises:
+        ModelSourceError: The model cannot be had, or is not ONNX; then nothing of it stays in `into`.
+    """
+    uri = config.model.uri
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri)
+    if scheme is None:
+        return _artifact(config, _local(Path(uri).expanduser()))
+    if scheme.group() not in ("models:", "runs:", "s3:"):
+        raise ModelSourceError(f"no model can be fetched from {without_credentials(uri)!r}", remedy=f"Give {_KINDS}.")
+    with _arrival_in(into) as arrival:
+        if scheme.group() == "s3:":
+            fetched = _from_s3(uri, arrival, config.s3)
+        else:
+            fetched = _from_mlflow(config, arrival, tracking_uri)
+        return _artifact(config, fetched, into=into)
+
+
+def _from_mlflow(config: Config, arrival: Arrival, tracking_uri: str) -> Fetched:
+    with mlflow_session(tracking_uri, error=ModelSourceError, s3=config.s3) as client:
+        if config.model.uri.startswith("runs:"):
+            return fetch_run_path(config.model.uri, arrival, client)
+        return fetch_version(config.model.uri, arrival, client, config.s3)
+
+
+@contextmanager
+def _arrival_in(into: Path) -> Iterator[Arrival]:
+    """A temporary place in `into`, so that a rename is all that is left to do; gone with the context."""
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into, prefix=".fetch-") as folder:
+            root = Path(folder) / "model"
+            root.mkdir()
+            yield Arrival(root=root, beside=Path(folder))
+    except OSError as error:
+        raise ModelSourceError(f"cannot write the model to {into}: {error}", remedy="Is there room?") from error
+
+
+def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> ModelArtifact:
+    """Looks at what has arrived, and moves it to its place in `into` once it is known to be good."""
+    uri, name = config.model.uri, config.model.name or fetched.name
+    check_model_name(name)
+    onnx_file = _find_onnx_file(fetched, uri)
+    inspected = _inspect(onnx_file, fetched.root, uri)
+    config_pbtxt, example = _read_config(onnx_file), _find_input_example(onnx_file)
+    place = fetched.root if into is None else _moved(fetched.root, into / name)
+    folder = place / onnx_file.parent.relative_to(fetched.root)
+    files = (onnx_file.name, *inspected.external_files)
+    return ModelArtifact(
+        name=name,
+        source_uri=uri,
+        version=fetched.version,
+        sha256=sha256_of(folder, files),
+        folder=folder,
+        onnx_file=onnx_file.name,
+        files=files,
+        signature=inspected.signature,
+        config_pbtxt=config_pbtxt,
+        input_example=None if example is None else place / example.relative_to(fetched.root),
+        registered_version=fetched.registered_version,
+    )
+
+
+def _inspect(onnx_file: Path, root: Path, uri: str) -> OnnxModel:
+    try:
+        return inspect_onnx(onnx_file)
+    except ModelSourceError as error:
+        # A download's place is temporary, so the user is told the URI.
+        message, remedy = (text and text.replace(str(root), uri) for text in (error.message, error.remedy))
+        raise ModelSourceError(message or uri, remedy=remedy) from error
+
+
+def _moved(folder: Path, place: Path) -> Path:
+    """Puts a whole folder at its place; one from an earlier fetch makes room."""
+    if place.exists():
+        shutil.rmtree(place)
+    return folder.rename(place)
+
+
+def _find_onnx_file(fetched: Fetched, uri: str) -> Path:
+    """The ONNX file that the URI or MLmodel names, else the only one; of version folders the highest counts."""
+    root = fetched.root
+    if fetched.onnx_name is not None:
+        return root / fetched.onnx_name
+    if (root / "MLmodel").is_file():
+        return _find_by_mlmodel(root, uri)
+    versions = [path for path in root.iterdir() if path.name.isdigit() and any(path.glob("*.onnx"))]
+    folder = max(versions, key=lambda path: int(path.name), default=root)
+    found = sorted(path.name for path in folder.glob("*.onnx"))
+    if len(found) > 1:
+        raise ModelSourceError(
+            f"{uri} has several ONNX files: {', '.join(found)}", remedy="Name one of them in model.uri."
+        )
+    if not found:
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+        raise ModelSourceError(f"{uri} has no ONNX file; there is: {there}", remedy="Name the ONNX file in model.uri.")
+    return folder / found[0]
+
+
+def _find_by_mlmodel(root: Path, uri: str) -> Path:
+    flavors = _read_mlmodel(root).get("flavors")
+    onnx = flavors.get("onnx") if isinstance(flavors, dict) else None
+    if not isinstance(onnx, dict):
+        kinds = ", ".join(map(str, flavors)) if isinstance(flavors, dict) else "none"
+        raise ModelSourceError(
+            f"{uri} is an MLflow model without the flavour onnx; it has: {kinds}",
+            remedy="Convert it (skl2onnx, torch.onnx.export, tf2onnx …) and log that with mlflow.onnx.log_model.",
+        )
+    name = str(onnx.get("data", "model.onnx"))
+    file = resolve_inside(root, name)
+    if file is None or not file.is_file():
+        raise ModelSourceError(
+            f"{uri}: MLmodel names the ONNX file {name!r}, which is not in the model's folder",
+            remedy="Log the model again with mlflow.onnx.log_model.",
+        )
+    return root / name
+
+
+def _read_mlmodel(folder: Path) -> JsonObject:
+    """The content of a folder's MLmodel; empty where there is none."""
+    try:
+        content = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelSourceError(f"cannot read the model's MLmodel: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _read_config(onnx_file: Path) -> str | None:
+    """The config.pbtxt in the ONNX file's folder, else in its parent (a Triton model, or the top of MLflow's run)."""
+    # MLflow puts what `extra_files` names into a folder of that name.
+    folders = (onnx_file.parent, onnx_file.parent / "extra_files", onnx_file.parent.parent)
+    file = next((folder / CONFIG for folder in folders if (folder / CONFIG).is_file()), None)
+    if file is None:
+        return None
+    try:
+        if file.stat().st_size > _CONFIG_MAX_BYTES:
+            raise ModelSourceError(f"{file} has {file.stat().st_size} bytes: that is no model configuration")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelSourceError(f"cannot read the model's {CONFIG}: {error}", remedy="It has to be UTF-8.") from error
+
+
+def _find_input_example(onnx_file: Path) -> Path | None:
+    """A JSON file of example rows: the one that MLmodel names, else one of the usual name, here or beside `1/`."""
+    folder = onnx_file.parent
+    info = _read_mlmodel(folder).get("saved_input_example_info")
+    named = str(info.get("artifact_path", "")) if isinstance(info, dict) else ""
+    paths = [folder / name for name in (named, *INPUT_EXAMPLES) if resolve_inside(folder, name)]
+    if version_of(folder):
+        paths += [folder.parent / name for name in INPUT_EXAMPLES]
+    return next((path for path in paths if path.suffix == ".json" and path.is_file()), None)
+
+
+def _local(path: Path) -> Fetched:
+    place = path.absolute()
+    if place.is_dir():
+        place = place.resolve()  # `.` and `..` have no name
+        return Fetched(root=place, name=name_of(place), version=version_of(place))
+    if not place.exists():
+        raise ModelSourceError(f"there is no model {path}", remedy=f"Give {_KINDS}.")
+    return Fetched(root=place.parent, onnx_name=place.name, name=name_of(place), version=version_of(place.parent))
+
+
+def _from_s3(uri: str, arrival: Arrival, settings: S3Section) -> Fetched:
+    bucket_name, _, key = uri.removeprefix("s3://").strip("/").partition("/")
+    if not uri.startswith("s3://") or not key:
+        raise ModelSourceError(f"{uri!r} names no object in a bucket", remedy="Give s3://bucket/key-or-prefix.")
+    path = PurePosixPath(bucket_name, key)
+    with open_bucket(bucket_name, settings) as bucket:
+        # An ONNX file is asked for first, so that the right to read is enough and nobody needs that to list.
+        if not key.endswith(".onnx") and _fetch_prefix(bucket, key, arrival):
+            return Fetched(root=arrival.root, name=name_of(path), version=version_of(path))
+        if not bucket.has(key):
+            raise ModelSourceError(
+                f"there is no object {uri}, and nothing under {uri}/", remedy="Check the bucket and the key."
+            )
+        bucket.fetch(key, arrival.root / path.name)
+        fetch_companions(key, arrival, bucket.fetch_if_there)
+    return Fetched(root=arrival.root, onnx_name=path.name, name=name_of(path), version=version_of(path.parent))
+
+
+def _fetch_prefix(bucket: Bucket, prefix: str, arrival: Arrival) -> bool:
+    """Fetches what is under a prefix, older version folders left out; False where there is nothing."""
+    sizes = bucket.sizes(prefix)
+    versions = {name.partition("/")[0] for name in sizes if re.fullmatch(r"[0-9]+/[^/]*\.onnx", name)}
+    older = versions - {max(versions, key=int, default="")}
+    for name, size_bytes in sizes.items():
+        if name.partition("/")[0] not in older:
+            bucket.fetch(f"{prefix}/{name}", arrival.root / name, size_bytes=size_bytes)
+    if sizes and CONFIG not in sizes:
+        bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG), arrival.beside / CONFIG)
+    return bool(sizes)
