@@ -72,17 +72,18 @@ def run_blocks(
     finalists: Finalists,
     measure: Measure,
     *,
-    block_count: int,
+    blocks: range,
     max_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Measurement]:
     """Measures every finalist once a block, in orders that balance: six blocks use all six orders of three.
 
-    Stops before the block that would not end within `max_s` seconds if it took as long as the longest so far.
+    `blocks` numbers them; a further round goes on with the numbers, since its data are new. Stops before the block
+    that would not end within `max_s` seconds if it took as long as the longest so far.
     """
     orders = list(permutations(finalists.entries))
     started, longest_s = clock(), 0.0
-    for block in range(block_count):
+    for block in blocks:
         block_started = clock()
         if block_started - started + longest_s > max_s:
             return

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Sets everything up (once) and runs the tests with the options given here (pytest's).
+# System packages are installed only as root with CI=true; elsewhere a test that lacks one is skipped and says so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. scripts/setup.sh
+
+system_packages() {
+  local missing=()
+  command -v pdftoppm >/dev/null 2>&1 || missing+=(poppler-utils)
+  command -v wkhtmltopdf >/dev/null 2>&1 || missing+=(wkhtmltopdf)
+  [ ${#missing[@]} = 0 ] && return 0
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  system_packages
+fi
+setup tests tests/requirements.txt
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,235 @@
+"""The command line: the only place that prints and exits. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from hcopt import __version__
+from hcopt.errors import HcoptError, InterruptedRunError, NoFeasibleConfigError
+
+if TYPE_CHECKING:
+    from hcopt.config import Config
+    from hcopt.pipeline import FinishedRun
+
+app = typer.Typer(
+    name="hcopt",
+    help="Finds the Triton configuration with the most throughput within your latency limit, proves it against the "
+    "default, and hands it over.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="config.yaml; without it ./config.yaml, else the defaults.")
+]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file.")
+]
+RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
+ProfilerOption = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
+PromoteOption = Annotated[
+    str | None, typer.Option("--promote", help="Alias that the model version gets if the best is proven better.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"hcopt {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def profile(
+    *,
+    config: ConfigOption = None,
+    output: OutputOption = Path("results"),
+    model: ModelOption = None,
+    runtime: RuntimeOption = None,
+    profiler: ProfilerOption = None,
+    set_: SetOption = None,
+    promote: PromoteOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and the expected time; measure and write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json, or the plan, to stdout.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Sweep, rank, prove, report and log: the whole job.
+
+    Exit codes: 0 done; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 6 nothing meets the limit; 7 report
+    or MLflow; 130 interrupted.
+    """
+    with _boundary(debug=debug):
+        given = _overrides(model=model, runtime=runtime, profiler=profiler, promote=promote)
+        loaded = _load(config, [*given, *(set_ or [])])
+        if dry_run:
+            _print_plan(loaded, output, as_json=as_json)
+        else:
+            _profile(loaded, output, as_json=as_json)
+
+
+@app.command()
+def fetch(
+    *,
+    config: ConfigOption = None,
+    output: OutputOption = Path("results"),
+    model: ModelOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Pull the model and build its Triton model repository; no measurement."""
+    with _boundary(debug=debug):
+        loaded = _load(config, [*_overrides(model=model), *(set_ or [])])
+        from rich.console import Console
+
+        from hcopt.job import fetch_repository
+        from hcopt.terminal import TerminalProgress
+
+        with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+            folder = fetch_repository(loaded, results=output, progress=progress)
+        print(folder)
+
+
+def main() -> NoReturn:
+    """The program."""
+    app()
+    raise SystemExit(0)
+
+
+@contextmanager
+def _boundary(*, debug: bool) -> Iterator[None]:
+    """The one place where errors become messages and exit codes."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        _fail(InterruptedRunError("interrupted"), debug=debug)
+    except HcoptError as error:
+        _fail(error, debug=debug)
+    except Exception as error:
+        _fail(
+            HcoptError(
+                f"unexpected {type(error).__name__}: {error}",
+                remedy="Run it again with --debug and report what it says.",
+            ),
+            debug=debug,
+        )
+
+
+def _on_sigterm(_number: int, _frame: object) -> NoReturn:
+    # From here every context manager on the stack ends what it started, as on Ctrl-C; a second one must not stop that.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise InterruptedRunError("ended by SIGTERM")
+
+
+def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
+    from rich.console import Console
+    from rich.markup import escape
+
+    if debug:
+        traceback.print_exc()
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/bold red] {escape(error.message)}")
+    if error.remedy:
+        console.print(f"[bold]what to do:[/bold] {escape(error.remedy)}")
+    if error.log:
+        console.print(f"[bold]log:[/bold] {escape(str(error.log))}")
+    raise typer.Exit(error.exit_code)
+
+
+def _overrides(
+    *,
+    model: str | None = None,
+    runtime: str | None = None,
+    profiler: str | None = None,
+    promote: str | None = None,
+) -> list[str]:
+    """Options that stand for one key of config.yaml each."""
+    given = {
+        "model.uri": model,
+        "runtime.kind": runtime,
+        "profiler.kind": profiler,
+        "mlflow.promote_alias": promote,
+    }
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+
+
+def _load(path: Path | None, overrides: list[str]) -> Config:
+    from hcopt.config import load_config
+
+    return load_config(path, overrides=overrides)
+
+
+def _profile(config: Config, output: Path, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from hcopt.job import open_job
+    from hcopt.pipeline import profile as run_profile
+    from hcopt.terminal import TerminalProgress
+
+    with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+        job = open_job(config, results=output, command=_command_line(), progress=progress)
+        finished = run_profile(job, progress)
+    if as_json:
+        print(finished.folder.summary.read_text(encoding="utf-8"), end="")
+    else:
+        _print_result(finished)
+    if finished.logging_error is not None:
+        raise finished.logging_error
+    if finished.record.confirmation.verdict == "no_feasible_config":
+        raise NoFeasibleConfigError(
+            finished.record.confirmation.reason,
+            remedy="Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs.",
+        )
+
+
+def _command_line() -> str:
+    return shlex.join(["hcopt", *sys.argv[1:]])
+
+
+def _print_result(finished: FinishedRun) -> None:
+    from rich.console import Console
+
+    from hcopt.closing import print_closing
+
+    print_closing(Console(soft_wrap=True), finished)
+
+
+def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from hcopt.closing import print_plan
+    from hcopt.job import plan_job
+
+    planned = plan_job(config, results=output)
+    if as_json:
+        print(json.dumps(planned.as_json(), indent=2))
+    else:
+        print_plan(Console(soft_wrap=True), planned)
+
+
+if __name__ == "__main__":
+    main()

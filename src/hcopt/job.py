@@ -1,0 +1,117 @@
+"""A configuration becomes a job: which MLflow it uses, and the sample model put there where nobody configured one."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hcopt import model_repository
+from hcopt.config import Config
+from hcopt.confirmation import COMPARISONS
+from hcopt.pipeline import Job
+from hcopt.preparation import Prepared, prepare
+from hcopt.progress import Progress
+from hcopt.registry import default_tracking_uri, seed_sample_model
+from hcopt.sample import MODEL_NAME, sample_folder
+from hcopt.schema import JsonObject, SweepPlan
+from hcopt.statistics import fewest_blocks
+from hcopt.sweep import expected_sweep_s
+
+_FINALISTS = 3
+_SECONDS_BESIDE_A_WINDOW = 1.5
+_SECONDS_AROUND = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """What `--dry-run` tells."""
+
+    plan: SweepPlan
+    source_uri: str
+    notes: tuple[str, ...]
+    confirmation_count: int
+    expected_s: float
+
+    def as_json(self) -> JsonObject:
+        """The same for machines."""
+        return {
+            "plan": asdict(self.plan),
+            "source_uri": self.source_uri,
+            "notes": list(self.notes),
+            "measurements": {"sweep": self.plan.measurement_count, "confirmation": self.confirmation_count},
+            "expected_s": round(self.expected_s, 1),
+        }
+
+
+def open_job(config: Config, *, results: Path, command: str, progress: Progress) -> Job:
+    """The job, with an MLflow that has its model.
+
+    With no tracking server configured that is MLflow on SQLite under `results/`; the sample model is registered there
+    first, so that the job pulls from a real registry either way.
+
+    Raises:
+        ModelSourceError: The registry under `results/` cannot be written.
+    """
+    if config.mlflow.tracking_uri is not None:
+        return Job(config=config, results=results, command=command, tracking_uri=config.mlflow.tracking_uri)
+    uri = default_tracking_uri(results)
+    if _asks_for_sample(config):
+        progress.phase("seed")
+        seed_sample_model(uri, sample_folder(), experiment=config.mlflow.experiment)
+    return Job(config=config, results=results, command=command, tracking_uri=uri)
+
+
+def plan_job(config: Config, *, results: Path) -> PlannedJob:
+    """Plans without measuring; what it fetches is gone afterwards, and nothing is registered.
+
+    Raises:
+        ModelSourceError: The model cannot be had or served.
+        ConfigError: The sweep has no points.
+    """
+    source = config
+    if config.mlflow.tracking_uri is None and _asks_for_sample(config):
+        section = config.model.model_copy(update={"uri": str(sample_folder())})
+        source = config.model_copy(update={"model": section})
+    with tempfile.TemporaryDirectory(prefix="hcopt-") as folder:
+        prepared = prepare(source, into=Path(folder), tracking_uri=_tracking_uri(config, results))
+    plan = prepared.plan
+    window_s = config.profiler.measurement_interval_ms / 1000
+    blocks = fewest_blocks(config.confirmation.alpha, COMPARISONS)
+    confirmation_s = min(
+        60 * config.confirmation.max_minutes, blocks * _FINALISTS * (window_s + _SECONDS_BESIDE_A_WINDOW)
+    )
+    sweep_s = expected_sweep_s(plan, interval_ms=config.profiler.measurement_interval_ms)
+    return PlannedJob(
+        plan=plan,
+        source_uri=config.model.uri,
+        notes=prepared.notes,
+        confirmation_count=blocks * _FINALISTS,
+        expected_s=_SECONDS_AROUND + sweep_s + confirmation_s,
+    )
+
+
+def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Path:
+    """Fetches the model and builds its Triton model repository under `results/model_repository/`.
+
+    Returns:
+        The model's folder in it.
+
+    Raises:
+        ModelSourceError: The model cannot be had or served.
+    """
+    job = open_job(config, results=results, command="", progress=progress)
+    with tempfile.TemporaryDirectory(prefix="hcopt-") as folder:
+        prepared: Prepared = prepare(config, into=Path(folder), tracking_uri=job.tracking_uri)
+        for note in prepared.notes:
+            progress.note(note)
+        root = results / "model_repository"
+        return model_repository.write_repository(root, prepared.artifact, prepared.base.config)
+
+
+def _tracking_uri(config: Config, results: Path) -> str:
+    return config.mlflow.tracking_uri or default_tracking_uri(results)
+
+
+def _asks_for_sample(config: Config) -> bool:
+    return config.model.uri.startswith(f"models:/{MODEL_NAME}")

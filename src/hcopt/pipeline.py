@@ -1,0 +1,302 @@
+"""The main job, stage by stage: model, plan, sweep, ranking, confirmation, golden configuration, report, MLflow.
+
+Composes the stages and formats nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hcopt import model_repository, noise
+from hcopt.config import Config
+from hcopt.errors import ConfigError, ModelSourceError, OutputError, ProfileError
+from hcopt.files import write_whole
+from hcopt.load_data import write_perf_analyzer_json
+from hcopt.measurements import MeasurementLog
+from hcopt.preparation import Prepared, prepare
+from hcopt.profiler.base import ProfileJob
+from hcopt.profiler.model_analyzer import ModelAnalyzer
+from hcopt.profiler.perf_analyzer import PerfAnalyzer
+from hcopt.progress import Progress
+from hcopt.proof import Proof
+from hcopt.ranking import rank
+from hcopt.report.pdf import write_pdf
+from hcopt.run_folder import RunFolder, new_run, record_json
+from hcopt.runtime.base import Server
+from hcopt.runtime.choice import choose_runtime
+from hcopt.runtime.model_control import ModelControl
+from hcopt.schema import Confirmation, Environment, JsonObject, Measurement, ModelConfigVariant, Ranking, RunRecord
+from hcopt.serving import ServedModel
+from hcopt.summary import summarize
+from hcopt.tracking import TrackedRun, log_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a run is asked to do.
+
+    Attributes:
+        config: The configuration.
+        results: The folder that shows results; runs lie in `runs/` under it.
+        command: The command line, for the report.
+        tracking_uri: The MLflow to read from and to log to.
+    """
+
+    config: Config
+    results: Path
+    command: str
+    tracking_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """A run whose results are on disk.
+
+    Attributes:
+        folder: Its place.
+        record: Everything that it found.
+        tracked: Where MLflow has it, or None where logging failed.
+        logging_error: Why logging failed.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    tracked: TrackedRun | None
+    logging_error: OutputError | None = None
+
+
+def profile(job: Job, progress: Progress) -> FinishedRun:
+    """The whole job. Its results are on disk and shown in `results/` when it returns.
+
+    Raises:
+        ConfigError, ModelSourceError: Nothing was measured, and nothing is left under `results/`.
+        RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
+        OutputError: The results cannot be written.
+    """
+    try:
+        folder = new_run(job.results)
+        try:
+            return _Run(job=job, folder=folder, progress=progress).execute()
+        except (ConfigError, ModelSourceError):
+            folder.discard()
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {error.filename or job.results}: {error.strerror or error}",
+            remedy="Make room, or give another folder with --output.",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What the server was needed for."""
+
+    environment: Environment
+    ranking: Ranking
+    confirmation: Confirmation
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One run under way; each method is a stage."""
+
+    job: Job
+    folder: RunFolder
+    progress: Progress
+    started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    elapsed_s: dict[str, float] = field(default_factory=dict)
+    taken: list[Measurement] = field(default_factory=list)
+
+    def execute(self) -> FinishedRun:
+        prepared = self._prepare()
+        self._write_state("measuring")
+        found = self._measure(prepared)
+        record = self._record(prepared, found)
+        self._write_results(prepared, record)
+        return self._log(record)
+
+    @contextmanager
+    def _phase(self, name: str, *, steps: int | None = None) -> Iterator[None]:
+        self.progress.phase(name, steps=steps)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.elapsed_s[name] = self.elapsed_s.get(name, 0.0) + time.monotonic() - started
+
+    def _prepare(self) -> Prepared:
+        with self._phase("fetch"):
+            prepared = prepare(self.job.config, into=self.folder.path / "model", tracking_uri=self.job.tracking_uri)
+            for variant in prepared.plan.all_variants:
+                text = config_text(prepared, variant)
+                write_whole(self.folder.output_models / variant.config_name / "config.pbtxt", text)
+        for note in prepared.notes:
+            self.progress.note(note)
+        return prepared
+
+    def _measure(self, prepared: Prepared) -> _Found:
+        repository = self.folder.path / "repository"
+        model_repository.write_repository(repository, prepared.artifact, prepared.base.config)
+        rows = self.folder.path / "input.json"
+        write_perf_analyzer_json(prepared.load, rows)
+        try:
+            with ExitStack() as stack:
+                with self._phase("serve"):
+                    runtime = choose_runtime(self.job.config.runtime)
+                    server = stack.enter_context(runtime.serve(repository, self.folder.path))
+                arguments = ("--input-data", server.tools.path(rows))
+                with self._phase("sweep", steps=prepared.plan.measurement_count):
+                    self._sweep(prepared, server, repository, arguments)
+                ranking = self._rank(prepared)
+                with self._phase("confirmation"):
+                    found = self._confirm(prepared, server, ranking, arguments)
+                return _Found(environment=server.environment, ranking=ranking, confirmation=found)
+        finally:
+            shutil.rmtree(repository, ignore_errors=True)
+
+    def _record_measurement(self, measurement: Measurement) -> None:
+        MeasurementLog(self.folder.path).append(measurement)
+        self.taken.append(measurement)
+
+    def _sweep(self, prepared: Prepared, server: Server, repository: Path, arguments: tuple[str, ...]) -> None:
+        config = self.job.config
+        profiler = ModelAnalyzer(
+            interval_ms=config.profiler.measurement_interval_ms,
+            latency_p99_limit_ms=config.constraints.latency_p99_ms,
+        )
+        profiler.profile(
+            ProfileJob(
+                plan=prepared.plan,
+                server=server,
+                repository=repository,
+                folder=self.folder.path,
+                input_arguments=arguments,
+                record=self._record_measurement,
+                progress=self.progress,
+            )
+        )
+
+    def _rank(self, prepared: Prepared) -> Ranking:
+        ranking = rank(prepared.plan, self.taken, latency_p99_limit_ms=self.job.config.constraints.latency_p99_ms)
+        if not ranking.ranked:
+            reason = next((m.error for m in self.taken if m.error), "no reason is known")
+            raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder.path / "logs")
+        return ranking
+
+    def _confirm(
+        self, prepared: Prepared, server: Server, ranking: Ranking, arguments: tuple[str, ...]
+    ) -> Confirmation:
+        name = prepared.artifact.name
+        with ModelControl(server.endpoint) as control:
+            served = ServedModel(control, name, lambda variant: config_json(prepared, variant))
+            perf_analyzer = PerfAnalyzer(
+                tools=server.tools,
+                model_name=name,
+                input_arguments=arguments,
+                folder=self.folder.path,
+                server_times=served.watch,
+            )
+            proof = Proof(
+                config=self.job.config,
+                plan=prepared.plan,
+                ranking=ranking,
+                served=served,
+                perf_analyzer=perf_analyzer,
+                check_server=server.check,
+                record=self._record_measurement,
+                progress=self.progress,
+            )
+            return proof.run()
+
+    def _record(self, prepared: Prepared, found: _Found) -> RunRecord:
+        best = found.confirmation.best
+        noticed = noise.noise_notes(self.taken, self.job.config.noise)
+        for note in noticed:
+            self.progress.note(note)
+        return RunRecord(
+            run_id=self.folder.run_id,
+            folder=self.folder.path,
+            started_at=self.started_at,
+            command=self.job.command,
+            model=prepared.artifact,
+            plan=prepared.plan,
+            environment=found.environment,
+            measurements=tuple(self.taken),
+            ranking=found.ranking,
+            confirmation=found.confirmation,
+            default_config_pbtxt=config_text(prepared, prepared.plan.default),
+            best_config_pbtxt=None if best is None else config_text(prepared, best.variant),
+            elapsed_s=self.elapsed_s,
+            notes=(*prepared.notes, *noticed),
+        )
+
+    def _write_results(self, prepared: Prepared, record: RunRecord) -> None:
+        best = record.confirmation.best
+        if best is not None:
+            config = variant_config(prepared, best.variant)
+            model_repository.write_repository(self.folder.golden, prepared.artifact, config)
+        shutil.rmtree(self.folder.path / "model", ignore_errors=True)
+        with self._phase("report"):
+            write_pdf(
+                record,
+                language=self.job.config.report.language,
+                price_per_hour=self.job.config.report.price_per_hour,
+                path=self.folder.report_folder(record.model.name) / "result_summary.pdf",
+            )
+        self._write_state("finished", record)
+        self.folder.write_summary(summarize(record, tracking=None))
+        self.folder.show_as_latest()
+
+    def _log(self, record: RunRecord) -> FinishedRun:
+        try:
+            with self._phase("log"):
+                tracked = log_finished_run(self.job.config, self.folder, record, tracking_uri=self.job.tracking_uri)
+        except OutputError as error:
+            return FinishedRun(folder=self.folder, record=record, tracked=None, logging_error=error)
+        self._write_state("finished", record)
+        return FinishedRun(folder=self.folder, record=record, tracked=tracked)
+
+    def _write_state(self, state: str, record: RunRecord | None = None) -> None:
+        details: JsonObject = {
+            "started_at": self.started_at,
+            "command": self.job.command,
+            "config": self.job.config.model_dump(mode="json"),
+        }
+        if record is not None:
+            details["record"] = record_json(record)
+        self.folder.write_state(state, details)
+
+
+def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tracking_uri: str) -> TrackedRun:
+    """Logs a finished run to MLflow and notes in summary.json where it is; again completes what is missing.
+
+    Raises:
+        OutputError: MLflow does not take it; the results on disk are complete all the same.
+    """
+    tracked = log_run(record, tracking_uri=tracking_uri, experiment=config.mlflow.experiment, artifacts=folder.path)
+    where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
+    folder.write_summary(summarize(record, tracking=where))
+    return tracked
+
+
+def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> model_repository.ModelConfig:
+    """A variant's configuration; the default's is the user's own, untouched."""
+    if variant == prepared.plan.default:
+        return prepared.base.config
+    return model_repository.apply_variant(prepared.base.config, variant, prepared.plan.instance_kind)
+
+
+def config_text(prepared: Prepared, variant: ModelConfigVariant) -> str:
+    """A variant's config.pbtxt."""
+    return model_repository.to_text(variant_config(prepared, variant))
+
+
+def config_json(prepared: Prepared, variant: ModelConfigVariant) -> str:
+    """A variant's configuration as Triton's load request takes it."""
+    return model_repository.to_json(variant_config(prepared, variant))

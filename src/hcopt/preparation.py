@@ -1,0 +1,71 @@
+"""A configuration becomes all that a sweep needs: the model, its default configuration, the rows to send, the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcopt.config import Config
+from hcopt.errors import ConfigError
+from hcopt.load_data import LoadData, build_load
+from hcopt.model_repository import BaseConfiguration, base_configuration, variant_of
+from hcopt.model_source import fetch_model
+from hcopt.onnx_model import check_servable
+from hcopt.schema import ModelArtifact, SweepPlan
+from hcopt.sweep import plan_sweep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What the stages before the first measurement have found out.
+
+    Attributes:
+        artifact: The model, fetched.
+        base: The default configuration.
+        load: The rows to send.
+        plan: What to measure.
+        notes: What the user has to know, as sentences.
+    """
+
+    artifact: ModelArtifact
+    base: BaseConfiguration
+    load: LoadData
+    plan: SweepPlan
+    notes: tuple[str, ...]
+
+
+def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
+    """Fetches the model and plans the sweep.
+
+    Args:
+        config: The configuration.
+        into: A folder for the model's files.
+        tracking_uri: The MLflow that `models:/` and `runs:/` refer to.
+
+    Raises:
+        ModelSourceError: The model cannot be had or served.
+        ConfigError: The sweep has no points, or an input's shape is open.
+    """
+    if config.profiler.kind != "model-analyzer":
+        raise ConfigError(
+            f"profiler.kind {config.profiler.kind} is not in this version yet", remedy="Use model-analyzer."
+        )
+    artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)
+    load = build_load(
+        artifact,
+        input_shapes=config.model.input_shapes,
+        input_example=config.model.input_example,
+        seed=config.profiler.seed,
+    )
+    check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
+    base = base_configuration(
+        artifact,
+        batchable=check.batchable,
+        input_shapes=config.model.input_shapes,
+        instance_kind=config.instance_kind,
+    )
+    default = variant_of(base.config, f"{artifact.name}_config_default")
+    plan = plan_sweep(config.sweep, default, model_name=artifact.name, instance_kind=config.instance_kind)
+    reason = (check.reason,) if check.reason else ()
+    notes = (*base.notes, *load.notes, *reason, *plan.notes)
+    return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)

@@ -1,0 +1,47 @@
+"""What every profiler does: it measures a plan on a running server and hands over each Measurement at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hcopt.progress import Progress
+from hcopt.runtime.base import Server
+from hcopt.schema import Measurement, SweepPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileJob:
+    """One sweep on one server.
+
+    Attributes:
+        plan: What to measure.
+        server: Serves the repository; no variant is loaded yet.
+        repository: The model repository that the server serves, on this machine.
+        folder: The run's folder.
+        input_arguments: perf_analyzer's options for the rows to send.
+        record: Takes each measurement as soon as there is one, failed ones too.
+        progress: Told what is under way.
+    """
+
+    plan: SweepPlan
+    server: Server
+    repository: Path
+    folder: Path
+    input_arguments: Sequence[str]
+    record: Callable[[Measurement], None]
+    progress: Progress
+
+
+class Profiler(Protocol):
+    """A way to measure a plan."""
+
+    def profile(self, job: ProfileJob) -> None:
+        """Measures every point of the plan and records it, as figures or as a failure with its reason.
+
+        Raises:
+            ProfileError: The profiler itself could not do its work.
+            RuntimeStartError: The server died.
+        """

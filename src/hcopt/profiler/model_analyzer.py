@@ -1,0 +1,363 @@
+"""A SweepPlan becomes a run of NVIDIA Model Analyzer in remote mode, and what it measured becomes Measurements.
+
+Model Analyzer plans, loads and measures; hcopt keeps what its perf_analyzer wrote, in µs and at once, because the CSV
+that Model Analyzer writes at its end is rounded to 0.1 ms. What it dropped is a failed Measurement with its reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import yaml
+
+from hcopt.environment import CpuTimes, read_cpu_times, steal_ratio
+from hcopt.errors import ProfileError
+from hcopt.measurements import is_usable
+from hcopt.model_repository import parse_text, variant_of
+from hcopt.process import last_lines
+from hcopt.profiler.base import ProfileJob
+from hcopt.runtime.base import Tools
+from hcopt.schema import JsonObject, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes, SweepPlan
+from hcopt.sweep import expected_sweep_s
+
+YAML_NAME = "analyzer.yaml"
+REPORT_FOLDER = "model_analyzer"
+# perf_analyzer compares three windows; with this it takes them as they are. The same conditions for every point, and
+# no point dropped because the machine was noisy: judging noise is the confirmation's work.
+_WINDOWS = 3
+_ANY_STABILITY_PERCENT = 999
+_REPORT_HOUSEKEEPING_S = 120.0
+
+_PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurrency=(\d+)\s*$")
+_LOAD_FAILED = re.compile(r"Model (\S+_config_\S+) load failed: (.*)$")
+_TROUBLE = re.compile(
+    r"(Running perf_analyzer failed|took very long to exit|terminated by signal|Failed to |error|"
+    r"valid requests recorded|larger time window|readiness failed)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAnalyzer:
+    """The profiler `model-analyzer`, brute mode.
+
+    Attributes:
+        interval_ms: Length of one measurement window, the same for every point.
+        latency_p99_limit_ms: Goes into Model Analyzer's own report as a constraint, in whole ms.
+    """
+
+    interval_ms: int
+    latency_p99_limit_ms: float | None
+
+    def profile(self, job: ProfileJob) -> None:
+        """See `Profiler.profile`."""
+        work = job.folder / "work"
+        captures = work / "captures"
+        captures.mkdir(parents=True)
+        recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures)
+        config = analyzer_config(self, job, work=work, perf_analyzer=recorder)
+        yaml_file = job.folder / YAML_NAME
+        yaml_file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        log = job.folder / "logs" / "model_analyzer.log"
+        follower = _Follower(job, work / "output_models", captures)
+        finished = job.server.tools.run(
+            "model-analyzer",
+            ["profile", "--config-file", job.server.tools.path(yaml_file)],
+            folder=work,
+            log=log,
+            timeout_s=self._limit_s(job.plan),
+            on_line=follower.read,
+        )
+        missing = follower.finish()
+        _keep_report(work / "export", job.folder / "reports" / "summaries" / job.plan.model_name / REPORT_FOLDER)
+        shutil.rmtree(work)
+        job.server.check()
+        if missing == job.plan.measurement_count:
+            ended = "did not end in time" if finished.timed_out else f"ended with {finished.returncode}"
+            raise ProfileError(f"Model Analyzer {ended} without one measurement:\n{last_lines(log)}", log=log)
+
+    def _limit_s(self, plan: SweepPlan) -> float:
+        return 5 * expected_sweep_s(plan, interval_ms=self.interval_ms) + _REPORT_HOUSEKEEPING_S
+
+    @property
+    def perf_analyzer_limit_s(self) -> int:
+        """Model Analyzer's own default is ten minutes, so that one hanging perf_analyzer stalls the sweep."""
+        return math.ceil(3 * _WINDOWS * self.interval_ms / 1000) + 10
+
+
+def analyzer_config(profiler: ModelAnalyzer, job: ProfileJob, *, work: Path, perf_analyzer: Path) -> JsonObject:
+    """Model Analyzer's configuration, with paths as it will see them.
+
+    Source: Model Analyzer 1.58, docs/config.md.
+    """
+    tools = job.server.tools
+    return {
+        "model_repository": tools.path(job.repository),
+        "output_model_repository_path": tools.path(work / "output_models"),
+        "override_output_model_repository": True,
+        "checkpoint_directory": tools.path(work / "checkpoints"),
+        "export_path": tools.path(work / "export"),
+        "triton_launch_mode": "remote",
+        "triton_grpc_endpoint": tools.endpoint.grpc,
+        "triton_http_endpoint": tools.endpoint.http,
+        "triton_metrics_url": tools.endpoint.metrics_url,
+        "client_max_retries": 30,
+        "perf_analyzer_path": tools.path(perf_analyzer),
+        "perf_analyzer_timeout": profiler.perf_analyzer_limit_s,
+        "perf_analyzer_max_auto_adjusts": 1,
+        # The default kills a perf_analyzer that uses 80 % of the cores, which a saturating one does.
+        "perf_analyzer_cpu_util": 1_000_000,
+        "gpus": "[]",
+        "run_config_search_mode": "brute",
+        "profile_models": {job.plan.model_name: _model_section(profiler, job)},
+    }
+
+
+def _model_section(profiler: ModelAnalyzer, job: ProfileJob) -> JsonObject:
+    plan = job.plan
+    section: JsonObject = {
+        "cpu_only": plan.instance_kind == "KIND_CPU",
+        "perf_analyzer_flags": {
+            "measurement-mode": "time_windows",
+            "measurement-interval": profiler.interval_ms,
+            "stability-percentage": _ANY_STABILITY_PERCENT,
+            "max-trials": _WINDOWS + 1,
+            **_flags(job.input_arguments),
+        },
+        "objectives": ["perf_throughput"],
+        "parameters": {
+            "batch_sizes": sorted({load.client_batch_size for load in plan.loads}),
+            "concurrency": sorted({load.concurrency for load in plan.loads}),
+        },
+        "model_config_parameters": _model_config_parameters(plan),
+    }
+    if profiler.latency_p99_limit_ms is not None:
+        limit_ms = max(1, math.floor(profiler.latency_p99_limit_ms))
+        section["constraints"] = {"perf_latency_p99": {"max": limit_ms}}
+    return section
+
+
+def _flags(arguments: Sequence[str]) -> Mapping[str, str | list[str]]:
+    """`--input-data F --shape a:1 --shape b:2` as Model Analyzer's mapping; an option given twice becomes a list."""
+    flags: dict[str, str | list[str]] = {}
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        name = option.removeprefix("--")
+        given = flags.get(name)
+        flags[name] = value if given is None else [*([given] if isinstance(given, str) else given), value]
+    return flags
+
+
+def _model_config_parameters(plan: SweepPlan) -> JsonObject:
+    """The grid. Keys that stand earlier vary slower, which is what gives the plan's numbers."""
+    kind = plan.instance_kind
+    parameters: JsonObject = {
+        "instance_group": [{"kind": kind, "count": _values(v.instance_count for v in plan.variants)}]
+    }
+    if plan.default.max_batch_size > 0:
+        parameters["max_batch_size"] = _values(v.max_batch_size for v in plan.variants)
+        delays = _values(v.max_queue_delay_us for v in plan.variants)
+        parameters["dynamic_batching"] = {"max_queue_delay_microseconds": delays}
+    swept: dict[str, list[str]] = {}
+    for variant in plan.variants:
+        for key, value in variant.parameters:
+            if value not in swept.setdefault(key, []):
+                swept[key].append(value)
+    if swept:
+        parameters["parameters"] = {key: {"string_value": values} for key, values in swept.items()}
+    return parameters
+
+
+def _values(values: Iterator[int]) -> list[int]:
+    return list(dict.fromkeys(values))
+
+
+def _write_recorder(path: Path, tools: Tools, captures: Path) -> Path:
+    """A perf_analyzer that leaves a second name for each report it writes.
+
+    The report gets that name before perf_analyzer starts: it is then replaced by the program itself, so that Model
+    Analyzer's kill reaches the program, and no shell is left between them.
+    """
+    path.write_text(
+        "#!/bin/sh\n"
+        "previous=\n"
+        'for argument in "$@"; do\n'
+        '  if [ "$previous" = -f ] || [ "$previous" = --latency-report-file ]; then report=$argument; fi\n'
+        "  previous=$argument\n"
+        "done\n"
+        f'if [ -n "${{report:-}}" ]; then : >"$report"; ln "$report" "{tools.path(captures)}/$(date +%s%N).csv"; fi\n'
+        f'exec "{tools.program("perf_analyzer")}" "$@"\n',
+        encoding="utf-8",
+    )
+    path.chmod(0o755)
+    return path
+
+
+class _Follower:
+    """Reads Model Analyzer's output as it comes and records each point as soon as it has ended."""
+
+    def __init__(self, job: ProfileJob, output_models: Path, captures: Path) -> None:
+        self._job = job
+        self._output_models = output_models
+        self._captures = captures
+        self._used: set[Path] = set()
+        self._point: tuple[ModelConfigVariant, LoadPoint] | None = None
+        self._point_started = ""
+        self._cpu_before: CpuTimes = read_cpu_times()
+        self._trouble: list[str] = []
+        self._load_failures: dict[str, str] = {}
+        self._recorded: set[tuple[str, LoadPoint]] = set()
+
+    def read(self, line: str) -> None:
+        """Takes one line of the output."""
+        started = _PROFILING.search(line)
+        failed = _LOAD_FAILED.search(line)
+        if started:
+            self._end_point()
+            name, rows, concurrency = started.groups()
+            self._start_point(name, LoadPoint(concurrency=int(concurrency), client_batch_size=int(rows or 1)))
+        elif failed:
+            self._end_point()
+            self._load_failures[self._variant(failed[1]).config_name] = failed[2]
+        elif self._trouble or _TROUBLE.search(line):
+            self._trouble.append(line.strip())
+
+    def finish(self) -> int:
+        """Records what never came; returns how many points of the plan have no figures."""
+        self._end_point()
+        for variant in self._job.plan.all_variants:
+            for load in self._job.plan.loads:
+                if (variant.config_name, load) not in self._recorded:
+                    reason = self._load_failures.get(variant.config_name)
+                    said = f"the server could not load it: {reason}" if reason else "Model Analyzer left it out"
+                    self._record(_failed(variant, load, _now(), said))
+        return sum(1 for _ in self._recorded) - self._measured_count
+
+    _measured_count = 0
+
+    def _start_point(self, name: str, load: LoadPoint) -> None:
+        variant = self._variant(name)
+        self._point = (variant, load)
+        self._point_started = _now()
+        self._cpu_before = read_cpu_times()
+        self._trouble = []
+        self._job.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
+
+    def _variant(self, name: str) -> ModelConfigVariant:
+        """The plan's variant with the settings of the config.pbtxt that Model Analyzer wrote under its own name."""
+        plan = self._job.plan
+        if name.endswith("_config_default"):
+            return plan.default
+        try:
+            text = (self._output_models / name / "config.pbtxt").read_text(encoding="utf-8")
+        except OSError as error:
+            raise ProfileError(f"Model Analyzer wrote no configuration for {name}: {error}") from error
+        settings = variant_of(parse_text(text), name).settings
+        found = next((variant for variant in plan.variants if variant.settings == settings), None)
+        if found is None:
+            raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
+        return found
+
+    def _end_point(self) -> None:
+        if self._point is None:
+            return
+        variant, load = self._point
+        self._point = None
+        row = self._newest_report(load)
+        if row is None:
+            reason = " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
+            self._record(_failed(variant, load, self._point_started, reason))
+            return
+        steal = steal_ratio(self._cpu_before, read_cpu_times())
+        self._measured_count += 1
+        self._record(_measured(variant, load, self._point_started, row, steal))
+
+    def _newest_report(self, load: LoadPoint) -> Mapping[str, str] | None:
+        """The row of the newest report; one that is still empty belongs to the next point, which has just begun."""
+        written = [path for path in sorted(self._captures.iterdir()) if path not in self._used and path.stat().st_size]
+        self._used.update(written)
+        for path in reversed(written):
+            row = read_report(path)
+            if row is not None and row["Concurrency"] == str(load.concurrency):
+                return row
+        return None
+
+    def _record(self, measurement: Measurement) -> None:
+        self._recorded.add((measurement.variant.config_name, measurement.load))
+        self._job.record(measurement)
+        self._job.progress.measured(measurement)
+
+
+def read_report(path: Path) -> Mapping[str, str] | None:
+    """The one row of perf_analyzer's CSV report, or None where it is cut or holds no usable figures."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        row = next(csv.DictReader(file), None)
+    if row is None:
+        return None
+    try:
+        usable = is_usable(float(row["Inferences/Second"]), float(row["p99 latency"]), float(row["Avg latency"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return row if usable else None
+
+
+def _measured(
+    variant: ModelConfigVariant, load: LoadPoint, started_at: str, row: Mapping[str, str], steal: float | None
+) -> Measurement:
+    """One row, whose latencies are µs."""
+    return Measurement(
+        phase="sweep",
+        profiler="model-analyzer",
+        variant=variant,
+        load=load,
+        started_at=started_at,
+        throughput_infer_per_s=float(row["Inferences/Second"]),
+        latency=LatencySummary(
+            avg_ms=float(row["Avg latency"]) / 1000,
+            p50_ms=_milliseconds(row, "p50 latency"),
+            p90_ms=_milliseconds(row, "p90 latency"),
+            p95_ms=_milliseconds(row, "p95 latency"),
+            p99_ms=float(row["p99 latency"]) / 1000,
+        ),
+        server=_server_times(row),
+        steal_ratio=steal,
+    )
+
+
+def _milliseconds(row: Mapping[str, str], column: str) -> float:
+    return float(row[column]) / 1000
+
+
+def _server_times(row: Mapping[str, str]) -> ServerTimes | None:
+    columns = ("Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output")
+    if not all(row.get(column) for column in columns):
+        return None
+    queue, compute_input, infer, output = (float(row[column]) for column in columns)
+    return ServerTimes(
+        queue_us=queue, compute_input_us=compute_input, compute_infer_us=infer, compute_output_us=output
+    )
+
+
+def _failed(variant: ModelConfigVariant, load: LoadPoint, started_at: str, reason: str) -> Measurement:
+    return Measurement(
+        phase="sweep", profiler="model-analyzer", variant=variant, load=load, started_at=started_at, error=reason
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _keep_report(export: Path, into: Path) -> None:
+    """Model Analyzer's own summary (HTML, and PDF where wkhtmltopdf is installed) and its CSV."""
+    for pattern in ("reports/summaries/*/*", "results/*.csv"):
+        for path in export.glob(pattern):
+            into.mkdir(parents=True, exist_ok=True)
+            if path.is_file():
+                shutil.copy2(path, into / path.name)

@@ -1,0 +1,39 @@
+"""What long work tells while it runs. The command line draws it; everything else only reports."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hcopt.schema import Measurement
+
+
+class Progress(Protocol):
+    """Receives what happens, in order."""
+
+    def phase(self, title: str, *, steps: int | None = None) -> None:
+        """A new phase begins; `steps` is how many measurements it takes, where that is known."""
+
+    def started(self, what: str) -> None:
+        """A step begins."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """A measurement has ended, well or not."""
+
+    def note(self, text: str) -> None:
+        """Something that the user has to know about the run."""
+
+
+class SilentProgress:
+    """Tells nobody."""
+
+    def phase(self, title: str, *, steps: int | None = None) -> None:
+        """Does nothing."""
+
+    def started(self, what: str) -> None:
+        """Does nothing."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """Does nothing."""
+
+    def note(self, text: str) -> None:
+        """Does nothing."""

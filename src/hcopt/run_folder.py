@@ -1,0 +1,140 @@
+"""The folder of one run and the plain files in it; `results/` shows the latest finished run through links.
+
+Each stage writes its files before the next begins, so that ranking, report and logging can be made again from them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from hcopt.errors import ConfigError
+from hcopt.files import point_to, write_whole
+from hcopt.measurements import read_measurements
+from hcopt.schema import JsonObject, RunRecord
+
+# What `results/` shows of the latest run. They are links through `latest`, so that one rename switches them all.
+SHOWN = ("reports", "output_models", "golden", "summary.json", "measurements.jsonl")
+_LATEST = "latest"
+_RECORD = "run.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """One run's place under `results/runs/`."""
+
+    results: Path
+    run_id: str
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.results / "runs" / self.run_id
+
+    @property
+    def golden(self) -> Path:
+        """A complete model repository with the best configuration."""
+        return self.path / "golden"
+
+    @property
+    def output_models(self) -> Path:
+        """One folder a variant, each with its config.pbtxt."""
+        return self.path / "output_models"
+
+    @property
+    def summary(self) -> Path:
+        """The file for machines."""
+        return self.path / "summary.json"
+
+    def report_folder(self, model_name: str) -> Path:
+        """Where a model's report goes."""
+        return self.path / "reports" / "summaries" / model_name
+
+    def write_state(self, state: str, details: Mapping[str, object]) -> None:
+        """Writes run.json: how far the run is, and what it has found so far."""
+        write_whole(self.path / _RECORD, _json({"run_id": self.run_id, "state": state, **details}))
+
+    def write_summary(self, summary: JsonObject) -> None:
+        """Writes summary.json."""
+        write_whole(self.summary, _json(summary))
+
+    def discard(self) -> None:
+        """Removes everything of a run that has measured nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def show_as_latest(self) -> None:
+        """Switches `results/` over to this run, at once."""
+        for name in SHOWN:
+            link = self.results / name
+            if not link.is_symlink() and link.exists():
+                # Somebody's own file or folder: not ours to remove.
+                link.rename(self.results / f"{name}.before-{self.run_id}")
+            if not link.is_symlink():
+                point_to(link, f"{_LATEST}/{name}")
+        point_to(self.results / _LATEST, f"runs/{self.run_id}")
+
+
+def new_run(results: Path) -> RunFolder:
+    """Makes the folder of a new run.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    run = RunFolder(results=results.absolute(), run_id=f"{stamp}-{secrets.token_hex(2)}")
+    run.path.mkdir(parents=True)
+    return run
+
+
+def find_run(reference: str, *, results: Path) -> RunFolder:
+    """A run by its folder, its id, or `results` for the latest finished one.
+
+    Raises:
+        ConfigError: There is no such run.
+    """
+    given = Path(reference)
+    for folder in (given / _LATEST, given, results / "runs" / reference):
+        if (folder / _RECORD).is_file():
+            path = folder.resolve()
+            return RunFolder(results=path.parent.parent, run_id=path.name)
+    raise ConfigError(
+        f"no run {reference}: neither a run's folder, nor a run id under {results / 'runs'}",
+        remedy=f"`ls {results / 'runs'}` shows the runs.",
+    )
+
+
+def record_json(record: RunRecord) -> JsonObject:
+    """A run's record for run.json; its measurements stand in their own file."""
+    dumped: JsonObject = TypeAdapter(RunRecord).dump_python(record, mode="json", exclude={"measurements"})
+    return dumped
+
+
+def read_record(run: RunFolder) -> RunRecord:
+    """Reads a finished run back from its files.
+
+    Raises:
+        ConfigError: The run is not finished, or its files are damaged.
+        ProfileError: measurements.jsonl is damaged.
+    """
+    try:
+        data = json.loads((run.path / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"cannot read {run.path / _RECORD}: {error}") from error
+    if "record" not in data:
+        raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
+    measurements = read_measurements(run.path)
+    try:
+        return TypeAdapter(RunRecord).validate_python({**data["record"], "measurements": measurements})
+    except ValidationError as error:
+        raise ConfigError(f"{run.path / _RECORD} is damaged: {error.errors()[0]['msg']}") from error
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,51 @@
+"""One model on a running Triton, switched from variant to variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hcopt.errors import RuntimeStartError
+from hcopt.runtime.model_control import ModelControl, server_times
+from hcopt.schema import ModelConfigVariant, ServerTimes
+
+
+class ServedModel:
+    """Loads variants of one model; what is loaded already is left alone.
+
+    Args:
+        control: The server.
+        model_name: The model's name on it.
+        config_json: Gives a variant's configuration as Triton's JSON.
+    """
+
+    def __init__(
+        self, control: ModelControl, model_name: str, config_json: Callable[[ModelConfigVariant], str]
+    ) -> None:
+        self._control = control
+        self._model_name = model_name
+        self._config_json = config_json
+        self._loaded: ModelConfigVariant | None = None
+
+    def switch_to(self, variant: ModelConfigVariant) -> None:
+        """Serves this variant, and no other.
+
+        Raises:
+            RuntimeStartError: Triton cannot load it.
+        """
+        if self._loaded == variant:
+            return
+        self._loaded = None
+        self._control.load(self._model_name, self._config_json(variant))
+        self._loaded = variant
+
+    def watch(self) -> Callable[[], ServerTimes | None]:
+        """Starts a window of the server's own times; the answer ends it, and is None where the server gives none."""
+        before = self._control.statistics(self._model_name)
+
+        def end() -> ServerTimes | None:
+            try:
+                return server_times(before, self._control.statistics(self._model_name))
+            except RuntimeStartError:
+                return None
+
+        return end

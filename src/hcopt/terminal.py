@@ -1,0 +1,111 @@
+"""Draws progress on stderr: a bar with the remaining time on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from hcopt.schema import Measurement
+
+_TITLES: Mapping[str, str] = {
+    "seed": "Registering the sample model in MLflow under results/",
+    "fetch": "Fetching the model and planning",
+    "serve": "Starting Triton",
+    "sweep": "Sweep",
+    "confirmation": "Confirmation",
+    "report": "Writing the report",
+    "log": "Logging to MLflow",
+}
+
+
+class TerminalProgress:
+    """A `Progress` for people; a context, because a bar has to be taken off the screen again."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._title = ""
+        self._steps: int | None = None
+        self._done = 0
+        self._phase_started = time.monotonic()
+
+    def __enter__(self) -> TerminalProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def phase(self, title: str, *, steps: int | None = None) -> None:
+        """See `Progress.phase`."""
+        shown = _TITLES.get(title, title)
+        if steps is not None or shown != self._title:
+            count = "" if steps is None else f": {steps} measurements"
+            self._console.print(f"[bold]{escape(shown)}[/bold]{count}", highlight=False)
+        self._title, self._steps, self._done, self._phase_started = shown, steps, 0, time.monotonic()
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(shown, total=steps)
+
+    def started(self, what: str) -> None:
+        """See `Progress.started`."""
+        if self._task is not None:
+            self._bar.update(self._task, description=f"{self._title}: {what}")
+
+    def measured(self, measurement: Measurement) -> None:
+        """See `Progress.measured`."""
+        self._done += 1
+        if self._task is not None:
+            self._bar.advance(self._task)
+        self._console.print(f"  {self._count()}{escape(describe(measurement))}{self._left()}", highlight=False)
+
+    def note(self, text: str) -> None:
+        """See `Progress.note`."""
+        self._console.print(f"  [yellow]note:[/yellow] {escape(text)}", highlight=False)
+
+    def _count(self) -> str:
+        if self._steps is None:
+            return ""
+        return escape(f"[{self._done:>{len(str(self._steps))}}/{self._steps}] ")
+
+    def _left(self) -> str:
+        """The remaining time of the phase, where no bar shows it."""
+        if self._steps is None or self._console.is_terminal or self._done >= self._steps:
+            return ""
+        left_s = (time.monotonic() - self._phase_started) / self._done * (self._steps - self._done)
+        return f" (about {duration(left_s)} left)"
+
+
+def describe(measurement: Measurement) -> str:
+    """One measurement in one line."""
+    load = measurement.load
+    rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
+    name = f"{measurement.variant.config_name}, concurrency {load.concurrency}{rows}"
+    if measurement.throughput_infer_per_s is None or measurement.latency is None:
+        return f"{name}: failed: {(measurement.error or '').splitlines()[0][:160]}"
+    return f"{name}: {measurement.throughput_infer_per_s:,.0f} infer/s, p99 {measurement.latency.p99_ms:.2f} ms"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
