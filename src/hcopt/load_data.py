@@ -1,0 +1,402 @@
+"""A model's input example, or synthetic rows where it has none, become the rows that the load sends.
+
+Never perf_analyzer's own random bits, which are values of 1e31 and the like. perf_analyzer is started elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hcopt.errors import ConfigError, ModelSourceError, OutputError
+from hcopt.files import whole_file
+from hcopt.onnx_model import has_batch_dimension
+from hcopt.schema import ModelArtifact
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+Origin = Literal["input example", "synthetic"]
+
+_MAX_EXAMPLE_ROWS = 1024
+_MAX_SYNTHETIC_ROWS = 256
+# perf_analyzer parses the file and keeps all rows in memory, at every start.
+_MAX_BYTES = 32 * 2**20
+# Longer tensors are written in base64, which perf_analyzer reads faster.
+_MAX_LISTED_ELEMENTS = 64
+
+# numpy has no BF16: such rows are float32 here, as in tritonclient.
+_NUMPY_NAMES = {"BYTES": "object", "BF16": "float32", "FP16": "float16", "FP32": "float32", "FP64": "float64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadTensor:
+    """The rows of one input.
+
+    Attributes:
+        datatype: Triton's name of the type.
+        rows: `[rows, *dims]`, each row as a client sends it, without a batch dimension.
+    """
+
+    name: str
+    datatype: str
+    rows: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadData:
+    """The rows that a load sends, in turn.
+
+    Attributes:
+        tensors: One entry for each input, all with the same number of rows.
+        origin: Where the rows come from.
+        notes: What the user has to know about them, as sentences.
+    """
+
+    tensors: tuple[LoadTensor, ...]
+    origin: Origin
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """Each input's rows by its name, as `check_servable` takes them."""
+        return {tensor.name: tensor.rows for tensor in self.tensors}
+
+    @property
+    def row_count(self) -> int:
+        """How many different rows there are."""
+        return len(self.tensors[0].rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Input:
+    """What the server takes: `dims` is one row's, and -1 in it may be any size.
+
+    Attributes:
+        has_row_dimension: The first of `dims` counts rows, though max_batch_size is 0; each request has one.
+    """
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    has_row_dimension: bool
+
+
+class _MisfitError(Exception):
+    """An example that is not one of this model; the message says why."""
+
+
+def build_load(
+    artifact: ModelArtifact,
+    base_config: ModelConfig,
+    *,
+    input_shapes: Mapping[str, tuple[int, ...]],
+    input_example: str = "auto",
+    seed: int = 0,
+) -> LoadData:
+    """The rows to send to a model: those of its input example, else synthetic ones.
+
+    Synthetic floats are standard normal; integers are 0 and 1, so that indices stay in range.
+
+    Args:
+        artifact: The model.
+        base_config: Its default configuration, which says what a client sends.
+        input_shapes: Shape of one row, without the batch dimension, for inputs with dynamic dimensions.
+        input_example: `auto` (the example that came with the model), `none`, or the path of a JSON or .npz file.
+        seed: Of the synthetic rows.
+
+    Raises:
+        ConfigError: `input_shapes` does not fit the model, or nothing says how large a dynamic dimension is.
+        ModelSourceError: The file given as `input_example` is no example of this model's inputs.
+    """
+    inputs = _inputs(artifact, base_config, input_shapes)
+    given = input_example not in {"auto", "none"}
+    file = Path(input_example) if given else artifact.input_example if input_example == "auto" else None
+    notes: list[str] = []
+    if file is not None:
+        try:
+            return _from_example(file, inputs)
+        except _MisfitError as error:
+            if given:
+                raise ModelSourceError(
+                    f"model.input_example: {file} {error}", remedy="Give rows of this model's inputs, or `none`."
+                ) from error
+            notes.append(f"The input example that came with the model is not used: it {error}.")
+    notes.append("The load consists of synthetic rows; model.input_example gives real ones.")
+    return LoadData(tensors=_synthetic(inputs, seed), origin="synthetic", notes=tuple(notes))
+
+
+def write_perf_analyzer_json(load: LoadData, path: Path) -> None:
+    """Writes the rows as a file for perf_analyzer's `--input-data`.
+
+    Each row is one step of one stream. A request with client batch size b takes b steps on end, and each of
+    perf_analyzer's T threads sends its k-th request from step ((t + k * T) * b) modulo the number of rows on, beginning
+    again at the first row: so a request holds b different rows as long as there are so many, and all rows are sent.
+
+    Raises:
+        OutputError: The file cannot be written.
+
+    Source: docs/input_data.md, src/data_loader.cc and InferContext::UpdateJsonData of
+        triton-inference-server/perf_analyzer. FP32 has to be written with a decimal point, FP16 and BF16 only in
+        base64, and strings in base64 with their lengths.
+    """
+    try:
+        with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write('{"data": [\n')
+            for index in range(load.row_count):
+                row = {tensor.name: _step(tensor, index) for tensor in load.tensors}
+                file.write(f"{json.dumps(row)}{',' if index + 1 < load.row_count else ''}\n")
+            file.write("]}\n")
+    except OSError as error:
+        raise OutputError(f"cannot write the rows of the load to {path}: {error.strerror}") from error
+
+
+def _step(tensor: LoadTensor, index: int) -> dict[str, Any]:
+    values = tensor.rows[index]
+    listed = _listed(values, tensor.datatype) if values.size <= _MAX_LISTED_ELEMENTS else None
+    encoded = {"b64": base64.b64encode(_bytes(values, tensor.datatype)).decode("ascii")} if listed is None else None
+    return {"content": encoded or listed, "shape": list(values.shape)}
+
+
+def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
+    """The values as JSON, or None where JSON, or perf_analyzer's reading of it, has no form for them."""
+    import numpy as np
+
+    flat: list[Any] = values.ravel().tolist()
+    if datatype == "BYTES":
+        return None if any("\0" in text for text in flat) else flat
+    if datatype in {"FP16", "BF16"} or not np.isfinite(values).all():
+        return None
+    return flat
+
+
+def _bytes(values: NDArray[Any], datatype: str) -> bytes:
+    """The tensor as it goes over the wire: row-major, little-endian."""
+    import numpy as np
+
+    if datatype == "BYTES":
+        texts = [text.encode() for text in values.ravel().tolist()]
+        return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    if datatype == "BF16":
+        return (values.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+def _inputs(
+    artifact: ModelArtifact, config: ModelConfig, input_shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[_Input, ...]:
+    from tritonclient.grpc.model_config_pb2 import DataType
+
+    has_row_dimension = config.max_batch_size == 0 and has_batch_dimension(artifact.signature)
+    inputs = []
+    for tensor in config.input:
+        datatype = DataType.Name(tensor.data_type).removeprefix("TYPE_")
+        found = _Input(
+            name=tensor.name,
+            datatype="BYTES" if datatype == "STRING" else datatype,
+            dims=tuple(tensor.dims),
+            has_row_dimension=has_row_dimension and tensor.dims[0] in (-1, 1),
+        )
+        inputs.append(_shaped(found, input_shapes.get(tensor.name)))
+    if unknown := sorted(set(input_shapes) - {tensor.name for tensor in inputs}):
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise ConfigError(f"model.input_shapes: the model has no input {unknown[0]!r}; its inputs are {names}")
+    return tuple(inputs)
+
+
+def _shaped(tensor: _Input, shape: tuple[int, ...] | None) -> _Input:
+    if shape is None:
+        return tensor
+    dims = (1, *shape) if tensor.has_row_dimension and len(shape) + 1 == len(tensor.dims) else tuple(shape)
+    if not _fits(dims, tensor.dims):
+        raise ConfigError(
+            f"model.input_shapes.{tensor.name}: a row of shape {list(shape)} does not fit, the model takes "
+            f"{list(tensor.dims)}"
+        )
+    return _Input(name=tensor.name, datatype=tensor.datatype, dims=dims, has_row_dimension=tensor.has_row_dimension)
+
+
+def _fits(shape: Sequence[int], dims: Sequence[int]) -> bool:
+    return len(shape) == len(dims) and all(dim in (-1, size) for dim, size in zip(dims, shape, strict=True))
+
+
+def _from_example(file: Path, inputs: Sequence[_Input]) -> LoadData:
+    values = _by_input(_read(file), [tensor.name for tensor in inputs])
+    rows = [_rows(tensor, values[tensor.name]) for tensor in inputs]
+    counts = {tensor.name: len(found) for tensor, found in zip(inputs, rows, strict=True)}
+    if len(set(counts.values())) > 1:
+        raise _MisfitError(f"has different numbers of rows for its inputs: {counts}")
+    count = next(iter(counts.values()))
+    if count == 0:
+        raise _MisfitError("has no rows")
+    kept = min(count, _MAX_EXAMPLE_ROWS, max(2, _MAX_BYTES // _bytes_a_row(found[0] for found in rows)))
+    notes = (f"The load takes the first {kept} of the {count} rows of the input example.",) if kept < count else ()
+    return LoadData(
+        tensors=tuple(
+            LoadTensor(name=tensor.name, datatype=tensor.datatype, rows=found[:kept])
+            for tensor, found in zip(inputs, rows, strict=True)
+        ),
+        origin="input example",
+        notes=notes,
+    )
+
+
+def _bytes_a_row(arrays: Iterable[NDArray[Any]]) -> int:
+    return max(1, sum(array.size * array.dtype.itemsize for array in arrays))
+
+
+def _read(file: Path) -> Any:
+    import numpy as np
+
+    try:
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _MisfitError(f"cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise _MisfitError(f"is neither JSON nor .npz: {error}") from error
+
+
+def _by_input(content: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Each input's values in the forms that MLflow and its scoring protocol know.
+
+    Source: _Example in mlflow/models/utils.py, and "Accepted inputs" in MLflow's page on model serving.
+    """
+    if isinstance(content, dict):
+        return _from_object(content, names)
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        columns = list(content[0])
+        if any(set(row) != set(columns) for row in content):
+            raise _MisfitError("has rows with different keys")
+        return _from_table(columns, [[row[column] for column in columns] for row in content], names)
+    if len(names) == 1:
+        return {names[0]: content}
+    raise _MisfitError(f"is one array, but the model has the inputs {', '.join(names)}")
+
+
+def _from_object(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    if set(names) <= set(content):
+        return {name: content[name] for name in names}
+    for key in ("dataframe_split", "dataframe_records", "inputs", "instances"):
+        if key in content:
+            return _by_input(content[key], names)
+    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
+        return _from_table(content["columns"], content["data"], names)
+    if len(names) == 1 and content:
+        # Columns by name, of one tensor: one value each is a row, a list each is a table.
+        cells = list(content.values())
+        columns = [cell if isinstance(cell, list) else [cell] for cell in cells]
+        if len({len(column) for column in columns}) == 1:
+            return {names[0]: [list(row) for row in zip(*columns, strict=True)]}
+    found = ", ".join(map(str, list(content)[:10])) or "nothing"
+    raise _MisfitError(f"has {found}, but the model has the inputs {', '.join(names)}")
+
+
+def _from_table(columns: Sequence[Any], data: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    if any(not isinstance(row, list) or len(row) != len(columns) for row in data):
+        raise _MisfitError(f"has rows that are not {len(columns)} long, as its columns are")
+    if set(names) <= set(columns):
+        return {name: [row[columns.index(name)] for row in data] for name in names}
+    if len(names) == 1:
+        return {names[0]: data}
+    raise _MisfitError(
+        f"has the columns {', '.join(map(str, columns))}, but the model has the inputs {', '.join(names)}"
+    )
+
+
+def _rows(tensor: _Input, values: Any) -> NDArray[Any]:
+    """The values as `[rows, *dims]`; a single row may come without the first dimension."""
+    array = _typed(tensor, values)
+    forms = [array[None], *([array[:, None]] if array.ndim else [array[None, None]])]
+    if tensor.has_row_dimension:
+        forms.reverse()
+    for form in (array, *forms):
+        if form.ndim and _fits(form.shape[1:], tensor.dims):
+            return form
+    expected = ", ".join(str(dim) for dim in ("rows", *tensor.dims))
+    raise _MisfitError(f"does not fit the input {tensor.name!r}: expected [{expected}], found {list(array.shape)}")
+
+
+def _typed(tensor: _Input, values: Any) -> NDArray[Any]:
+    import numpy as np
+
+    try:
+        array = np.asarray(values)
+        if tensor.datatype == "BYTES":
+            return _texts(tensor, array)
+        # JSON's null is a missing value: NaN where the type has one.
+        number = array.astype(np.float64) if array.dtype == object else array
+    except (ValueError, TypeError) as error:
+        raise _MisfitError(f"does not fit the input {tensor.name!r}: {error}") from error
+    if number.dtype.kind not in "fiub":
+        raise _MisfitError(f"does not fit the input {tensor.name!r}: expected {tensor.datatype}, found {number.dtype}")
+    with np.errstate(all="ignore"):
+        typed = number.astype(_numpy_dtype(tensor.datatype))
+    lost = np.isfinite(number) & ~np.isfinite(typed) if typed.dtype.kind == "f" else typed != number
+    if lost.any():
+        value = number[lost].ravel()[0]
+        raise _MisfitError(f"does not fit the input {tensor.name!r}: {value!s} is no {tensor.datatype}")
+    return typed
+
+
+def _texts(tensor: _Input, array: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    texts = [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()]
+    if not all(isinstance(text, str) for text in texts):
+        raise _MisfitError(f"does not fit the input {tensor.name!r}: expected strings, found {array.dtype}")
+    return np.array(texts, dtype=object).reshape(array.shape)
+
+
+def _numpy_dtype(datatype: str) -> np.dtype[Any]:
+    import numpy as np
+
+    return np.dtype(_NUMPY_NAMES.get(datatype, datatype.lower()))
+
+
+def _synthetic(inputs: Sequence[_Input], seed: int) -> tuple[LoadTensor, ...]:
+    import numpy as np
+
+    shapes = [_known_dims(tensor) for tensor in inputs]
+    size = sum(
+        math.prod(shape) * _numpy_dtype(tensor.datatype).itemsize for tensor, shape in zip(inputs, shapes, strict=True)
+    )
+    count = max(2, min(_MAX_SYNTHETIC_ROWS, _MAX_BYTES // max(1, size)))
+    random = np.random.default_rng(seed)
+    return tuple(
+        LoadTensor(name=tensor.name, datatype=tensor.datatype, rows=_drawn(tensor.datatype, (count, *shape), random))
+        for tensor, shape in zip(inputs, shapes, strict=True)
+    )
+
+
+def _known_dims(tensor: _Input) -> tuple[int, ...]:
+    dims = (1, *tensor.dims[1:]) if tensor.has_row_dimension else tensor.dims
+    if -1 in dims:
+        raise ConfigError(
+            f"nothing says how large the dynamic dimensions of the input {tensor.name!r} are: it takes "
+            f"{list(tensor.dims)}, and there is no input example",
+            remedy=f"Give the shape of one row as model.input_shapes: {{{tensor.name}: [...]}}.",
+        )
+    return dims
+
+
+def _drawn(datatype: str, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[Any]:
+    import numpy as np
+
+    if datatype in {"FP32", "BF16"}:
+        return random.standard_normal(shape, dtype=np.float32)
+    if datatype in {"FP16", "FP64"}:
+        return random.standard_normal(shape).astype(_numpy_dtype(datatype))
+    numbers = random.integers(0, 2, shape)
+    if datatype == "BYTES":
+        return np.array(["a", "b"], dtype=object)[numbers]
+    return numbers.astype(_numpy_dtype(datatype))
