@@ -66,7 +66,7 @@ def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
 
     try:
         with export.open("rb") as file:
-            pairs = np.fromiter(_send_and_receive(file), dtype=np.dtype((np.int64, 2)))
+            pairs = np.fromiter(_send_and_receive(file), dtype=np.int64).reshape(-1, 2)
     except (OSError, ijson.JSONError, ValueError) as error:
         raise ProfileError(f"perf_analyzer's export {export.name} cannot be read: {error}") from error
     if not len(pairs):
@@ -79,8 +79,8 @@ def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
     )
 
 
-def _send_and_receive(file: object) -> Iterator[tuple[int, int]]:
-    """(sent, last response) in ns of each answered request; the fields of one request come in any order."""
+def _send_and_receive(file: object) -> Iterator[int]:
+    """Sent, last response in ns of each answered request in turn; the fields of one request come in any order."""
     import ijson
 
     request = "experiments.item.requests.item"
@@ -93,7 +93,8 @@ def _send_and_receive(file: object) -> Iterator[tuple[int, int]]:
             received = int(value)
         elif prefix == request and event == "end_map":
             if sent is not None and received is not None:
-                yield sent, received
+                yield sent
+                yield received
             sent = received = None
 
 
@@ -191,15 +192,16 @@ def read_measurements(folder: Path) -> tuple[Measurement, ...]:
     except OSError as error:
         raise ProfileError(f"cannot read {path}: {error}") from error
     adapter = TypeAdapter(Measurement)
-    found: list[Measurement] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(adapter.validate_json(line))
-        except ValidationError as error:
-            if number == len(lines) and not line.endswith(b"\n"):
-                break
-            raise ProfileError(f"{path}, line {number} is damaged", remedy="Remove the line.") from error
-    return tuple(found)
+    if lines and not lines[-1].endswith(b"\n"):
+        del lines[-1]
+    return tuple(_parsed(adapter, line, f"{path}, line {number}") for number, line in enumerate(lines, start=1))
+
+
+def _parsed(adapter: TypeAdapter[Measurement], line: bytes, place: str) -> Measurement:
+    try:
+        return adapter.validate_json(line)
+    except ValidationError as error:
+        raise ProfileError(f"{place} is damaged: {error.errors()[0]['msg']}", remedy="Remove the line.") from error
 
 
 def is_usable(*values: float) -> bool:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
@@ -35,6 +36,9 @@ from hcopt.schema import Confirmation, Environment, JsonObject, Measurement, Mod
 from hcopt.serving import ServedModel
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +289,7 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
     return tracked
 
 
-def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> model_repository.ModelConfig:
+def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
     """A variant's configuration; the default's is the user's own, untouched."""
     if variant == prepared.plan.default:
         return prepared.base.config

@@ -58,12 +58,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
         seed=config.profiler.seed,
     )
     check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
-    base = base_configuration(
-        artifact,
-        batchable=check.batchable,
-        input_shapes=config.model.input_shapes,
-        instance_kind=config.instance_kind,
-    )
+    base = base_configuration(artifact, batchable=check.batchable, instance_kind=config.instance_kind)
     default = variant_of(base.config, f"{artifact.name}_config_default")
     plan = plan_sweep(config.sweep, default, model_name=artifact.name, instance_kind=config.instance_kind)
     reason = (check.reason,) if check.reason else ()

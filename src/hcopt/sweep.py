@@ -6,16 +6,18 @@ from itertools import product
 
 from hcopt.config import SweepSection
 from hcopt.errors import ConfigError
-from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.schema import InstanceKind, LoadPoint, ModelConfigVariant, SweepPlan
 
-# Seconds that Model Analyzer 1.58 was seen to need beside the windows (see benchmarks/README.md).
-_START_S = 12.0
-_SWITCH_S = 5.0
-_WINDOWS_A_MEASUREMENT = 3.5
-_MEASUREMENT_OVERHEAD_S = 1.5
+# Seconds that Model Analyzer 1.58 was seen to need beside its windows (see benchmarks/README.md).
+_START_S = 18.0
+_SWITCH_S = 1.0
+_WINDOWS_A_MEASUREMENT = 3
+_MEASUREMENT_OVERHEAD_S = 1.3
 
 
-def plan_sweep(sweep: SweepSection, default: ModelConfigVariant, *, model_name: str) -> SweepPlan:
+def plan_sweep(
+    sweep: SweepSection, default: ModelConfigVariant, *, model_name: str, instance_kind: InstanceKind
+) -> SweepPlan:
     """The grid over a default configuration.
 
     A grid point keeps the default's own parameters and differs in what is swept. A model that cannot batch
@@ -25,6 +27,7 @@ def plan_sweep(sweep: SweepSection, default: ModelConfigVariant, *, model_name: 
         sweep: What to sweep; values given twice count once.
         default: The user's configuration.
         model_name: The model's name on the server.
+        instance_kind: Where the instances run.
 
     Raises:
         ConfigError: A dimension is empty, so that there is nothing to measure.
@@ -52,7 +55,12 @@ def plan_sweep(sweep: SweepSection, default: ModelConfigVariant, *, model_name: 
         for rows, concurrency in product(client_batches, _unique(sweep.concurrency))
     )
     return SweepPlan(
-        model_name=model_name, default=default, variants=variants, loads=loads, notes=_notes(sweep, variants, batches)
+        model_name=model_name,
+        default=default,
+        variants=variants,
+        loads=loads,
+        instance_kind=instance_kind,
+        notes=_notes(sweep, variants, batches),
     )
 
 
