@@ -1,0 +1,229 @@
+"""A finished run goes to MLflow: a parent run, a child run a variant, artifacts, and tags on the model version.
+
+What MLflow keeps of a run is `tracked_values`' business; this module writes it, once, however often it is asked to.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from hcopt.config import S3Section
+from hcopt.errors import OutputError
+from hcopt.mlflow_session import mlflow_session, without_credentials
+from hcopt.registry import ensure_experiment
+from hcopt.schema import ModelConfigVariant, RegisteredVersion, RunRecord
+from hcopt.tracked_values import (
+    MetricPoint,
+    epoch_ms,
+    run_metrics,
+    run_params,
+    run_tags,
+    variant_failure,
+    variant_metrics,
+    variant_params,
+    variant_span_ms,
+    version_tags,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_RUN_ID_TAG = "hcopt.run_id"
+_PARENT_TAG = "mlflow.parentRunId"
+_CONFIG_NAME_TAG = "hcopt.config_name"
+# MLflow takes 1000 entries and 100 parameters in one request.
+_METRICS_A_BATCH = 800
+_PARAMS_A_BATCH = 100
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedRun:
+    """Where a run stands in MLflow.
+
+    Attributes:
+        tracking_uri: Without a login.
+        page_command: The address of the run's page, or the command that shows it where no server runs.
+    """
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+    page_command: str
+
+
+def log_run(
+    run: RunRecord, *, tracking_uri: str, experiment: str, artifacts: Path, s3: S3Section | None = None
+) -> TrackedRun:
+    """Logs a finished run to MLflow; logged again, it completes what is missing and doubles nothing.
+
+    Args:
+        run: The run.
+        tracking_uri: The MLflow.
+        experiment: The experiment's name; it is made where there is none.
+        artifacts: The run's folder with report, summary.json and measurements.jsonl; what is not there is left out.
+        s3: How artifacts are reached where MLflow does not hand them out itself.
+
+    Raises:
+        OutputError: MLflow cannot be reached, or does not take it.
+    """
+    try:
+        with mlflow_session(tracking_uri, error=OutputError, s3=s3) as client:
+            experiment_id = ensure_experiment(client, tracking_uri, experiment)
+            run_id = _log_parent(client, experiment_id, run, artifacts)
+            if run.model.registered_version is not None:
+                _tag_version(client, run.model.registered_version, version_tags(run, run_id))
+    except OutputError as error:
+        again = f"Then log this run with: hcopt log {run.run_id}"
+        raise OutputError(error.message, remedy=f"{error.remedy} {again}" if error.remedy else again) from error
+    uri = without_credentials(tracking_uri)
+    page = _page_command(uri, experiment_id, run_id)
+    return TrackedRun(tracking_uri=uri, experiment_id=experiment_id, run_id=run_id, page_command=page)
+
+
+def promote(run: RunRecord, alias: str, *, tracking_uri: str) -> bool:
+    """Gives the run's model version an alias, where the run has proven its best configuration better.
+
+    Returns:
+        Whether it did; on every other verdict it does nothing.
+
+    Raises:
+        OutputError: The model came from no registry, or MLflow does not take it.
+    """
+    if run.confirmation.verdict != "better":
+        return False
+    version = run.model.registered_version
+    if version is None:
+        raise OutputError(
+            f"{run.model.source_uri} is no version in a registry, so it cannot get the alias {alias!r}",
+            remedy="Give model.uri as models:/NAME@alias or models:/NAME/VERSION.",
+        )
+    with mlflow_session(tracking_uri, error=OutputError) as client:
+        client.set_registered_model_alias(version.name, alias, version.version)
+    return True
+
+
+def _log_parent(client: MlflowClient, experiment_id: str, run: RunRecord, artifacts: Path) -> str:
+    parent = _find_parent(client, experiment_id, run.run_id) or client.create_run(
+        experiment_id, start_time=epoch_ms(run.started_at), tags={_RUN_ID_TAG: run.run_id}, run_name=run.run_id
+    )
+    run_id = str(parent.info.run_id)
+    _log_values(client, parent, params=run_params(run), metrics=run_metrics(run), tags=run_tags(run))
+    _log_variants(client, experiment_id, run_id, run)
+    _log_artifacts(client, run_id, run, artifacts)
+    if parent.info.status == "RUNNING":
+        end_ms = epoch_ms(run.started_at) + round(1000 * sum(run.elapsed_s.values()))
+        client.set_terminated(run_id, end_time=end_ms)
+    return run_id
+
+
+def _find_parent(client: MlflowClient, experiment_id: str, hcopt_run_id: str) -> Run | None:
+    found = client.search_runs([experiment_id], f"tags.`{_RUN_ID_TAG}` = '{hcopt_run_id}'", max_results=1)
+    return found[0] if found else None
+
+
+def _log_variants(client: MlflowClient, experiment_id: str, parent_id: str, run: RunRecord) -> None:
+    children = _find_children(client, experiment_id, parent_id)
+    for variant in run.plan.all_variants:
+        child = children.get(variant.config_name)
+        if child is None or child.info.status == "RUNNING":
+            _log_variant(client, child or _create_child(client, experiment_id, parent_id, run, variant), run, variant)
+
+
+def _find_children(client: MlflowClient, experiment_id: str, parent_id: str) -> dict[str, Run]:
+    """The child runs that are there already, by the variant's name."""
+    children: dict[str, Run] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment_id], f"tags.`{_PARENT_TAG}` = '{parent_id}'", page_token=token)
+        children |= {child.data.tags.get(_CONFIG_NAME_TAG, ""): child for child in page}
+        token = page.token
+        if not token:
+            return children
+
+
+def _create_child(
+    client: MlflowClient, experiment_id: str, parent_id: str, run: RunRecord, variant: ModelConfigVariant
+) -> Run:
+    return client.create_run(
+        experiment_id,
+        start_time=variant_span_ms(run, variant.config_name)[0],
+        tags={_PARENT_TAG: parent_id, _CONFIG_NAME_TAG: variant.config_name},
+        run_name=variant.config_name,
+    )
+
+
+def _log_variant(client: MlflowClient, child: Run, run: RunRecord, variant: ModelConfigVariant) -> None:
+    """Logs a variant and ends its run: one that has ended is known to be whole."""
+    failure = variant_failure(run, variant.config_name)
+    tags = {"mlflow.source.name": "hcopt", **({"hcopt.error": failure} if failure else {})}
+    metrics = variant_metrics(run, variant.config_name)
+    _log_values(client, child, params=variant_params(variant), metrics=metrics, tags=tags)
+    end_ms = variant_span_ms(run, variant.config_name)[1]
+    client.set_terminated(child.info.run_id, status="FAILED" if failure else "FINISHED", end_time=end_ms)
+
+
+def _log_values(
+    client: MlflowClient,
+    target: Run,
+    *,
+    params: Mapping[str, str],
+    metrics: Sequence[MetricPoint],
+    tags: Mapping[str, str],
+) -> None:
+    """Logs in as few requests as MLflow allows; a parameter that is there cannot be set again, and is left."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    new_params = [Param(key, value) for key, value in params.items() if key not in target.data.params]
+    # The same point twice is one to MLflow, because its time is the measurement's and not the logging's.
+    points = [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in metrics]
+    client.log_batch(target.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    for some_points in _slices(points, _METRICS_A_BATCH):
+        client.log_batch(target.info.run_id, metrics=some_points)
+    for some_params in _slices(new_params, _PARAMS_A_BATCH):
+        client.log_batch(target.info.run_id, params=some_params)
+
+
+def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _log_artifacts(client: MlflowClient, run_id: str, run: RunRecord, folder: Path) -> None:
+    report = folder / "reports" / "summaries" / run.model.name
+    for file, place in (
+        (report / "result_summary.pdf", "report"),
+        (report / "result_summary.html", "report"),
+        (folder / "summary.json", None),
+        (folder / "measurements.jsonl", None),
+    ):
+        if file.is_file():
+            client.log_artifact(run_id, str(file), place)
+    client.log_text(run_id, run.default_config_pbtxt, "default/config.pbtxt")
+    if run.best_config_pbtxt is not None:
+        client.log_text(run_id, run.best_config_pbtxt, "golden/config.pbtxt")
+
+
+def _tag_version(client: MlflowClient, version: RegisteredVersion, tags: Mapping[str, str]) -> None:
+    """Sets the tags, and takes away those that only an earlier run had (a best configuration that is none now)."""
+    before = client.get_model_version(version.name, version.version).tags
+    for key, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+    for key in before:
+        if key.startswith("hcopt.") and key not in tags:
+            client.delete_model_version_tag(version.name, version.version, key)
+
+
+def _page_command(uri: str, experiment_id: str, run_id: str) -> str:
+    if urlsplit(uri).scheme in ("http", "https"):
+        return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    beside_python = Path(sys.executable).parent / "mlflow"
+    program = str(beside_python) if beside_python.exists() else "mlflow"
+    return shlex.join([program, "ui", "--backend-store-uri", uri, "--port", "5000"])
