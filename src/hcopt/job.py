@@ -12,8 +12,8 @@ from hcopt.confirmation import COMPARISONS
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
-from hcopt.registry import default_tracking_uri, seed_sample_model
-from hcopt.sample import MODEL_NAME, sample_folder
+from hcopt.registry import SAMPLE_MODEL, resolve_tracking, seed_sample_model
+from hcopt.sample import sample_repository
 from hcopt.schema import JsonObject, SweepPlan
 from hcopt.statistics import fewest_blocks
 from hcopt.sweep import expected_sweep_s
@@ -51,15 +51,13 @@ def open_job(config: Config, *, results: Path, command: str, progress: Progress)
     first, so that the job pulls from a real registry either way.
 
     Raises:
-        ModelSourceError: The registry under `results/` cannot be written.
+        OutputError: The registry under `results/` cannot be written.
     """
-    if config.mlflow.tracking_uri is not None:
-        return Job(config=config, results=results, command=command, tracking_uri=config.mlflow.tracking_uri)
-    uri = default_tracking_uri(results)
-    if _asks_for_sample(config):
+    store = resolve_tracking(config, results)
+    if not store.configured and _asks_for_sample(config):
         progress.phase("seed")
-        seed_sample_model(uri, sample_folder(), experiment=config.mlflow.experiment)
-    return Job(config=config, results=results, command=command, tracking_uri=uri)
+        seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment)
+    return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri)
 
 
 def plan_job(config: Config, *, results: Path) -> PlannedJob:
@@ -71,10 +69,10 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     """
     source = config
     if config.mlflow.tracking_uri is None and _asks_for_sample(config):
-        section = config.model.model_copy(update={"uri": str(sample_folder())})
+        section = config.model.model_copy(update={"uri": str(sample_repository() / SAMPLE_MODEL)})
         source = config.model_copy(update={"model": section})
     with tempfile.TemporaryDirectory(prefix="hcopt-") as folder:
-        prepared = prepare(source, into=Path(folder), tracking_uri=_tracking_uri(config, results))
+        prepared = prepare(source, into=Path(folder), tracking_uri=resolve_tracking(config, results).tracking_uri)
     plan = prepared.plan
     window_s = config.profiler.measurement_interval_ms / 1000
     blocks = fewest_blocks(config.confirmation.alpha, COMPARISONS)
@@ -109,9 +107,5 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
         return model_repository.write_repository(root, prepared.artifact, prepared.base.config)
 
 
-def _tracking_uri(config: Config, results: Path) -> str:
-    return config.mlflow.tracking_uri or default_tracking_uri(results)
-
-
 def _asks_for_sample(config: Config) -> bool:
-    return config.model.uri.startswith(f"models:/{MODEL_NAME}")
+    return config.model.uri.startswith(f"models:/{SAMPLE_MODEL}")

@@ -35,7 +35,7 @@ from hcopt.runtime.model_control import ModelControl
 from hcopt.schema import Confirmation, Environment, JsonObject, Measurement, ModelConfigVariant, Ranking, RunRecord
 from hcopt.serving import ServedModel
 from hcopt.summary import summarize
-from hcopt.tracking import TrackedRun, log_run
+from hcopt.tracking import TrackedRun, log_run, promote
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -283,7 +283,15 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
     Raises:
         OutputError: MLflow does not take it; the results on disk are complete all the same.
     """
-    tracked = log_run(record, tracking_uri=tracking_uri, experiment=config.mlflow.experiment, artifacts=folder.path)
+    tracked = log_run(
+        record,
+        tracking_uri=tracking_uri,
+        experiment=config.mlflow.experiment,
+        artifacts=folder.path,
+        s3=config.s3,
+    )
+    if config.mlflow.promote_alias is not None:
+        promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri)
     where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
     folder.write_summary(summarize(record, tracking=where))
     return tracked

@@ -10,7 +10,7 @@ from hcopt.errors import ConfigError
 from hcopt.load_data import LoadData, build_load
 from hcopt.model_repository import BaseConfiguration, base_configuration, variant_of
 from hcopt.model_source import fetch_model
-from hcopt.onnx_model import check_servable
+from hcopt.onnx_model import check_servable, has_batch_dimension
 from hcopt.schema import ModelArtifact, SweepPlan
 from hcopt.sweep import plan_sweep
 
@@ -51,16 +51,25 @@ def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
             f"profiler.kind {config.profiler.kind} is not in this version yet", remedy="Use model-analyzer."
         )
     artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)
-    load = build_load(
-        artifact,
-        input_shapes=config.model.input_shapes,
-        input_example=config.model.input_example,
-        seed=config.profiler.seed,
-    )
+    claimed = has_batch_dimension(artifact.signature)
+    base, load = _base_and_load(config, artifact, batchable=claimed)
     check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
-    base = base_configuration(artifact, batchable=check.batchable, instance_kind=config.instance_kind)
+    if check.batchable != claimed:
+        base, load = _base_and_load(config, artifact, batchable=check.batchable)
     default = variant_of(base.config, f"{artifact.name}_config_default")
     plan = plan_sweep(config.sweep, default, model_name=artifact.name, instance_kind=config.instance_kind)
     reason = (check.reason,) if check.reason else ()
     notes = (*base.notes, *load.notes, *reason, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
+
+
+def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) -> tuple[BaseConfiguration, LoadData]:
+    base = base_configuration(artifact, batchable=batchable, instance_kind=config.instance_kind)
+    load = build_load(
+        artifact,
+        base.config,
+        input_shapes=config.model.input_shapes,
+        input_example=config.model.input_example,
+        seed=config.profiler.seed,
+    )
+    return base, load

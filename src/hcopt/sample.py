@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODEL_NAME = "HomeCreditDefaultModel"
 
-
-def sample_folder() -> Path:
-    """The sample model's folder, in a Triton model repository's layout."""
+def sample_repository() -> Path:
+    """The Triton model repository with the sample model."""
     package = Path(__file__).resolve().parent
-    installed = package / "sample" / MODEL_NAME
-    return installed if installed.is_dir() else package.parent.parent / "model_repository" / MODEL_NAME
+    installed = package / "sample"
+    return installed if installed.is_dir() else package.parent.parent / "model_repository"

@@ -74,7 +74,7 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
         np.mean,
         permutation_type="samples",
         alternative="greater",
-        n_resamples=np.inf if exact else _RESAMPLES,
+        n_resamples=2 ** len(differences) if exact else _RESAMPLES,
         rng=np.random.default_rng(0),
         vectorized=True,
     )
