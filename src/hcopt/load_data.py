@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.files import whole_file
-from hcopt.onnx_model import has_batch_dimension
 from hcopt.schema import ModelArtifact
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class _Input:
     """What the server takes: `dims` is one row's, and -1 in it may be any size.
 
     Attributes:
-        has_row_dimension: The first of `dims` counts rows, though max_batch_size is 0; each request has one.
+        has_row_dimension: The first of `dims` looks like a number of rows, though max_batch_size is 0: one a request.
     """
 
     name: str
@@ -130,6 +129,10 @@ def build_load(
                 ) from error
             notes.append(f"The input example that came with the model is not used: it {error}.")
     notes.append("The load consists of synthetic rows; model.input_example gives real ones.")
+    if any(tensor.has_row_dimension and tensor.dims[0] == -1 for tensor in inputs):
+        notes.append(
+            "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes changes it."
+        )
     return LoadData(tensors=_synthetic(inputs, seed), origin="synthetic", notes=tuple(notes))
 
 
@@ -194,7 +197,9 @@ def _inputs(
 ) -> tuple[_Input, ...]:
     from tritonclient.grpc.model_config_pb2 import DataType
 
-    has_row_dimension = config.max_batch_size == 0 and has_batch_dimension(artifact.signature)
+    has_row_dimension = config.max_batch_size == 0 and all(
+        spec.shape[:1] == (-1,) for spec in artifact.signature.inputs
+    )
     inputs = []
     for tensor in config.input:
         datatype = DataType.Name(tensor.data_type).removeprefix("TYPE_")

@@ -343,10 +343,12 @@ def _check_tensors(config: ModelConfig, artifact: ModelArtifact) -> None:
                 raise _contradiction(f"has the {kind} {tensor.name!r}", f"the model has {_quoted(known)}")
             _check_tensor(kind, tensor, known[tensor.name], config.max_batch_size)
     if missing := {spec.name for spec in signature.inputs} - {tensor.name for tensor in config.input}:
-        raise _contradiction(f"has the input {_quoted(t.name for t in config.input)}", f"lacks {_quoted(missing)}")
+        given = _quoted(tensor.name for tensor in config.input)
+        raise _contradiction(f"has the input {given}", f"the model needs {_quoted(missing)} too")
 
 
 def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int) -> None:
+    from tritonclient.grpc.model_config_pb2 import DataType
 
     batched = max_batch_size > 0
     shape = (*((-1,) if batched else ()), *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
@@ -356,13 +358,10 @@ def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int)
     )
     if tensor.data_type == _data_type(spec) and (fits or scalar):
         return
-    datatype = str(
-        type(tensor).DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
-    )
-    batch = f" (its max_batch_size {'adds' if batched else 'is 0 and adds no'} batch dimension)"
+    batch = f"with the batch dimension of max_batch_size {max_batch_size}" if batched else "max_batch_size is 0"
     raise _contradiction(
-        f"gives the {kind} {spec.name!r} as {datatype.removeprefix('TYPE_')} {list(shape)}{batch}",
-        f"the model has {spec.datatype} {list(spec.shape)}",
+        f"gives the {kind} {spec.name!r} as {DataType.Name(tensor.data_type)} {list(shape)} ({batch})",
+        f"the model has {DataType.Name(_data_type(spec))} {list(spec.shape)}",
     )
 
 
