@@ -116,6 +116,8 @@ def decide(
         reason = "No block of the confirmation was measured whole, so nothing is known beyond the sweep."
         return Confirmation(verdict="undecided", reason=reason, best=None, default=default, runner_up=runner_up)
     against_default, against_runner_up = _compare(finalists, blocks, settings)
+    if default is not None and default.feasible and against_default is not None and _is_slower(against_default):
+        return _default_kept(best, default, against_default)
     verdict, reason = _verdict(finalists, best, default, against_default)
     return Confirmation(
         verdict=verdict,
@@ -126,6 +128,27 @@ def decide(
         improvement=against_default,
         runner_up_relation=against_runner_up,
         block_count=best.block_count,
+    )
+
+
+def _is_slower(comparison: Comparison) -> bool:
+    high = comparison.throughput_ratio.ci_high
+    return high is not None and high < 1
+
+
+def _default_kept(
+    sweep_winner: ConfirmedVariant, default: ConfirmedVariant, against_default: Comparison
+) -> Confirmation:
+    """The sweep's winner was noise: on fresh data the default is the faster one, so there is nothing to change."""
+    ratio = against_default.throughput_ratio
+    return Confirmation(
+        verdict="tied",
+        reason=f"The default itself is best: the sweep's winner {sweep_winner.variant.config_name} is slower on fresh "
+        f"data, throughput ratio {ratio.estimate:.3f} (95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}).",
+        best=default,
+        default=default,
+        runner_up=sweep_winner,
+        block_count=default.block_count,
     )
 
 
