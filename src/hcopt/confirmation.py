@@ -117,7 +117,7 @@ def decide(
         return Confirmation(verdict="undecided", reason=reason, best=None, default=default, runner_up=runner_up)
     against_default, against_runner_up = _compare(finalists, blocks, settings)
     if default is not None and default.feasible and against_default is not None and _is_slower(against_default):
-        return _default_kept(best, default, against_default)
+        return _default_kept(best, default, _reversed(blocks, against_default, settings))
     verdict, reason = _verdict(finalists, best, default, against_default)
     return Confirmation(
         verdict=verdict,
@@ -136,18 +136,27 @@ def _is_slower(comparison: Comparison) -> bool:
     return high is not None and high < 1
 
 
-def _default_kept(
-    sweep_winner: ConfirmedVariant, default: ConfirmedVariant, against_default: Comparison
-) -> Confirmation:
+def _reversed(
+    blocks: dict[str, list[Measurement]], comparison: Comparison, settings: ConfirmationSection
+) -> Comparison:
+    """The same pair the other way round. The data suggested this direction, so its p-value is doubled."""
+    candidate, baseline = blocks[comparison.baseline], blocks[comparison.candidate]
+    p_value = min(1.0, 2 * statistics.sign_flip_p_value(_differences(candidate, baseline)))
+    return _comparison(candidate, baseline, p_value, settings)
+
+
+def _default_kept(sweep_winner: ConfirmedVariant, default: ConfirmedVariant, relation: Comparison) -> Confirmation:
     """The sweep's winner was noise: on fresh data the default is the faster one, so there is nothing to change."""
-    ratio = against_default.throughput_ratio
+    ratio = relation.throughput_ratio
     return Confirmation(
         verdict="tied",
-        reason=f"The default itself is best: the sweep's winner {sweep_winner.variant.config_name} is slower on fresh "
-        f"data, throughput ratio {ratio.estimate:.3f} (95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}).",
+        reason="The default itself is best, so there is nothing to change: on fresh data it is faster than the sweep's "
+        f"winner {sweep_winner.variant.config_name}, throughput ratio {ratio.estimate:.3f} "
+        f"(95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}).",
         best=default,
         default=default,
         runner_up=sweep_winner,
+        runner_up_relation=relation,
         block_count=default.block_count,
     )
 
