@@ -23,7 +23,6 @@ from hcopt.runtime.base import Tools
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, Phase, ServerTimes
 
 WARM_UP_RATIO = 0.1
-_TRIES = 2
 # perf_analyzer ends on a whole second; what is over when the load starts and stops is lost to it.
 _FILL_RATIO = 0.95
 _GRACE_S = 15.0
@@ -97,33 +96,36 @@ class PerfAnalyzer:
         )
 
     def _samples(self, window: Window, name: str) -> tuple[Finished, RequestSamples]:
-        """The window's samples, on the second try where the first one hung.
+        """The window's samples, on the second try where the first one gave none.
 
         Raises:
-            ProfileError: perf_analyzer failed, or hung twice.
+            ProfileError: Neither try gave any.
         """
         export = self.folder / f"{name}.export.json"
         export.parent.mkdir(parents=True, exist_ok=True)
         log = self.folder / "logs" / "perf_analyzer.log"
         log.parent.mkdir(parents=True, exist_ok=True)
+        for last_try in (False, True):
+            try:
+                return self._try(window, export, log)
+            except ProfileError:
+                if last_try:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _try(self, window: Window, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
         limit_s = 2 * window.window_s + _GRACE_S
         try:
-            for _ in range(_TRIES):
-                export.unlink(missing_ok=True)  # perf_analyzer refuses a file that exists
-                finished = self.tools.run(
-                    "perf_analyzer",
-                    self._arguments(window, export),
-                    folder=self.folder,
-                    log=log,
-                    timeout_s=limit_s,
-                )
-                if finished.returncode == 0:
-                    return finished, measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO)
-                if not finished.timed_out:
-                    raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
-            raise ProfileError(f"perf_analyzer hung {_TRIES} times for {limit_s:.0f} s and was killed", log=log)
+            finished = self.tools.run(
+                "perf_analyzer", self._arguments(window, export), folder=self.folder, log=log, timeout_s=limit_s
+            )
+            if finished.timed_out:
+                raise ProfileError(f"perf_analyzer hung twice, for {limit_s:.0f} s each, and was killed", log=log)
+            if finished.returncode != 0:
+                raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
+            return finished, measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO)
         finally:
-            export.unlink(missing_ok=True)
+            export.unlink(missing_ok=True)  # perf_analyzer refuses a file that exists, and it is large
 
     def _arguments(self, window: Window, export: Path) -> list[str]:
         return [
