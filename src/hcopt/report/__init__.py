@@ -1,0 +1,1 @@
+"""A finished run becomes a report. Reads nothing but the RunRecord; prints nothing."""

@@ -1,0 +1,197 @@
+"""The verdict of a run as the first page gives it: a sentence, and what to deploy, how much better, how sure. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hcopt.report import figures
+from hcopt.report.selection import Pairing, Side, default_wins, short_name
+from hcopt.report.text import Text
+from hcopt.report.values import Answer, Headline, Tone
+from hcopt.schema import Comparison, Estimate, LoadPoint, ModelConfigVariant, RunRecord
+
+
+def headline(run: RunRecord, pair: Pairing, text: Text) -> Headline:
+    """The verdict of a run."""
+    found = run.confirmation
+    tones: dict[str, Tone] = {"better": "good", "tied": "neutral", "undecided": "open", "no_feasible_config": "bad"}
+    return Headline(
+        tone=tones[found.verdict],
+        badge=text["badge_default_wins" if default_wins(run) else f"badge_{found.verdict}"],
+        sentence=_sentence(run, pair, text),
+        answers=(_deploy(run, pair, text), _gain(run, pair, text), _certainty(run, pair, text)),
+    )
+
+
+def side_name(side: Side, run: RunRecord, text: Text) -> str:
+    """How a sentence calls a configuration: the default by its role, others by their name."""
+    return text["group_default"] if side.role == "default" else short_name(side.variant.config_name, run)
+
+
+def load_name(load: LoadPoint, text: Text) -> str:
+    """A load in words."""
+    key = "load" if load.client_batch_size == 1 else "load_batched"
+    return text[key].format(concurrency=load.concurrency, batch=load.client_batch_size)
+
+
+def settings_name(variant: ModelConfigVariant, text: Text) -> str:
+    """A variant's settings on one line."""
+    waiting = text["unit_delay"].format(value=f"{variant.max_queue_delay_us:,}")
+    delay = waiting if variant.dynamic_batching else text["batching_off"]
+    swept = text["settings"].format(batch=variant.max_batch_size, instances=variant.instance_count, delay=delay)
+    return " · ".join((swept, *(f"{key} {value}" for key, value in variant.parameters)))
+
+
+def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
+    verdict, right, limit_ms = run.confirmation.verdict, pair.right, run.ranking.latency_p99_limit_ms
+    if right is None:
+        return text["nothing_measured"]
+    if verdict == "no_feasible_config":
+        return _no_feasible_sentence(run, right, text)
+    if default_wins(run):
+        return _default_wins_sentence(run, pair, text)
+    if only_best_is_feasible(run, pair):
+        assert pair.left is not None and limit_ms is not None
+        p99 = figures.latency(pair.left.latency_p99_ms.estimate)
+        name = side_name(right, run, text)
+        return text["better_only_feasible"].format(name=name, limit=figures.limit(limit_ms), default_p99=p99)
+    if pair.comparison is None:
+        return text["undecided_uncompared"]
+    return text[verdict].format(
+        name=side_name(right, run, text),
+        change=figures.change(pair.comparison.throughput_ratio.estimate),
+        interval=interval_inline(pair.comparison.throughput_ratio, text),
+        latency=_latency_phrase(pair.comparison.latency_p99_ratio, text),
+        needed=needed_blocks(pair.comparison, run.confirmation.block_count, text),
+    )
+
+
+def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
+    limit_ms = run.ranking.latency_p99_limit_ms
+    if pair.comparison is not None and pair.left is not None:
+        ratio = pair.comparison.throughput_ratio
+        return text["default_wins_compared"].format(
+            name=side_name(pair.left, run, text),
+            change=figures.change(ratio.estimate),
+            interval=interval_inline(ratio, text),
+        )
+    key = "default_wins" if limit_ms is None else "default_wins_limit"
+    return text[key].format(limit="" if limit_ms is None else figures.limit(limit_ms))
+
+
+def _no_feasible_sentence(run: RunRecord, closest: Side, text: Text) -> str:
+    limit_ms, p99 = run.ranking.latency_p99_limit_ms, closest.latency_p99_ms.estimate
+    if limit_ms is None:
+        return text["nothing_measured"]
+    over = text["no_feasible_over"].format(over=figures.excess(p99 / limit_ms)) if p99 > limit_ms else ""
+    return text["no_feasible_config"].format(
+        limit=figures.limit(limit_ms),
+        name=side_name(closest, run, text),
+        load=load_name(closest.load, text),
+        p99=figures.latency(p99),
+        over=over,
+    )
+
+
+def only_best_is_feasible(run: RunRecord, pair: Pairing) -> bool:
+    """Whether `better` rests on the limit: then no ratio of throughputs is claimed."""
+    left, right = pair.left, pair.right
+    if run.confirmation.verdict != "better" or left is None or right is None:
+        return False
+    return right.feasible and not left.feasible
+
+
+def interval_inline(ratio: Estimate, text: Text) -> str:
+    """A ratio's interval in brackets, for a sentence; nothing where there is none."""
+    bounds = figures.change_range(ratio, text)
+    return "" if bounds is None else text["interval_inline"].format(range=bounds)
+
+
+def _latency_phrase(ratio: Estimate, text: Text) -> str:
+    key = "latency_unclear" if _straddles_one(ratio) else "latency_change"
+    bounds = figures.change_range(ratio, text)
+    interval = "" if bounds is None else f", {bounds}" if key == "latency_unclear" else interval_inline(ratio, text)
+    return text[key].format(change=figures.change(ratio.estimate), interval=interval)
+
+
+def _straddles_one(ratio: Estimate) -> bool:
+    """Whether nothing is shown; an estimate without an interval shows nothing either."""
+    return ratio.ci_low is None or ratio.ci_high is None or ratio.ci_low <= 1 <= ratio.ci_high
+
+
+def needed_blocks(comparison: Comparison, measured: int, text: Text) -> str:
+    """How many blocks would decide, as the end of a sentence; nothing where that is unknown."""
+    if comparison.blocks_to_decide is None:
+        return ""
+    return text["undecided_needed"].format(blocks=f"{comparison.blocks_to_decide:,}", measured=measured)
+
+
+def _deploy(run: RunRecord, pair: Pairing, text: Text) -> Answer:
+    question, verdict, right = text["tile_deploy"], run.confirmation.verdict, pair.right
+    if right is None or verdict == "no_feasible_config":
+        return Answer(question=question, answer=text["deploy_nothing"], details=(text["deploy_nothing_detail"],))
+    settings = settings_name(right.variant, text)
+    if verdict == "better":
+        return Answer(question=question, answer=side_name(right, run, text), details=(settings,))
+    answer = text["deploy_keep"] if verdict == "tied" else text["deploy_wait"]
+    if right.role == "default":
+        return Answer(question=question, answer=answer, details=(settings,))
+    candidate = text["deploy_candidate"].format(name=side_name(right, run, text))
+    return Answer(question=question, answer=answer, details=(candidate, settings))
+
+
+def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:
+    limit_ms, right = run.ranking.latency_p99_limit_ms, pair.right
+    no_feasible = run.confirmation.verdict == "no_feasible_config"
+    if right is not None and limit_ms is not None and (no_feasible or only_best_is_feasible(run, pair)):
+        p99 = right.latency_p99_ms.estimate
+        name = side_name(right, run, text)
+        detail = text["limit_detail"].format(name=name, p99=figures.latency(p99), limit=figures.limit(limit_ms))
+        question = text["tile_limit" if no_feasible else "tile_p99"]
+        return Answer(question=question, answer=figures.change(p99 / limit_ms), details=(detail,))
+    question = text[_gain_question(run)]
+    if pair.comparison is None:
+        return Answer(question=question, answer=text["not_compared"], details=())
+    ratio, p99_ratio = pair.comparison.throughput_ratio, pair.comparison.latency_p99_ratio
+    bounds = figures.change_range(ratio, text)
+    details = () if bounds is None else (text["interval"].format(range=bounds),)
+    p99_line = text["gain_p99"].format(change=figures.change(p99_ratio.estimate))
+    return Answer(question=question, answer=figures.change(ratio.estimate), details=(*details, p99_line))
+
+
+def _gain_question(run: RunRecord) -> str:
+    if default_wins(run):
+        return "tile_gain_runner_up"
+    return "tile_gain" if run.confirmation.verdict == "better" else "tile_gain_candidate"
+
+
+def _certainty(run: RunRecord, pair: Pairing, text: Text) -> Answer:
+    question, comparison, measured = text["tile_sure"], pair.comparison, run.confirmation.block_count
+    if pair.right is None or not pair.right.confirmed:
+        return Answer(question=question, answer=text["sure_sweep"], details=(text["sure_sweep_detail"],))
+    blocks = (text["sure_blocks"].format(blocks=measured),) if measured else ()
+    if run.confirmation.verdict == "no_feasible_config":
+        return _certainty_of_limit(run, (pair.right,), blocks, text)
+    if only_best_is_feasible(run, pair):
+        return _certainty_of_limit(run, pair.sides, blocks, text)
+    if comparison is None:
+        return Answer(question=question, answer=text["not_compared"], details=blocks)
+    details = [text["sure_detail"].format(p_value=figures.p_value(comparison.p_value), blocks=measured)]
+    if comparison.blocks_to_decide is not None:
+        details.append(text["sure_needed"].format(blocks=f"{comparison.blocks_to_decide:,}"))
+    # Equality is judged by the interval, so a p-value beside it would only puzzle.
+    shown = blocks if comparison.verdict == "tied" else tuple(details)
+    return Answer(question=question, answer=text[f"sure_{comparison.verdict}"], details=shown)
+
+
+def _certainty_of_limit(run: RunRecord, sides: Sequence[Side], blocks: tuple[str, ...], text: Text) -> Answer:
+    """How sure a verdict is that rests on the limit: only when no interval of p99 reaches it."""
+    limit_ms = run.ranking.latency_p99_limit_ms
+    figures_ms = [side.latency_p99_ms for side in sides]
+    clear = limit_ms is not None and all(
+        p99.ci_low is not None and p99.ci_high is not None and not p99.ci_low <= limit_ms <= p99.ci_high
+        for p99 in figures_ms
+    )
+    if clear:
+        return Answer(question=text["tile_sure"], answer=text["sure_better"], details=blocks)
+    return Answer(question=text["tile_sure"], answer=text["sure_likely"], details=(*blocks, text["sure_likely_detail"]))
