@@ -9,7 +9,7 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -219,13 +219,14 @@ def _inputs(
 def _shaped(tensor: _Input, shape: tuple[int, ...] | None) -> _Input:
     if shape is None:
         return tensor
-    dims = (1, *shape) if tensor.has_row_dimension and len(shape) + 1 == len(tensor.dims) else tuple(shape)
+    is_one_row = tensor.has_row_dimension and len(shape) + 1 == len(tensor.dims)
+    dims = (1, *shape) if is_one_row else tuple(shape)
     if not _fits(dims, tensor.dims):
         raise ConfigError(
             f"model.input_shapes.{tensor.name}: a row of shape {list(shape)} does not fit, the model takes "
             f"{list(tensor.dims)}"
         )
-    return _Input(name=tensor.name, datatype=tensor.datatype, dims=dims, has_row_dimension=tensor.has_row_dimension)
+    return replace(tensor, dims=dims, has_row_dimension=is_one_row)
 
 
 def _fits(shape: Sequence[int], dims: Sequence[int]) -> bool:
@@ -334,22 +335,24 @@ def _rows(tensor: _Input, values: Any) -> NDArray[Any]:
 def _typed(tensor: _Input, values: Any) -> NDArray[Any]:
     import numpy as np
 
+    dtype = _numpy_dtype(tensor.datatype)
+    # As Python's own integers, since numpy makes floats of some lists of large ones.
+    keeps_objects = dtype.itemsize == 8 and dtype.kind in "iu" and not isinstance(values, np.ndarray)
     try:
-        array = np.asarray(values)
+        array = np.asarray(values, dtype=object if keeps_objects else None)
         if tensor.datatype == "BYTES":
             return _texts(tensor, array)
         # JSON's null is a missing value: NaN where the type has one.
-        number = array.astype(np.float64) if array.dtype == object else array
-    except (ValueError, TypeError) as error:
+        number = array.astype(np.float64) if array.dtype == object and not keeps_objects else array
+        if number.dtype.kind not in "fiubO":
+            raise _MisfitError(f"does not fit the input {tensor.name!r}: expected {dtype}, found {number.dtype}")
+        with np.errstate(all="ignore"):
+            typed: NDArray[Any] = number.astype(dtype)
+    except (ValueError, TypeError, OverflowError) as error:
         raise _MisfitError(f"does not fit the input {tensor.name!r}: {error}") from error
-    if number.dtype.kind not in "fiub":
-        raise _MisfitError(f"does not fit the input {tensor.name!r}: expected {tensor.datatype}, found {number.dtype}")
-    with np.errstate(all="ignore"):
-        typed = number.astype(_numpy_dtype(tensor.datatype))
-    lost = np.isfinite(number) & ~np.isfinite(typed) if typed.dtype.kind == "f" else typed != number
+    lost = np.isfinite(number) & ~np.isfinite(typed) if dtype.kind == "f" else typed != number
     if lost.any():
-        value = number[lost].ravel()[0]
-        raise _MisfitError(f"does not fit the input {tensor.name!r}: {value!s} is no {tensor.datatype}")
+        raise _MisfitError(f"does not fit the input {tensor.name!r}: {number[lost][0]!s} is no {tensor.datatype}")
     return typed
 
 
