@@ -207,7 +207,7 @@ def _explain_answer(failure: Exception, where: str, said: str) -> tuple[str, str
             "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
         )
     if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in said:
-        return f"what answers at {where} is no MLflow tracking server: {said}", _CORRECT_THE_URI
+        return f"what answers at {where} does not speak this version of MLflow's API: {said}", _CORRECT_THE_URI
     if "out-of-date database schema" in said:
         return f"MLflow's database {where} is of another version: {said}", f"mlflow db upgrade {where}"
     return f"MLflow at {where} failed: {said}", None
@@ -246,5 +246,6 @@ def error_code(failure: Exception) -> str:
 
 
 def _first_line(failure: Exception) -> str:
-    lines = without_credentials(str(failure)).strip().splitlines()
-    return lines[0][:400] if lines else type(failure).__name__
+    lines = without_credentials(str(failure)).strip().splitlines() or [type(failure).__name__]
+    # MLflow lists failed downloads under a heading.
+    return " ".join(lines[:3] if lines[0].endswith(":") else lines[:1])[:400]

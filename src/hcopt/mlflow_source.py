@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,8 @@ from hcopt.schema import RegisteredVersion
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+_FULL_DISK_BYTES = 1 << 20
 
 
 def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, s3: S3Section) -> Fetched:
@@ -92,9 +95,19 @@ def _fetch_location(location: str, arrival: Arrival, s3: S3Section) -> None:
 def _download(artifact_uri: str, target: Path) -> None:
     """Downloads a file or folder to `target`, which may be an empty folder."""
     import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        arrived = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=scratch))
+        try:
+            arrived = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=scratch))
+        except MlflowException as error:
+            # The threads that download in pieces keep the reason to themselves.
+            free_bytes = shutil.disk_usage(scratch).free
+            if free_bytes < _FULL_DISK_BYTES:
+                raise ModelSourceError(
+                    f"no room on the disk for {artifact_uri}: {free_bytes} bytes are free", remedy="Free some space."
+                ) from error
+            raise
         if arrived.exists():  # MLflow makes nothing of an empty folder
             arrived.rename(target)
 
