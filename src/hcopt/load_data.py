@@ -406,5 +406,5 @@ def _drawn(datatype: str, shape: tuple[int, ...], random: np.random.Generator) -
         return random.standard_normal(shape).astype(_numpy_dtype(datatype))
     numbers = random.integers(0, 2, shape)
     if datatype == "BYTES":
-        return np.array(["a", "b"], dtype=object)[numbers]
+        return np.where(numbers, "a", "b").astype(object)
     return numbers.astype(_numpy_dtype(datatype))

@@ -1,0 +1,169 @@
+"""The rows as a real perf_analyzer sends them to a real Triton, which answers with what it got."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from hcopt.load_data import LoadData, LoadTensor, build_load, write_perf_analyzer_json
+from hcopt.model_repository import base_configuration, parse_text, to_json, variant_of, write_repository
+from hcopt.onnx_model import has_batch_dimension, inspect_onnx, sha256_of
+from hcopt.process import last_lines
+from hcopt.runtime.base import Server
+from hcopt.runtime.embedded import EmbeddedRuntime
+from hcopt.runtime.model_control import ModelControl
+from hcopt.schema import ModelArtifact
+from tests import onnx_models as models
+
+REQUEST_COUNT = 6
+ROW_COUNT = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triton:
+    """A running server, and the repository that it serves."""
+
+    server: Server
+    control: ModelControl
+    folder: Path
+
+    def load(self, artifact: ModelArtifact) -> None:
+        config = base_configuration(artifact, batchable=has_batch_dimension(artifact.signature)).config
+        write_repository(self.folder / "repository", artifact, config)
+        self.control.load(artifact.name, to_json(config))
+
+    def send(self, artifact: ModelArtifact, load: LoadData, client_batch_size: int = 1) -> list[dict[str, Any]]:
+        """Sends a load's rows, one request after the other, and gives the outputs of each."""
+        self.load(artifact)
+        rows, export = self.folder / f"{artifact.name}.json", self.folder / f"{artifact.name}_export.json"
+        log = self.folder / f"{artifact.name}.log"
+        write_perf_analyzer_json(load, rows)
+        tools = self.server.tools
+        arguments = ["-m", artifact.name, "-u", tools.endpoint.grpc, "-i", "grpc", "-b", str(client_batch_size)]
+        arguments += ["--input-data", tools.path(rows), "--async", "--request-count", str(REQUEST_COUNT)]
+        arguments += ["--profile-export-file", tools.path(export)]
+        finished = tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=60)
+        assert finished.returncode == 0, last_lines(log)
+        self.control.unload(artifact.name)
+        requests = json.loads(export.read_text())["experiments"][0]["requests"]
+        return [request["response_outputs"][0] for request in requests]
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    folder = tmp_path_factory.mktemp("served")
+    repository = folder / "repository"
+    repository.mkdir()
+    with EmbeddedRuntime().serve(repository, folder) as server, ModelControl(server.endpoint) as control:
+        yield Triton(server=server, control=control, folder=folder)
+
+
+def saved(name: str, proto: onnx.ModelProto, folder: Path, config_pbtxt: str | None = None) -> ModelArtifact:
+    file = models.save(proto, folder / name)
+    return ModelArtifact(
+        name=name,
+        source_uri=str(file),
+        version=None,
+        sha256=sha256_of(file.parent, [file.name]),
+        folder=file.parent,
+        onnx_file=file.name,
+        files=(file.name,),
+        signature=inspect_onnx(file).signature,
+        config_pbtxt=config_pbtxt,
+    )
+
+
+def one_tensor(name: str, datatype: str, rows: np.ndarray) -> LoadData:
+    return LoadData(tensors=(LoadTensor(name=name, datatype=datatype, rows=rows),), origin="synthetic")
+
+
+def cast_to_fp32_model(datatype: str, size: int) -> onnx.ModelProto:
+    """perf_analyzer exports no FP16; as FP32 the answers show what arrived."""
+    node = helper.make_node("Cast", ["input"], ["output"], to=onnx.TensorProto.FLOAT)
+    return models.model(
+        [node], [models.tensor("input", datatype, (-1, size))], [models.tensor("output", "FP32", (-1, size))]
+    )
+
+
+def test_request_with_client_batch_takes_the_next_rows_and_begins_again(triton: Triton, tmp_path: Path) -> None:
+    artifact = saved("two", models.two_inputs_model(), tmp_path)
+    config = base_configuration(artifact, batchable=True).config
+    drawn = build_load(artifact, config, input_shapes={})
+    values, ids = drawn.rows["values"][:ROW_COUNT], drawn.rows["ids"][:ROW_COUNT]
+    load = LoadData(
+        tensors=(
+            LoadTensor(name="values", datatype="FP32", rows=values),
+            LoadTensor(name="ids", datatype="INT64", rows=ids),
+        ),
+        origin="synthetic",
+    )
+    answers = triton.send(artifact, load, client_batch_size=3)
+    assert len(answers) == REQUEST_COUNT
+    for index, answer in enumerate(answers):
+        rows = [(index * 3 + offset) % ROW_COUNT for offset in range(3)]
+        np.testing.assert_allclose(answer["scaled"], 2 * values[rows].ravel(), rtol=1e-6)
+        assert answer["next_ids"] == (ids[rows] + 1).ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("datatype", "size"), [("FP16", 3), ("FP64", 100), ("INT8", 3), ("UINT64", 100), ("BOOL", 3), ("BOOL", 100)]
+)
+def test_values_arrive_as_they_are(triton: Triton, tmp_path: Path, datatype: str, size: int) -> None:
+    """Three elements go as a list where JSON has a form for them, a hundred in base64."""
+    artifact = saved(f"cast_{datatype}_{size}", cast_to_fp32_model(datatype, size), tmp_path)
+    drawn = build_load(artifact, base_configuration(artifact, batchable=True).config, input_shapes={})
+    rows = drawn.rows["input"][:ROW_COUNT]
+    for index, answer in enumerate(triton.send(artifact, one_tensor("input", datatype, rows))):
+        np.testing.assert_allclose(answer["output"], rows[index].astype(np.float32), rtol=1e-6)
+
+
+@pytest.mark.parametrize("texts", [["a", "모델"], ["é", "x"] * 50], ids=["list", "base64"])
+def test_strings_arrive_as_they_are(triton: Triton, tmp_path: Path, texts: list[str]) -> None:
+    artifact = saved(f"texts_{len(texts)}", models.identity_model("BYTES", (-1, len(texts))), tmp_path)
+    answers = triton.send(artifact, one_tensor("input", "BYTES", np.array([texts], dtype=object)))
+    # The export leaves out the first length and has the others among the texts.
+    assert all(text in answers[0]["output"] for text in texts)
+
+
+def test_dynamic_dimensions_get_the_shape_of_the_rows(triton: Triton, tmp_path: Path) -> None:
+    artifact = saved("image", models.image_model(), tmp_path)
+    config = base_configuration(artifact, batchable=True).config
+    images = build_load(artifact, config, input_shapes={"image": (3, 8, 9)}).rows["image"][:ROW_COUNT]
+    answers = triton.send(artifact, one_tensor("image", "FP32", images))
+    np.testing.assert_allclose(answers[1]["means"], images[1].mean(axis=(1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("proto", [models.scalar_model(), models.per_row_scalar_model()], ids=["whole", "per_row"])
+def test_scalars_are_sent_as_one_element(
+    triton: Triton, tmp_path: Path, proto: onnx.ModelProto, request: pytest.FixtureRequest
+) -> None:
+    artifact = saved(f"scalar_{request.node.callspec.id}", proto, tmp_path)
+    config = base_configuration(artifact, batchable=has_batch_dimension(artifact.signature)).config
+    rows = build_load(artifact, config, input_shapes={}).rows["input"][:ROW_COUNT]
+    answers = triton.send(artifact, one_tensor("input", "FP32", rows))
+    assert answers[2]["output"] == pytest.approx(2 * float(rows[2, 0]))
+
+
+def test_server_starts_as_many_instances_as_the_variant_says_where_the_user_gives_none(
+    triton: Triton, tmp_path: Path
+) -> None:
+    """The number is Triton's own default for this backend; here is the proof."""
+    text = """
+    max_batch_size: 4
+    input { name: "input" data_type: TYPE_FP32 dims: 10 }
+    output { name: "output" data_type: TYPE_FP32 dims: 1 }
+    """
+    artifact = saved("plain", models.linear_model(), tmp_path, config_pbtxt=text)
+    triton.load(artifact)
+    active = json.loads(triton.control.active_config("plain"))
+    triton.control.unload("plain")
+    assert sum(group["count"] for group in active["instance_group"]) == 2
+    assert variant_of(parse_text(text), "plain_config_default").instance_count == 2
