@@ -139,9 +139,9 @@ def build_load(
 def write_perf_analyzer_json(load: LoadData, path: Path) -> None:
     """Writes the rows as a file for perf_analyzer's `--input-data`.
 
-    Each row is one step of one stream. A request with client batch size b takes b steps on end, and each of
-    perf_analyzer's T threads sends its k-th request from step ((t + k * T) * b) modulo the number of rows on, beginning
-    again at the first row: so a request holds b different rows as long as there are so many, and all rows are sent.
+    Each row is one step of one stream. A request with client batch size b holds b rows on end. A connection's k-th
+    request begins at row (t + k * T) * b, counted from 0 and beginning again at the first after the last, where t is
+    its thread and T the number of threads: requests hold different rows, as long as there are so many.
 
     Raises:
         OutputError: The file cannot be written.
@@ -391,7 +391,7 @@ def _known_dims(tensor: _Input) -> tuple[int, ...]:
     if -1 in dims:
         raise ConfigError(
             f"nothing says how large the dynamic dimensions of the input {tensor.name!r} are: it takes "
-            f"{list(tensor.dims)}, and there is no input example",
+            f"{list(tensor.dims)}, and no input example is used",
             remedy=f"Give the shape of one row as model.input_shapes: {{{tensor.name}: [...]}}.",
         )
     return dims

@@ -81,8 +81,8 @@ def inspect_onnx(onnx_file: Path) -> OnnxModel:
     """Reads inputs, outputs and external-data files of an ONNX file; weights outside of it are not read.
 
     Raises:
-        ModelSourceError: No such file, not ONNX, a tensor type that Triton has no name for, or external data that is
-            missing or outside of the file's folder.
+        ModelSourceError: No such file, not ONNX, no inputs, a tensor type that Triton has no name for, or external data
+            that is missing or outside of the file's folder.
     """
     proto = _parse(onnx_file)
     external_files = tuple(dict.fromkeys(_external_file(onnx_file, tensor) for tensor in _external_tensors(proto)))
@@ -92,6 +92,8 @@ def inspect_onnx(onnx_file: Path) -> OnnxModel:
         proto = _with_inferred_shapes(proto)
     # Before IR version 4 every initializer was a graph input too; it is no input of the model all the same.
     inputs = [_tensor_spec(value, onnx_file) for value in proto.graph.input if value.name not in weights]
+    if not inputs:
+        raise ModelSourceError(f"{onnx_file}: the model has no inputs, so there is nothing to send to it")
     outputs = [_tensor_spec(value, onnx_file) for value in proto.graph.output]
     return OnnxModel(
         signature=ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs)), external_files=external_files

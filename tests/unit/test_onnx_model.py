@@ -63,6 +63,14 @@ def test_inspect_refuses_output_whose_rank_nothing_tells(tmp_path: Path) -> None
         inspect_onnx(models.save(proto, tmp_path))
 
 
+def test_inspect_refuses_model_without_inputs(tmp_path: Path) -> None:
+    node = helper.make_node("Identity", ["constant"], ["output"])
+    constant = numpy_helper.from_array(np.ones(4, np.float32), "constant")
+    proto = models.model([node], [], [models.tensor("output", shape=(4,))], [constant])
+    with pytest.raises(ModelSourceError, match="no inputs"):
+        inspect_onnx(models.save(proto, tmp_path))
+
+
 @pytest.mark.parametrize("name", ["COMPLEX64", "FLOAT8E4M3FN", "INT4"])
 def test_inspect_refuses_type_that_triton_has_no_name_for(tmp_path: Path, name: str) -> None:
     proto = models.identity_model()
@@ -310,6 +318,13 @@ def test_check_names_operator_that_its_opset_lacks(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelSourceError, match="no operator Gelu in opset 17"):
         check(models.save(proto, tmp_path), input=normal_rows(2, 4))
+
+
+def test_check_names_operator_that_the_runtime_has_for_other_types_only(tmp_path: Path) -> None:
+    node = helper.make_node("Max", ["input", "input"], ["output"])
+    proto = models.model([node], [models.tensor("input", "INT16")], [models.tensor("output", "INT16")])
+    with pytest.raises(ModelSourceError, match=r"no CPU implementation of the operator Max\(13\) for these types"):
+        check(models.save(proto, tmp_path), input=np.ones((2, 4), np.int16))
 
 
 def test_check_names_ir_version_that_the_runtime_lacks(tmp_path: Path) -> None:
