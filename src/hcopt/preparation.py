@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hcopt.config import Config
@@ -54,7 +54,9 @@ def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
     claimed = has_batch_dimension(artifact.signature)
     base, load = _base_and_load(config, artifact, batchable=claimed)
     check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
-    if check.batchable != claimed:
+    if check.batchable != claimed or check.signature != artifact.signature:
+        # What the file leaves open and ONNX Runtime knows belongs into config.pbtxt: the native backend compares.
+        artifact = replace(artifact, signature=check.signature)
         base, load = _base_and_load(config, artifact, batchable=check.batchable)
     default = variant_of(base.config, f"{artifact.name}_config_default")
     plan = plan_sweep(config.sweep, default, model_name=artifact.name, instance_kind=config.instance_kind)
