@@ -15,9 +15,24 @@ from hcopt.schema import InstanceKind, JsonObject
 
 DEFAULT_CONFIG_FILE = Path("config.yaml")
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
+# Strict: YAML's `yes` and `on` would otherwise count as 1.
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+# Triton keeps these counts in 32 bits.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Ratio = Annotated[Number, Field(ge=0, le=1)]
 KeyPath = tuple[str | int, ...]
+
+# What PyYAML raises for a text: its own error, a ValueError of the value's constructor (2024-13-45 is a date to it),
+# or no end of recursion where an alias stands inside of what it names.
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+_NO_TEXT = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp"))
+_FAULTS = {
+    "extra_forbidden": "unknown key",
+    "tuple_type": "expected a list, such as [1, 2]",
+    "model_type": "expected keys with values",
+    "dict_type": "expected keys with values",
+}
 
 
 class _Section(BaseModel):
@@ -81,21 +96,21 @@ class ProfilerSection(_Section):
 
     kind: Literal["model-analyzer", "adaptive"] = "model-analyzer"
     search_mode: Literal["brute"] = Field("brute", description="Model Analyzer's search mode.")
-    measurement_interval_ms: Annotated[int, Field(ge=100, le=600_000)] = Field(
+    measurement_interval_ms: Annotated[int, Field(ge=100, le=600_000, strict=True)] = Field(
         1000, description="Length of one measurement window, in ms (100-600000)."
     )
-    max_minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="Budget of the search, in minutes.")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of everything that is drawn.")
+    max_minutes: Annotated[Number, Field(gt=0)] | None = Field(None, description="Budget of the search, in minutes.")
+    seed: Annotated[int, Field(ge=0, strict=True)] = Field(0, description="Seed of everything that is drawn.")
 
 
 class SweepSection(_Section):
     """The grid; every combination is measured at every concurrency."""
 
-    max_batch_size: tuple[PositiveInt, ...] = (8, 16)
-    instance_count: tuple[PositiveInt, ...] = (1, 2)
-    max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000)], ...] = (0, 500)
-    concurrency: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (8, 32)
-    client_batch_size: tuple[PositiveInt, ...] = (1,)
+    max_batch_size: tuple[Count, ...] = (8, 16)
+    instance_count: tuple[Count, ...] = (1, 2)
+    max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000, strict=True)], ...] = (0, 500)
+    concurrency: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = (8, 32)
+    client_batch_size: tuple[Count, ...] = (1,)
     parameters: dict[str, tuple[str | int | float | bool, ...]] = Field(
         default_factory=dict, description="Further config.pbtxt parameters, e.g. intra_op_thread_count: [1, 2]."
     )
@@ -104,7 +119,7 @@ class SweepSection(_Section):
 class ConstraintsSection(_Section):
     """What a configuration has to keep."""
 
-    latency_p99_ms: Annotated[float, Field(gt=0)] | None = Field(50.0, description="p99 limit in ms; null: none.")
+    latency_p99_ms: Annotated[Number, Field(gt=0)] | None = Field(50.0, description="p99 limit in ms; null: none.")
 
 
 class NoiseSection(_Section):
@@ -118,9 +133,9 @@ class NoiseSection(_Section):
 class ConfirmationSection(_Section):
     """How the winner is proved."""
 
-    max_minutes: Annotated[float, Field(gt=0)] = Field(4, description="Longest confirmation, in minutes.")
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.01, description="Family-wise error rate, 0-0.5.")
-    indifference_ratio: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+    max_minutes: Annotated[Number, Field(gt=0)] = Field(4, description="Longest confirmation, in minutes.")
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = Field(0.01, description="Family-wise error rate, 0-0.5.")
+    indifference_ratio: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
         0.02, description="Differences below this do not matter, 0-0.5."
     )
 
@@ -146,7 +161,7 @@ class ReportSection(_Section):
     """The report."""
 
     language: Literal["ko", "en"] = "ko"
-    price_per_hour: Annotated[float, Field(gt=0)] | None = Field(None, description="Price of one pod for one hour.")
+    price_per_hour: Annotated[Number, Field(gt=0)] | None = Field(None, description="Price of one pod for one hour.")
 
 
 class Config(_Section):
@@ -183,8 +198,9 @@ def load_config(
     source, text = _read(path)
     data, lines = _parse(text, source)
     for override in overrides:
-        _apply(data, override)
-        lines[tuple(override.partition("=")[0].strip().split("."))] = None
+        path_set = _apply(data, override)
+        lines = {known: line for known, line in lines.items() if known[: len(path_set)] != path_set}
+        lines |= {path_set[:length]: None for length in range(1, len(path_set) + 1) if path_set[:length] not in lines}
     _fill_from_environment(data, os.environ if environment is None else environment)
     try:
         return Config.model_validate(data)
@@ -207,9 +223,9 @@ def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[KeyPath, int | None] = dict(_lines(root, ())) if root is not None else {}
         data = yaml.safe_load(text)
-    except _DuplicateKeyError as error:
-        raise ConfigError(f"{source}: line {error.line}: the key {error.key} stands twice") from error
-    except yaml.YAMLError as error:
+    except _KeyError as error:
+        raise ConfigError(f"{source}, line {error.line}: the key {error.key} {error.fault}") from error
+    except _NOT_YAML as error:
         raise ConfigError(f"{source} is not YAML: {error}") from error
     if data is None:
         return {}, lines
@@ -218,11 +234,12 @@ def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None
     return data, lines
 
 
-class _DuplicateKeyError(Exception):
-    def __init__(self, key: str, line: int) -> None:
+class _KeyError(Exception):
+    def __init__(self, key: str, line: int, fault: str) -> None:
         super().__init__(key)
         self.key = key
         self.line = line
+        self.fault = fault
 
 
 def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
@@ -232,7 +249,9 @@ def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen:
-                raise _DuplicateKeyError(name, line)
+                raise _KeyError(name, line, "stands twice")
+            if key.tag in _NO_TEXT:
+                raise _KeyError(name, line, "is no text to YAML: put it in quotes")
             seen.add(name)
             yield (*path, name), line
             yield from _lines(value, (*path, name))
@@ -242,16 +261,17 @@ def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
             yield from _lines(item, (*path, index))
 
 
-def _apply(data: JsonObject, override: str) -> None:
-    """Puts one `section.key=value` into the parsed file, in place."""
+def _apply(data: JsonObject, override: str) -> KeyPath:
+    """Puts one `section.key=value` into the parsed file, in place; returns the key's path."""
     keys, equals, text = override.partition("=")
-    if not equals or not keys.strip():
+    path = tuple(keys.strip().split("."))
+    if not equals or not all(path):
         raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set sweep.concurrency=[8,16]")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
-    *sections, last = keys.strip().split(".")
+    *sections, last = path
     target: Any = data
     for section in sections:
         if target.get(section) is None:
@@ -260,6 +280,7 @@ def _apply(data: JsonObject, override: str) -> None:
         if not isinstance(target, dict):
             raise ConfigError(f"--set {override}: {section} is not a section")
     target[last] = value
+    return path
 
 
 def _fill_from_environment(data: JsonObject, environment: Mapping[str, str]) -> None:
@@ -290,5 +311,5 @@ def _fault(loc: KeyPath, kind: str, message: str, lines: Mapping[KeyPath, int | 
     known = next((loc[:length] for length in range(len(loc), 0, -1) if loc[:length] in lines), None)
     line = lines[known] if known is not None else None
     place = f"{source}, line {line}" if line is not None else "--set" if known is not None else source
-    said = "unknown key" if kind == "extra_forbidden" else message[:1].lower() + message[1:]
+    said = _FAULTS.get(kind) or message[:1].lower() + message[1:]
     return f"{place}: {'.'.join(str(part) for part in loc)}: {said}"
