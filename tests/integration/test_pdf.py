@@ -1,0 +1,321 @@
+"""The PDF as a reader's program sees it: pages, text, fonts, and what happens when it cannot be made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typst
+from PIL import Image
+from pypdf import PdfReader
+from pypdf.generic import DictionaryObject
+
+from hcopt.errors import OutputError
+from hcopt.report.pdf import write_pdf
+from hcopt.schema import ModelConfigVariant, RankedVariant, RunRecord
+from tests.records import (
+    LIGHT,
+    MODEL_NAME,
+    RUN_ID,
+    default_variant,
+    measurement,
+    no_feasible_config_record,
+    run_record,
+    tied_record,
+    undecided_record,
+)
+
+HANGUL = re.compile("[가-힣]")
+VERDICTS = [
+    (run_record(), "en", "Deploy config_6: throughput +30% against the default (95% interval +28% to +32%)"),
+    (run_record(), "ko", "config_6 배포 권장: 기본 설정 대비 처리량 +30% (95% 신뢰구간 +28% ~ +32%)"),
+    (tied_record(), "en", "the default can stay"),
+    (tied_record(), "ko", "기본 설정 유지 가능"),
+    (undecided_record(), "en", "about 36 blocks would decide, 8 were measured"),
+    (undecided_record(), "ko", "판정에는 약 36개 블록 필요(현재 8개)"),
+    (no_feasible_config_record(), "en", "config_4 at concurrency 8 is closest, 3.12 ms, 56% over the limit"),
+    (no_feasible_config_record(), "ko", "가장 근접한 config_4(concurrency 8)의 p99는 3.12 ms, 한도보다 56% 초과"),
+]
+
+
+def _read(folder: Path, run: RunRecord, language: str = "en", **options: Any) -> PdfReader:
+    path = folder / "result_summary.pdf"
+    write_pdf(run, language=language, path=path, **options)
+    return PdfReader(path)
+
+
+def _plain(text: str) -> str:
+    """Without what only sets the lines: breaks, the spaces that hold words together, marks of possible breaks."""
+    return re.sub(r"\s+", " ", text.replace("\u200b", ""))
+
+
+def _text(reader: PdfReader) -> str:
+    return _plain(" ".join(page.extract_text() for page in reader.pages))
+
+
+def _fonts(resources: DictionaryObject) -> set[str]:
+    """Names of the fonts of a page or drawing, each of which has to be embedded."""
+    found: set[str] = set()
+    for font in resources.get("/Font", {}).values():
+        descendant = font.get_object()["/DescendantFonts"][0].get_object()
+        embedded = {"/FontFile", "/FontFile2", "/FontFile3"} & set(descendant["/FontDescriptor"].get_object())
+        assert embedded
+        found.add(str(descendant["/BaseFont"]).lstrip("/").partition("+")[2])
+    for drawing in resources.get("/XObject", {}).values():
+        found |= _fonts(drawing.get_object().get("/Resources", DictionaryObject()))
+    return found
+
+
+def _many_variants() -> RunRecord:
+    """200 variants at one load; every tenth measurement failed."""
+    variants = tuple(
+        ModelConfigVariant(
+            config_name=f"{MODEL_NAME}_config_{number}",
+            max_batch_size=batch,
+            instance_count=count,
+            max_queue_delay_us=delay,
+        )
+        for number, (count, delay, batch) in enumerate(
+            product((1, 2, 3, 4, 5), (0, 100, 200, 500, 1000), (1, 2, 4, 8, 16, 32, 64, 128))
+        )
+    )
+    run = run_record()
+    sweep = [
+        measurement(variant, LIGHT, None if number % 10 == 9 else (5000.0 + 7 * number, 3.0 + number / 9))
+        for number, variant in enumerate((default_variant(), *variants))
+    ]
+    ranked = tuple(
+        RankedVariant(
+            variant=m.variant,
+            load=m.load,
+            throughput_infer_per_s=m.throughput_infer_per_s or 0.0,
+            latency_p99_ms=m.latency.p99_ms,
+            feasible=True,
+        )
+        for m in reversed(sweep)
+        if m.latency is not None
+    )
+    confirmation = [m for m in run.measurements if m.phase == "confirmation"]
+    return replace(
+        run,
+        plan=replace(run.plan, variants=variants, loads=(LIGHT,)),
+        measurements=(*sweep, *confirmation),
+        ranking=replace(run.ranking, ranked=ranked),
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "language", "verdict"), VERDICTS, ids=[f"{run.confirmation.verdict}-{code}" for run, code, _ in VERDICTS]
+)
+def test_first_page_gives_the_verdict_in_its_language(tmp_path, run, language, verdict):
+    reader = _read(tmp_path, run, language)
+    assert 2 <= len(reader.pages) <= 4
+    first = _plain(reader.pages[0].extract_text())
+    assert verdict in first
+    assert bool(HANGUL.search(_text(reader))) == (language == "ko")
+
+
+def test_first_page_has_the_table_of_the_document_and_the_golden_configuration(tmp_path):
+    first = _plain(_read(tmp_path, run_record()).pages[0].extract_text())
+    for text in (
+        "Max Batch Size 16 8",
+        "Instance Count 1 2",
+        "Max Queue Delay 0 µs 500 µs",
+        "Load (concurrency) 32 32",
+        "4,951 infer/s 95% CI 4,885 to 5,017",
+        "6,438 infer/s 95% CI 6,352 to 6,524",
+        "9.93 ms 95% CI 9.77 to 10.10",
+        "7.96 ms 95% CI 7.81 to 8.12",
+        "max_batch_size: 8",
+        "max_queue_delay_microseconds",
+        "57–73%",
+    ):
+        assert text in first
+
+
+def test_later_pages_have_what_the_verdict_rests_on(tmp_path):
+    text = _text(_read(tmp_path, run_record()))
+    for expected in (
+        "Between config_6 and config_5 nothing is decided: +3.0%",
+        "about 22 blocks would decide",
+        "config_7 concurrency 32 perf_analyzer gave no result within 30 s, twice; its process group was killed",
+        "1 of 42 measurements gave no figures",
+        "onnxruntime (Python-based)",
+        "Intel(R) Xeon(R) Processor @ 2.60GHz, 2 cores (cpuset 0-1)",
+        "load generator and server share the CPUs 0-1",
+        "hcopt profile --config config.yaml",
+        "geometric mean",
+    ):
+        assert expected in text
+
+
+def test_every_page_has_the_run_and_its_number(tmp_path):
+    reader = _read(tmp_path, run_record(), "ko")
+    for number, page in enumerate(reader.pages, start=1):
+        text = _plain(page.extract_text())
+        assert RUN_ID in text and f"{number} / {len(reader.pages)} 쪽" in text
+
+
+def test_fonts_are_embedded_and_are_the_reports_own(tmp_path):
+    reader = _read(tmp_path, run_record(), "ko")
+    found = set().union(*(_fonts(page["/Resources"]) for page in reader.pages))
+    assert {"HcoptGothic-Regular", "HcoptGothic-Bold"} <= found
+    assert all(name.startswith(("HcoptGothic-", "DejaVuSansMono")) for name in found)
+
+
+def test_no_feasible_config_offers_no_configuration(tmp_path):
+    text = _text(_read(tmp_path, no_feasible_config_record()))
+    assert "What can be tried" in text and "the lowest was concurrency 8" in text
+    assert "config.pbtxt" not in text
+
+
+def test_default_that_wins_is_kept(tmp_path):
+    run = run_record()
+    found = run.confirmation
+    kept = replace(found, verdict="tied", best=found.default, improvement=None, runner_up=None, runner_up_relation=None)
+    run = replace(run, confirmation=kept, best_config_pbtxt=run.default_config_pbtxt)
+    first = _plain(_read(tmp_path, run).pages[0].extract_text())
+    assert "Keep the default: no swept configuration gave more throughput with p99 within 50 ms." in first
+    assert "Default config.pbtxt (unchanged)" in first
+
+
+def test_golden_configuration_can_be_copied_from_the_page(tmp_path):
+    golden = 'name: "m"\nmax_batch_size: 8\ninput [\n  {\n    name: "in"\n    dims: [ -1, 10 ]\n  }\n]\n'
+    run = run_record(best_config_pbtxt=golden, default_config_pbtxt=golden.replace("8", "16"))
+    assert golden.rstrip() in _read(tmp_path, run).pages[0].extract_text()
+
+
+def test_price_adds_the_cost(tmp_path):
+    assert "Cost per million inferences 0.202 0.155" in _text(_read(tmp_path, run_record(), price_per_hour=3.6))
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_users_text_is_shown_as_it_is_and_never_run(tmp_path, language):
+    hostile = '#read("/etc/passwd")*_$x$'
+    run = run_record()
+    failed = tuple(replace(m, error=f"error {hostile}\n\x1b[31mred") if m.error else m for m in run.measurements)
+    config = f"# {hostile}\nname: {hostile}"
+    run = replace(
+        run,
+        model=replace(run.model, name=hostile, source_uri=f"s3://{hostile}\udcff"),
+        measurements=failed,
+        notes=(f"note {hostile}", "@cite <label> = heading", "// comment"),
+        command=f"hcopt {hostile}",
+        best_config_pbtxt=config,
+    )
+    reader = _read(tmp_path, run, language)
+    text = _text(reader)
+    for shown in (
+        f"error {hostile} [31mred",
+        f"note {hostile}",
+        f"hcopt {hostile}",
+        f"s3://{hostile}?",
+        f"# {hostile}",
+    ):
+        assert shown in text
+    assert "@cite <label> = heading" in text and "// comment" in text
+    assert "root:" not in text
+    assert reader.metadata is not None and str(reader.metadata.title).startswith(hostile)
+
+
+def _long_texts() -> RunRecord:
+    name = "model_" + "x" * 94
+    run = run_record()
+    failed = tuple(replace(m, error="/folder/" + "z" * 400) if m.error else m for m in run.measurements)
+    return replace(
+        run,
+        model=replace(run.model, name=name),
+        measurements=failed,
+        command="hcopt " + "-" * 300,
+        notes=("/folder/" + "y" * 400,),
+        best_config_pbtxt=f'name: "{name}"\nmax_batch_size: 8',
+    )
+
+
+def _unrelated_names() -> RunRecord:
+    """Names that do not start with the model's cannot be shortened."""
+    run = run_record()
+    assert run.confirmation.best is not None
+    variant = replace(run.confirmation.best.variant, config_name="w" * 100, parameters=(("k" * 40, "v" * 40),))
+    return replace(run, confirmation=replace(run.confirmation, best=replace(run.confirmation.best, variant=variant)))
+
+
+def test_long_model_name_is_whole(tmp_path):
+    first = _read(tmp_path, _long_texts()).pages[0].extract_text().replace("\u200b", "").replace("\n", "")
+    # In the title and in config.pbtxt.
+    assert first.count("model_" + "x" * 94) == 2
+
+
+@pytest.mark.parametrize(
+    "run", [run_record(), no_feasible_config_record(), _long_texts(), _unrelated_names()], ids=range(4)
+)
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_nothing_runs_over_the_margins(tmp_path, monkeypatch, run, language):
+    compiled: list[bytes] = []
+
+    def as_pictures(*arguments: Any, **options: Any) -> bytes:
+        compiled.extend(compile_pdf(*arguments, **options, format="png", ppi=50))
+        return b""
+
+    compile_pdf = typst.compile
+    monkeypatch.setattr(typst, "compile", as_pictures)
+    write_pdf(run, language=language, path=tmp_path / "report.pdf")
+    assert len(compiled) >= 2
+    for picture in compiled:
+        page = Image.open(BytesIO(picture)).convert("L")
+        # Margins are 16 mm of 210; half a millimetre is left for the smoothing of edges.
+        margin = round(page.width * 15.5 / 210)
+        for left in (0, page.width - margin):
+            assert page.crop((left, 0, left + margin, page.height)).getextrema() == (255, 255)
+        assert page.getextrema()[0] < 100
+
+
+def test_long_configuration_is_cut_on_the_first_page_and_whole_on_a_later_one(tmp_path):
+    inputs = "".join(f'input {{\n  name: "in_{number}"\n  dims: 10\n}}\n' for number in range(30))
+    default = f"max_batch_size: 16\n{inputs}instance_group {{\n  count: 1\n}}"
+    run = run_record(default_config_pbtxt=default, best_config_pbtxt=default.replace("count: 1", "count: 2"))
+    reader = _read(tmp_path, run)
+    first = reader.pages[0].extract_text()
+    assert "instance_group {\n  count: 2\n}" in first and "…" in first and "in_7" not in first
+    text = _text(reader)
+    assert all(f'"in_{number}"' in text for number in range(30))
+
+
+def test_two_hundred_variants_have_all_their_rows_under_repeated_headers(tmp_path):
+    reader = _read(tmp_path, _many_variants())
+    pages = [_plain(page.extract_text()) for page in reader.pages]
+    assert len(pages) <= 8
+    text = " ".join(pages)
+    assert all(re.search(rf"\bconfig_{number}\b", text) for number in range(200))
+    table = [page for page in pages if len(re.findall(r"\bconfig_\d+ \d+ \d+ ", page)) > 10]
+    assert len(table) > 2 and all("Throughput (infer/s) p99 (ms)" in page for page in table)
+
+
+def test_same_run_gives_the_same_file(tmp_path):
+    write_pdf(run_record(), language="ko", path=tmp_path / "a.pdf")
+    write_pdf(run_record(), language="ko", path=tmp_path / "b.pdf")
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def test_report_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "report.pdf").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write the report .*report\.pdf"):
+        write_pdf(run_record(), language="en", path=tmp_path / "report.pdf")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write the report"):
+        write_pdf(run_record(), language="en", path=tmp_path / "file" / "report.pdf")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "report.pdf"]
+
+
+def test_report_that_cannot_be_made_is_an_output_error_and_keeps_the_older_one(tmp_path, monkeypatch):
+    path = tmp_path / "report.pdf"
+    path.write_bytes(b"older")
+    monkeypatch.setattr("hcopt.report.charts.to_svg", lambda chart: "no drawing")
+    with pytest.raises(OutputError, match=f"cannot make the report on run {RUN_ID}"):
+        write_pdf(run_record(), language="en", path=path)
+    assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("report.pdf", b"older")]
