@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _GRACE_S = 5.0
+# What a pipe holds on Linux unless it is told otherwise: pipe(7).
+_PIPE_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,16 @@ class Finished:
 
 def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
     """Ends a process and its whole group: SIGTERM, then SIGKILL after `grace_s` seconds."""
-    if process.poll() is None:
-        _signal_group(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace_s)
-    # Always: children outlive a leader that died (stubs of a crashed tritonserver do).
-    _signal_group(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        if process.poll() is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
+    finally:
+        # Always: children outlive a leader that died (stubs of a crashed tritonserver do), and a second Ctrl-C may cut
+        # the grace short.
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
@@ -108,13 +113,13 @@ def run(
             cwd=cwd,
             start_new_session=True,
         )
-        try:
-            in_time = _drain(process, started + timeout_s, output.write, on_line)
-            returncode = process.wait() if in_time else None
-        finally:
-            end_group(process, grace_s)
-            if process.stdout is not None:
-                process.stdout.close()
+        assert process.stdout is not None
+        with process.stdout:
+            try:
+                in_time = _drain(process, started + timeout_s, output.write, on_line)
+                returncode = process.wait() if in_time else None
+            finally:
+                end_group(process, grace_s)
     return Finished(returncode=returncode, elapsed_s=time.monotonic() - started, cpu_s=_children_cpu_s() - cpu_before_s)
 
 
@@ -132,26 +137,40 @@ def _drain(
 ) -> bool:
     """Copies the output until the program ends (True) or the deadline passes (False)."""
     assert process.stdout is not None
-    pending = b""
+    pending, unread = b"", _PIPE_BYTES
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
+        while unread > 0:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            # In steps, because a grandchild may hold the pipe open after the program itself has ended.
-            if not selector.select(min(left, 0.5)):
-                if process.poll() is not None:
-                    return True
+            # In steps, because a grandchild may hold the pipe open after the program itself has ended. What the program
+            # left in it is read; what the grandchild goes on writing is not waited for.
+            ended = process.poll() is not None
+            if not selector.select(0 if ended else min(left, 0.5)):
+                if ended:
+                    break
                 continue
-            chunk = os.read(process.stdout.fileno(), 65536)
+            chunk = os.read(process.stdout.fileno(), _PIPE_BYTES)
             if not chunk:
-                return _wait_until(process, deadline)
+                ended = _wait_until(process, deadline)
+                break
+            unread -= len(chunk) if ended else 0
             write(chunk)
-            *lines, pending = (pending + chunk).replace(b"\r", b"\n").split(b"\n")
-            if on_line is not None:
-                for line in lines:
-                    on_line(line.decode(errors="replace"))
+            pending = _hand_over(pending + chunk, on_line)
+    if ended and pending:
+        _hand_over(pending + b"\n", on_line)
+    return ended
+
+
+def _hand_over(text: bytes, on_line: Callable[[str], None] | None) -> bytes:
+    """Gives each whole line to `on_line`; returns the unfinished one."""
+    if on_line is None:
+        return b""
+    *lines, rest = text.replace(b"\r", b"\n").split(b"\n")
+    for line in lines:
+        on_line(line.decode(errors="replace"))
+    return rest
 
 
 def _wait_until(process: subprocess.Popen[bytes], deadline: float) -> bool:

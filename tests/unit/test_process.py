@@ -1,0 +1,252 @@
+"""Real small programs: whatever ends a call, nothing of the program's process group is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hcopt.process import Finished, end_group, last_lines, run, service
+
+# Long enough for the slowest machine; a test that works never waits for it.
+PATIENCE_S = 60.0
+IGNORES_SIGTERM = "trap '' TERM; "
+SLEEPS = "while :; do sleep 0.05; done"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        # In a container nobody may collect an orphan that has ended.
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Shell:
+    """Runs shell scripts with a log; `$PIDS` is a file that they write process ids to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log"
+        self.pids = folder / "pids"
+        self.env = {**os.environ, "PIDS": str(self.pids)}
+
+    def run(
+        self, script: str, *, timeout_s: float = PATIENCE_S, on_line: Callable[[str], None] | None = None
+    ) -> Finished:
+        argv = ["sh", "-c", script]
+        return run(argv, log=self.log, timeout_s=timeout_s, env=self.env, on_line=on_line, grace_s=0.2)
+
+    def left(self) -> list[int]:
+        """Of the processes that the script noted, those that are not gone after a while."""
+        pids = [int(pid) for pid in self.pids.read_text().split()]
+        assert pids
+        wait_until(lambda: all(map(is_gone, pids)))
+        return [pid for pid in pids if not is_gone(pid)]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_run_returns_the_exit_code_and_counts_time(shell: Shell) -> None:
+    finished = shell.run("exit 7")
+    assert (finished.returncode, finished.timed_out) == (7, False)
+    assert 0 < finished.elapsed_s < PATIENCE_S
+
+
+def test_run_tells_which_signal_ended_the_program(shell: Shell) -> None:
+    assert shell.run("kill -9 $$").returncode == -signal.SIGKILL
+
+
+def test_output_and_errors_go_to_log_and_lines(shell: Shell) -> None:
+    lines: list[str] = []
+    shell.run("echo one; echo two >&2; printf '\\303\\244\\377\\n'", on_line=lines.append)
+    assert lines == ["one", "two", "ä\N{REPLACEMENT CHARACTER}"]
+    assert shell.log.read_bytes() == b"one\ntwo\n\xc3\xa4\xff\n"
+
+
+def test_log_grows_with_each_run(shell: Shell) -> None:
+    shell.run("echo one")
+    shell.run("echo two")
+    assert shell.log.read_text() == "one\ntwo\n"
+
+
+def test_last_line_without_newline_is_handed_over(shell: Shell) -> None:
+    lines: list[str] = []
+    shell.run("printf 'one\\ntwo'", on_line=lines.append)
+    assert lines == ["one", "two"]
+
+
+def test_carriage_return_ends_a_line(shell: Shell) -> None:
+    lines: list[str] = []
+    shell.run("printf '1 %%\\r2 %%\\rdone\\n'", on_line=lines.append)
+    assert lines == ["1 %", "2 %", "done"]
+
+
+def test_line_longer_than_the_pipe_arrives_in_one_piece(shell: Shell) -> None:
+    lines: list[str] = []
+    script = "import sys; sys.stdout.write('x' * 1_000_000 + '\\nend')"
+    run([sys.executable, "-c", script], log=shell.log, timeout_s=PATIENCE_S, env=shell.env, on_line=lines.append)
+    assert [len(line) for line in lines] == [1_000_000, 3]
+
+
+def test_standard_input_is_empty(shell: Shell) -> None:
+    assert shell.run("cat").returncode == 0
+
+
+def test_only_the_given_environment_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HCOPT_TEST_SECRET", "1")
+    log = tmp_path / "log"
+    run(["/bin/sh", "-c", "echo ${HCOPT_TEST_SECRET:-unset}"], log=log, timeout_s=PATIENCE_S, env={})
+    assert log.read_text() == "unset\n"
+
+
+def test_program_runs_in_the_given_folder(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    run(["/bin/pwd"], log=log, timeout_s=PATIENCE_S, env={}, cwd=tmp_path)
+    assert log.read_text().strip() == str(tmp_path.resolve())
+
+
+def test_cpu_time_of_the_program_is_counted(shell: Shell) -> None:
+    # Spins until it has used 0.2 s of CPU time, however long that takes.
+    script = "import time\nwhile time.process_time() < 0.2: pass"
+    finished = run([sys.executable, "-c", script], log=shell.log, timeout_s=PATIENCE_S, env=shell.env)
+    assert finished.cpu_s is not None
+    assert finished.cpu_s >= 0.2
+    assert finished.cpu_s <= finished.elapsed_s + 0.1  # one thread, and the clock of CPU time is coarse
+
+
+def test_missing_program_is_an_os_error(shell: Shell, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        run([str(tmp_path / "nothing")], log=shell.log, timeout_s=1, env={})
+
+
+def test_time_limit_ends_the_program(shell: Shell) -> None:
+    finished = shell.run(f"echo $$ >$PIDS; {SLEEPS}", timeout_s=0.5)
+    assert (finished.timed_out, finished.returncode) == (True, None)
+    assert shell.left() == []
+
+
+def test_time_limit_ends_a_program_that_has_closed_its_output(shell: Shell) -> None:
+    finished = shell.run(f"echo $$ >$PIDS; exec >&- 2>&-; {SLEEPS}", timeout_s=0.5)
+    assert finished.timed_out
+    assert shell.left() == []
+
+
+def test_time_limit_ends_grandchildren_that_ignore_sigterm(shell: Shell) -> None:
+    script = f"{IGNORES_SIGTERM} echo $$ >$PIDS; ({SLEEPS}) & echo $! >>$PIDS; {SLEEPS}"
+    assert shell.run(script, timeout_s=0.5).timed_out
+    assert len(shell.pids.read_text().split()) == 2
+    assert shell.left() == []
+
+
+def test_program_that_ended_is_not_held_up_by_a_silent_grandchild(shell: Shell) -> None:
+    finished = shell.run(f"({SLEEPS}) & echo $! >$PIDS; exit 3")
+    assert finished.returncode == 3
+    assert shell.left() == []
+
+
+def test_program_that_ended_is_not_held_up_by_a_grandchild_that_goes_on_writing(shell: Shell) -> None:
+    lines: list[str] = []
+    script = "(while :; do echo noise; done) & echo $! >$PIDS; exit 3"
+    assert shell.run(script, on_line=lines.append).returncode == 3
+    assert shell.left() == []
+
+
+def test_exception_in_on_line_ends_the_group_and_comes_through(shell: Shell) -> None:
+    def refuse(line: str) -> None:
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match="ready"):
+        shell.run(f"echo $$ >$PIDS; ({SLEEPS}) & echo $! >>$PIDS; echo ready; {SLEEPS}", on_line=refuse)
+    assert shell.left() == []
+
+
+def test_ctrl_c_ends_the_group_and_comes_through(shell: Shell) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        shell.run(
+            f"echo $$ >$PIDS; ({SLEEPS}) & echo $! >>$PIDS; echo ready; {SLEEPS}",
+            on_line=lambda _: signal.raise_signal(signal.SIGINT),
+        )
+    assert shell.left() == []
+
+
+def test_second_ctrl_c_while_the_program_takes_its_time_leaves_nothing(shell: Shell) -> None:
+    # Asked to end, the program presses Ctrl-C once more and does not end.
+    script = f"trap 'kill -INT {os.getpid()}' TERM; echo $$ >$PIDS; echo ready; {SLEEPS}"
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            ["sh", "-c", script],
+            log=shell.log,
+            timeout_s=PATIENCE_S,
+            env=shell.env,
+            on_line=lambda _: signal.raise_signal(signal.SIGINT),
+            grace_s=PATIENCE_S,
+        )
+    assert shell.left() == []
+
+
+def test_service_runs_for_as_long_as_the_context(shell: Shell) -> None:
+    with service(["sh", "-c", f"echo $$ >$PIDS; echo up; {SLEEPS}"], log=shell.log, env=shell.env, grace_s=0.2) as it:
+        wait_until(lambda: shell.log.read_text() == "up\n")
+        assert it.poll() is None
+    assert shell.left() == []
+
+
+def test_service_lets_the_program_tidy_up(shell: Shell) -> None:
+    argv = ["sh", "-c", f"trap 'echo tidied; exit 0' TERM; echo up; {SLEEPS}"]
+    with service(argv, log=shell.log, env=shell.env, grace_s=PATIENCE_S):
+        wait_until(lambda: shell.log.read_text() == "up\n")
+    assert "tidied" in shell.log.read_text().splitlines()  # a shell may also tell that its sleep was ended
+
+
+def test_service_ends_on_an_exception_with_grandchildren_that_ignore_sigterm(shell: Shell) -> None:
+    script = f"{IGNORES_SIGTERM} ({SLEEPS}) & echo $! $$ >$PIDS; echo up; {SLEEPS}"
+    with (
+        pytest.raises(ValueError, match="mine"),
+        service(["sh", "-c", script], log=shell.log, env=shell.env, grace_s=0.2),
+    ):
+        wait_until(lambda: shell.log.read_text() == "up\n")
+        raise ValueError("mine")
+    assert shell.left() == []
+
+
+def test_end_group_ends_children_that_outlived_their_leader(shell: Shell) -> None:
+    argv = ["sh", "-c", f"({SLEEPS}) & echo $! >$PIDS; echo up"]
+    with service(argv, log=shell.log, env=shell.env, grace_s=0.2) as leader:
+        leader.wait(PATIENCE_S)
+        assert not is_gone(int(shell.pids.read_text()))
+        end_group(leader)
+        assert shell.left() == []
+
+
+def test_last_lines_of_a_huge_file_are_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"\xff" * 200_000 + b"\n" + b"\n".join(b"line %d" % number for number in range(100)))
+    assert last_lines(log, 2) == "line 98\nline 99"
+    assert len(last_lines(log).splitlines()) == 15
+
+
+def test_last_lines_of_one_endless_line_are_bounded(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * 1_000_000)
+    assert len(last_lines(log)) == 65536
+
+
+def test_last_lines_of_an_empty_or_missing_file_are_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert last_lines(tmp_path / "empty") == last_lines(tmp_path / "missing") == ""
