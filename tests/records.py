@@ -19,6 +19,7 @@ from hcopt.schema import (
     ModelArtifact,
     ModelConfigVariant,
     ModelSignature,
+    Note,
     RankedVariant,
     Ranking,
     RegisteredVersion,
@@ -46,18 +47,12 @@ _GRID_FIGURES: tuple[tuple[tuple[float, float], tuple[float, float] | None], ...
     ((4210.7, 3.33), (6514.0, 7.88)),
     ((4187.3, 3.41), None),
 )
-_PERF_ANALYZER_HUNG = (
-    "perf_analyzer gave no result within 30 s, twice; its process group was killed"
-)
+_PERF_ANALYZER_HUNG = "perf_analyzer gave no result within 30 s, twice; its process group was killed"
 
 
 def config_pbtxt(variant: ModelConfigVariant) -> str:
     """The variant's config.pbtxt as the sample model has it."""
-    delay = (
-        f"max_queue_delay_microseconds: {variant.max_queue_delay_us}"
-        if variant.max_queue_delay_us
-        else ""
-    )
+    delay = f"max_queue_delay_microseconds: {variant.max_queue_delay_us}" if variant.max_queue_delay_us else ""
     return f"""name: "{MODEL_NAME}"
 platform: "onnxruntime_onnx"
 max_batch_size: {variant.max_batch_size}
@@ -81,10 +76,7 @@ def default_variant() -> ModelConfigVariant:
 def grid_variants() -> tuple[ModelConfigVariant, ...]:
     """The eight variants of the default sweep."""
     settings = [
-        (batch, count, delay)
-        for count in (1, 2)
-        for delay in (0, 500)
-        for batch in (8, 16)
+        (batch, count, delay) for count in (1, 2) for delay in (0, 500) for batch in (8, 16)
     ]  # Model Analyzer's order: instances outermost, batch size innermost
     return tuple(
         ModelConfigVariant(
@@ -166,11 +158,7 @@ def measurement(
 
 def _without_median(done: Measurement) -> Measurement:
     """Model Analyzer does not say the median."""
-    return (
-        replace(done, latency=replace(done.latency, p50_ms=None))
-        if done.latency
-        else done
-    )
+    return replace(done, latency=replace(done.latency, p50_ms=None)) if done.latency else done
 
 
 def _sweep_measurements() -> tuple[Measurement, ...]:
@@ -235,14 +223,10 @@ def _ranking() -> Ranking:
         )
     )
     entries.sort(key=lambda entry: -entry.throughput_infer_per_s)
-    return Ranking(
-        ranked=tuple(entries), latency_p99_limit_ms=LATENCY_P99_LIMIT_MS, failed_count=1
-    )
+    return Ranking(ranked=tuple(entries), latency_p99_limit_ms=LATENCY_P99_LIMIT_MS, failed_count=1)
 
 
-def _confirmed(
-    variant: ModelConfigVariant, throughput: Estimate, p99: Estimate
-) -> ConfirmedVariant:
+def _confirmed(variant: ModelConfigVariant, throughput: Estimate, p99: Estimate) -> ConfirmedVariant:
     return ConfirmedVariant(
         variant=variant,
         load=HEAVY,
@@ -332,10 +316,14 @@ def run_record(**changes: Any) -> RunRecord:
         measurements=(*_sweep_measurements(), *_confirmation_measurements()),
         ranking=_ranking(),
         confirmation=_confirmation(),
+        alpha=0.01,
+        indifference_ratio=0.02,
         default_config_pbtxt=config_pbtxt(default_variant()),
         best_config_pbtxt=config_pbtxt(best),
         elapsed_s={"fetch": 4.2, "serve": 6.9, "sweep": 148.3, "confirmation": 71.5},
-        notes=("load generator and server share the CPUs 0-1",),
+        notes=(
+            Note(en="Load generator and server share the CPUs 0-1.", ko="부하 생성기와 서버가 CPU 0-1을 함께 사용."),
+        ),
     )
     return replace(record, **changes)
 
@@ -358,13 +346,9 @@ def tied_record(**changes: Any) -> RunRecord:
         verdict="tied",
         reason=reason,
     )
-    confirmation = replace(
-        confirmed, verdict="tied", reason=reason, best=best, improvement=improvement
-    )
+    confirmation = replace(confirmed, verdict="tied", reason=reason, best=best, improvement=improvement)
     measurements = (*_sweep_measurements(), *_confirmation_measurements((4961.0, 9.89)))
-    return run_record(
-        **{"confirmation": confirmation, "measurements": measurements, **changes}
-    )
+    return run_record(**{"confirmation": confirmation, "measurements": measurements, **changes})
 
 
 def undecided_record(**changes: Any) -> RunRecord:
@@ -397,9 +381,7 @@ def undecided_record(**changes: Any) -> RunRecord:
         *_sweep_measurements(),
         *_confirmation_measurements((5214.0, 9.42), swing=0.12),
     )
-    return run_record(
-        **{"confirmation": confirmation, "measurements": measurements, **changes}
-    )
+    return run_record(**{"confirmation": confirmation, "measurements": measurements, **changes})
 
 
 def no_feasible_config_record(**changes: Any) -> RunRecord:
@@ -429,9 +411,7 @@ def no_feasible_config_record(**changes: Any) -> RunRecord:
     entries.sort(key=lambda entry: entry.latency_p99_ms)
     record = run_record(
         measurements=_sweep_measurements(),
-        ranking=Ranking(
-            ranked=tuple(entries), latency_p99_limit_ms=limit_ms, failed_count=1
-        ),
+        ranking=Ranking(ranked=tuple(entries), latency_p99_limit_ms=limit_ms, failed_count=1),
         confirmation=Confirmation(
             verdict="no_feasible_config",
             reason="no configuration meets the p99 limit of 2 ms; the nearest is "

@@ -24,7 +24,7 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
     plan = planned.plan
     console.print(f"Model [bold]{escape(plan.model_name)}[/bold] from {escape(planned.source_uri)}", highlight=False)
     for note in planned.notes:
-        console.print(f"  [yellow]note:[/yellow] {escape(note)}", highlight=False)
+        console.print(f"  [yellow]note:[/yellow] {escape(note.en)}", highlight=False)
     table = Table("configuration", "max batch size", "instances", "queue delay (µs)")
     for variant in plan.all_variants:
         table.add_row(

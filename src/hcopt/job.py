@@ -14,7 +14,7 @@ from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
 from hcopt.registry import SAMPLE_MODEL, resolve_tracking, seed_sample_model
 from hcopt.sample import sample_repository
-from hcopt.schema import JsonObject, SweepPlan
+from hcopt.schema import JsonObject, Note, SweepPlan
 from hcopt.statistics import fewest_blocks
 from hcopt.sweep import expected_sweep_s
 
@@ -29,16 +29,16 @@ class PlannedJob:
 
     plan: SweepPlan
     source_uri: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     confirmation_count: int
     expected_s: float
 
     def as_json(self) -> JsonObject:
         """The same for machines."""
         return {
-            "plan": asdict(self.plan),
+            "plan": {**asdict(self.plan), "notes": [note.en for note in self.plan.notes]},
             "source_uri": self.source_uri,
-            "notes": list(self.notes),
+            "notes": [note.en for note in self.notes],
             "measurements": {"sweep": self.plan.measurement_count, "confirmation": self.confirmation_count},
             "expected_s": round(self.expected_s, 1),
         }

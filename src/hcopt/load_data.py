@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.files import whole_file
-from hcopt.schema import ModelArtifact
+from hcopt.schema import ModelArtifact, Note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,12 +56,12 @@ class LoadData:
     Attributes:
         tensors: One entry for each input, all with the same number of rows.
         origin: Where the rows come from.
-        notes: What the user has to know about them, as sentences.
+        notes: What the user has to know about them.
     """
 
     tensors: tuple[LoadTensor, ...]
     origin: Origin
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def rows(self) -> dict[str, NDArray[Any]]:
@@ -89,7 +89,11 @@ class _Input:
 
 
 class _MisfitError(Exception):
-    """An example that is not one of this model; the message says why."""
+    """An example that is not one of this model; its message goes on from "it …", and `ko` says the same in Korean."""
+
+    def __init__(self, en: str, *, ko: str) -> None:
+        super().__init__(en)
+        self.ko = ko
 
 
 def build_load(
@@ -118,7 +122,7 @@ def build_load(
     inputs = _inputs(artifact, base_config, input_shapes)
     given = input_example not in {"auto", "none"}
     file = Path(input_example) if given else artifact.input_example if input_example == "auto" else None
-    notes: list[str] = []
+    notes: list[Note] = []
     if file is not None:
         try:
             return _from_example(file, inputs)
@@ -127,11 +131,25 @@ def build_load(
                 raise ModelSourceError(
                     f"model.input_example: {file} {error}", remedy="Give rows of this model's inputs, or `none`."
                 ) from error
-            notes.append(f"The input example that came with the model is not used: it {error}.")
-    notes.append("The load consists of synthetic rows; model.input_example gives real ones.")
+            notes.append(
+                Note(
+                    en=f"The input example that came with the model is not used: it {error}.",
+                    ko=f"모델에 포함된 입력 예시를 사용하지 않음: {error.ko}.",
+                )
+            )
+    notes.append(
+        Note(
+            en="The load consists of synthetic rows; model.input_example gives real ones.",
+            ko="합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
+        )
+    )
     if any(tensor.has_row_dimension and tensor.dims[0] == -1 for tensor in inputs):
         notes.append(
-            "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes changes it."
+            Note(
+                en="The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes changes "
+                "it.",
+                ko="입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
+            )
         )
     return LoadData(tensors=_synthetic(inputs, seed), origin="synthetic", notes=tuple(notes))
 
@@ -238,19 +256,24 @@ def _from_example(file: Path, inputs: Sequence[_Input]) -> LoadData:
     rows = [_rows(tensor, values[tensor.name]) for tensor in inputs]
     counts = {tensor.name: len(found) for tensor, found in zip(inputs, rows, strict=True)}
     if len(set(counts.values())) > 1:
-        raise _MisfitError(f"has different numbers of rows for its inputs: {counts}")
+        raise _MisfitError(
+            f"has different numbers of rows for its inputs: {counts}", ko=f"입력마다 행 수가 다름: {counts}"
+        )
     count = next(iter(counts.values()))
     if count == 0:
-        raise _MisfitError("has no rows")
+        raise _MisfitError("has no rows", ko="행이 없음")
     kept = min(count, _MAX_EXAMPLE_ROWS, max(2, _MAX_BYTES // _bytes_a_row(found[0] for found in rows)))
-    notes = (f"The load takes the first {kept} of the {count} rows of the input example.",) if kept < count else ()
+    cut = Note(
+        en=f"The load takes the first {kept} of the {count} rows of the input example.",
+        ko=f"입력 예시 {count}행 중 처음 {kept}행만 부하에 사용.",
+    )
     return LoadData(
         tensors=tuple(
             LoadTensor(name=tensor.name, datatype=tensor.datatype, rows=found[:kept])
             for tensor, found in zip(inputs, rows, strict=True)
         ),
         origin="input example",
-        notes=notes,
+        notes=(cut,) if kept < count else (),
     )
 
 
@@ -267,9 +290,10 @@ def _read(file: Path) -> Any:
                 return dict(arrays)
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _MisfitError(f"cannot be read: {error.strerror or error}") from error
+        said = error.strerror or error
+        raise _MisfitError(f"cannot be read: {said}", ko=f"읽을 수 없음({said})") from error
     except (ValueError, RecursionError) as error:
-        raise _MisfitError(f"is neither JSON nor .npz: {error}") from error
+        raise _MisfitError(f"is neither JSON nor .npz: {error}", ko=f"JSON도 .npz도 아님({error})") from error
 
 
 def _by_input(content: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -282,11 +306,14 @@ def _by_input(content: Any, names: Sequence[str]) -> dict[str, Any]:
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         columns = list(content[0])
         if any(set(row) != set(columns) for row in content):
-            raise _MisfitError("has rows with different keys")
+            raise _MisfitError("has rows with different keys", ko="행마다 key가 다름")
         return _from_table(columns, [[row[column] for column in columns] for row in content], names)
     if len(names) == 1:
         return {names[0]: content}
-    raise _MisfitError(f"is one array, but the model has the inputs {', '.join(names)}")
+    wanted = ", ".join(names)
+    raise _MisfitError(
+        f"is one array, but the model has the inputs {wanted}", ko=f"배열은 하나인데 모델 입력은 여러 개임({wanted})"
+    )
 
 
 def _from_object(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -303,19 +330,27 @@ def _from_object(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
         columns = [cell if isinstance(cell, list) else [cell] for cell in cells]
         if len({len(column) for column in columns}) == 1:
             return {names[0]: [list(row) for row in zip(*columns, strict=True)]}
-    found = ", ".join(map(str, list(content)[:10])) or "nothing"
-    raise _MisfitError(f"has {found}, but the model has the inputs {', '.join(names)}")
+    found, wanted = ", ".join(map(str, list(content)[:10])), ", ".join(names)
+    raise _MisfitError(
+        f"has {found or 'nothing'}, but the model has the inputs {wanted}",
+        ko=f"예시의 항목({found or '없음'})이 모델의 입력({wanted})과 다름",
+    )
 
 
 def _from_table(columns: Sequence[Any], data: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     if any(not isinstance(row, list) or len(row) != len(columns) for row in data):
-        raise _MisfitError(f"has rows that are not {len(columns)} long, as its columns are")
+        raise _MisfitError(
+            f"has rows that are not {len(columns)} long, as its columns are",
+            ko=f"열의 수({len(columns)})와 길이가 다른 행이 있음",
+        )
     if set(names) <= set(columns):
         return {name: [row[columns.index(name)] for row in data] for name in names}
     if len(names) == 1:
         return {names[0]: data}
+    found, wanted = ", ".join(map(str, columns)), ", ".join(names)
     raise _MisfitError(
-        f"has the columns {', '.join(map(str, columns))}, but the model has the inputs {', '.join(names)}"
+        f"has the columns {found}, but the model has the inputs {wanted}",
+        ko=f"예시의 열({found})이 모델의 입력({wanted})과 다름",
     )
 
 
@@ -329,7 +364,14 @@ def _rows(tensor: _Input, values: Any) -> NDArray[Any]:
         if form.ndim and _fits(form.shape[1:], tensor.dims):
             return form
     expected = ", ".join(str(dim) for dim in ("rows", *tensor.dims))
-    raise _MisfitError(f"does not fit the input {tensor.name!r}: expected [{expected}], found {list(array.shape)}")
+    raise _mismatch(tensor, expected=f"[{expected}]", found=str(list(array.shape)))
+
+
+def _mismatch(tensor: _Input, *, expected: object, found: object) -> _MisfitError:
+    return _MisfitError(
+        f"does not fit the input {tensor.name!r}: expected {expected}, found {found}",
+        ko=f"입력 {tensor.name!r}에 맞지 않음(필요: {expected}, 실제: {found})",
+    )
 
 
 def _typed(tensor: _Input, values: Any) -> NDArray[Any]:
@@ -345,14 +387,20 @@ def _typed(tensor: _Input, values: Any) -> NDArray[Any]:
         # JSON's null is a missing value: NaN where the type has one.
         number = array.astype(np.float64) if array.dtype == object and not keeps_objects else array
         if number.dtype.kind not in "fiubO":
-            raise _MisfitError(f"does not fit the input {tensor.name!r}: expected {dtype}, found {number.dtype}")
+            raise _mismatch(tensor, expected=dtype, found=number.dtype)
         with np.errstate(all="ignore"):
             typed: NDArray[Any] = number.astype(dtype)
     except (ValueError, TypeError, OverflowError) as error:
-        raise _MisfitError(f"does not fit the input {tensor.name!r}: {error}") from error
+        raise _MisfitError(
+            f"does not fit the input {tensor.name!r}: {error}", ko=f"입력 {tensor.name!r}에 맞지 않음({error})"
+        ) from error
     lost = np.isfinite(number) & ~np.isfinite(typed) if dtype.kind == "f" else typed != number
     if lost.any():
-        raise _MisfitError(f"does not fit the input {tensor.name!r}: {number[lost][0]!s} is no {tensor.datatype}")
+        value = number[lost][0]
+        raise _MisfitError(
+            f"does not fit the input {tensor.name!r}: {value!s} is no {tensor.datatype}",
+            ko=f"입력 {tensor.name!r}에 맞지 않음({value!s} 값은 {tensor.datatype} 타입이 아님)",
+        )
     return typed
 
 
@@ -361,7 +409,7 @@ def _texts(tensor: _Input, array: NDArray[Any]) -> NDArray[Any]:
 
     texts = [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()]
     if not all(isinstance(text, str) for text in texts):
-        raise _MisfitError(f"does not fit the input {tensor.name!r}: expected strings, found {array.dtype}")
+        raise _mismatch(tensor, expected="strings", found=array.dtype)
     return np.array(texts, dtype=object).reshape(array.shape)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.onnx_model import resolve_inside
-from hcopt.schema import InstanceKind, ModelArtifact, ModelConfigVariant, TensorSpec
+from hcopt.schema import InstanceKind, ModelArtifact, ModelConfigVariant, Note, TensorSpec
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -38,11 +38,11 @@ class BaseConfiguration:
 
     Attributes:
         config: The parsed config.pbtxt; not to be changed in place.
-        notes: What differs from what came with the model, as sentences for the user.
+        notes: What differs from what came with the model.
     """
 
     config: ModelConfig
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def check_model_name(name: str) -> None:
@@ -149,9 +149,11 @@ def base_configuration(
     """
     if artifact.config_pbtxt is None:
         config = _derived(artifact, batchable=batchable, instance_kind=instance_kind)
-        return BaseConfiguration(
-            config=config, notes=("The model came without a config.pbtxt; its default is derived from the ONNX file.",)
+        note = Note(
+            en="The model came without a config.pbtxt; its default is derived from the ONNX file.",
+            ko="모델에 config.pbtxt가 없으므로 ONNX 파일을 바탕으로 기본 설정 생성.",
         )
+        return BaseConfiguration(config=config, notes=(note,))
     config = parse_text(artifact.config_pbtxt)
     _refuse_unservable(config)
     notes = [*_name(config, artifact), *_complete(config, artifact)]
@@ -304,16 +306,21 @@ def _refuse_unservable(config: ModelConfig) -> None:
         )
 
 
-def _name(config: ModelConfig, artifact: ModelArtifact) -> list[str]:
+def _name(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
     """Triton wants the name of the folder; it takes a missing one from there by itself."""
     said = config.name
     config.name = artifact.name
     if said in {"", artifact.name}:
         return []
-    return [f"config.pbtxt calls the model {said!r}; it is served as {artifact.name!r}, and named so."]
+    return [
+        Note(
+            en=f"config.pbtxt calls the model {said!r}; it is served as {artifact.name!r}, and named so.",
+            ko=f"config.pbtxt의 모델 이름 {said!r} 대신 {artifact.name!r} 이름으로 서빙.",
+        )
+    ]
 
 
-def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[str]:
+def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
     """Writes down what Triton would complete by itself; a Python-based backend cannot."""
     missing = [kind for kind in ("input", "output") if not getattr(config, kind)]
     if not config.platform and not config.backend:
@@ -324,7 +331,14 @@ def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[str]:
         _add_tensors(config.input, artifact.signature.inputs, batched=batched)
     if not config.output:
         _add_tensors(config.output, artifact.signature.outputs, batched=batched)
-    return [f"config.pbtxt leaves out {' and '.join(missing)}: completed from the ONNX file."] if missing else []
+    if not missing:
+        return []
+    return [
+        Note(
+            en=f"config.pbtxt leaves out {' and '.join(missing)}: completed from the ONNX file.",
+            ko=f"config.pbtxt에 없는 항목({', '.join(missing)})을 ONNX 파일의 정보로 보완.",
+        )
+    ]
 
 
 def _tensors(config: ModelConfig) -> list[Any]:
@@ -376,26 +390,34 @@ def _contradiction(said: str, found: str) -> ModelSourceError:
     )
 
 
-def _batch(config: ModelConfig) -> list[str]:
+def _batch(config: ModelConfig) -> list[Note]:
     """Turns max_batch_size 0 with a batch dimension in `dims` into what Triton can batch."""
     if config.max_batch_size > 0:
         return []
     if any(tensor.HasField("reshape") or tensor.dims[0] not in (-1, 1) for tensor in _tensors(config)):
         return [
-            "config.pbtxt has max_batch_size 0, so Triton does not batch, although the model could; its dims have no "
-            "free leading dimension, so it is left as it is."
+            Note(
+                en="config.pbtxt has max_batch_size 0, so Triton does not batch, although the model could; its dims "
+                "have no free leading dimension, so it is left as it is.",
+                ko="모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않으며, dims에 "
+                "가변 첫 차원이 없어 설정을 그대로 유지.",
+            )
         ]
     for tensor in _tensors(config):
         _set_dims(tensor, tuple(tensor.dims)[1:], batched=True)
     config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
     config.dynamic_batching.SetInParent()
     return [
-        "config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: analysed with "
-        f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, and dims without the leading dimension."
+        Note(
+            en="config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: analysed with "
+            f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, and dims without the leading dimension.",
+            ko="모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않음: "
+            f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, 첫 차원을 뺀 dims로 분석.",
+        )
     ]
 
 
-def _unbatch(config: ModelConfig) -> list[str]:
+def _unbatch(config: ModelConfig) -> list[Note]:
     """Turns batching off for a model whose first dimension is dynamic and yet no batch dimension."""
     if config.max_batch_size == 0:
         return []
@@ -407,15 +429,24 @@ def _unbatch(config: ModelConfig) -> list[str]:
     config.max_batch_size = 0
     config.ClearField("dynamic_batching")
     return [
-        f"config.pbtxt has max_batch_size {said}, but the model gives wrong answers or none when rows are put "
-        "together: analysed with max_batch_size 0 and without dynamic batching."
+        Note(
+            en=f"config.pbtxt has max_batch_size {said}, but the model gives wrong answers or none when rows are put "
+            "together: analysed with max_batch_size 0 and without dynamic batching.",
+            ko=f"config.pbtxt에는 max_batch_size {said}, 그러나 여러 행을 묶으면 모델이 오류를 내거나 다른 결과를 냄: "
+            "max_batch_size 0, dynamic batching 없이 분석.",
+        )
     ]
 
 
-def _move_to_cpu(config: ModelConfig, instance_kind: InstanceKind) -> list[str]:
+def _move_to_cpu(config: ModelConfig, instance_kind: InstanceKind) -> list[Note]:
     if instance_kind != "KIND_CPU" or not _has_other_kind(config, instance_kind):
         return []
     count = _instance_count(config)
     del config.instance_group[:]
     config.instance_group.add(count=count, kind=_kind(instance_kind))
-    return [f"config.pbtxt puts instances on a GPU; analysed with {count} on the CPU, as instance_kind says."]
+    return [
+        Note(
+            en=f"config.pbtxt puts instances on a GPU; analysed with {count} on the CPU, as instance_kind says.",
+            ko=f"config.pbtxt의 인스턴스는 GPU용이지만 instance_kind에 따라 CPU 인스턴스 {count}개로 분석.",
+        )
+    ]

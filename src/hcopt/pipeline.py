@@ -32,7 +32,16 @@ from hcopt.run_folder import RunFolder, new_run, record_json
 from hcopt.runtime.base import Server
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import Confirmation, Environment, JsonObject, Measurement, ModelConfigVariant, Ranking, RunRecord
+from hcopt.schema import (
+    Confirmation,
+    Environment,
+    JsonObject,
+    Measurement,
+    ModelConfigVariant,
+    Note,
+    Ranking,
+    RunRecord,
+)
 from hcopt.serving import ServedModel
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
@@ -116,6 +125,7 @@ class _Run:
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     elapsed_s: dict[str, float] = field(default_factory=dict)
     taken: list[Measurement] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def execute(self) -> FinishedRun:
         prepared = self._prepare()
@@ -141,8 +151,12 @@ class _Run:
                 text = config_text(prepared, variant)
                 write_whole(self.folder.output_models / variant.config_name / "config.pbtxt", text)
         for note in prepared.notes:
-            self.progress.note(note)
+            self._note(note)
         return prepared
+
+    def _note(self, note: Note) -> None:
+        self.notes.append(note)
+        self.progress.note(note)
 
     def _measure(self, prepared: Prepared) -> _Found:
         repository = self.folder.path / "repository"
@@ -214,15 +228,15 @@ class _Run:
                 perf_analyzer=perf_analyzer,
                 check_server=server.check,
                 record=self._record_measurement,
+                note=self._note,
                 progress=self.progress,
             )
             return proof.run()
 
     def _record(self, prepared: Prepared, found: _Found) -> RunRecord:
         best = found.confirmation.best
-        noticed = noise.noise_notes(self.taken, self.job.config.noise)
-        for note in noticed:
-            self.progress.note(note)
+        for note in noise.noise_notes(self.taken, self.job.config.noise):
+            self._note(note)
         return RunRecord(
             run_id=self.folder.run_id,
             folder=self.folder.path,
@@ -234,10 +248,12 @@ class _Run:
             measurements=tuple(self.taken),
             ranking=found.ranking,
             confirmation=found.confirmation,
+            alpha=self.job.config.confirmation.alpha,
+            indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),
             best_config_pbtxt=None if best is None else config_text(prepared, best.variant),
             elapsed_s=self.elapsed_s,
-            notes=(*prepared.notes, *noticed),
+            notes=tuple(self.notes),
         )
 
     def _write_results(self, prepared: Prepared, record: RunRecord) -> None:

@@ -11,7 +11,7 @@ from hcopt.load_data import LoadData, build_load
 from hcopt.model_repository import BaseConfiguration, base_configuration, variant_of
 from hcopt.model_source import fetch_model
 from hcopt.onnx_model import check_servable, has_batch_dimension
-from hcopt.schema import ModelArtifact, SweepPlan
+from hcopt.schema import ModelArtifact, Note, SweepPlan
 from hcopt.sweep import plan_sweep
 
 
@@ -24,14 +24,14 @@ class Prepared:
         base: The default configuration.
         load: The rows to send.
         plan: What to measure.
-        notes: What the user has to know, as sentences.
+        notes: What the user has to know.
     """
 
     artifact: ModelArtifact
     base: BaseConfiguration
     load: LoadData
     plan: SweepPlan
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hcopt.schema import Measurement
+from hcopt.schema import Measurement, Note
 
 
 class Progress(Protocol):
@@ -19,7 +19,7 @@ class Progress(Protocol):
     def measured(self, measurement: Measurement) -> None:
         """A measurement has ended, well or not."""
 
-    def note(self, text: str) -> None:
+    def note(self, note: Note) -> None:
         """Something that the user has to know about the run."""
 
 
@@ -35,5 +35,5 @@ class SilentProgress:
     def measured(self, measurement: Measurement) -> None:
         """Does nothing."""
 
-    def note(self, text: str) -> None:
+    def note(self, note: Note) -> None:
         """Does nothing."""

@@ -13,7 +13,16 @@ from hcopt.errors import RuntimeStartError
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window, failed
 from hcopt.progress import Progress
 from hcopt.ranking import find_default
-from hcopt.schema import Confirmation, LoadPoint, Measurement, ModelConfigVariant, Ranking, SweepPlan
+from hcopt.schema import (
+    Confirmation,
+    ConfirmedVariant,
+    LoadPoint,
+    Measurement,
+    ModelConfigVariant,
+    Note,
+    Ranking,
+    SweepPlan,
+)
 from hcopt.serving import ServedModel
 from hcopt.statistics import fewest_blocks
 
@@ -30,6 +39,7 @@ class Proof:
         perf_analyzer: Measures the windows.
         check_server: Raises where the server has died.
         record: Takes each measurement.
+        note: Takes what the user has to know about how it went.
         progress: Told what is under way.
     """
 
@@ -40,6 +50,7 @@ class Proof:
     perf_analyzer: PerfAnalyzer
     check_server: Callable[[], None]
     record: Callable[[Measurement], None]
+    note: Callable[[Note], None]
     progress: Progress
 
     def run(self) -> Confirmation:
@@ -59,10 +70,7 @@ class Proof:
             if found.best is None or found.best.feasible:
                 return found
             excluded.add(finalists.best.variant.config_name)
-            self.progress.note(
-                f"{finalists.best.variant.config_name} misses the p99 limit on fresh data "
-                f"({found.best.latency_p99_ms.estimate:.3g} ms): the next one is confirmed instead."
-            )
+            self.note(_replaced(found.best))
         raise AssertionError("count() does not end")
 
     def _confirm(self, finalists: Finalists, round_number: int) -> Confirmation:
@@ -105,3 +113,11 @@ class Proof:
         self.record(measurement)
         self.progress.measured(measurement)
         return measurement
+
+
+def _replaced(refuted: ConfirmedVariant) -> Note:
+    name, p99 = refuted.variant.config_name, f"{refuted.latency_p99_ms.estimate:.3g} ms"
+    return Note(
+        en=f"{name} misses the p99 limit on fresh data ({p99}): the next one is confirmed instead.",
+        ko=f"{name} 설정이 검증 측정에서 p99 한도 초과({p99}): 다음 순위 설정으로 검증 진행.",
+    )

@@ -16,6 +16,19 @@ Verdict = Literal["better", "tied", "undecided", "no_feasible_config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What the user has to know, as one sentence in each language of the report; names and figures are filled in.
+
+    Attributes:
+        en: For the terminal, files for machines, and the English report.
+        ko: For the Korean report; words of third-party tools stay as they are.
+    """
+
+    en: str
+    ko: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
     """One input or output of a model.
 
@@ -136,7 +149,7 @@ class SweepPlan:
         variants: The grid, in Model Analyzer's numbering order; may hold one equal to the default.
         loads: Each variant is measured at each of them.
         instance_kind: Where the instances run.
-        notes: What the plan left out of the configuration's sweep, and why, as sentences.
+        notes: What the plan left out of the configuration's sweep, and why.
     """
 
     model_name: str
@@ -144,7 +157,7 @@ class SweepPlan:
     variants: tuple[ModelConfigVariant, ...]
     loads: tuple[LoadPoint, ...]
     instance_kind: InstanceKind = "KIND_CPU"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def all_variants(self) -> tuple[ModelConfigVariant, ...]:
@@ -358,10 +371,12 @@ class RunRecord:
     Attributes:
         folder: The run's own folder.
         command: The command line that made it.
-        elapsed_s: Seconds a phase, in order.
+        alpha: Family-wise error rate of the verdict `better`.
+        indifference_ratio: Differences below this count as none.
         default_config_pbtxt: Text of the default's config.pbtxt.
         best_config_pbtxt: Text of the golden config.pbtxt, or None.
-        notes: What the user has to know about this run, as sentences (conversions, dropped dimensions …).
+        elapsed_s: Seconds a phase, in order.
+        notes: What the user has to know about this run (conversions, dropped dimensions, noise …).
     """
 
     run_id: str
@@ -374,10 +389,12 @@ class RunRecord:
     measurements: tuple[Measurement, ...]
     ranking: Ranking
     confirmation: Confirmation
+    alpha: float
+    indifference_ratio: float
     default_config_pbtxt: str
     best_config_pbtxt: str | None
     elapsed_s: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 JsonObject = dict[str, Any]

@@ -64,7 +64,7 @@ def _model(run: RunRecord) -> JsonObject:
         "reason": found.reason,
         "runner_up_relation": None if found.runner_up_relation is None else found.runner_up_relation.verdict,
         "blocks": found.block_count,
-        "notes": list(run.notes),
+        "notes": [note.en for note in run.notes],
         # Filled by the noise gate and the open-loop check, which this version does not have yet.
         "noise": None,
         "capacity": None,

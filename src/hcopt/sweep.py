@@ -6,7 +6,7 @@ from itertools import product
 
 from hcopt.config import SweepSection
 from hcopt.errors import ConfigError
-from hcopt.schema import InstanceKind, LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.schema import InstanceKind, LoadPoint, ModelConfigVariant, Note, SweepPlan
 
 # Seconds that Model Analyzer 1.58 was seen to need beside its windows (see benchmarks/README.md).
 _START_S = 18.0
@@ -101,11 +101,14 @@ def _merged(own: tuple[tuple[str, str], ...], swept: tuple[tuple[str, str], ...]
     return tuple(sorted({**dict(own), **dict(swept)}.items()))
 
 
-def _notes(sweep: SweepSection, variants: tuple[ModelConfigVariant, ...], batches: bool) -> tuple[str, ...]:
+def _notes(sweep: SweepSection, variants: tuple[ModelConfigVariant, ...], batches: bool) -> tuple[Note, ...]:
     dropped = len(sweep.max_batch_size) * len(sweep.max_queue_delay_us) > 1
     if batches or not dropped:
         return ()
-    return (
-        "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not swept: "
+    note = Note(
+        en="The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not swept: "
         f"{len(variants)} variants by instance count.",
+        ko="모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 스윕하지 않음: "
+        f"인스턴스 수에 따른 설정 {len(variants)}개.",
     )
+    return (note,)

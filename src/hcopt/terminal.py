@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from hcopt.schema import Measurement
+from hcopt.schema import Measurement, Note
 
 _TITLES: Mapping[str, str] = {
     "seed": "Registering the sample model in MLflow under results/",
@@ -77,9 +77,9 @@ class TerminalProgress:
             self._bar.advance(self._task)
         self._console.print(f"  {self._count()}{escape(describe(measurement))}{self._left()}", highlight=False)
 
-    def note(self, text: str) -> None:
+    def note(self, note: Note) -> None:
         """See `Progress.note`."""
-        self._console.print(f"  [yellow]note:[/yellow] {escape(text)}", highlight=False)
+        self._console.print(f"  [yellow]note:[/yellow] {escape(note.en)}", highlight=False)
 
     def _count(self) -> str:
         if self._steps is None:

@@ -17,7 +17,7 @@ from pypdf.generic import DictionaryObject
 
 from hcopt.errors import OutputError
 from hcopt.report.pdf import write_pdf
-from hcopt.schema import ModelConfigVariant, RankedVariant, RunRecord
+from hcopt.schema import ModelConfigVariant, Note, RankedVariant, RunRecord
 from tests.records import (
     LIGHT,
     MODEL_NAME,
@@ -147,7 +147,7 @@ def test_later_pages_have_what_the_verdict_rests_on(tmp_path):
         "1 of 42 measurements gave no figures",
         "onnxruntime (Python-based)",
         "Intel(R) Xeon(R) Processor @ 2.60GHz, 2 cores (cpuset 0-1)",
-        "load generator and server share the CPUs 0-1",
+        "Load generator and server share the CPUs 0-1",
         "hcopt profile --config config.yaml",
         "geometric mean",
     ):
@@ -204,7 +204,7 @@ def test_users_text_is_shown_as_it_is_and_never_run(tmp_path, language):
         run,
         model=replace(run.model, name=hostile, source_uri=f"s3://{hostile}\udcff"),
         measurements=failed,
-        notes=(f"note {hostile}", "@cite <label> = heading", "// comment"),
+        notes=tuple(Note(en=note, ko=note) for note in (f"note {hostile}", "@cite <label> = heading", "// comment")),
         command=f"hcopt {hostile}",
         best_config_pbtxt=config,
     )
@@ -232,7 +232,7 @@ def _long_texts() -> RunRecord:
         model=replace(run.model, name=name),
         measurements=failed,
         command="hcopt " + "-" * 300,
-        notes=("/folder/" + "y" * 400,),
+        notes=(Note(en="/folder/" + "y" * 400, ko="/folder/" + "y" * 400),),
         best_config_pbtxt=f'name: "{name}"\nmax_batch_size: 8',
     )
 

@@ -15,6 +15,7 @@ from hcopt.model_repository import base_configuration
 from hcopt.onnx_model import check_servable, has_batch_dimension, inspect_onnx
 from hcopt.schema import ModelArtifact, ModelSignature, TensorSpec
 from tests import onnx_models as models
+from tests.notes import said
 
 TABLE = [[1.5, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
@@ -151,7 +152,7 @@ def test_example_that_came_along_is_used_only_when_asked_for(tmp_path: Path) -> 
 def test_example_of_many_rows_is_cut_and_the_user_is_told(tmp_path: Path) -> None:
     found = from_content([[1, 2, 3]] * 1500, ONE, tmp_path)
     assert found.row_count == 1024
-    assert "first 1024 of the 1500 rows" in found.notes[0]
+    assert "first 1024 of the 1500 rows" in said(found.notes[0])
 
 
 def test_example_of_large_rows_is_cut_by_size(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_example_that_came_along_and_does_not_fit_is_a_note_and_synthetic_rows(t
     file.write_text("[[1, 2]]")
     found = load(ONE, came_along=file)
     assert found.origin == "synthetic"
-    assert "expected [rows, 3], found [1, 2]" in found.notes[0]
+    assert "expected [rows, 3], found [1, 2]" in said(found.notes[0])
 
 
 # Synthetic rows
@@ -310,7 +311,7 @@ def test_shape_from_the_configuration_wins_over_the_example(tmp_path: Path) -> N
 def test_dynamic_first_dimension_of_a_model_that_cannot_batch_is_one_and_the_user_is_told() -> None:
     found = load(ONE, batchable=False)
     assert found.rows["x"].shape == (256, 1, 3)
-    assert any("1 in every request" in note for note in found.notes)
+    assert any("1 in every request" in said(note) for note in found.notes)
     assert load(ONE, batchable=False, shapes={"x": (3,)}).rows["x"].shape == (256, 1, 3)
     assert load(ONE, batchable=False, shapes={"x": (5, 3)}).rows["x"].shape == (256, 5, 3)
 

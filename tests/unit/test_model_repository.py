@@ -25,6 +25,7 @@ from hcopt.model_repository import (
 from hcopt.onnx_model import inspect_onnx, sha256_of
 from hcopt.schema import ModelArtifact, ModelConfigVariant, ModelSignature, TensorSpec
 from tests import onnx_models as models
+from tests.notes import said
 
 # The user's document, word for word.
 DEFAULT_TEXT = """\
@@ -141,7 +142,7 @@ def variant(
 def test_derived_configuration_is_the_documents_default() -> None:
     base = base_configuration(artifact(), batchable=True)
     assert to_text(base.config) == DEFAULT_TEXT
-    assert any("derived" in note for note in base.notes)
+    assert any("derived" in said(note) for note in base.notes)
 
 
 @pytest.mark.parametrize("datatype", models.ONNX_TYPES)
@@ -215,7 +216,7 @@ def test_comments_of_the_document_are_read() -> None:
 def test_name_follows_the_model_and_the_user_is_told() -> None:
     base = base_configuration(artifact(DEFAULT_TEXT, name="other"), batchable=True)
     assert base.config.name == "other"
-    assert "'HomeCreditDefaultModel'" in base.notes[0]
+    assert "'HomeCreditDefaultModel'" in said(base.notes[0])
 
 
 def test_missing_name_is_filled_in_silently() -> None:
@@ -228,7 +229,7 @@ def test_unbatched_configuration_is_converted_when_the_model_batches() -> None:
     base = base_configuration(artifact(UNBATCHED_TEXT), batchable=True)
     assert to_text(base.config) == DEFAULT_TEXT
     assert len(base.notes) == 1
-    assert "max_batch_size 16" in base.notes[0]
+    assert "max_batch_size 16" in said(base.notes[0])
 
 
 def test_unbatched_configuration_with_scalar_output_is_converted_to_a_reshape() -> None:
@@ -250,7 +251,7 @@ def test_unbatched_configuration_is_left_alone_when_the_model_does_not_batch() -
 def test_unbatched_configuration_is_left_alone_when_its_dims_have_no_free_row_dimension(dims: str) -> None:
     base = base_configuration(artifact(UNBATCHED_TEXT.replace("dims: [ -1, 10 ]", dims)), batchable=True)
     assert base.config.max_batch_size == 0
-    assert "left as it is" in base.notes[0]
+    assert "left as it is" in said(base.notes[0])
 
 
 def test_batched_configuration_is_unbatched_when_rows_change_each_other() -> None:
@@ -258,7 +259,7 @@ def test_batched_configuration_is_unbatched_when_rows_change_each_other() -> Non
     assert base.config.max_batch_size == 0
     assert not base.config.HasField("dynamic_batching")
     assert [list(tensor.dims) for tensor in (*base.config.input, *base.config.output)] == [[-1, 10], [-1, 1]]
-    assert "max_batch_size 16" in base.notes[0]
+    assert "max_batch_size 16" in said(base.notes[0])
 
 
 def test_minimal_configuration_is_completed_as_triton_would() -> None:
@@ -267,7 +268,7 @@ def test_minimal_configuration_is_completed_as_triton_would() -> None:
     assert (base.config.input[0].name, list(base.config.input[0].dims)) == ("input", [10])
     assert (base.config.output[0].name, list(base.config.output[0].dims)) == ("output", [1])
     assert base.config.max_batch_size == 4
-    assert "platform and input and output" in base.notes[0]
+    assert "platform and input and output" in said(base.notes[0])
 
 
 def test_empty_configuration_becomes_batchable() -> None:
@@ -296,7 +297,7 @@ def test_gpu_instances_are_moved_to_the_cpu_and_the_user_is_told() -> None:
     text = DEFAULT_TEXT.replace("count: 1\n  kind: KIND_CPU", "count: 3\n  gpus: 0\n  kind: KIND_GPU")
     base = base_configuration(artifact(text), batchable=True)
     assert to_text(base.config) == DEFAULT_TEXT.replace("count: 1", "count: 3")
-    assert "GPU" in base.notes[0]
+    assert "GPU" in said(base.notes[0])
     assert to_text(base_configuration(artifact(text), batchable=True, instance_kind="KIND_GPU").config) == text
 
 

@@ -12,6 +12,7 @@ from hcopt.errors import ModelSourceError
 from hcopt.onnx_model import BatchCheck, check_servable, has_batch_dimension, inspect_onnx, sha256_of
 from hcopt.schema import ModelSignature, TensorSpec
 from tests import onnx_models as models
+from tests.notes import said
 
 
 def check(file: Path, **rows: np.ndarray) -> BatchCheck:
@@ -215,20 +216,20 @@ def test_check_finds_model_not_batchable_when_a_row_depends_on_its_neighbours(tm
     """The shapes fit; only the numbers show it."""
     result = check(models.save(models.centering_model(), tmp_path), input=normal_rows(row_count, 4))
     assert not result.batchable
-    assert "depends on its neighbours" in str(result.reason)
+    assert "depends on its neighbours" in said(result.reason)
 
 
 def test_check_finds_model_not_batchable_when_the_runtime_sees_one_row_only(tmp_path: Path) -> None:
     """The file says that the output's first dimension is dynamic; ONNX Runtime knows that it is 1."""
     result = check(models.save(models.reducing_model(), tmp_path), input=normal_rows(2, 4))
     assert not result.batchable
-    assert "output 'output' is fixed at 1" in str(result.reason)
+    assert "output 'output' is fixed at 1" in said(result.reason)
 
 
 def test_check_finds_model_not_batchable_when_rows_multiply(tmp_path: Path) -> None:
     result = check(models.save(models.doubling_model(), tmp_path), input=normal_rows(2, 4))
     assert not result.batchable
-    assert "shape [2, 4], two rows one of [4, 4]" in str(result.reason)
+    assert "shape [2, 4], two rows one of [4, 4]" in said(result.reason)
 
 
 def test_check_gives_output_dimensions_that_only_the_runtime_knows(tmp_path: Path) -> None:
@@ -260,14 +261,14 @@ def test_check_refuses_rows_that_no_reshape_makes_fit(tmp_path: Path) -> None:
 def test_check_finds_model_not_batchable_when_two_rows_fail(tmp_path: Path) -> None:
     result = check(models.save(models.one_row_only_model(), tmp_path), input=normal_rows(2, 4))
     assert not result.batchable
-    assert "fails on two rows" in str(result.reason)
-    assert "onnxruntime_src" not in str(result.reason)
+    assert "fails on two rows" in said(result.reason)
+    assert "onnxruntime_src" not in said(result.reason)
 
 
 def test_check_says_which_tensor_is_fixed_when_there_is_no_batch_dimension(tmp_path: Path) -> None:
     result = check(models.save(models.linear_model(fixed_batch=1), tmp_path), input=normal_rows(2, 1, 10))
     assert not result.batchable
-    assert result.reason == (
+    assert said(result.reason) == (
         "The first dimension of the input 'input' is fixed at 1, so requests cannot be put into one batch."
     )
 
@@ -275,7 +276,7 @@ def test_check_says_which_tensor_is_fixed_when_there_is_no_batch_dimension(tmp_p
 def test_check_says_scalar_when_there_is_no_dimension(tmp_path: Path) -> None:
     result = check(models.save(models.scalar_model(), tmp_path), input=normal_rows(2))
     assert not result.batchable
-    assert "scalar" in str(result.reason)
+    assert "scalar" in said(result.reason)
 
 
 def test_check_lets_dynamically_quantized_model_batch_and_says_what_to_know(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_check_lets_dynamically_quantized_model_batch_and_says_what_to_know(tmp_
     file = models.save(models.model(nodes, [models.tensor("input")], [models.tensor("output")]), tmp_path)
     result = check(file, input=np.array([[0.11, 0.2, 0.3, 0.41], [0.5, -0.33, 0.77, 1.9]], np.float32))
     assert result.batchable
-    assert "depends on its neighbours" in str(result.reason)
+    assert "depends on its neighbours" in said(result.reason)
 
 
 def test_check_lets_random_model_batch_when_it_differs_from_itself(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hcopt.report.headline import headline
 from hcopt.report.selection import pairing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
-from hcopt.schema import RunRecord
+from hcopt.schema import Note, RunRecord
 
 
 def build(run: RunRecord, *, language: Language, price_per_hour: float | None = None) -> Report:
@@ -15,7 +15,7 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
 
     Args:
         run: A finished run.
-        language: Of every word but the user's own and the notes of the run.
+        language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
     """
     text = texts(language)
@@ -48,7 +48,11 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
         ),
         environment=details.environment(run, text),
         # Both may hold the same sentence; each is said once.
-        notes=tuple(dict.fromkeys(details.one_line(note) for note in (*run.plan.notes, *run.notes))),
+        notes=tuple(dict.fromkeys(_said(note, language) for note in (*run.plan.notes, *run.notes))),
         method=details.method(run, text),
         limits=tuple(text[key] for key in ("limit_scope", "limit_closed_loop", "limit_client", "limit_instances")),
     )
+
+
+def _said(note: Note, language: Language) -> str:
+    return details.one_line(note.ko if language == "ko" else note.en)

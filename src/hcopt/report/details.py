@@ -111,7 +111,9 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
     """Model, versions, machine and noise as (label, value) pairs."""
     env, unknown = run.environment, text["unknown"]
     cpu = text["fact_cpu_value"].format(model=env.cpu_model, count=env.cpu_count, cpuset=env.cpuset)
-    elapsed = " · ".join(f"{phase} {_duration(seconds)}" for phase, seconds in run.elapsed_s.items())
+    elapsed = " · ".join(
+        f"{text.get(f'phase_{phase}', phase)} {_duration(seconds, text)}" for phase, seconds in run.elapsed_s.items()
+    )
     return (
         (text["fact_model"], f"{run.model.name} (sha256 {run.model.sha256[:12]})"),
         (text["fact_source"], run.model.source_uri),
@@ -130,8 +132,10 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+def _duration(seconds: float, text: Text) -> str:
+    if seconds < 59.95:
+        return text["seconds"].format(seconds=f"{seconds:.1f}")
+    return text["minutes"].format(minutes=round(seconds) // 60, seconds=round(seconds) % 60)
 
 
 def _noise(run: RunRecord, text: Text) -> Iterator[tuple[str, str]]:
@@ -170,4 +174,5 @@ def method(run: RunRecord, text: Text) -> tuple[str, ...]:
     confirmation = text["method_confirmation"].format(
         profilers=by_phase["confirmation"], blocks=run.confirmation.block_count
     )
-    return (sweep, confirmation, text["method_interval"], text["method_verdict"])
+    verdict = text["method_verdict"].format(alpha=f"{run.alpha:g}", zone=f"{100 * run.indifference_ratio:g}%")
+    return (sweep, confirmation, text["method_interval"], verdict)

@@ -25,7 +25,7 @@ def write_pdf(run: RunRecord, *, language: Language, price_per_hour: float | Non
 
     Args:
         run: A finished run, whatever its verdict.
-        language: Of every word but the user's own and the notes of the run.
+        language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
         path: Where it goes; an older report there stays until the new one is complete.
 

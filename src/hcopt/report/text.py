@@ -204,6 +204,14 @@ EN: Text = MappingProxyType(
         "fact_memory_value": "{value} MB",
         "fact_hcopt": "hcopt",
         "fact_elapsed": "Time taken",
+        "phase_fetch": "fetch",
+        "phase_serve": "start of Triton",
+        "phase_sweep": "sweep",
+        "phase_confirmation": "confirmation",
+        "phase_report": "report",
+        "phase_log": "MLflow",
+        "seconds": "{seconds} s",
+        "minutes": "{minutes} min {seconds} s",
         "fact_noise": "Between blocks",
         "fact_noise_value": "throughput of {name} varies by {percent} (standard deviation, {blocks} blocks)",
         "fact_steal": "CPU steal",
@@ -219,8 +227,8 @@ EN: Text = MappingProxyType(
         "the sweep's single measurements.",
         "method_interval": "Intervals: 95%, Student's t over blocks; a throughput ratio is the geometric mean over "
         "paired blocks, so that drift common to a block cancels.",
-        "method_verdict": "Verdict: better = interval above 1 and exact sign-flip test (Holm-adjusted) significant; "
-        "equal = 90% interval within the indifference zone; otherwise undecided.",
+        "method_verdict": "Verdict: better = interval of the ratio above 1 and exact sign-flip test p ≤ {alpha} "
+        "(Holm-adjusted); equal = 90% interval within ±{zone}; otherwise undecided.",
         "section_limits": "Limits",
         "limit_scope": "Holds for this model, backend, CPU, thread setting and request shape only.",
         "limit_closed_loop": "Load was closed-loop (fixed concurrency): latency under open arrivals can be higher.",
@@ -420,6 +428,14 @@ KO: Text = MappingProxyType(
         "fact_memory_value": "{value} MB",
         "fact_hcopt": "hcopt",
         "fact_elapsed": "소요 시간",
+        "phase_fetch": "모델 준비",
+        "phase_serve": "Triton 시작",
+        "phase_sweep": "스윕",
+        "phase_confirmation": "검증",
+        "phase_report": "보고서",
+        "phase_log": "MLflow",
+        "seconds": "{seconds}초",
+        "minutes": "{minutes}분 {seconds}초",
         "fact_noise": "블록 간 변동",
         "fact_noise_value": "{name} 처리량 변동 {percent} (표준편차, 블록 {blocks}개)",
         "fact_steal": "CPU steal",
@@ -434,8 +450,8 @@ KO: Text = MappingProxyType(
         "method_no_confirmation": "검증: 최적 설정의 측정값이 없으므로 스윕의 1회 측정값 이상을 주장하지 않음.",
         "method_interval": "신뢰구간: 95%, 블록 단위 Student t. 처리량 비율은 짝지은 블록 비율의 기하평균으로, 블록에 "
         "공통된 변동은 상쇄됨.",
-        "method_verdict": "판정: 우수 = 신뢰구간 하한이 1보다 크고 정확 부호 반전 검정(Holm 보정) 유의, "
-        "동등 = 90% 신뢰구간이 무차별 구간 이내, 그 외 판정 보류.",
+        "method_verdict": "판정: 우수 = 비율의 신뢰구간 하한이 1보다 크고 정확 부호 반전 검정 p ≤ {alpha} (Holm 보정), "
+        "동등 = 90% 신뢰구간이 ±{zone} 이내, 그 외 판정 보류.",
         "section_limits": "한계",
         "limit_scope": "이 모델, 백엔드, CPU, 스레드 설정, 요청 형태에서만 유효.",
         "limit_closed_loop": "부하는 closed-loop(고정 concurrency) 방식: 실제 도착 패턴에서는 지연 시간 증가 가능.",
