@@ -127,10 +127,12 @@ class TritonPythonModel:
             if name in feed:
                 feed[name] = _decoded(feed[name])
         outputs = self.session.run(self.output_names, feed, self.run_options)
-        if self.batches:
-            for name, output in zip(self.output_names, outputs, strict=True):
-                if output.shape[:1] != (rows,):
-                    raise ValueError(f"the output {name} has the shape {output.shape} for a batch of {rows}")
+        if not self.batches:
+            # Triton has no scalars; a configuration gives them the shape [1].
+            return [np.atleast_1d(output) for output in outputs]
+        for name, output in zip(self.output_names, outputs, strict=True):
+            if output.shape[:1] != (rows,):
+                raise ValueError(f"the output {name} has the shape {output.shape} for a batch of {rows}")
         return outputs
 
 

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hcopt.errors import RuntimeStartError
+from hcopt.runtime.base import Endpoint
+from hcopt.runtime.embedded import free_ports
+from hcopt.runtime.model_control import ModelControl, ModelStatistics, server_times
+from hcopt.schema import ServerTimes
+
+NOTHING = ModelStatistics(
+    success_count=0,
+    fail_count=0,
+    inference_count=0,
+    execution_count=0,
+    success_ns=0,
+    queue_ns=0,
+    compute_input_ns=0,
+    compute_infer_ns=0,
+    compute_output_ns=0,
+)
+SOME = replace(
+    NOTHING,
+    success_count=10,
+    success_ns=900_000,
+    queue_ns=100_000,
+    compute_input_ns=20_000,
+    compute_infer_ns=300_000,
+    compute_output_ns=40_000,
+)
+
+
+def test_server_times_are_means_per_request_in_us() -> None:
+    after = replace(
+        SOME,
+        success_count=14,
+        queue_ns=140_000,
+        compute_input_ns=24_000,
+        compute_infer_ns=500_000,
+        compute_output_ns=42_000,
+    )
+    assert server_times(SOME, after) == ServerTimes(
+        queue_us=10.0, compute_input_us=1.0, compute_infer_us=50.0, compute_output_us=0.5
+    )
+
+
+def test_server_times_are_unknown_without_requests() -> None:
+    assert server_times(SOME, SOME) is None
+
+
+def test_server_times_are_unknown_when_the_model_was_loaded_again_in_between() -> None:
+    assert server_times(SOME, NOTHING) is None
+
+
+def test_server_that_is_not_there_is_an_error_in_time() -> None:
+    port = free_ports().grpc
+    endpoint = Endpoint(grpc=f"127.0.0.1:{port}", http="", metrics_url="")
+    with ModelControl(endpoint, call_timeout_s=2) as control, pytest.raises(RuntimeStartError, match="version"):
+        control.server_version()
