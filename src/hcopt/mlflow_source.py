@@ -6,7 +6,7 @@ import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,8 @@ from hcopt.schema import RegisteredVersion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import FileInfo
     from mlflow.entities.model_registry import ModelVersion
-
-_FULL_DISK_BYTES = 1 << 20
 
 
 def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, s3: S3Section) -> Fetched:
@@ -37,7 +36,7 @@ def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, s3: S3Sectio
         )
     name, alias, number = match.groups()
     entry = _find_version(client, name, alias=alias, number=number)
-    _fetch_location(client.get_model_version_download_uri(name, entry.version), arrival, s3)
+    _fetch_location(uri, client.get_model_version_download_uri(name, entry.version), arrival, s3)
     if entry.run_id and not (arrival.root / CONFIG).exists():
         _fetch_config(client, entry.run_id, _logged_name(client, entry.source or ""), arrival)
     version = RegisteredVersion(name=name, version=str(entry.version))
@@ -80,36 +79,63 @@ def _pass_unless_absent(error: Exception) -> None:
         raise error
 
 
-def _fetch_location(location: str, arrival: Arrival, s3: S3Section) -> None:
+def _fetch_location(uri: str, location: str, arrival: Arrival, s3: S3Section) -> None:
     """Fetches the folder in which MLflow keeps a version."""
-    if not location.startswith("s3://"):
-        _download(location, arrival.root)
+    if location.startswith("s3://"):
+        # A server that does not hand out artifacts itself.
+        bucket_name, _, prefix = location.removeprefix("s3://").partition("/")
+        with open_bucket(bucket_name, s3) as bucket:
+            for name, size_bytes in bucket.sizes(prefix).items():
+                bucket.fetch(posixpath.join(prefix, name), arrival.root / name, size_bytes=size_bytes)
         return
-    # A server that does not hand out artifacts itself.
-    bucket_name, _, prefix = location.removeprefix("s3://").partition("/")
-    with open_bucket(bucket_name, s3) as bucket:
-        for name, size_bytes in bucket.sizes(prefix).items():
-            bucket.fetch(posixpath.join(prefix, name), arrival.root / name, size_bytes=size_bytes)
+    import mlflow.artifacts
+
+    def list_folder(path: str) -> Sequence[FileInfo]:
+        return mlflow.artifacts.list_artifacts(artifact_uri=posixpath.join(location, path))
+
+    _download_folder(uri, location, _sizes(list_folder, ""), arrival.root)
+
+
+def _sizes(list_folder: Callable[[str], Sequence[FileInfo]], folder: str) -> dict[str, int]:
+    """Size in bytes of every file below a folder, by its path relative to that."""
+    sizes: dict[str, int] = {}
+    for entry in list_folder(folder):
+        # Only the last part: what its path is relative to differs between MLflow's stores.
+        name = posixpath.basename(entry.path)
+        if entry.is_dir:
+            below = _sizes(list_folder, posixpath.join(folder, name))
+            sizes |= {posixpath.join(name, path): size_bytes for path, size_bytes in below.items()}
+        else:
+            sizes[name] = entry.file_size or 0
+    return sizes
+
+
+def _download_folder(uri: str, artifact_uri: str, sizes: Mapping[str, int], target: Path) -> None:
+    """Downloads a folder whole or not at all: of what it cannot get, MLflow says little or nothing."""
+    needed_bytes, free_bytes = sum(sizes.values()), shutil.disk_usage(target).free
+    if needed_bytes > free_bytes:
+        raise ModelSourceError(
+            f"no room on the disk for {uri}: it has {needed_bytes} bytes, and {free_bytes} are free in {target.parent}",
+            remedy="Free some space.",
+        )
+    if sizes:
+        _download(artifact_uri, target)
+    for name, size_bytes in sizes.items():
+        there_bytes = (target / name).stat().st_size if (target / name).is_file() else 0
+        if there_bytes < size_bytes:
+            raise ModelSourceError(
+                f"{uri}: {name} did not come whole ({there_bytes} of {size_bytes} bytes)",
+                remedy="Run again; where it stays so, the log of the MLflow server says why.",
+            )
 
 
 def _download(artifact_uri: str, target: Path) -> None:
     """Downloads a file or folder to `target`, which may be an empty folder."""
     import mlflow.artifacts
-    from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        try:
-            arrived = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=scratch))
-        except MlflowException as error:
-            # The threads that download in pieces keep the reason to themselves.
-            free_bytes = shutil.disk_usage(scratch).free
-            if free_bytes < _FULL_DISK_BYTES:
-                raise ModelSourceError(
-                    f"no room on the disk for {artifact_uri}: {free_bytes} bytes are free", remedy="Free some space."
-                ) from error
-            raise
-        if arrived.exists():  # MLflow makes nothing of an empty folder
-            arrived.rename(target)
+        arrived = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=scratch))
+        arrived.rename(target)
 
 
 def _logged_name(client: MlflowClient, source: str) -> str:
@@ -146,11 +172,10 @@ def fetch_run_path(uri: str, arrival: Arrival, client: MlflowClient) -> Fetched:
         raise ModelSourceError(f"{uri!r} names no artifact of a run", remedy="Give runs:/RUN_ID/path.")
     run_id, path = match.groups()
     _check_run(client, run_id)
-    sizes = _sizes(client, run_id, path)
+    sizes = _sizes(lambda folder: client.list_artifacts(run_id, posixpath.join(path, folder).rstrip("/")), "")
     if not sizes:
         return _fetch_run_file(uri, run_id, path, arrival, client)
-    _download(f"runs:/{run_id}/{path}", arrival.root)
-    _check_sizes(uri, arrival.root, sizes)
+    _download_folder(uri, f"runs:/{run_id}/{path}", sizes, arrival.root)
     if CONFIG not in sizes:
         _fetch_config(client, run_id, path, arrival)
     return Fetched(root=arrival.root, name=name_of(PurePosixPath(path)), version=run_id)
@@ -164,29 +189,6 @@ def _check_run(client: MlflowClient, run_id: str) -> None:
     except MlflowException as error:
         _pass_unless_absent(error)
         raise ModelSourceError(f"MLflow has no run {run_id!r}", remedy="Correct model.uri.") from error
-
-
-def _sizes(client: MlflowClient, run_id: str, folder: str) -> dict[str, int | None]:
-    """Size in bytes, where MLflow knows it, of every file under a run's folder, by name relative to that."""
-    sizes: dict[str, int | None] = {}
-    for entry in client.list_artifacts(run_id, folder):
-        if entry.is_dir:
-            below = _sizes(client, run_id, entry.path)
-            sizes |= {posixpath.relpath(posixpath.join(entry.path, name), folder): size for name, size in below.items()}
-        else:
-            sizes[posixpath.relpath(entry.path, folder)] = entry.file_size
-    return sizes
-
-
-def _check_sizes(uri: str, root: Path, sizes: Mapping[str, int | None]) -> None:
-    """MLflow's download of a run's artifacts passes over what it cannot get."""
-    for name, size_bytes in sizes.items():
-        there = (root / name).stat().st_size if (root / name).is_file() else None
-        if there is None or size_bytes not in (None, there):
-            raise ModelSourceError(
-                f"{uri}: {name} did not come whole ({there or 0} of {size_bytes or 'unknown'} bytes)",
-                remedy="Run again; where it stays so, the log of the MLflow server says why.",
-            )
 
 
 def _fetch_run_file(uri: str, run_id: str, path: str, arrival: Arrival, client: MlflowClient) -> Fetched:

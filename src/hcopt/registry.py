@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hcopt.config import Config, S3Section
 from hcopt.errors import OutputError
@@ -16,7 +16,7 @@ from hcopt.mlflow_session import error_code, mlflow_session, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from numpy.typing import NDArray
+    from pandas import DataFrame  # type: ignore[import-untyped]
 
 SAMPLE_MODEL = "HomeCreditDefaultModel"
 SAMPLE_ALIAS = "prod"
@@ -133,23 +133,23 @@ def _saved_model(model: Path, target: Path) -> Path:
     mlflow.onnx.save_model(
         onnx.load(model / "1" / "model.onnx"),
         str(target),
+        # In one file, so that its hash is that of the file in the repository; MLflow names others at random.
+        save_as_external_data=False,
         # Else MLflow loads the model in a process of its own to find them out, which takes half a minute.
         pip_requirements=[f"{name}=={version(name)}" for name in ("onnx", "onnxruntime")],
         input_example=example,
-        signature=None if example is None else infer_signature(example),
+        signature=infer_signature(example),
     )
     shutil.copy(model / "config.pbtxt", target)
     return target
 
 
-def _example_rows(model: Path) -> NDArray[Any] | None:
-    import numpy as np
+def _example_rows(model: Path) -> DataFrame:
+    """The rows beside the sample model: columns and data, as pandas and MLflow write a table."""
+    import pandas as pd
 
-    file = model / "input_example.json"
-    if not file.is_file():
-        return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    return np.asarray(content["inputs"] if isinstance(content, dict) else content, dtype=np.float32)
+    content = json.loads((model / "input_example.json").read_text(encoding="utf-8"))
+    return pd.DataFrame(content["data"], columns=content["columns"], dtype="float32")
 
 
 def _log_model(client: MlflowClient, experiment_id: str, run_id: str, saved: Path) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import yaml
@@ -19,6 +21,7 @@ from hcopt.config import Config, S3Section
 from hcopt.errors import ModelSourceError
 from hcopt.mlflow_session import mlflow_session
 from hcopt.model_source import fetch_model
+from hcopt.onnx_model import sha256_of
 from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, default_tracking_uri, ensure_experiment, seed_sample_model
 from hcopt.schema import ModelArtifact
 from tests.onnx_models import linear_model, save, save_with_external_data
@@ -39,11 +42,12 @@ def s3_credentials(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with a model whose weights are large enough that MLflow puts them into a file of their own."""
+    """A model repository as that of the sample model."""
     folder = tmp_path_factory.mktemp("repository")
-    save(linear_model(10, outputs=64), folder / SAMPLE_MODEL / "1")
+    save(linear_model(), folder / SAMPLE_MODEL / "1")
     (folder / SAMPLE_MODEL / "config.pbtxt").write_text(CONFIG_TEXT, encoding="utf-8")
-    (folder / SAMPLE_MODEL / "input_example.json").write_text(f'{{"inputs": [{[0.5] * 10}]}}', encoding="utf-8")
+    example = {"columns": [f"feature_{number}" for number in range(10)], "data": [[0.5] * 10] * 3}
+    (folder / SAMPLE_MODEL / "input_example.json").write_text(json.dumps(example), encoding="utf-8")
     return folder
 
 
@@ -85,10 +89,8 @@ def predicted(onnx_file: Path) -> np.ndarray:
 
 
 def assert_is_sample(artifact: ModelArtifact, repository: Path) -> None:
-    original = repository / SAMPLE_MODEL / "1" / "model.onnx"
-    assert np.array_equal(predicted(artifact.folder / artifact.onnx_file), predicted(original))
-    assert len(artifact.files) == 2, "the weights are in a file of their own"
-    assert all((artifact.folder / name).is_file() for name in artifact.files)
+    assert artifact.sha256 == sha256_of(repository / SAMPLE_MODEL / "1", ["model.onnx"])
+    assert (artifact.folder / artifact.onnx_file).is_file()
     assert artifact.config_pbtxt == CONFIG_TEXT
     assert artifact.input_example is not None
     assert artifact.input_example.is_file()
@@ -129,6 +131,21 @@ def test_run_artifact_comes_with_weights_config_and_example(
     artifact = fetch(f"runs:/{sample_run}/{path}", tmp_path, tracking_uri=seeded)
     assert_is_sample(artifact, repository)
     assert (artifact.name, artifact.version, artifact.registered_version) == ("model", sample_run, None)
+
+
+def test_weights_that_mlflow_put_into_a_file_of_their_own_come_along(mlflow_server: str, tmp_path: Path) -> None:
+    original = save(linear_model(outputs=64), tmp_path / "original")
+    with mlflow_session(mlflow_server, error=ModelSourceError) as client:
+        import mlflow.onnx
+
+        mlflow.onnx.save_model(onnx.load(original), str(tmp_path / "saved"), pip_requirements=["onnxruntime"])
+        run = client.create_run(ensure_experiment(client, mlflow_server, "classic"))
+        client.log_artifacts(run.info.run_id, str(tmp_path / "saved"), "heavy")
+    for path in ("heavy", "heavy/model.onnx"):
+        artifact = fetch(f"runs:/{run.info.run_id}/{path}", tmp_path / "into", tracking_uri=mlflow_server)
+        assert artifact.files[0] == "model.onnx"
+        assert [Path(name).suffix for name in artifact.files[1:]] == [".data"]
+        assert np.array_equal(predicted(artifact.folder / "model.onnx"), predicted(original))
 
 
 def log_classic_run(tracking_uri: str, folder: Path, *, config_at: str | None) -> str:
@@ -313,8 +330,8 @@ def test_s3_object_that_is_not_onnx_is_refused_by_its_uri(s3_server: S3Server, t
 
 def test_s3_external_data_that_leaves_the_folder_is_refused(s3_server: S3Server, tmp_path: Path) -> None:
     save_with_external_data(tmp_path / "model", "../secret", write_data=False)
-    uri = s3_server.upload(tmp_path / "model", "escape/model")
-    s3_server.client().put_object(Bucket=s3_server.bucket, Key="escape/secret", Body=b"0" * 40)
+    (tmp_path / "secret").write_bytes(b"0" * 40)
+    uri = f"{s3_server.upload(tmp_path, 'escape')}/model"
     for form in (uri, f"{uri}/model.onnx"):
         assert "not inside the model's folder" in refused(form, tmp_path / "into").message
 
