@@ -86,7 +86,7 @@ def _send_and_receive(file: object) -> Iterator[int]:
     request = "experiments.item.requests.item"
     sent: int | None = None
     received: int | None = None
-    for prefix, event, value in ijson.parse(file, use_float=True):
+    for prefix, event, value in ijson.parse(file):
         if prefix == f"{request}.timestamp":
             sent = int(value)
         elif prefix == f"{request}.response_timestamps.item":
@@ -101,8 +101,9 @@ def _send_and_receive(file: object) -> Iterator[int]:
 def figures(samples: RequestSamples, *, client_batch_size: int) -> WindowFigures:
     """Throughput and latency of the window between warm-up and the last sending.
 
-    Throughput counts the responses that arrived in the window. Latency is that of the requests sent in it, so a slow
-    one counts although its answer came after the end.
+    Throughput counts the responses that arrived in the window. Latency is that of the requests sent in it, but for the
+    last ones: perf_analyzer leaves out what was not answered at its end, which would be the slow ones of them. So those
+    sent within the longest latency of the end do not count, nor more than half of the window.
 
     Raises:
         ProfileError: The window is empty.
@@ -112,7 +113,7 @@ def figures(samples: RequestSamples, *, client_batch_size: int) -> WindowFigures
     received = samples.sent_ns + samples.latency_ns
     duration_s = (samples.end_ns - samples.warm_up_ns) / 1e9
     completed = int(np.count_nonzero((received > samples.warm_up_ns) & (received <= samples.end_ns)))
-    latencies_ms = samples.latency_ns[samples.sent_ns >= samples.warm_up_ns] / 1e6
+    latencies_ms = _settled_latency_ns(samples) / 1e6
     if duration_s <= 0 or completed == 0 or not len(latencies_ms):
         raise ProfileError(f"the window is too short: {len(samples.sent_ns)} requests, none of them after the warm-up")
     p50, p90, p95, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 90, 95, 99)))
@@ -122,6 +123,14 @@ def figures(samples: RequestSamples, *, client_batch_size: int) -> WindowFigures
         latency=LatencySummary(avg_ms=float(latencies_ms.mean()), p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99),
         request_count=len(latencies_ms),
     )
+
+
+def _settled_latency_ns(samples: RequestSamples) -> NDArray[np.int64]:
+    inside = samples.sent_ns >= samples.warm_up_ns
+    latency = samples.latency_ns[inside]
+    longest_ns = int(latency.max(initial=0))
+    settled_ns = max(samples.end_ns - longest_ns, (samples.warm_up_ns + samples.end_ns) // 2)
+    return latency[samples.sent_ns[inside] <= settled_ns]
 
 
 def write_samples(samples: RequestSamples, path: Path) -> None:
@@ -147,10 +156,13 @@ def read_samples(path: Path) -> RequestSamples:
         ProfileError: The file is not there or not such an archive.
     """
     import zipfile
+    import zlib
 
     import numpy as np
 
     try:
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise ValueError("no NumPy archive")
         with np.load(path, allow_pickle=False) as archive:
             return RequestSamples(
                 sent_ns=np.cumsum(archive["sent_ns"]),
@@ -158,7 +170,7 @@ def read_samples(path: Path) -> RequestSamples:
                 warm_up_ns=int(archive["warm_up_ns"]),
                 end_ns=int(archive["end_ns"]),
             )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ProfileError(f"cannot read the samples {path}: {error}") from error
 
 

@@ -5,6 +5,7 @@ Units are in the names. Ratios are 0–1. Shapes are those of ONNX: -1 is a dyna
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -235,6 +236,9 @@ class Measurement:
         measured = self.throughput_infer_per_s is not None and self.latency is not None
         if measured == (self.error is not None):
             raise ValueError("a measurement has either figures or an error")
+        for figure in (self.throughput_infer_per_s, self.latency and self.latency.p99_ms):
+            if figure is not None and not math.isfinite(figure):
+                raise ValueError("a measurement's figures are finite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

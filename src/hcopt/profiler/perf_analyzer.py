@@ -1,7 +1,7 @@
-"""One perf_analyzer process a window: real rows, a fixed number of requests, throughput from the timestamps.
+"""One perf_analyzer process a window: real rows, a load kept up for a fixed time, throughput from the timestamps.
 
-The driver never uses perf_analyzer's own figures: its clock looks up once a second, so that what it prints is the
-number of requests over whole seconds. It hangs now and then, so each call has a time limit and one more try.
+Never with `--request-count`: perf_analyzer starts its workers before it empties its record of answers, then waits for
+that many in the record. Where an answer came in between it waits for ever; on two busy cores that was one run in ten.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from hcopt.runtime.base import Tools
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, Phase, ServerTimes
 
 WARM_UP_RATIO = 0.1
-# perf_analyzer ends on a whole second; what is over when the load starts and stops is lost to it.
-_FILL_RATIO = 0.95
+# perf_analyzer compares three windows, and sleeps 1.2 intervals in each (Measure in its inference_profiler.cc).
+_WINDOWS = 3
+_OVERRUN_RATIO = 1.2
+# A window without an answer makes perf_analyzer refuse the lot, so that each has to last for a few answers.
+_FEWEST_ROUNDS = 2 * _WINDOWS
 _GRACE_S = 15.0
-_FEWEST_REQUESTS = 50
+# It keeps every request with its tensors in memory.
 _MOST_REQUESTS = 200_000
 
 
@@ -37,7 +40,7 @@ class Window:
     Attributes:
         variant: What is being served; the caller has loaded it.
         load: The load to put on it.
-        expected_infer_per_s: Sizes the number of requests, so that they fill the window.
+        expected_infer_per_s: Where answers are rare at this rate, the load lasts longer.
         window_s: How long the load should last.
         phase: Which stage asks.
         block: Its block there.
@@ -111,13 +114,13 @@ class PerfAnalyzer:
             return self._try(window, export, log)
 
     def _try(self, window: Window, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        limit_s = 2 * window.window_s + _GRACE_S
+        limit_s = 2 * load_s(window) + _GRACE_S
         try:
             finished = self.tools.run(
                 "perf_analyzer", self._arguments(window, export), folder=self.folder, log=log, timeout_s=limit_s
             )
             if finished.timed_out:
-                raise ProfileError(f"perf_analyzer hung twice, for {limit_s:.0f} s each, and was killed", log=log)
+                raise ProfileError(f"perf_analyzer did not end within {limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
                 raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
             return finished, measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO)
@@ -132,25 +135,31 @@ class PerfAnalyzer:
             self.tools.endpoint.grpc,
             "-i",
             "grpc",
-            # Synchronous runs hang after their last request, up to 3 % of them at high concurrency.
             "--async",
             "-b",
             str(window.load.client_batch_size),
             "--concurrency-range",
             str(window.load.concurrency),
-            "--request-count",
-            str(request_count(window)),
+            "--measurement-mode",
+            "time_windows",
+            "--measurement-interval",
+            str(math.ceil(1000 * load_s(window) / _WINDOWS / _OVERRUN_RATIO)),
+            # Stable whatever they show: judging noise is the caller's work.
+            "--stability-percentage",
+            "1000000",
+            "--max-trials",
+            str(_WINDOWS),
             "--profile-export-file",
             self.tools.path(export),
             *self.input_arguments,
         ]
 
 
-def request_count(window: Window) -> int:
-    """How many requests fill the window at the expected rate; at least a few rounds of the concurrency."""
-    rate = window.expected_infer_per_s / window.load.client_batch_size
-    wanted = math.ceil(rate * window.window_s * _FILL_RATIO)
-    return min(_MOST_REQUESTS, max(_FEWEST_REQUESTS, 4 * window.load.concurrency, wanted))
+def load_s(window: Window) -> float:
+    """How long to keep up the load: as asked, but for some answers to every request slot, and not for too many."""
+    requests_per_s = window.expected_infer_per_s / window.load.client_batch_size
+    fewest_s = _FEWEST_ROUNDS * window.load.concurrency / requests_per_s
+    return max(fewest_s, min(window.window_s, _MOST_REQUESTS / requests_per_s))
 
 
 def _sample_name(window: Window) -> str:
