@@ -68,6 +68,8 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
 
     if not differences:
         raise ValueError("no differences")
+    if len(differences) == 1:
+        return 0.5 if differences[0] > 0 else 1.0  # SciPy wants two values
     exact = len(differences) <= _EXACT_BLOCKS
     result = stats.permutation_test(
         (np.asarray(differences, dtype=float),),
@@ -103,13 +105,16 @@ def blocks_to_decide(differences: Sequence[float], *, alpha: float, comparisons:
     """How many blocks in all would decide, if mean and spread of the log-ratios stay as they are.
 
     Either the interval leaves zero behind (a real difference) or the 90 % interval fits into ±`zone` (a tie).
-    None where neither comes within 10,000 blocks.
+    None where neither comes within 10,000 blocks, or one block does not show the spread.
     """
+    if len(differences) < 2:
+        return None
     mean, spread = math.fsum(differences) / len(differences), standard_deviation(differences)
     for count in range(max(fewest_blocks(alpha, comparisons), len(differences) + 1), _MAX_BLOCKS_TO_DECIDE):
         error = spread / math.sqrt(count)
         superior = mean > _t_quantile(1 - 2 * alpha / comparisons, count - 1) * error
-        if superior or abs(mean) + _t_quantile(0.90, count - 1) * error <= zone:
+        reach = _t_quantile(0.90, count - 1) * error
+        if superior or math.log(1 - zone) <= mean - reach <= mean + reach <= math.log(1 + zone):
             return count
     return None
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -60,6 +60,14 @@ class Shell:
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[str], None]]:
+    """Presses Ctrl-C; in a background job of a shell, which ignores it, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda _: signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_run_returns_the_exit_code_and_counts_time(shell: Shell) -> None:
@@ -176,16 +184,15 @@ def test_exception_in_on_line_ends_the_group_and_comes_through(shell: Shell) -> 
     assert shell.left() == []
 
 
-def test_ctrl_c_ends_the_group_and_comes_through(shell: Shell) -> None:
+def test_ctrl_c_ends_the_group_and_comes_through(shell: Shell, ctrl_c: Callable[[str], None]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        shell.run(
-            f"echo $$ >$PIDS; ({SLEEPS}) & echo $! >>$PIDS; echo ready; {SLEEPS}",
-            on_line=lambda _: signal.raise_signal(signal.SIGINT),
-        )
+        shell.run(f"echo $$ >$PIDS; ({SLEEPS}) & echo $! >>$PIDS; echo ready; {SLEEPS}", on_line=ctrl_c)
     assert shell.left() == []
 
 
-def test_second_ctrl_c_while_the_program_takes_its_time_leaves_nothing(shell: Shell) -> None:
+def test_second_ctrl_c_while_the_program_takes_its_time_leaves_nothing(
+    shell: Shell, ctrl_c: Callable[[str], None]
+) -> None:
     # Asked to end, the program presses Ctrl-C once more and does not end.
     script = f"trap 'kill -INT {os.getpid()}' TERM; echo $$ >$PIDS; echo ready; {SLEEPS}"
     with pytest.raises(KeyboardInterrupt):
@@ -194,7 +201,7 @@ def test_second_ctrl_c_while_the_program_takes_its_time_leaves_nothing(shell: Sh
             log=shell.log,
             timeout_s=PATIENCE_S,
             env=shell.env,
-            on_line=lambda _: signal.raise_signal(signal.SIGINT),
+            on_line=ctrl_c,
             grace_s=PATIENCE_S,
         )
     assert shell.left() == []
