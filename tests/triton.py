@@ -122,7 +122,7 @@ def embedded_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton
     repository.mkdir(parents=True)
     with (
         EmbeddedRuntime().serve(repository, folder) as server,
-        ModelControl(server.endpoint) as control,
+        ModelControl(server.endpoint, log=server.log) as control,
         InferenceServerClient(server.endpoint.grpc) as client,
     ):
         yield Triton(server, repository, control, client)

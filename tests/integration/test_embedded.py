@@ -136,6 +136,12 @@ def test_model_that_is_not_there_is_an_error_in_tritons_words(triton: Triton) ->
         triton.control.statistics("nowhere")
 
 
+def test_configuration_that_triton_refuses_is_an_error_with_the_reason_from_its_log(triton: Triton) -> None:
+    with pytest.raises(RuntimeStartError, match="preferred size must be <= max batch size") as caught:
+        triton.load("dynamic_batching { preferred_batch_size: 9 }\n" + input_and_output(), models.identity_model())
+    assert caught.value.log == triton.server.log
+
+
 def test_load_error_is_tritons_without_the_traceback_of_the_backend(triton: Triton) -> None:
     with pytest.raises(RuntimeStartError, match="TYPE_FP32 in the model, TYPE_INT32 here") as caught:
         triton.load(input_and_output("INT32"), models.identity_model("FP32"))

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from hcopt.errors import RuntimeStartError
 from hcopt.runtime.base import Endpoint
 from hcopt.runtime.embedded import free_ports
-from hcopt.runtime.model_control import ModelControl, ModelStatistics, server_times
+from hcopt.runtime.model_control import ModelControl, ModelStatistics, last_error, server_times
 from hcopt.schema import ServerTimes
 
 NOTHING = ModelStatistics(
@@ -59,3 +60,14 @@ def test_server_that_is_not_there_is_an_error_in_time() -> None:
     endpoint = Endpoint(grpc=f"127.0.0.1:{port}", http="", metrics_url="")
     with ModelControl(endpoint, call_timeout_s=2) as control, pytest.raises(RuntimeStartError, match="version"):
         control.server_version()
+
+
+def test_last_error_is_the_text_of_the_last_error_line(tmp_path: Path) -> None:
+    log = tmp_path / "tritonserver.log"
+    log.write_text(
+        'E1123 01:33:03.406498 15395 a.cc:1415] "first"\n'
+        """E1123 01:33:03.789801 15395 b.cc:1460] "Poll failed for model directory 'M': [1] is wrong"\n"""
+        'I1123 01:33:03.789801 15395 c.cc:1] "all is well"\nSignal (15) received.\n'
+    )
+    assert last_error(log) == "Poll failed for model directory 'M': [1] is wrong"
+    assert last_error(tmp_path / "missing") == ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hcopt import process
 from hcopt.errors import RuntimeStartError
 from hcopt.runtime.base import Endpoint
 from hcopt.schema import ServerTimes
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 _NS_PER_US = 1000
+_NO_REASON = "failed to poll from model repository"
+_ERROR_LINE = re.compile(r'E\d{4} .*?\] "(.*)"$')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +75,25 @@ class ModelControl:
 
     Args:
         endpoint: The server.
+        log: Its log, where this process can read it: what is wrong with a config.pbtxt stands nowhere else.
         load_timeout_s: Longest load of a model.
         call_timeout_s: Longest wait for any other answer.
     """
 
-    def __init__(self, endpoint: Endpoint, *, load_timeout_s: float = 120.0, call_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        log: Path | None = None,
+        load_timeout_s: float = 120.0,
+        call_timeout_s: float = 10.0,
+    ) -> None:
         from tritonclient.grpc import InferenceServerClient
 
         # gRPC would send even 127.0.0.1 through a proxy of the environment.
         arguments = [("grpc.enable_http_proxy", 0)] if endpoint.grpc.startswith(_LOOPBACK) else None
         self._client: InferenceServerClient = InferenceServerClient(endpoint.grpc, channel_args=arguments)
+        self._log = log
         self._load_timeout_s = load_timeout_s
         self._call_timeout_s = call_timeout_s
 
@@ -97,7 +111,7 @@ class ModelControl:
             RuntimeStartError: It cannot be loaded; carries Triton's own words.
         """
         self.unload(name)
-        with _translated(f"Triton cannot load the model {name}"):
+        with self._translated(f"Triton cannot load the model {name}"):
             self._client.load_model(name, config=config_json, client_timeout=self._load_timeout_s)
 
     def unload(self, name: str) -> None:
@@ -106,7 +120,7 @@ class ModelControl:
         Raises:
             RuntimeStartError: The server does not answer, or refuses.
         """
-        with _translated(f"Triton cannot unload the model {name}"):
+        with self._translated(f"Triton cannot unload the model {name}"):
             self._client.unload_model(name, client_timeout=self._call_timeout_s)
 
     def is_ready(self, name: str) -> bool:
@@ -115,7 +129,7 @@ class ModelControl:
         Raises:
             RuntimeStartError: The server does not answer.
         """
-        with _translated(f"Triton does not say whether the model {name} is ready"):
+        with self._translated(f"Triton does not say whether the model {name} is ready"):
             return bool(self._client.is_model_ready(name, client_timeout=self._call_timeout_s))
 
     def server_version(self) -> str:
@@ -124,7 +138,7 @@ class ModelControl:
         Raises:
             RuntimeStartError: The server does not answer.
         """
-        with _translated("Triton does not say its version"):
+        with self._translated("Triton does not say its version"):
             return str(self._client.get_server_metadata(client_timeout=self._call_timeout_s).version)
 
     def active_config(self, name: str) -> str:
@@ -135,7 +149,7 @@ class ModelControl:
         """
         from google.protobuf.json_format import MessageToJson
 
-        with _translated(f"Triton has no configuration of the model {name}"):
+        with self._translated(f"Triton has no configuration of the model {name}"):
             answer = self._client.get_model_config(name, client_timeout=self._call_timeout_s)
         return str(MessageToJson(answer.config, preserving_proto_field_name=True))
 
@@ -145,7 +159,7 @@ class ModelControl:
         Raises:
             RuntimeStartError: The model is not loaded, or the server does not answer.
         """
-        with _translated(f"Triton has no statistics of the model {name}"):
+        with self._translated(f"Triton has no statistics of the model {name}"):
             answer = self._client.get_inference_statistics(name, client_timeout=self._call_timeout_s)
         stats = answer.model_stats[0]
         times = stats.inference_stats
@@ -171,14 +185,21 @@ class ModelControl:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextmanager
+    def _translated(self, failure: str) -> Iterator[None]:
+        from tritonclient.utils import InferenceServerException
 
-@contextmanager
-def _translated(failure: str) -> Iterator[None]:
-    from tritonclient.utils import InferenceServerException
+        try:
+            yield
+        except InferenceServerException as error:
+            # The Python backend puts its own traceback under the message.
+            message = error.message().partition("\n\nAt:")[0]
+            if self._log is not None and _NO_REASON in message:
+                message = f"{message}: {last_error(self._log)}"
+            raise RuntimeStartError(f"{failure}: {message}", log=self._log) from error
 
-    try:
-        yield
-    except InferenceServerException as error:
-        # The Python backend puts its own traceback under the message.
-        message = error.message().partition("\n\nAt:")[0]
-        raise RuntimeStartError(f"{failure}: {message}") from error
+
+def last_error(log: Path) -> str:
+    """The text of the last error line in Triton's log; empty where there is none."""
+    found = (_ERROR_LINE.match(line) for line in reversed(process.last_lines(log, 50).splitlines()))
+    return next((match[1] for match in found if match), "")
