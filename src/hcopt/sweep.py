@@ -87,7 +87,8 @@ def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _parameter_grid(sweep: SweepSection) -> list[tuple[tuple[str, str], ...]]:
-    keys = list(sweep.parameters)
+    # Sorted, as a variant keeps them, and so the order in which Model Analyzer gets to know them.
+    keys = sorted(sweep.parameters)
     values = [tuple(dict.fromkeys(parameter_text(value) for value in sweep.parameters[key])) for key in keys]
     return [tuple(zip(keys, combination, strict=True)) for combination in product(*values)]
 
