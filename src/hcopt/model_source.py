@@ -71,7 +71,9 @@ def _arrival_in(into: Path) -> Iterator[Arrival]:
             root.mkdir()
             yield Arrival(root=root, beside=Path(folder))
     except OSError as error:
-        raise ModelSourceError(f"cannot write the model to {into}: {error}", remedy="Is there room?") from error
+        raise ModelSourceError(
+            f"cannot write the model to {into}: {error}", remedy="Check that the folder can be written and has room."
+        ) from error
 
 
 def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> ModelArtifact:

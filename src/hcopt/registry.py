@@ -99,7 +99,7 @@ def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, s
         run = client.create_run(
             ensure_experiment(client, tracking_uri, experiment),
             run_name=f"{SAMPLE_MODEL} sample",
-            tags={"hcopt.sample": "true"},
+            tags={"mlflow.source.name": "hcopt"},
         )
         with tempfile.TemporaryDirectory() as scratch:
             saved = _saved_model(repository / SAMPLE_MODEL, Path(scratch) / "model")

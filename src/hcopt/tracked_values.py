@@ -39,20 +39,20 @@ def epoch_ms(timestamp: str) -> int:
 
 
 def run_params(run: RunRecord) -> dict[str, str]:
-    """What was asked for, under which conditions, and the settings that were found."""
-    limit = run.ranking.latency_p99_limit_ms
-    params: dict[str, object] = {
+    """The settings that were found, what was asked for, and under which conditions; MLflow keeps the order."""
+    params: dict[str, object] = {}
+    for role, confirmed in (("best", run.confirmation.best), ("default", run.confirmation.default)):
+        if confirmed is not None:
+            params |= {f"{role}.{key}": value for key, value in _deployed(confirmed).items()}
+    params |= {
         "model.name": run.model.name,
         "model.source_uri": run.model.source_uri,
         "model.version": run.model.version,
         "model.sha256": run.model.sha256,
-        "constraints.latency_p99_ms": limit,
+        "constraints.latency_p99_ms": run.ranking.latency_p99_limit_ms,
         **{f"sweep.{key}": values for key, values in _swept(run.plan).items()},
         **{f"environment.{key}": value for key, value in asdict(run.environment).items()},
     }
-    for role, confirmed in (("best", run.confirmation.best), ("default", run.confirmation.default)):
-        if confirmed is not None:
-            params |= {f"{role}.{key}": value for key, value in _deployed(confirmed).items()}
     return _texts(params)
 
 
@@ -101,15 +101,7 @@ def _key(text: str) -> str:
 def run_metrics(run: RunRecord) -> list[MetricPoint]:
     """The confirmed figures with their intervals, the improvement, the counts, and seconds a phase."""
     found = run.confirmation
-    failed = sum(1 for measurement in run.measurements if measurement.error is not None)
-    values: dict[str, float | None] = {
-        "measurements.sweep_planned": run.plan.measurement_count,
-        "measurements.done": len(run.measurements) - failed,
-        "measurements.failed": failed,
-        "confirmation.block_count": found.block_count,
-        "elapsed_s": sum(run.elapsed_s.values()),
-        **{f"elapsed_s.{_key(phase)}": seconds for phase, seconds in run.elapsed_s.items()},
-    }
+    values: dict[str, float | None] = {}
     for role, confirmed in (("best", found.best), ("default", found.default), ("runner_up", found.runner_up)):
         if confirmed is not None:
             values |= _bounds(f"{role}.throughput_infer_per_s", confirmed.throughput_infer_per_s)
@@ -118,6 +110,15 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         values |= _bounds("improvement.throughput_ratio", found.improvement.throughput_ratio)
         values |= _bounds("improvement.latency_p99_ratio", found.improvement.latency_p99_ratio)
         values["improvement.p_value"] = found.improvement.p_value
+    failed = sum(1 for measurement in run.measurements if measurement.error is not None)
+    values |= {
+        "measurements.sweep_planned": run.plan.measurement_count,
+        "measurements.done": len(run.measurements) - failed,
+        "measurements.failed": failed,
+        "confirmation.block_count": found.block_count,
+        "elapsed_s": sum(run.elapsed_s.values()),
+        **{f"elapsed_s.{_key(phase)}": seconds for phase, seconds in run.elapsed_s.items()},
+    }
     return list(_points(values, step=0, timestamp_ms=epoch_ms(run.started_at)))
 
 

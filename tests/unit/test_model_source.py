@@ -163,6 +163,12 @@ def test_uri_that_names_no_model_is_refused(tmp_path: Path, uri: str, said: str)
     assert "hunter2" not in caught.value.message
 
 
+def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "into").write_text("a file", encoding="utf-8")
+    with pytest.raises(ModelSourceError, match="cannot write the model to"):
+        fetch("s3://bucket/key", tmp_path)
+
+
 def test_configured_name_wins_and_a_bad_one_is_refused(tmp_path: Path) -> None:
     file = save(linear_model(), tmp_path / "credit")
     assert fetch(file, tmp_path, "scoring").name == "scoring"
