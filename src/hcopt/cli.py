@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -20,6 +21,9 @@ from hcopt.errors import HcoptError, InterruptedRunError, NoFeasibleConfigError
 if TYPE_CHECKING:
     from hcopt.config import Config
     from hcopt.pipeline import FinishedRun
+
+# What a service manager, and a terminal that goes away, send; Python itself takes care of Ctrl-C.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 app = typer.Typer(
     name="hcopt",
@@ -113,6 +117,8 @@ def fetch(
 
 def main() -> NoReturn:
     """The program."""
+    # The wheels of ONNX Runtime 1.32 report to Microsoft unless told not to, here and in the server's instances.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     app()
     raise SystemExit(0)
 
@@ -120,13 +126,15 @@ def main() -> NoReturn:
 @contextmanager
 def _boundary(*, debug: bool) -> Iterator[None]:
     """The one place where errors become messages and exit codes."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's SIGHUP stays ignored
+            signal.signal(number, _on_signal)
     try:
         yield
     except typer.Exit:
         raise
-    except KeyboardInterrupt:
-        _fail(InterruptedRunError("interrupted"), debug=debug)
+    except KeyboardInterrupt as error:
+        _fail(InterruptedRunError(str(error) or "interrupted by Ctrl-C"), debug=debug)
     except HcoptError as error:
         _fail(error, debug=debug)
     except Exception as error:
@@ -139,10 +147,12 @@ def _boundary(*, debug: bool) -> Iterator[None]:
         )
 
 
-def _on_sigterm(_number: int, _frame: object) -> NoReturn:
+def _on_signal(number: int, _frame: object) -> NoReturn:
     # From here every context manager on the stack ends what it started, as on Ctrl-C; a second one must not stop that.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise InterruptedRunError("ended by SIGTERM")
+    # No error of ours: a library's `except Exception` would swallow it.
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
 
 
 def _fail(error: HcoptError, *, debug: bool) -> NoReturn:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hcopt import model_repository
 from hcopt.config import Config
 from hcopt.confirmation import COMPARISONS
+from hcopt.errors import OutputError
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
@@ -21,6 +22,8 @@ from hcopt.sweep import expected_sweep_s
 _FINALISTS = 3
 _SECONDS_BESIDE_A_WINDOW = 1.5
 _SECONDS_AROUND = 25.0
+# What MLflow's database takes when it is new.
+_PROBE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +54,27 @@ def open_job(config: Config, *, results: Path, command: str, progress: Progress)
     first, so that the job pulls from a real registry either way.
 
     Raises:
-        OutputError: The registry under `results/` cannot be written.
+        OutputError: `results` or the registry under it cannot be written.
     """
+    _check_writable(results)
     store = resolve_tracking(config, results)
     if not store.configured and _asks_for_sample(config):
         progress.phase("seed")
         seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment)
     return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri)
+
+
+def _check_writable(results: Path) -> None:
+    """Before anything else: SQLite and MLflow say it in their own words, which name no remedy."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {results}: {error.strerror or error}",
+            remedy="Make room, or give another folder with --output.",
+        ) from error
 
 
 def plan_job(config: Config, *, results: Path) -> PlannedJob:

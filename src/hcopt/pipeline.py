@@ -88,16 +88,17 @@ def profile(job: Job, progress: Progress) -> FinishedRun:
     """The whole job. Its results are on disk and shown in `results/` when it returns.
 
     Raises:
-        ConfigError, ModelSourceError: Nothing was measured, and nothing is left under `results/`.
+        ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
         RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
-        OutputError: The results cannot be written.
+        OutputError: The results cannot be written; the run's folder keeps what was measured, if anything was.
     """
     try:
-        folder = new_run(job.results)
+        run = _Run(job=job, folder=new_run(job.results), progress=progress)
         try:
-            return _Run(job=job, folder=folder, progress=progress).execute()
-        except (ConfigError, ModelSourceError):
-            folder.discard()
+            return run.execute()
+        except (ConfigError, ModelSourceError, OSError, KeyboardInterrupt):
+            if not run.taken:
+                run.folder.discard()
             raise
     except OSError as error:
         raise OutputError(

@@ -1,0 +1,379 @@
+"""The main job as a user has it: the installed command, the real programs, an empty folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pypdf
+import pytest
+from mlflow import MlflowClient
+
+from hcopt.errors import OutputError
+from hcopt.measurements import read_measurements
+from hcopt.mlflow_session import mlflow_session
+from hcopt.model_repository import parse_text, variant_of
+from hcopt.run_folder import find_run, read_record
+from hcopt.schema import Measurement
+from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+
+PROGRESS = re.compile(r"\[ *(\d+)/(\d+)\] \S+, concurrency 8: [\d,]+ infer/s, p99 [\d.]+ ms( \(about .+ left\))?")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the command, and what `results/` showed just after it."""
+
+    answer: Answer
+    folder: Path
+    shown: dict[str, Path]
+
+
+def run(place: Workplace, *arguments: str) -> Run:
+    answer = place.run("profile", *TINY, *arguments)
+    shown = {path.name: path.resolve() for path in place.results.iterdir() if path.is_symlink()}
+    assert "latest" in shown, answer.stderr
+    return Run(answer, shown["latest"], shown)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return workplace(tmp_path_factory.mktemp("main_job"))
+
+
+@pytest.fixture(scope="module")
+def first(place: Workplace) -> Run:
+    """With nothing configured: the sample model from the registry under results/."""
+    return run(place)
+
+
+@pytest.fixture(scope="module")
+def infeasible(place: Workplace, first: Run) -> Run:
+    """In the same folder, with a limit that nothing meets."""
+    return run(place, "--json", "--set=constraints.latency_p99_ms=0.001")
+
+
+def summary(run: Run) -> Any:
+    return json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def config_text(run: Run, name: str) -> str:
+    return (run.folder / "output_models" / name / "config.pbtxt").read_text(encoding="utf-8")
+
+
+# --- a run with an answer --------------------------------------------------------------------------------------------
+
+
+def test_main_job_ends_well_and_leaves_no_process_and_no_temporary_file(first: Run) -> None:
+    assert first.answer.returncode == 0, first.answer.stderr
+    assert first.answer.left == ()
+
+
+def test_progress_is_plain_lines_on_stderr_and_the_answer_is_on_stdout(first: Run) -> None:
+    shown = [match.groups() for match in map(PROGRESS.search, first.answer.stderr.splitlines()) if match]
+    # Whichever of the two is best, both are finalists: three blocks of two.
+    steps = [(number, steps) for steps in (2, 6) for number in range(1, steps + 1)]
+    assert [(int(number), int(of)) for number, of, _ in shown] == steps
+    assert [bool(left) for _, _, left in shown] == [number < of for number, of in steps]
+    assert "\x1b" not in first.answer.stderr + first.answer.stdout, "no terminal, no colours"
+    assert "Traceback" not in first.answer.stderr
+    assert first.answer.stdout.lstrip().startswith("Verdict: ")
+
+
+def test_closing_lines_name_what_is_there(place: Workplace, first: Run) -> None:
+    named = dict(line.split(":", 1) for line in first.answer.stdout.splitlines() if re.match(r"[a-zA-Z ]+: +/", line))
+    assert set(named) == {"report", "golden configuration", "summary", "MLflow"}
+    for label in ("report", "golden configuration", "summary"):
+        assert Path(named[label].strip()).is_file()
+        assert named[label].strip().startswith(f"{place.results}/")
+    program = named["MLflow"].split()[0]
+    assert Path(program).is_file()
+    assert named["MLflow"].split()[1:4] == ["ui", "--backend-store-uri", f"sqlite:///{place.results}/mlflow/mlflow.db"]
+
+
+def test_results_show_the_run_at_the_paths_of_the_document(place: Workplace, first: Run) -> None:
+    assert first.folder.parent == place.results / "runs"
+    assert first.shown == {
+        "latest": first.folder,
+        **{
+            name: first.folder / name
+            for name in ("reports", "output_models", "golden", "summary.json", "measurements.jsonl")
+        },
+    }
+
+
+def test_report_opens_and_is_about_the_model(first: Run) -> None:
+    reports = first.folder / "reports" / "summaries" / SAMPLE_MODEL
+    text = "".join(page.extract_text() for page in pypdf.PdfReader(reports / "result_summary.pdf").pages)
+    assert SAMPLE_MODEL in text
+    kept = {path.name for path in (reports / "model_analyzer").iterdir()}
+    assert {"metrics-model-inference.csv"} < kept, "Model Analyzer's own report"
+    assert kept & {"result_summary.html", "result_summary.pdf"}
+
+
+def test_every_variant_has_its_configuration(first: Run) -> None:
+    default, variant = (config_text(first, f"{SAMPLE_MODEL}_config_{which}") for which in ("default", "0"))
+    assert sorted(path.name for path in (first.folder / "output_models").iterdir()) == [
+        f"{SAMPLE_MODEL}_config_0",
+        f"{SAMPLE_MODEL}_config_default",
+    ]
+    assert parse_text(default) == parse_text((SAMPLE_FOLDER / "config.pbtxt").read_text(encoding="utf-8"))
+    expected = parse_text(default)
+    expected.dynamic_batching.max_queue_delay_microseconds = 500
+    assert parse_text(variant) == expected
+
+
+def test_golden_is_a_model_repository_with_the_best_configuration(first: Run) -> None:
+    golden = first.folder / "golden" / SAMPLE_MODEL
+    assert sorted(path.relative_to(golden).as_posix() for path in golden.rglob("*") if path.is_file()) == [
+        "1/model.onnx",
+        "config.pbtxt",
+    ]
+    found = summary(first)["models"][0]
+    assert hashlib.sha256((golden / "1" / "model.onnx").read_bytes()).hexdigest() == found["model"]["sha256"]
+    text = (golden / "config.pbtxt").read_text(encoding="utf-8")
+    assert text == config_text(first, found["best"]["config_name"])
+    served = variant_of(parse_text(text), "golden")
+    assert {
+        "max_batch_size": served.max_batch_size,
+        "instance_count": served.instance_count,
+        "max_queue_delay_us": served.max_queue_delay_us,
+    }.items() <= found["best"].items()
+
+
+def test_summary_keeps_its_schema_and_its_figures_hang_together(first: Run) -> None:
+    found = summary(first)
+    assert_valid(found)
+    assert found["run_id"] == first.folder.name
+    (model,) = found["models"]
+    assert (model["model"]["name"], model["model"]["version"]) == (SAMPLE_MODEL, "1")
+    assert model["model"]["source_uri"] == f"models:/{SAMPLE_MODEL}@prod"
+    assert model["verdict"] in ("better", "tied", "undecided")
+    assert model["best"]["feasible"] is True
+    for figure in (model[side][key] for side in ("default", "best") for key in FIGURES):
+        assert figure["ci_low"] < figure["estimate"] < figure["ci_high"]
+    assert found["environment"]["backend"] == "onnxruntime (Python-based)"
+    assert (found["measurements"]["planned"], found["measurements"]["failed"]) == (measured(first), 0)
+
+
+FIGURES = ("throughput_infer_per_s", "latency_p99_ms")
+
+
+def assert_valid(found: Any) -> None:
+    schema = json.loads(resources.files("hcopt").joinpath("schemas/summary.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(found, schema, cls=jsonschema.Draft202012Validator)
+
+
+def measured(run: Run) -> int:
+    return len((run.folder / "measurements.jsonl").read_text(encoding="utf-8").splitlines())
+
+
+def test_measurements_are_read_back_with_their_samples(first: Run) -> None:
+    taken = read_measurements(first.folder)
+    sweep = [m for m in taken if m.phase == "sweep"]
+    assert [m.variant.config_name for m in sweep] == [f"{SAMPLE_MODEL}_config_default", f"{SAMPLE_MODEL}_config_0"]
+    assert {m.error for m in taken} == {None}
+    confirmation = [m for m in taken if m.phase == "confirmation"]
+    assert {m.block for m in confirmation} == {0, 1, 2}
+    assert all((first.folder / str(m.samples_file)).is_file() for m in confirmation)
+
+
+def test_run_is_read_back_whole(first: Run) -> None:
+    record = read_record(find_run(str(first.folder), results=Path("elsewhere")))
+    assert record.run_id == first.folder.name
+    assert record.command == shlex.join(["hcopt", "profile", *TINY])
+    assert list(record.measurements) == list(read_measurements(first.folder))
+
+
+def test_run_keeps_its_logs_and_nothing_that_only_the_work_needed(first: Run) -> None:
+    assert {path.name for path in (first.folder / "logs").iterdir()} == {
+        "tritonserver.log",
+        "model_analyzer.log",
+        "perf_analyzer.log",
+    }
+    assert {path.name for path in first.folder.iterdir()} == {
+        "analyzer.yaml",
+        "golden",
+        "input.json",
+        "logs",
+        "measurements.jsonl",
+        "output_models",
+        "reports",
+        "run.json",
+        "samples",
+        "summary.json",
+    }
+
+
+@pytest.fixture
+def client(first: Run) -> Iterator[MlflowClient]:
+    with mlflow_session(summary(first)["mlflow"]["tracking_uri"], error=OutputError) as opened:
+        yield opened
+
+
+def test_mlflow_has_the_run_with_a_child_a_variant_and_the_artifacts(client: MlflowClient, first: Run) -> None:
+    parent = client.get_run(summary(first)["mlflow"]["run_id"])
+    assert parent.info.status == "FINISHED"
+    assert client.get_experiment(parent.info.experiment_id).name == "hcopt"
+    best = summary(first)["models"][0]["best"]
+    assert parent.data.params["best.config_name"] == best["config_name"]
+    assert parent.data.metrics["best.throughput_infer_per_s"] == best["throughput_infer_per_s"]["estimate"]
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert sorted(str(child.info.run_name) for child in children) == [
+        f"{SAMPLE_MODEL}_config_0",
+        f"{SAMPLE_MODEL}_config_default",
+    ]
+    assert set(artifacts(client, parent.info.run_id)) >= {
+        "report/result_summary.pdf",
+        "golden/config.pbtxt",
+        "summary.json",
+        "measurements.jsonl",
+    }
+
+
+def artifacts(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
+    for entry in client.list_artifacts(run_id, folder):
+        if entry.is_dir:
+            yield from artifacts(client, run_id, entry.path)
+        else:
+            yield entry.path
+
+
+def test_model_version_carries_the_answer(client: MlflowClient, first: Run) -> None:
+    version = client.get_model_version_by_alias(SAMPLE_MODEL, "prod")
+    found = summary(first)
+    assert version.tags["hcopt.verdict"] == found["models"][0]["verdict"]
+    assert version.tags["hcopt.run_id"] == first.folder.name
+    assert version.tags["hcopt.max_queue_delay_us"] == str(found["models"][0]["best"]["max_queue_delay_us"])
+
+
+# --- a limit that nothing meets --------------------------------------------------------------------------------------
+
+
+def test_limit_that_nothing_meets_ends_with_6_and_a_complete_run(infeasible: Run) -> None:
+    assert infeasible.answer.returncode == 6, infeasible.answer.stderr
+    assert infeasible.answer.left == ()
+    found = summary(infeasible)
+    assert_valid(found)
+    model = found["models"][0]
+    assert (model["best"], model["improvement"], model["verdict"]) == (None, None, "no_feasible_config")
+    assert model["default"]["feasible"] is False
+    assert not (infeasible.folder / "golden").exists()
+    report = infeasible.folder / "reports" / "summaries" / SAMPLE_MODEL / "result_summary.pdf"
+    text = "".join(page.extract_text() for page in pypdf.PdfReader(report).pages)
+    assert "0.001" in text
+
+
+def test_limit_that_nothing_meets_is_told_with_how_far_off(infeasible: Run) -> None:
+    assert "error: " in infeasible.answer.stderr
+    assert "0.001 ms" in infeasible.answer.stderr
+    assert "what to do: Raise constraints.latency_p99_ms" in infeasible.answer.stderr
+    assert "Traceback" not in infeasible.answer.stderr
+
+
+def test_json_is_the_summary_and_nothing_else(infeasible: Run) -> None:
+    assert infeasible.answer.stdout == (infeasible.folder / "summary.json").read_text(encoding="utf-8")
+
+
+def test_results_switch_to_the_latest_run_and_keep_the_first(place: Workplace, first: Run, infeasible: Run) -> None:
+    assert infeasible.folder != first.folder
+    assert infeasible.shown["summary.json"] == infeasible.folder / "summary.json"
+    assert not (place.results / "golden").exists(), "no golden configuration of an older run under the latest report"
+    assert (first.folder / "golden" / SAMPLE_MODEL / "config.pbtxt").is_file()
+    assert summary(first)["run_id"] == first.folder.name
+
+
+# --- interrupted -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interruption:
+    aim: str
+    number: int
+    said: str
+    measured: bool
+
+
+INTERRUPTIONS = {
+    "start-up": Interruption("Starting Triton", signal.SIGTERM, "SIGTERM", measured=False),
+    "sweep": Interruption("[1/2] ", signal.SIGINT, "interrupted", measured=True),
+    "confirmation": Interruption("[ 2/16] ", signal.SIGTERM, "SIGTERM", measured=True),
+    "lost terminal": Interruption("[1/2] ", signal.SIGHUP, "SIGHUP", measured=True),
+}
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    answer: Answer
+    place: Workplace
+    latest_before: Path
+
+
+@pytest.fixture(scope="module")
+def interrupted(first: Run, place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Interrupted]:
+    """Each in a copy of what the first run left; at the same time, since they mostly wait."""
+
+    def interrupt(name: str) -> Interrupted:
+        copy = workplace(tmp_path_factory.mktemp("interrupted"))
+        shutil.copytree(place.results, copy.results, symlinks=True)
+        latest = (copy.results / "latest").resolve()
+        what = INTERRUPTIONS[name]
+        answer = copy.run("profile", *TINY, "--set=confirmation.alpha=0.01", aim=what.aim, number=what.number)
+        return Interrupted(answer, copy, latest)
+
+    with ThreadPoolExecutor(len(INTERRUPTIONS)) as pool:
+        return dict(zip(INTERRUPTIONS, pool.map(interrupt, INTERRUPTIONS), strict=True))
+
+
+@pytest.mark.parametrize("name", INTERRUPTIONS)
+def test_interruption_ends_everything_and_says_so(interrupted: dict[str, Interrupted], name: str) -> None:
+    answer = interrupted[name].answer
+    assert answer.returncode == 130, answer.stderr
+    assert answer.left == ()
+    assert re.search(rf"^error: .*{INTERRUPTIONS[name].said}", answer.stderr, re.MULTILINE)
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("name", INTERRUPTIONS)
+def test_interruption_keeps_what_was_measured_and_shows_the_run_before(
+    interrupted: dict[str, Interrupted], name: str
+) -> None:
+    there = interrupted[name]
+    assert (there.place.results / "latest").resolve() == there.latest_before
+    folders = [folder for folder in there.place.runs if not (folder / "summary.json").exists()]
+    kept = [measurement for folder in folders for measurement in read_measurements(folder)]
+    assert bool(kept) == INTERRUPTIONS[name].measured
+    assert all(isinstance(measurement, Measurement) and measurement.error is None for measurement in kept)
+    assert [json.loads((folder / "run.json").read_text())["state"] for folder in folders] == ["measuring"] * bool(kept)
+
+
+# --- before a run ----------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_says_how_many_measurements_and_how_long_and_writes_nothing(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    answer = place.run("profile", *TINY, "--dry-run")
+    assert answer.returncode == 0, answer.stderr
+    assert re.search(r"2 measurements in the sweep and up to \d+ in the confirmation: about \d+ (s|min)", answer.stdout)
+    assert list(place.folder.iterdir()) == []
+    assert answer.left == ()
+
+
+def test_dry_run_for_machines_is_json_alone(tmp_path: Path) -> None:
+    answer = workplace(tmp_path).run("profile", *TINY, "--dry-run", "--json")
+    planned = json.loads(answer.stdout)
+    assert planned["measurements"]["sweep"] == 2
+    assert planned["expected_s"] > 0
+    assert [variant["config_name"] for variant in planned["plan"]["variants"]] == [f"{SAMPLE_MODEL}_config_0"]
