@@ -178,7 +178,7 @@ def _explain(failure: Exception, uri: str) -> tuple[str, str | None]:
     said = _first_line(failure)
     if isinstance(failure, s3_errors()):
         return explain_s3_error(failure, f"the artifacts of MLflow at {where}")
-    if is_disk_full(failure):
+    if _is_disk_full(failure):
         return f"no room on the disk: {said}", "Free some space, and run again."
     if isinstance(failure, ImportError):
         return f"MLflow at {where} needs a database driver: {said}", f"Install it: pip install {failure.name}"
@@ -231,7 +231,7 @@ def _chain(failure: BaseException | None) -> Iterator[BaseException]:
         failure = failure.__cause__ or failure.__context__
 
 
-def is_disk_full(failure: BaseException) -> bool:
+def _is_disk_full(failure: BaseException) -> bool:
     """Whether it came from a full disk; MLflow's download threads hand that on as text only."""
     full = (errno.ENOSPC, errno.EDQUOT)
     return any(
