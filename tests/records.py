@@ -384,6 +384,13 @@ def undecided_record(**changes: Any) -> RunRecord:
     return run_record(**{"confirmation": confirmation, "measurements": measurements, **changes})
 
 
+def default_first(ranking: Ranking) -> Ranking:
+    """The same sweep with the default in the first place."""
+    ours = default_variant().settings
+    ranked = sorted(ranking.ranked, key=lambda entry: entry.variant.settings != ours)
+    return replace(ranking, ranked=tuple(ranked))
+
+
 def no_feasible_config_record(**changes: Any) -> RunRecord:
     """A complete run in which nothing meets a p99 limit of 2 ms: the fastest variant's p99 is 3.12 ms."""
     limit_ms = 2.0

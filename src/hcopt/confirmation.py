@@ -101,9 +101,13 @@ def decide(
 ) -> Confirmation:
     """The verdict on the blocks in which every finalist was measured.
 
+    A finalist that never was does not take the others' verdict with it: it is left out.
+
     Source: method.md, rules 8–10: paired log-ratios with a t interval, exact sign-flip test, Holm.
     """
-    blocks = _complete_blocks(finalists, measurements)
+    taken = tuple(measurements)
+    finalists = _measured(finalists, taken)
+    blocks = _complete_blocks(finalists, taken)
     confirmed = {
         entry.variant.settings: _confirmed(entry, blocks[entry.variant.config_name], latency_p99_limit_ms)
         for entry in finalists.entries
@@ -161,17 +165,42 @@ def _default_kept(sweep_winner: ConfirmedVariant, default: ConfirmedVariant, rel
     )
 
 
-def nothing_feasible(ranking_closest: RankedVariant | None, limit_ms: float) -> Confirmation:
-    """The confirmation of a run in which no configuration meets the limit."""
-    if ranking_closest is None:
+def nothing_feasible(
+    closest: RankedVariant | None,
+    limit_ms: float,
+    *,
+    default: ConfirmedVariant | None = None,
+    block_count: int = 0,
+) -> Confirmation:
+    """The confirmation of a run in which no configuration meets the limit.
+
+    Args:
+        closest: The one that misses it by least, by its newest figures; None where nothing could be measured.
+        limit_ms: The limit.
+        default: The default's figures, where it was measured again before the last candidate was refuted.
+        block_count: Blocks in which it was.
+    """
+    if closest is None:
         reason = "No configuration could be measured."
     else:
         reason = (
-            f"No configuration keeps p99 within {limit_ms:g} ms: the closest, {ranking_closest.variant.config_name} at "
-            f"concurrency {ranking_closest.load.concurrency}, has {ranking_closest.latency_p99_ms:.3g} ms "
-            f"({ranking_closest.latency_p99_ms / limit_ms:.2f} times the limit)."
+            f"No configuration keeps p99 within {limit_ms:g} ms: the closest, {closest.variant.config_name} at "
+            f"concurrency {closest.load.concurrency}, has {closest.latency_p99_ms:.3g} ms "
+            f"({closest.latency_p99_ms / limit_ms:.2f} times the limit)."
         )
-    return Confirmation(verdict="no_feasible_config", reason=reason, best=None, default=None)
+    return Confirmation(
+        verdict="no_feasible_config", reason=reason, best=None, default=default, block_count=block_count
+    )
+
+
+def _measured(finalists: Finalists, measurements: Sequence[Measurement]) -> Finalists:
+    """The finalists without a default and a runner-up of which every window failed."""
+    names = {m.variant.config_name for m in measurements if m.error is None}
+    default, runner_up = (
+        entry if entry is not None and entry.variant.config_name in names else None
+        for entry in (finalists.default, finalists.runner_up)
+    )
+    return Finalists(best=finalists.best, default=default, runner_up=runner_up)
 
 
 def _complete_blocks(finalists: Finalists, measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
@@ -186,11 +215,11 @@ def _complete_blocks(finalists: Finalists, measurements: Iterable[Measurement]) 
 
 
 def _confirmed(entry: RankedVariant, blocks: Sequence[Measurement], limit_ms: float | None) -> ConfirmedVariant:
-    p99 = statistics.t_interval(_p99s(blocks))
+    p99 = statistics.positive_interval(_p99s(blocks))
     return ConfirmedVariant(
         variant=entry.variant,
         load=entry.load,
-        throughput_infer_per_s=statistics.t_interval(_throughputs(blocks)),
+        throughput_infer_per_s=statistics.positive_interval(_throughputs(blocks)),
         latency_p99_ms=p99,
         feasible=limit_ms is None or p99.estimate <= limit_ms,
         block_count=len(blocks),

@@ -43,8 +43,8 @@ def _spread(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[
     spreads = [standard_deviation(values) for values in by_name.values() if len(values) >= _FEWEST_BLOCKS]
     if spreads and fmean(spreads) > settings.max_block_cv_ratio:
         yield Note(
-            en=f"Throughput of one configuration varied by {fmean(spreads):.0%} between blocks "
+            en=f"Throughput of one configuration varied by {fmean(spreads):.0%} on average between blocks "
             f"(limit {settings.max_block_cv_ratio:.0%}): measure on a quieter machine for a sharper answer.",
-            ko=f"같은 설정의 처리량이 블록 간에 {fmean(spreads):.0%} 변동(한도 {settings.max_block_cv_ratio:.0%}): "
-            "더 명확한 판정을 위해 다른 부하가 적은 장비에서 재측정 권장.",
+            ko=f"같은 설정의 처리량이 블록 간에 평균 {fmean(spreads):.0%} 변동"
+            f"(한도 {settings.max_block_cv_ratio:.0%}): 더 명확한 판정을 위해 다른 부하가 적은 장비에서 재측정 권장.",
         )

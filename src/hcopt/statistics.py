@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hcopt.schema import Estimate
 
@@ -28,6 +30,12 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate
         return Estimate(estimate=mean)
     half = _t_quantile(confidence, len(values) - 1) * standard_deviation(values) / math.sqrt(len(values))
     return Estimate(estimate=mean, ci_low=mean - half, ci_high=mean + half)
+
+
+def positive_interval(values: Sequence[float]) -> Estimate:
+    """`t_interval` of quantities below which there is only zero: with wild blocks it would go on beyond that."""
+    found = t_interval(values)
+    return found if found.ci_low is None else replace(found, ci_low=max(0.0, found.ci_low))
 
 
 def ratio_interval(candidate: Sequence[float], baseline: Sequence[float], *, confidence: float = 0.95) -> Estimate:
@@ -110,13 +118,17 @@ def blocks_to_decide(differences: Sequence[float], *, alpha: float, comparisons:
     if len(differences) < 2:
         return None
     mean, spread = math.fsum(differences) / len(differences), standard_deviation(differences)
-    for count in range(max(fewest_blocks(alpha, comparisons), len(differences) + 1), _MAX_BLOCKS_TO_DECIDE):
+
+    def decides(count: int) -> bool:
         error = spread / math.sqrt(count)
         superior = mean > _t_quantile(1 - 2 * alpha / comparisons, count - 1) * error
         reach = _t_quantile(0.90, count - 1) * error
-        if superior or math.log(1 - zone) <= mean - reach <= mean + reach <= math.log(1 + zone):
-            return count
-    return None
+        return superior or math.log(1 - zone) <= mean - reach <= mean + reach <= math.log(1 + zone)
+
+    counts = range(max(fewest_blocks(alpha, comparisons), len(differences) + 1), _MAX_BLOCKS_TO_DECIDE)
+    # More blocks only sharpen both, so that the first count that decides can be bisected.
+    index = bisect_left(counts, True, key=decides)
+    return counts[index] if index < len(counts) else None
 
 
 def standard_deviation(values: Sequence[float]) -> float:

@@ -22,6 +22,7 @@ from tests.records import (
     LIGHT,
     MODEL_NAME,
     RUN_ID,
+    default_first,
     default_variant,
     measurement,
     no_feasible_config_record,
@@ -143,13 +144,15 @@ def test_later_pages_have_what_the_verdict_rests_on(tmp_path):
     for expected in (
         "Between config_6 and config_5 nothing is decided: +3.0%",
         "about 22 blocks would decide",
-        "config_7 concurrency 32 perf_analyzer gave no result within 30 s, twice; its process group was killed",
+        "config_7 32 perf_analyzer gave no result within 30 s, twice; its process group was killed",
         "1 of 42 measurements gave no figures",
         "onnxruntime (Python-based)",
         "Intel(R) Xeon(R) Processor @ 2.60GHz, 2 cores (cpuset 0-1)",
         "Load generator and server share the CPUs 0-1",
         "hcopt profile --config config.yaml",
         "geometric mean",
+        "p ≤ 0.01",
+        "within ±2%",
     ):
         assert expected in text
 
@@ -178,7 +181,8 @@ def test_default_that_wins_is_kept(tmp_path):
     run = run_record()
     found = run.confirmation
     kept = replace(found, verdict="tied", best=found.default, improvement=None, runner_up=None, runner_up_relation=None)
-    run = replace(run, confirmation=kept, best_config_pbtxt=run.default_config_pbtxt)
+    ranking = default_first(run.ranking)
+    run = replace(run, confirmation=kept, ranking=ranking, best_config_pbtxt=run.default_config_pbtxt)
     first = _plain(_read(tmp_path, run).pages[0].extract_text())
     assert "Keep the default: no swept configuration gave more throughput with p99 within 50 ms." in first
     assert "Default config.pbtxt (unchanged)" in first

@@ -11,8 +11,9 @@ from hcopt.report.content import build
 from hcopt.report.headline import headline
 from hcopt.report.selection import pairing
 from hcopt.report.text import texts
-from hcopt.schema import Comparison, Confirmation, Estimate, ModelConfigVariant, RunRecord
+from hcopt.schema import Comparison, Confirmation, Estimate, ModelConfigVariant, Note, RunRecord
 from tests.records import (
+    default_first,
     default_variant,
     grid_variants,
     no_feasible_config_record,
@@ -59,7 +60,8 @@ def _default_kept(relation: Comparison | None) -> RunRecord:
         runner_up=found.runner_up if relation else None,
         runner_up_relation=relation,
     )
-    return replace(run, confirmation=confirmation, best_config_pbtxt=run.default_config_pbtxt)
+    ranking = run.ranking if relation else default_first(run.ranking)
+    return replace(run, confirmation=confirmation, ranking=ranking, best_config_pbtxt=run.default_config_pbtxt)
 
 
 def _sentence(run: RunRecord) -> str:
@@ -160,6 +162,16 @@ def test_no_dynamic_batching_is_not_a_delay_of_zero():
     assert [(row.left.value, row.right.value) for row in table.rows if row.label == "Max Queue Delay" and row.left] == [
         ("off", "0 µs")
     ]
+
+
+def test_model_that_does_not_batch_has_neither_a_batch_nor_a_delay():
+    left = replace(default_variant(), max_batch_size=0)
+    run = _with_variants(left, replace(left, config_name="HomeCreditDefaultModel_config_1", instance_count=2))
+    assert _setting(run, "max_batch_size") == ("Served without batching",)
+    table = build(run, language="en").table
+    assert table is not None
+    assert [row.right.value for row in table.rows if row.label == "Max Queue Delay"] == ["off"]
+    assert headline(run, pairing(run), EN).answers[0].details == ("no batching · 2 inst.",)
 
 
 def test_swept_parameter_gets_a_row():
@@ -291,7 +303,12 @@ def test_headline_of_a_kept_default_compares_it_with_the_best_other_one():
 def test_headline_of_a_kept_default_without_rival_claims_no_figure():
     run = _default_kept(None)
     assert _answers(run) == ["Keep the default", "not compared", "not compared"]
-    assert _sentence(run).startswith("Keep the default: no swept configuration gave more throughput")
+    assert _sentence(run) == ("Keep the default: no swept configuration gave more throughput with p99 within 50 ms.")
+
+
+def test_headline_of_a_kept_default_says_that_faster_ones_were_refuted():
+    run = replace(_default_kept(None), ranking=run_record().ranking)
+    assert _sentence(run) == "Keep the default: what was faster in the sweep exceeded p99 50 ms on fresh data."
 
 
 def test_figures_of_the_first_page_are_the_confirmations_not_the_sweeps():
@@ -364,3 +381,46 @@ def test_report_in_korean_has_the_same_parts_as_in_english(run):
     assert [len(row.lines) for row in ko.table.rows] == [len(row.lines) for row in en.table.rows]
     assert len(ko.measurements) == len(en.measurements) == 18
     assert [(row.name, row.reason) for row in ko.failures] == [(row.name, row.reason) for row in en.failures]
+
+
+# What else it says
+
+
+def test_notes_are_in_the_language_of_the_report_and_each_is_said_once():
+    note, planned = Note(en="Two\nlines.", ko="두\n줄."), Note(en="Planned.", ko="계획.")
+    run = run_record(notes=(note, planned))
+    run = replace(run, plan=replace(run.plan, notes=(planned,)))
+    assert build(run, language="en").notes == ("Two lines.", "Planned.")
+    assert build(run, language="ko").notes == ("두 줄.", "계획.")
+
+
+def test_method_names_the_error_rate_and_the_zone_of_equality_of_the_run():
+    run = run_record(alpha=0.05, indifference_ratio=0.025)
+    for language in ("ko", "en"):
+        verdict = build(run, language=language).method[-1]
+        assert "p ≤ 0.05" in verdict and "±2.5%" in verdict
+
+
+@pytest.mark.parametrize(
+    ("language", "shown"),
+    [
+        ("en", "fetch 59.9 s · sweep 1 min 0 s · other 2 min 5 s"),
+        ("ko", "모델 준비 59.9초 · 스윕 1분 0초 · other 2분 5초"),
+    ],
+)
+def test_time_taken_is_in_words_of_the_language(language, shown):
+    run = run_record(elapsed_s={"fetch": 59.9, "sweep": 59.96, "other": 125.4})
+    assert dict(build(run, language=language).environment)[texts(language)["fact_elapsed"]] == shown
+
+
+def test_command_is_cut_between_its_words():
+    command = "hcopt profile " + " ".join(f"--set=sweep.parameters.key_{number}=[1,2]" for number in range(5))
+    lines = build(run_record(command=command), language="en").command
+    assert len(lines) > 1 and " ".join(lines) == command
+
+
+def test_lines_between_loads_are_explained_only_where_there_are_several():
+    run = run_record()
+    one = replace(run, plan=replace(run.plan, loads=run.plan.loads[:1]))
+    assert "Thin lines" in build(run, language="en").sweep_caption
+    assert "Thin lines" not in build(one, language="en").sweep_caption

@@ -42,7 +42,7 @@ def test_spread_between_blocks_is_named_where_it_is_over_the_limit() -> None:
     # The logarithms are 0.2, -0.2, 0.2, -0.2 around a common value: their standard deviation is sqrt(0.16 / 3) = 0.231.
     low, high = 5000.0 * 0.8187308, 5000.0 * 1.2214028
     (note,) = noise_notes(_blocks(high, low, high, low), SETTINGS)
-    assert said(note).startswith("Throughput of one configuration varied by 23% between blocks (limit 15%)")
+    assert said(note).startswith("Throughput of one configuration varied by 23% on average between blocks (limit 15%)")
 
 
 def test_spread_is_the_mean_over_configurations_and_not_between_them() -> None:

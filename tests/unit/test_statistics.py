@@ -15,6 +15,7 @@ from hcopt.statistics import (
     fewest_blocks,
     holm,
     log_ratios,
+    positive_interval,
     ratio_interval,
     sign_flip_p_value,
     standard_deviation,
@@ -41,6 +42,14 @@ def test_t_interval_at_90_percent_of_eight_values() -> None:
 def test_t_interval_of_equal_values_is_the_value() -> None:
     found = t_interval([5.0, 5.0, 5.0])
     assert (found.estimate, found.ci_low, found.ci_high) == (5.0, 5.0, 5.0)
+
+
+def test_interval_of_positive_quantities_ends_at_zero() -> None:
+    # Mean 4, standard deviation sqrt(27), t of two degrees of freedom 4.3027: 4 ± 12.908.
+    found = positive_interval([1.0, 1.0, 10.0])
+    assert (found.estimate, found.ci_low, found.ci_high) == (4.0, 0.0, pytest.approx(16.908, abs=1e-3))
+    assert positive_interval([1.0, 2.0, 3.0]) == t_interval([1.0, 2.0, 3.0])
+    assert positive_interval([5.0]) == t_interval([5.0])
 
 
 def test_one_value_has_no_interval() -> None:

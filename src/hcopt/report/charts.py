@@ -270,7 +270,8 @@ def _latency_axis(values: list[float], limit_ms: float | None, text: Text) -> al
 
     shown = [value for value in values if value > 0] + ([limit_ms] if limit_ms else [])
     wide = bool(shown) and max(shown) / min(shown) > _LOG_AXIS_RATIO
-    scale = alt.Scale(type="log" if wide else "linear", zero=False, nice=not wide, padding=14)
+    # Room for half of the longest name, `config_default`, beside its point.
+    scale = alt.Scale(type="log" if wide else "linear", zero=False, nice=not wide, padding=44)
     axis = alt.Axis(format=",.3~f", labelOverlap=True, tickCount=8)
     return alt.X("p99_ms:Q", title=text["chart_latency"], scale=scale, axis=axis)
 

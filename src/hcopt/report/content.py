@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from hcopt.report import details, figures, first_page, insights
 from hcopt.report.headline import headline
 from hcopt.report.selection import pairing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
 from hcopt.schema import Note, RunRecord
+
+# Letters of the fixed-width font that a line of the page takes.
+_COMMAND_LETTERS = 105
 
 
 def build(run: RunRecord, *, language: Language, price_per_hour: float | None = None) -> Report:
@@ -29,7 +34,8 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
         run_id=run.run_id,
         hcopt_version=run.environment.hcopt_version,
         measured_at=text["footer_measured"].format(date=run.started_at[:16].replace("T", " ")),
-        command=run.command,
+        # Cut between the words of the command, as far as it has any.
+        command=tuple(textwrap.wrap(run.command, _COMMAND_LETTERS, break_on_hyphens=False)),
         headline=headline(run, pair, text),
         table=first_page.comparison_table(run, pair, text, price_per_hour),
         caveats=insights.caveats(run, pair, text),
@@ -38,6 +44,7 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
         runner_up=details.runner_up_sentence(run, text),
         finalists=details.finalists(run, text),
         finalists_caption=text["finalists_caption"].format(blocks=run.confirmation.block_count),
+        sweep_caption=text["sweep_caption"] + (text["sweep_caption_lines"] if len(run.plan.loads) > 1 else ""),
         measurements=details.measurement_rows(run, text),
         measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms)),
         has_parameters=any(variant.parameters for variant in run.plan.all_variants),
@@ -48,7 +55,7 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
         ),
         environment=details.environment(run, text),
         # Both may hold the same sentence; each is said once.
-        notes=tuple(dict.fromkeys(_said(note, language) for note in (*run.plan.notes, *run.notes))),
+        notes=tuple(dict.fromkeys(_said(note, language) for note in (*run.notes, *run.plan.notes))),
         method=details.method(run, text),
         limits=tuple(text[key] for key in ("limit_scope", "limit_closed_loop", "limit_client", "limit_instances")),
     )

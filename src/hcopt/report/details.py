@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 
 from hcopt.report import figures
 from hcopt.report.first_page import latency_cell, throughput_cell
-from hcopt.report.headline import interval_inline, load_name, needed_blocks, settings_name
-from hcopt.report.selection import default_wins, short_name
+from hcopt.report.headline import interval_inline, load_value, needed_blocks, settings_name
+from hcopt.report.selection import batches, default_wins, short_name
 from hcopt.report.text import Text
 from hcopt.report.values import Failure, Finalist, MeasurementRow
 from hcopt.schema import ConfirmedVariant, LoadPoint, Measurement, ModelConfigVariant, RunRecord
@@ -44,7 +44,7 @@ def _finalist(role: str, entry: ConfirmedVariant, run: RunRecord, text: Text) ->
         role=role,
         name=short_name(entry.variant.config_name, run),
         settings=settings_name(entry.variant, text),
-        load=load_name(entry.load, text),
+        load=load_value(entry.load, text),
         throughput=throughput_cell(entry.throughput_infer_per_s, text),
         latency=latency_cell(entry.latency_p99_ms, text),
         feasible=text["yes" if entry.feasible else "no"],
@@ -77,11 +77,9 @@ def _measurement_row(
         name=short_name(m.variant.config_name, run),
         batch=str(m.variant.max_batch_size),
         instances=str(m.variant.instance_count),
-        delay=f"{m.variant.max_queue_delay_us:,}" if m.variant.dynamic_batching else text["off"],
+        delay=f"{m.variant.max_queue_delay_us:,}" if batches(m.variant) else text["off"],
         parameters=_parameters(m.variant),
-        load=str(m.load.concurrency)
-        if m.load.client_batch_size == 1
-        else text["load_value_batched"].format(concurrency=m.load.concurrency, batch=m.load.client_batch_size),
+        load=load_value(m.load, text),
         throughput=text["failed"] if throughput is None else figures.throughput(throughput),
         latency="" if p99 is None else figures.latency(p99),
         feasible=feasible,
@@ -96,7 +94,7 @@ def _parameters(variant: ModelConfigVariant) -> str:
 def failures(run: RunRecord, text: Text) -> tuple[Failure, ...]:
     """Measurements without figures, each with its reason."""
     return tuple(
-        Failure(name=short_name(m.variant.config_name, run), load=load_name(m.load, text), reason=one_line(m.error))
+        Failure(name=short_name(m.variant.config_name, run), load=load_value(m.load, text), reason=one_line(m.error))
         for m in run.measurements
         if m.error is not None
     )

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Sequence
 
 from hcopt.report import figures, insights
+from hcopt.report.headline import load_value
 from hcopt.report.selection import Pairing, Side, default_wins, short_name
 from hcopt.report.text import Text
 from hcopt.report.values import Cell, ComparisonRow, ComparisonTable, ConfigFile, ConfigLine
@@ -54,14 +55,7 @@ def _setting_cell(variant: ModelConfigVariant, setting: str, text: Text) -> Cell
 
 
 def _load_row(pair: Pairing, text: Text) -> ComparisonRow:
-    cells = [
-        Cell(
-            value=str(side.load.concurrency)
-            if side.load.client_batch_size == 1
-            else text["load_value_batched"].format(concurrency=side.load.concurrency, batch=side.load.client_batch_size)
-        )
-        for side in pair.sides
-    ]
+    cells = [Cell(value=load_value(side.load, text)) for side in pair.sides]
     return _row(text["row_load"], pair, cells, insights.load_lines(pair, text))
 
 

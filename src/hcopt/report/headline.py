@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hcopt.report import figures
-from hcopt.report.selection import Pairing, Side, default_wins, short_name
+from hcopt.report.selection import Pairing, Side, batches, default_wins, short_name
 from hcopt.report.text import Text
 from hcopt.report.values import Answer, Headline, Tone
 from hcopt.schema import Comparison, Estimate, LoadPoint, ModelConfigVariant, RunRecord
@@ -34,11 +34,19 @@ def load_name(load: LoadPoint, text: Text) -> str:
     return text[key].format(concurrency=load.concurrency, batch=load.client_batch_size)
 
 
+def load_value(load: LoadPoint, text: Text) -> str:
+    """A load where a heading says that it is the concurrency."""
+    if load.client_batch_size == 1:
+        return str(load.concurrency)
+    return text["load_value_batched"].format(concurrency=load.concurrency, batch=load.client_batch_size)
+
+
 def settings_name(variant: ModelConfigVariant, text: Text) -> str:
     """A variant's settings on one line."""
     waiting = text["unit_delay"].format(value=f"{variant.max_queue_delay_us:,}")
-    delay = waiting if variant.dynamic_batching else text["batching_off"]
-    swept = text["settings"].format(batch=variant.max_batch_size, instances=variant.instance_count, delay=delay)
+    delay = waiting if batches(variant) else text["batching_off"]
+    key = "settings" if variant.max_batch_size > 0 else "settings_unbatched"
+    swept = text[key].format(batch=variant.max_batch_size, instances=variant.instance_count, delay=delay)
     return " · ".join((swept, *(f"{key} {value}" for key, value in variant.parameters)))
 
 
@@ -75,8 +83,11 @@ def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
             change=figures.change(ratio.estimate),
             interval=interval_inline(ratio, text),
         )
-    key = "default_wins" if limit_ms is None else "default_wins_limit"
-    return text[key].format(limit="" if limit_ms is None else figures.limit(limit_ms))
+    if limit_ms is None:
+        return text["default_wins"]
+    # Whatever the sweep ranked above the default is out only because fresh data refuted it.
+    refuted = run.ranking.ranked[0].variant.settings != run.plan.default.settings
+    return text["default_wins_refuted" if refuted else "default_wins_limit"].format(limit=figures.limit(limit_ms))
 
 
 def _no_feasible_sentence(run: RunRecord, closest: Side, text: Text) -> str:

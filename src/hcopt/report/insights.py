@@ -10,7 +10,7 @@ from statistics import median
 
 from hcopt.report import figures
 from hcopt.report.headline import only_best_is_feasible, side_name
-from hcopt.report.selection import Pairing, Side, SweepPoint, sweep_points
+from hcopt.report.selection import Pairing, Side, SweepPoint, batches, sweep_points
 from hcopt.report.text import Text
 from hcopt.schema import Estimate, ModelConfigVariant, RunRecord
 
@@ -30,21 +30,26 @@ def setting_names(pair: Pairing) -> tuple[str, ...]:
 
 
 def setting_value(variant: ModelConfigVariant, setting: str) -> SettingValue:
-    """A setting of a variant; None for a parameter left to the backend, and for the delay of no dynamic batching."""
+    """A setting of a variant; None for a parameter left to the backend, and for the delay where nothing batches."""
     if setting == "max_batch_size":
         return variant.max_batch_size
     if setting == "instance_count":
         return variant.instance_count
     if setting == "max_queue_delay_us":
-        return variant.max_queue_delay_us if variant.dynamic_batching else None
+        return variant.max_queue_delay_us if batches(variant) else None
     return dict(variant.parameters).get(setting)
 
 
 def setting_lines(run: RunRecord, pair: Pairing, setting: str, text: Text) -> tuple[str, ...]:
     """What one setting's change means, and what the sweep saw of it alone where the gain is confirmed."""
-    if pair.left is None or pair.right is None:
+    if pair.right is None:
         return ()
-    left, right = (setting_value(side.variant, setting) for side in (pair.left, pair.right))
+    right = setting_value(pair.right.variant, setting)
+    if setting == "max_batch_size" and right == 0:
+        return (text["unbatched"],)
+    if pair.left is None:
+        return ()
+    left = setting_value(pair.left.variant, setting)
     if left == right:
         return (text["same"],)
     evidence = _evidence(run, pair, setting, text)

@@ -17,7 +17,7 @@ from hcopt.schema import (
     RankedVariant,
     RunRecord,
 )
-from hcopt.statistics import t_interval
+from hcopt.statistics import positive_interval
 
 Role = Literal["default", "best", "candidate", "runner_up", "closest"]
 
@@ -67,6 +67,11 @@ class SweepPoint:
 def short_name(config_name: str, run: RunRecord) -> str:
     """`config_6` of `<model>_config_6`: the model's name stands in the title."""
     return config_name.removeprefix(f"{run.plan.model_name}_")
+
+
+def batches(variant: ModelConfigVariant) -> bool:
+    """Whether the server puts requests together, so that a queue delay means something."""
+    return variant.max_batch_size > 0 and variant.dynamic_batching
 
 
 def default_wins(run: RunRecord) -> bool:
@@ -160,8 +165,10 @@ def _measured(entry: RankedVariant, run: RunRecord) -> Side:
         role="candidate",
         variant=entry.variant,
         load=entry.load,
-        throughput_infer_per_s=t_interval(throughputs) if blocks else Estimate(estimate=entry.throughput_infer_per_s),
-        latency_p99_ms=t_interval(p99s) if blocks else Estimate(estimate=entry.latency_p99_ms),
+        throughput_infer_per_s=positive_interval(throughputs)
+        if blocks
+        else Estimate(estimate=entry.throughput_infer_per_s),
+        latency_p99_ms=positive_interval(p99s) if blocks else Estimate(estimate=entry.latency_p99_ms),
         feasible=entry.feasible,
         confirmed=bool(blocks),
     )

@@ -24,6 +24,7 @@ EN: Text = MappingProxyType(
         "default_wins_compared": "Keep the default: throughput {change}{interval} against {name}, the best other one.",
         "default_wins": "Keep the default: no swept configuration gave more throughput.",
         "default_wins_limit": "Keep the default: no swept configuration gave more throughput with p99 within {limit}.",
+        "default_wins_refuted": "Keep the default: what was faster in the sweep exceeded p99 {limit} on fresh data.",
         "undecided": "Undecided: {name} measured {change} throughput against the default{interval}{needed}.",
         "undecided_needed": "; about {blocks} blocks would decide, {measured} were measured",
         "undecided_uncompared": "Undecided: the confirmation could not compare a candidate with the default.",
@@ -47,6 +48,7 @@ EN: Text = MappingProxyType(
         "deploy_candidate": "candidate: {name}",
         "deploy_nothing_detail": "no configuration meets the limit",
         "settings": "batch {batch} · {instances} inst. · {delay}",
+        "settings_unbatched": "no batching · {instances} inst.",
         "not_compared": "not compared",
         "sure_better": "Confirmed",
         "sure_tied": "Equal",
@@ -88,6 +90,7 @@ EN: Text = MappingProxyType(
         "load_value_batched": "{concurrency} (client batch {batch})",
         # The first page: what a row means
         "same": "Same",
+        "unbatched": "Served without batching",
         "batch_smaller": "A batch holds at most {right} rows instead of {left}",
         "batch_larger": "A batch may hold {right} rows instead of {left}",
         "instances_more": "{right} instances run in parallel instead of {left}",
@@ -167,7 +170,8 @@ EN: Text = MappingProxyType(
         "runner_up_none": "No runner-up was confirmed.",
         "section_sweep": "Throughput against p99 over the sweep",
         "sweep_caption": "Each configuration at its best load; single measurements without an interval, which only "
-        "propose candidates. Thin lines: the same configuration at other loads.",
+        "propose candidates.",
+        "sweep_caption_lines": " Thin lines: the same configuration at other loads.",
         "section_measurements": "All measurements of the sweep",
         "measurements_caption": "In order of rank; bold: the load at which a configuration ranks. p99 limit: {limit}.",
         "measurements_no_limit": "In order of rank; bold: the load at which a configuration ranks. No p99 limit.",
@@ -219,16 +223,16 @@ EN: Text = MappingProxyType(
         "fact_ratio_value": "mean {mean}, highest {highest} of the CPU time",
         "section_notes": "Notes on this run",
         "section_method": "How it was measured and decided",
-        "method_sweep": "Sweep: {profilers} measured {variants} configurations at {loads} loads, once each. It only "
-        "proposes candidates: a maximum over noisy single measurements is too good to be true.",
-        "method_confirmation": "Confirmation: best, runner-up and default were measured again by {profilers} in "
-        "{blocks} interleaved blocks on fresh loads. Every claim rests on these blocks only.",
+        "method_sweep": "Sweep: {profilers} measured every configuration once at every load ({variants} × {loads}). It "
+        "only proposes candidates: a maximum over noisy single measurements is too good to be true.",
+        "method_confirmation": "Confirmation: the finalists were measured again by {profilers} in {blocks} interleaved "
+        "blocks on fresh loads. Every claim rests on these blocks only.",
         "method_no_confirmation": "Confirmation: did not give figures for a winner, so nothing is claimed beyond "
         "the sweep's single measurements.",
         "method_interval": "Intervals: 95%, Student's t over blocks; a throughput ratio is the geometric mean over "
         "paired blocks, so that drift common to a block cancels.",
-        "method_verdict": "Verdict: better = interval of the ratio above 1 and exact sign-flip test p ≤ {alpha} "
-        "(Holm-adjusted); equal = 90% interval within ±{zone}; otherwise undecided.",
+        "method_verdict": "Verdict: better = interval of the throughput ratio above 1 and exact sign-flip test "
+        "p ≤ {alpha} (Holm-adjusted); equal = 90% interval within ±{zone}; otherwise undecided.",
         "section_limits": "Limits",
         "limit_scope": "Holds for this model, backend, CPU, thread setting and request shape only.",
         "limit_closed_loop": "Load was closed-loop (fixed concurrency): latency under open arrivals can be higher.",
@@ -254,6 +258,7 @@ KO: Text = MappingProxyType(
         "default_wins_compared": "기본 설정 유지: 나머지 중 가장 나은 {name} 대비 처리량 {change}{interval}.",
         "default_wins": "기본 설정 유지: 스윕한 설정 중 처리량이 더 높은 설정 없음.",
         "default_wins_limit": "기본 설정 유지: p99 {limit} 이내에서 처리량이 더 높은 설정 없음.",
+        "default_wins_refuted": "기본 설정 유지: 스윕에서 더 빨랐던 설정은 검증 측정에서 모두 p99 한도 {limit} 초과.",
         "undecided": "판정 보류: {name} 처리량 측정값은 기본 설정 대비 {change}{interval}{needed}.",
         "undecided_needed": ", 판정에는 약 {blocks}개 블록 필요(현재 {measured}개)",
         "undecided_uncompared": "판정 보류: 검증 측정에서 후보 설정과 기본 설정을 비교하지 못함.",
@@ -276,6 +281,7 @@ KO: Text = MappingProxyType(
         "deploy_candidate": "후보: {name}",
         "deploy_nothing_detail": "한도를 충족하는 설정 없음",
         "settings": "batch {batch} · 인스턴스 {instances} · {delay}",
+        "settings_unbatched": "배치 없음 · 인스턴스 {instances}",
         "not_compared": "비교 없음",
         "sure_better": "검증됨",
         "sure_tied": "동등",
@@ -315,6 +321,7 @@ KO: Text = MappingProxyType(
         "load_batched": "concurrency {concurrency}, client batch {batch}",
         "load_value_batched": "{concurrency} (client batch {batch})",
         "same": "동일",
+        "unbatched": "배치 없이 서빙",
         "batch_smaller": "배치 상한 축소: {left} → {right}",
         "batch_larger": "배치 상한 확대: {left} → {right}",
         "instances_more": "추론 인스턴스 증설로 병렬 처리: {left}개 → {right}개",
@@ -390,8 +397,8 @@ KO: Text = MappingProxyType(
         "runner_up_undecided": "{best} 처리량 측정값은 {other} 대비 {change}{interval}, 우열 판정 보류{needed}.",
         "runner_up_none": "검증 측정을 마친 차순위 설정 없음.",
         "section_sweep": "스윕 전체의 처리량과 p99",
-        "sweep_caption": "각 설정의 최적 부하 기준, 신뢰구간 없는 1회 측정값으로 후보 선정에만 사용. "
-        "가는 선은 같은 설정의 다른 부하.",
+        "sweep_caption": "각 설정의 최적 부하 기준, 신뢰구간 없는 1회 측정값으로 후보 선정에만 사용.",
+        "sweep_caption_lines": " 가는 선은 같은 설정의 다른 부하.",
         "section_measurements": "스윕 측정값 전체",
         "measurements_caption": "순위순, 굵은 글씨는 순위에 사용한 부하. p99 한도 {limit}.",
         "measurements_no_limit": "순위순, 굵은 글씨는 순위에 사용한 부하. p99 한도 없음.",
@@ -445,17 +452,17 @@ KO: Text = MappingProxyType(
         "section_method": "측정 및 판정 방법",
         "method_sweep": "스윕: {profilers}로 설정 {variants}개를 부하 {loads}종에서 1회씩 측정. 노이즈가 섞인 "
         "1회 측정값의 최댓값은 실제보다 좋게 나오므로 후보 선정에만 사용.",
-        "method_confirmation": "검증: 최적, 차순위, 기본 설정을 {profilers}로 새로운 부하에서 교차 블록 {blocks}개에 "
-        "걸쳐 재측정. 모든 판정은 이 블록만 근거로 함.",
+        "method_confirmation": "검증: 최종 후보를 {profilers}로 새로운 부하에서 교차 블록 {blocks}개에 걸쳐 재측정. "
+        "모든 판정은 이 블록만 근거로 함.",
         "method_no_confirmation": "검증: 최적 설정의 측정값이 없으므로 스윕의 1회 측정값 이상을 주장하지 않음.",
         "method_interval": "신뢰구간: 95%, 블록 단위 Student t. 처리량 비율은 짝지은 블록 비율의 기하평균으로, 블록에 "
         "공통된 변동은 상쇄됨.",
-        "method_verdict": "판정: 우수 = 비율의 신뢰구간 하한이 1보다 크고 정확 부호 반전 검정 p ≤ {alpha} (Holm 보정), "
-        "동등 = 90% 신뢰구간이 ±{zone} 이내, 그 외 판정 보류.",
+        "method_verdict": "판정: 우수 = 처리량 비율의 신뢰구간 하한이 1보다 크고 exact sign-flip 검정 "
+        "p ≤ {alpha}(Holm 보정), 동등 = 90% 신뢰구간이 ±{zone} 이내, 그 외 판정 보류.",
         "section_limits": "한계",
         "limit_scope": "이 모델, 백엔드, CPU, 스레드 설정, 요청 형태에서만 유효.",
         "limit_closed_loop": "부하는 closed-loop(고정 concurrency) 방식: 실제 도착 패턴에서는 지연 시간 증가 가능.",
-        "limit_client": "지연 시간은 클라이언트 기준으로, 부하 생성기 자체의 몫 포함.",
+        "limit_client": "지연 시간은 클라이언트 기준으로, 부하 생성기 자체의 처리 시간 포함.",
         "limit_instances": "처리량은 요청 수가 아닌 추론 건수(행) 기준.",
         "section_command": "실행 명령",
         "footer_page": "{page} / {pages} 쪽",

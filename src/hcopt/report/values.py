@@ -128,7 +128,7 @@ class Report:
     run_id: str
     hcopt_version: str
     measured_at: str
-    command: str
+    command: tuple[str, ...]
     headline: Headline
     table: ComparisonTable | None
     caveats: tuple[str, ...]
@@ -137,6 +137,7 @@ class Report:
     runner_up: str
     finalists: tuple[Finalist, ...]
     finalists_caption: str
+    sweep_caption: str
     measurements: tuple[MeasurementRow, ...]
     measurements_caption: str
     has_parameters: bool
