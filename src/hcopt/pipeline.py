@@ -96,7 +96,7 @@ def profile(job: Job, progress: Progress) -> FinishedRun:
         run = _Run(job=job, folder=new_run(job.results), progress=progress)
         try:
             return run.execute()
-        except (ConfigError, ModelSourceError, OSError, KeyboardInterrupt):
+        except (ConfigError, ModelSourceError, OutputError, OSError, KeyboardInterrupt):
             if not run.taken:
                 run.folder.discard()
             raise
