@@ -48,7 +48,7 @@ def test_interval_of_positive_quantities_ends_at_zero() -> None:
     # Mean 4, standard deviation sqrt(27), t of two degrees of freedom 4.3027: 4 ± 12.908.
     found = positive_interval([1.0, 1.0, 10.0])
     assert (found.estimate, found.ci_low, found.ci_high) == (4.0, 0.0, pytest.approx(16.908, abs=1e-3))
-    assert positive_interval([1.0, 2.0, 3.0]) == t_interval([1.0, 2.0, 3.0])
+    assert positive_interval([4.0, 5.0, 6.0]) == t_interval([4.0, 5.0, 6.0])
     assert positive_interval([5.0]) == t_interval([5.0])
 
 
