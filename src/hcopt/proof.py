@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 
 from hcopt import confirmation
@@ -41,6 +42,7 @@ class Proof:
         record: Takes each measurement.
         note: Takes what the user has to know about how it went.
         progress: Told what is under way.
+        clock: Seconds that only grow.
     """
 
     config: Config
@@ -52,6 +54,7 @@ class Proof:
     record: Callable[[Measurement], None]
     note: Callable[[Note], None]
     progress: Progress
+    clock: Callable[[], float] = time.monotonic
 
     def run(self) -> Confirmation:
         """Measures until a winner keeps the limit on fresh data too, or none is left.
@@ -59,21 +62,35 @@ class Proof:
         Raises:
             RuntimeStartError: The server died.
         """
-        limit_ms = self.config.constraints.latency_p99_ms
-        default, excluded = find_default(self.plan, self.ranking), set[str]()
+        default, refuted = find_default(self.plan, self.ranking), list[Confirmation]()
+        ends_at = self.clock() + 60 * self.config.confirmation.max_minutes
         for round_number in count():
+            excluded = [found.best.variant.config_name for found in refuted if found.best is not None]
             finalists = confirmation.choose_finalists(self.ranking.feasible, default, excluded=excluded)
             if finalists is None:
-                closest = self.ranking.ranked[0] if self.ranking.ranked else None
-                return confirmation.nothing_feasible(closest, limit_ms or 0.0)
-            found = self._confirm(finalists, round_number)
+                return self._nothing_feasible(refuted)
+            found = self._confirm(finalists, round_number, max_s=ends_at - self.clock())
             if found.best is None or found.best.feasible:
                 return found
-            excluded.add(finalists.best.variant.config_name)
+            refuted.append(found)
             self.note(_replaced(found.best))
         raise AssertionError("count() does not end")
 
-    def _confirm(self, finalists: Finalists, round_number: int) -> Confirmation:
+    def _nothing_feasible(self, refuted: Sequence[Confirmation]) -> Confirmation:
+        """What the sweep found feasible, and fresh data did not, stands with its fresh figures."""
+        fresh = {found.best.variant.config_name: found.best.latency_p99_ms.estimate for found in refuted if found.best}
+        entries = [
+            replace(entry, latency_p99_ms=fresh.get(entry.variant.config_name, entry.latency_p99_ms))
+            for entry in self.ranking.ranked
+        ]
+        return confirmation.nothing_feasible(
+            min(entries, key=lambda entry: entry.latency_p99_ms, default=None),
+            self.config.constraints.latency_p99_ms or 0.0,
+            default=refuted[-1].default if refuted else None,
+            block_count=refuted[-1].block_count if refuted else 0,
+        )
+
+    def _confirm(self, finalists: Finalists, round_number: int, *, max_s: float) -> Confirmation:
         settings = self.config.confirmation
         blocks = fewest_blocks(settings.alpha, confirmation.COMPARISONS)
         self.progress.phase("confirmation", steps=blocks * len(finalists.entries))
@@ -85,7 +102,7 @@ class Proof:
         first = round_number * blocks
         taken = list(
             confirmation.run_blocks(
-                finalists, measure, blocks=range(first, first + blocks), max_s=60 * settings.max_minutes
+                finalists, measure, blocks=range(first, first + blocks), max_s=max_s, clock=self.clock
             )
         )
         return confirmation.decide(

@@ -10,7 +10,7 @@ from hcopt.schema import ModelConfigVariant, ServerTimes
 
 
 class ServedModel:
-    """Loads variants of one model; what is loaded already is left alone.
+    """Loads variants of one model, one at a time.
 
     Args:
         control: The server.
@@ -24,19 +24,14 @@ class ServedModel:
         self._control = control
         self._model_name = model_name
         self._config_json = config_json
-        self._loaded: ModelConfigVariant | None = None
 
     def switch_to(self, variant: ModelConfigVariant) -> None:
-        """Serves this variant, and no other.
+        """Serves this variant, and no other; loads it afresh even where it is there, so that all windows begin alike.
 
         Raises:
             RuntimeStartError: Triton cannot load it.
         """
-        if self._loaded == variant:
-            return
-        self._loaded = None
         self._control.load(self._model_name, self._config_json(variant))
-        self._loaded = variant
 
     def watch(self) -> Callable[[], ServerTimes | None]:
         """Starts a window of the server's own times; the answer ends it, and is None where the server gives none."""

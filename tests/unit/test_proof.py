@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
 
 from hcopt.config import Config
-from hcopt.profiler.perf_analyzer import Window
+from hcopt.errors import RuntimeStartError
+from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
 from hcopt.progress import SilentProgress
 from hcopt.proof import Proof
-from hcopt.schema import Confirmation, Measurement, ModelConfigVariant, Note
+from hcopt.schema import Confirmation, Measurement, ModelConfigVariant, Note, Ranking
+from hcopt.serving import ServedModel
+from tests import fakes
 from tests.notes import said
-from tests.records import MODEL_NAME, grid_variants, measurement, run_record
+from tests.records import MODEL_NAME, default_variant, grid_variants, measurement, run_record
 
 
 class AnyModel:
@@ -67,3 +73,173 @@ def test_winner_that_misses_the_limit_is_replaced_by_the_next_and_the_user_is_to
         f"{MODEL_NAME}_config_{number} misses the p99 limit on fresh data (60 ms): the next one is confirmed instead."
         for number in (6, 5)
     ]
+
+
+RUN = run_record()
+SIXTH, FIFTH, FOURTH = (grid_variants()[number] for number in (6, 5, 4))
+
+
+@dataclass
+class Bench:
+    """A proof on a fake server; p99 is 9 ms, or what `p99_ms` says for a variant. Each window takes `window_s`."""
+
+    p99_ms: dict[str, float] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    window_s: float = 1.0
+    now: float = 0.0
+    died: bool = False
+    served: list[str] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    recorded: list[Measurement] = field(default_factory=list)
+    progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
+
+    def switch_to(self, variant: ModelConfigVariant) -> None:
+        self.served.append(variant.config_name)
+        if variant.config_name in self.refused:
+            raise RuntimeStartError(f"Triton cannot load the model {MODEL_NAME}: refused")
+
+    def measure(self, window: Window) -> Measurement:
+        self.windows.append(window)
+        self.now += self.window_s
+        figures = (5000.0, self.p99_ms.get(window.variant.config_name, 9.0))
+        return measurement(window.variant, window.load, figures, phase=window.phase, block=window.block)
+
+    def check(self) -> None:
+        if self.died:
+            raise RuntimeStartError("tritonserver has ended by itself with -9")
+
+    def prove(self, ranking: Ranking = RUN.ranking, **confirmation: float) -> Confirmation:
+        proof = Proof(
+            config=Config.model_validate({"confirmation": confirmation}),
+            plan=RUN.plan,
+            ranking=ranking,
+            served=self,
+            perf_analyzer=self,
+            check_server=self.check,
+            record=self.recorded.append,
+            note=self.progress.note,
+            progress=self.progress,
+            clock=lambda: self.now,
+        )
+        return proof.run()
+
+
+def everything_slow(p99_ms: float = 60.0) -> dict[str, float]:
+    return {entry.variant.config_name: p99_ms for entry in RUN.ranking.ranked}
+
+
+def test_each_finalist_is_measured_in_eight_blocks_at_its_load_and_recorded() -> None:
+    bench = Bench()
+    found = bench.prove()
+    assert found.block_count == 8
+    assert len(bench.recorded) == len(bench.windows) == 24
+    assert {window.block for window in bench.windows} == set(range(8))
+    assert {window.variant.config_name for window in bench.windows} == {
+        v.config_name for v in (SIXTH, FIFTH, default_variant())
+    }
+    assert {(w.phase, w.window_s, w.load.concurrency) for w in bench.windows} == {("confirmation", 1.0, 32)}
+    rates = {entry.variant.config_name: entry.throughput_infer_per_s for entry in RUN.ranking.ranked}
+    assert all(window.expected_infer_per_s == rates[window.variant.config_name] for window in bench.windows)
+    assert bench.progress.phases == [("confirmation", 24)]
+    assert bench.progress.measurements == bench.recorded
+
+
+def test_every_window_begins_with_a_fresh_load() -> None:
+    bench = Bench()
+    bench.prove()
+    assert bench.served == [window.variant.config_name for window in bench.windows]
+
+
+def test_replacement_is_confirmed_on_new_blocks() -> None:
+    bench = Bench(p99_ms={SIXTH.config_name: 60.0})
+    found = bench.prove()
+    assert found.best is not None
+    assert found.best.variant == FIFTH
+    assert found.block_count == 8  # its own, not those of the first round
+    assert {window.block for window in bench.windows if window.variant == FIFTH} == set(range(16))
+    assert found.runner_up is not None
+    assert found.runner_up.variant == FOURTH
+
+
+def test_refuted_default_still_stands_beside_the_next_winner() -> None:
+    default_first = replace(
+        RUN.ranking, ranked=tuple(sorted(RUN.ranking.ranked, key=lambda entry: entry.variant != default_variant()))
+    )
+    found = Bench(p99_ms={default_variant().config_name: 60.0}).prove(default_first)
+    assert (found.verdict, found.best and found.best.variant) == ("better", SIXTH)
+    assert found.default is not None
+    assert not found.default.feasible
+
+
+def test_all_refuted_is_told_with_the_fresh_figures() -> None:
+    bench = Bench(p99_ms={**everything_slow(), FOURTH.config_name: 55.0})
+    found = bench.prove(max_minutes=60.0)
+    assert (found.verdict, found.best) == ("no_feasible_config", None)
+    assert f"the closest, {FOURTH.config_name} at concurrency 32, has 55 ms (1.10 times the limit)" in found.reason
+    assert found.default is not None
+    assert found.default.latency_p99_ms.estimate == 60.0
+    assert len(bench.progress.notes) == len(RUN.ranking.ranked)
+
+
+def test_nothing_feasible_in_the_sweep_is_told_without_measuring() -> None:
+    infeasible = tuple(replace(entry, feasible=False, latency_p99_ms=75.0) for entry in RUN.ranking.ranked)
+    bench = Bench()
+    found = bench.prove(replace(RUN.ranking, ranked=infeasible))
+    assert found.verdict == "no_feasible_config"
+    assert "has 75 ms (1.50 times the limit)" in found.reason
+    assert bench.windows == []
+
+
+def test_time_limit_holds_over_all_rounds() -> None:
+    bench = Bench(p99_ms=everything_slow(), window_s=10.0)
+    found = bench.prove(max_minutes=4.9)
+    # 294 s: eight blocks of 30 s, another round's first one, a third round's, and then there is no time for a fourth.
+    assert len(bench.windows) == 30
+    assert (found.verdict, found.best) == ("undecided", None)
+
+
+def test_finalist_that_cannot_be_loaded_is_a_failed_measurement_and_the_others_go_on() -> None:
+    bench = Bench(refused={FIFTH.config_name})
+    found = bench.prove()
+    failed = [one for one in bench.recorded if one.error is not None]
+    assert {(one.variant, one.load.concurrency, one.error) for one in failed} == {
+        (FIFTH, 32, f"Triton cannot load the model {MODEL_NAME}: refused")
+    }
+    assert [one.block for one in failed] == list(range(8))
+    assert len(bench.recorded) == 24
+    assert found.best is not None
+    assert found.runner_up is None
+
+
+def test_dead_server_ends_the_proof() -> None:
+    bench = Bench(refused={SIXTH.config_name}, died=True)
+    with pytest.raises(RuntimeStartError, match="ended by itself"):
+        bench.prove()
+    assert bench.recorded == []
+
+
+def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
+    control = fakes.FakeControl(refused={FIFTH.config_name})
+    served = ServedModel(control, MODEL_NAME, lambda variant: variant.config_name)  # type: ignore[arg-type]
+    tools = fakes.FakeTools(16 * [fakes.exports(fakes.steady(1001))])
+    driver = PerfAnalyzer(
+        tools=tools, model_name=MODEL_NAME, input_arguments=(), folder=tmp_path, server_times=served.watch
+    )
+    recorded: list[Measurement] = []
+    proof = Proof(
+        config=Config(),
+        plan=RUN.plan,
+        ranking=RUN.ranking,
+        served=served,
+        perf_analyzer=driver,
+        check_server=lambda: None,
+        record=recorded.append,
+        note=lambda _: None,
+        progress=SilentProgress(),
+    )
+    found = proof.run()
+    assert found.verdict == "tied"  # all windows are alike
+    assert control.loaded.count(SIXTH.config_name) == 8
+    measured = [one for one in recorded if one.error is None]
+    assert len(measured) == 16
+    assert all(one.server is not None and one.server.queue_us == pytest.approx(4.0) for one in measured)
