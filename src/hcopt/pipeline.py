@@ -307,10 +307,10 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
         artifacts=folder.path,
         s3=config.s3,
     )
-    if config.mlflow.promote_alias is not None:
-        promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri)
     where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
     folder.write_summary(summarize(record, tracking=where))
+    if config.mlflow.promote_alias is not None:
+        promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri)
     return tracked
 
 

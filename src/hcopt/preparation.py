@@ -44,13 +44,19 @@ def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
 
     Raises:
         ModelSourceError: The model cannot be had or served.
-        ConfigError: The sweep has no points, or an input's shape is open.
+        ConfigError: The sweep has no points, an input's shape is open, or there is no version to promote.
     """
     if config.profiler.kind != "model-analyzer":
         raise ConfigError(
             f"profiler.kind {config.profiler.kind} is not in this version yet", remedy="Use model-analyzer."
         )
     artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)
+    if config.mlflow.promote_alias is not None and artifact.registered_version is None:
+        raise ConfigError(
+            f"{artifact.source_uri} is no version in a registry, so it cannot get the alias "
+            f"{config.mlflow.promote_alias!r}",
+            remedy="Give model.uri as models:/NAME@alias or models:/NAME/VERSION, or leave out --promote.",
+        )
     claimed = has_batch_dimension(artifact.signature)
     base, load = _base_and_load(config, artifact, batchable=claimed)
     check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
