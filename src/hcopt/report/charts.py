@@ -346,9 +346,16 @@ def _labels(points: list[JsonObject], x: alt.X, y: alt.Y) -> alt.LayerChart:
         key=lambda row: row["throughput"],
         reverse=True,
     )
-    above = alt.Chart(_data(named[:1])).mark_text(dy=-12, fontWeight="bold", limit=200)
-    below = alt.Chart(_data(named[1:])).mark_text(dy=14, fontWeight="bold", limit=200)
-    both: alt.LayerChart = above.encode(x=x, y=y, text="name:N") + below.encode(x=x, y=y, text="name:N")
+    both: alt.LayerChart = _label(named[:1], x, y, dy=-12) + _label(named[1:], x, y, dy=14)
+    return both
+
+
+def _label(rows: Sequence[JsonObject], x: alt.X, y: alt.Y, *, dy: int) -> alt.LayerChart:
+    import altair as alt
+
+    base = alt.Chart(_data(rows)).encode(x=x, y=y, text="name:N")
+    halo, name = (base.mark_text(dy=dy, fontWeight="bold", limit=200, style=style) for style in (HALO, "text"))
+    both: alt.LayerChart = halo + name
     return both
 
 
