@@ -339,8 +339,6 @@ def _group_styles(text: Text) -> dict[str, tuple[str, str]]:
 
 def _labels(points: list[JsonObject], x: alt.X, y: alt.Y) -> alt.LayerChart:
     """Names of the two that the report is about: the upper one above its point, the lower one below, never at once."""
-    import altair as alt
-
     named = sorted(
         (row for row in points if row["role"] not in (None, "runner_up")),
         key=lambda row: row["throughput"],
