@@ -16,7 +16,9 @@ ENDPOINT = Endpoint(grpc="127.0.0.1:1", http="127.0.0.1:2", metrics_url="http://
 
 
 def tools(program: Path, cpuset: str | None = None) -> LocalTools:
-    return LocalTools(endpoint=ENDPOINT, programs={"perf_analyzer": program}, cpuset=cpuset)
+    return LocalTools(
+        endpoint=ENDPOINT, programs={"perf_analyzer": program}, private_folder=program.parent, cpuset=cpuset
+    )
 
 
 def script(folder: Path, text: str) -> Path:
@@ -64,6 +66,22 @@ def test_tool_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
 def test_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert tools(tmp_path).path(Path("export.json")) == str(tmp_path / "export.json")
+
+
+@pytest.mark.parametrize("name", ["with space", "a=b", "a;b", "$HOME", "ünïcode"])
+def test_path_that_model_analyzer_cannot_take_leads_through_a_link(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "work"
+    folder.mkdir(parents=True)
+    (folder / "input.json").write_text("there")
+    paths = [tools(tmp_path / "program").path(folder / file) for file in ("input.json", "not_yet")]
+    assert all(local_tools._PLAIN_PATH.fullmatch(path) for path in paths)
+    assert Path(paths[0]).read_text() == "there"
+    Path(paths[1]).mkdir()
+    assert (folder / "not_yet").is_dir()
+
+
+def test_tool_leaves_its_temporary_files_where_they_are_removed(tmp_path: Path) -> None:
+    assert output(tmp_path, 'echo "$TMPDIR"') == [str(tmp_path)]
 
 
 def test_perf_analyzer_alone_gets_the_libraries_that_it_misses(tmp_path: Path) -> None:

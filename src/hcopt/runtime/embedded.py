@@ -148,7 +148,9 @@ class EmbeddedRuntime:
             server, endpoint, version = self._started(stack, folder, triton, log)
             yield EmbeddedServer(
                 endpoint=endpoint,
-                tools=LocalTools(endpoint=endpoint, programs=programs, cpuset=self.cpuset_client),
+                tools=LocalTools(
+                    endpoint=endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
+                ),
                 environment=_environment(version, self.cpuset_server),
                 process=server,
                 log=log,

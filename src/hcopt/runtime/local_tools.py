@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -36,16 +37,24 @@ class LocalTools:
     Attributes:
         endpoint: The server that they measure.
         programs: Where each one is.
+        private_folder: For their temporary files, and for links to what has an odd character in its path.
         cpuset: The CPUs that they may use; None leaves that to the kernel.
     """
 
     endpoint: Endpoint
     programs: Mapping[Tool, Path]
+    private_folder: Path
     cpuset: str | None = None
 
     def path(self, host_path: Path) -> str:
-        """The same path, made absolute: the tools run in a folder of their own."""
-        return str(host_path.absolute())
+        """The same path, made absolute; where Model Analyzer cannot take it, that through a link to its folder."""
+        path = host_path.absolute()
+        if _PLAIN_PATH.fullmatch(str(path)):
+            return str(path)
+        link = self.private_folder / f"link_{hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:16]}"
+        if not link.is_symlink():
+            link.symlink_to(path.parent)
+        return str(link / path.name)
 
     def program(self, tool: Tool) -> str:
         """Where the tool is; perf_analyzer's path has neither white space nor `=`."""
@@ -67,7 +76,8 @@ class LocalTools:
             RuntimeStartError: It cannot be started.
         """
         argv = [*bound_to(self.cpuset), self.program(tool), *arguments]
-        environment = tools_environment(os.environ)
+        # Model Analyzer leaves its temporary files where they are when it is stopped.
+        environment = {**tools_environment(os.environ), "TMPDIR": str(self.private_folder)}
         try:
             return process.run(argv, log=log, timeout_s=timeout_s, env=environment, cwd=folder, on_line=on_line)
         except OSError as error:

@@ -1,0 +1,257 @@
+"""Bad input through the installed command: one message that names the thing and what to do, the right exit code, and
+nothing half-written. What is no bad input, odd but fine paths, is here too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import onnx_models as models
+from tests.command import REPOSITORY, SAMPLE_FOLDER, TINY, Answer, Workplace, workplace
+from tests.services import S3Server, free_ports
+
+SECRET = "not-the-right-one"
+SAMPLE = f"--model={SAMPLE_FOLDER}"
+
+
+def text(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content, encoding="utf-8")
+
+
+def named(name: str) -> Callable[[Path], object]:
+    return lambda folder: models.save(models.linear_model(), folder, name)
+
+
+def escaping(folder: Path) -> None:
+    (folder / "secret").write_bytes(bytes(40))
+    models.save_with_external_data(folder / "model", "../secret", write_data=False)
+
+
+def unknown_operator(folder: Path) -> None:
+    models.save(models.unregistered_operator_model(), folder)
+
+
+def nothing(folder: Path) -> None:
+    """There is nothing but the folder."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of `hcopt profile`; `CLOSED`, `S3` and `BUCKET` in them stand for what this session has."""
+
+    arguments: tuple[str, ...]
+    exit_code: int
+    said: tuple[str, ...]
+    files: Callable[[Path], object] = nothing
+
+
+CASES = {
+    "configuration: no such file": Case(("--config=nope.yaml",), 2, ("nope.yaml", "No such file", "Give --config")),
+    "configuration: not YAML": Case(
+        ("--config=c.yaml",), 2, ("c.yaml is not YAML", "line 2"), text("c.yaml", "sweep: [1\n")
+    ),
+    "configuration: unknown key": Case(
+        ("-c", "c.yaml"),
+        2,
+        ("c.yaml, line 3: sweep.concurency: unknown key", "comments every key"),
+        text("c.yaml", "\nsweep:\n  concurency: [8]\n"),
+    ),
+    "configuration: unknown key in the usual file": Case(
+        (), 2, ("config.yaml, line 1: sweeep: unknown key",), text("config.yaml", "sweeep: 1\n")
+    ),
+    "configuration: wrong type": Case(
+        ("--config=c.yaml",),
+        2,
+        ("c.yaml, line 2: sweep.concurrency: expected a list, such as [1, 2]",),
+        text("c.yaml", "sweep:\n  concurrency: 8\n"),
+    ),
+    "configuration: wrong type in --set": Case(
+        ("--set=sweep.concurrency=[many]",), 2, ("--set: sweep.concurrency.0: ", "valid integer")
+    ),
+    "configuration: no key in --set": Case(
+        ("--set=concurrency",), 2, ("--set concurrency: expected section.key=value, e.g.",)
+    ),
+    "configuration: unknown runtime": Case(("--runtime=podman",), 2, ("runtime.kind", "'embedded'")),
+    "configuration: unknown profiler": Case(("--profiler=genai",), 2, ("profiler.kind", "'model-analyzer'")),
+    "configuration: runtime of a later version": Case(
+        (SAMPLE, "--runtime=docker"), 2, ("runtime.kind docker", "--runtime embedded")
+    ),
+    "configuration: profiler of a later version": Case(
+        (SAMPLE, "--profiler=adaptive"), 2, ("profiler.kind adaptive", "Use model-analyzer")
+    ),
+    "configuration: no points": Case(
+        (SAMPLE, "--set=sweep.concurrency=[]"),
+        2,
+        ("sweep.concurrency is empty: the sweep has no points", "at least one"),
+    ),
+    "configuration: no points by a parameter": Case(
+        (SAMPLE, "--set=sweep.parameters={intra_op_thread_count: []}"),
+        2,
+        ("intra_op_thread_count is empty", "no points"),
+    ),
+    "name: Model Analyzer cannot parse it": Case(
+        ("--model=a_config_b.onnx",), 2, ("'a_config_b'", "as model.name"), named("a_config_b.onnx")
+    ),
+    "name: with a space": Case(("--model=a model.onnx",), 2, ("'a model'", "as model.name"), named("a model.onnx")),
+    "name: leaves the folder": Case((SAMPLE, "--set=model.name=../x"), 2, ("'../x'", "as model.name")),
+    "name: the parent": Case((SAMPLE, "--set=model.name='..'"), 2, ("'..'", "as model.name")),
+    "model: none of that name": Case(("--model=models:/Nope@prod",), 3, ("no registered model 'Nope'", "model.uri")),
+    "model: none of that alias": Case(
+        ("--model=models:/HomeCreditDefaultModel@nope",), 3, ("has no alias 'nope'; it has: prod", "Set the alias")
+    ),
+    "model: no such file": Case(("--model=nope.onnx",), 3, ("there is no model nope.onnx", "a local folder or file")),
+    "model: no such scheme": Case(("--model=ftp://x/model.onnx",), 3, ("'ftp://x/model.onnx'", "s3://bucket")),
+    "model: unreachable MLflow": Case(
+        ("--set=mlflow.tracking_uri=http://127.0.0.1:CLOSED",),
+        3,
+        ("cannot reach MLflow at http://127.0.0.1:CLOSED", "MLFLOW_TRACKING_URI"),
+    ),
+    "model: unreachable S3": Case(
+        ("--model=s3://BUCKET/model", "--set=s3.endpoint_url=http://127.0.0.1:CLOSED"),
+        3,
+        ("s3://BUCKET", "http://127.0.0.1:CLOSED"),
+    ),
+    "model: wrong S3 credentials": Case(
+        ("--model=s3://BUCKET/model", "--set=s3.endpoint_url=S3"),
+        3,
+        ("s3://BUCKET", "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+    ),
+    "model: not ONNX": Case(
+        ("--model=text.onnx",), 3, ("text.onnx is not an ONNX model", "export"), text("text.onnx", "hello\n")
+    ),
+    "model: an operator that the runtime lacks": Case(("--model=model.onnx",), 3, ("Frobnicate",), unknown_operator),
+    "model: weights from outside its folder": Case(("--model=model",), 3, ("../secret",), escaping),
+}
+
+
+@pytest.fixture(scope="module")
+def answers(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Case, Answer, Workplace]]:
+    """All of them, two at a time: most of each is a Python that imports."""
+    values = {"CLOSED": str(free_ports(1)[0]), "S3": s3_server.endpoint_url, "BUCKET": s3_server.bucket}
+
+    def filled(template: str) -> str:
+        for name, value in values.items():
+            template = template.replace(name, value)
+        return template
+
+    def answered(case: Case) -> tuple[Case, Answer, Workplace]:
+        place = workplace(
+            tmp_path_factory.mktemp("bad"), AWS_ACCESS_KEY_ID=s3_server.access_key, AWS_SECRET_ACCESS_KEY=SECRET
+        )
+        case.files(place.folder)
+        there = Case(tuple(map(filled, case.arguments)), case.exit_code, tuple(map(filled, case.said)))
+        return there, place.run("profile", *there.arguments), place
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(CASES, pool.map(answered, CASES.values()), strict=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_told_plainly_and_leaves_nothing(
+    answers: dict[str, tuple[Case, Answer, Workplace]], name: str
+) -> None:
+    case, answer, place = answers[name]
+    assert answer.returncode == case.exit_code, answer.stderr
+    assert_plain(answer, *case.said)
+    assert place.runs == []
+    assert {path.name for path in place.results.glob("*")} <= {"mlflow", "runs"}
+    assert answer.left == ()
+
+
+def assert_plain(answer: Answer, *said: str) -> None:
+    """One error, no traceback, no secret."""
+    assert "Traceback" not in answer.stderr
+    assert answer.stderr.count("error: ") == 1
+    for part in said:
+        assert part in answer.stderr
+    assert SECRET not in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_unknown_option_is_refused_with_what_there_is(tmp_path: Path) -> None:
+    answer = workplace(tmp_path).run("profile", "--modle=x")
+    assert answer.returncode == 2
+    assert "--modle" in answer.stderr
+    assert "--model" in answer.stderr.replace("--modle", "")
+
+
+# --- the output folder -----------------------------------------------------------------------------------------------
+
+
+def test_output_below_a_regular_file_is_refused(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    (place.folder / "file").touch()
+    answer = place.run("profile", SAMPLE, "--output=file/results")
+    assert answer.returncode == 7
+    assert_plain(answer, "cannot write to file/results", "--output")
+    assert answer.left == ()
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """A small file system of its own on `folder`."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "hcopt-test", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a file system needs root, and a container that lets it")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_read_only_output_is_refused(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    with mounted(place.results, "ro,size=64k"):
+        answer = place.run("profile", SAMPLE)
+        assert list(place.results.iterdir()) == []
+    assert answer.returncode == 7
+    assert_plain(answer, "cannot write to results: Read-only file system", "--output")
+
+
+def test_full_output_is_refused(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    with mounted(place.results, "size=64k"):
+        answer = place.run("profile", SAMPLE)
+        assert list(place.results.iterdir()) == []
+    assert answer.returncode == 7
+    assert_plain(answer, "cannot write to results: No space left on device", "--output")
+
+
+def test_output_that_fills_up_is_an_error_of_the_output(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    # The first check passes, what follows does not fit: a model of 3 MB beside what the check took.
+    models.save(models.linear_model(features=1000, outputs=800), place.folder)
+    with mounted(place.results, "size=2500k"):
+        answer = place.run("profile", *TINY, "--model=model.onnx")
+        assert place.runs == []
+    assert answer.returncode == 7, answer.stderr
+    assert_plain(answer, "No space left on device", "--output")
+    assert answer.left == ()
+
+
+# --- odd, but fine ---------------------------------------------------------------------------------------------------
+
+
+def test_folder_with_a_space_and_an_equals_sign_works(tmp_path: Path) -> None:
+    place = workplace(tmp_path, folder="a run's = folder (1)")
+    answer = place.run("profile", *TINY, SAMPLE)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.left == ()
+    summary = json.loads((place.results / "summary.json").read_text(encoding="utf-8"))
+    assert summary["measurements"]["failed"] == 0
+    assert (place.results / "reports" / "summaries" / "HomeCreditDefaultModel" / "result_summary.pdf").is_file()
+
+
+def test_config_of_the_repository_can_be_given_from_anywhere(tmp_path: Path) -> None:
+    answer = workplace(tmp_path).run("profile", f"--config={REPOSITORY / 'config.yaml'}", SAMPLE, "--dry-run")
+    assert answer.returncode == 0, answer.stderr
