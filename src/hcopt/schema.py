@@ -236,7 +236,7 @@ class Measurement:
         measured = self.throughput_infer_per_s is not None and self.latency is not None
         if measured == (self.error is not None):
             raise ValueError("a measurement has either figures or an error")
-        for figure in (self.throughput_infer_per_s, self.latency and self.latency.p99_ms):
+        for figure in (self.throughput_infer_per_s, None if self.latency is None else self.latency.p99_ms):
             if figure is not None and not math.isfinite(figure):
                 raise ValueError("a measurement's figures are finite")
 
