@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 import math
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -35,8 +37,10 @@ _WINDOWS = 3
 _ANY_STABILITY_PERCENT = 999
 _REPORT_HOUSEKEEPING_S = 120.0
 
+_PREFIX = "[Model Analyzer]"
 _PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurrency=(\d+)\s*$")
 _LOAD_FAILED = re.compile(r"Model (\S+_config_\S+) load failed: (.*)$")
+_FIGURES = ("Inferences/Second", *(f"{what} latency" for what in ("Avg", "p50", "p90", "p95", "p99")))
 _TROUBLE = re.compile(
     r"(Running perf_analyzer failed|took very long to exit|terminated by signal|Failed to |error|"
     r"valid requests recorded|larger time window|readiness failed)",
@@ -75,13 +79,13 @@ class ModelAnalyzer:
             timeout_s=self._limit_s(job.plan),
             on_line=follower.read,
         )
-        missing = follower.finish()
+        reason = follower.finish()
         _keep_report(work / "export", job.folder / "reports" / "summaries" / job.plan.model_name / REPORT_FOLDER)
         shutil.rmtree(work)
         job.server.check()
-        if missing == job.plan.measurement_count:
+        if reason is not None:
             ended = "did not end in time" if finished.timed_out else f"ended with {finished.returncode}"
-            raise ProfileError(f"Model Analyzer {ended} without one measurement:\n{last_lines(log)}", log=log)
+            raise ProfileError(f"Model Analyzer {ended} without one measurement: {reason or last_lines(log)}", log=log)
 
     def _limit_s(self, plan: SweepPlan) -> float:
         return 5 * expected_sweep_s(plan, interval_ms=self.interval_ms) + _REPORT_HOUSEKEEPING_S
@@ -191,8 +195,13 @@ def _write_recorder(path: Path, tools: Tools, captures: Path) -> Path:
         '  if [ "$previous" = -f ] || [ "$previous" = --latency-report-file ]; then report=$argument; fi\n'
         "  previous=$argument\n"
         "done\n"
-        f'if [ -n "${{report:-}}" ]; then : >"$report"; ln "$report" "{tools.path(captures)}/$(date +%s%N).csv"; fi\n'
-        f'exec "{tools.program("perf_analyzer")}" "$@"\n',
+        # Where a killed perf_analyzer left its report, this one's would be the same file.
+        'if [ -n "${report:-}" ]; then\n'
+        '  rm -f "$report"\n'
+        '  : >"$report"\n'
+        f'  ln "$report" {shlex.quote(tools.path(captures))}/"$(date +%s%N)".csv\n'
+        "fi\n"
+        f'exec {shlex.quote(tools.program("perf_analyzer"))} "$@"\n',
         encoding="utf-8",
     )
     path.chmod(0o755)
@@ -211,8 +220,9 @@ class _Follower:
         self._point_started = ""
         self._cpu_before: CpuTimes = read_cpu_times()
         self._trouble: list[str] = []
-        self._load_failures: dict[str, str] = {}
         self._recorded: set[tuple[str, LoadPoint]] = set()
+        self._first_reason = ""
+        self._any_measured = False
 
     def read(self, line: str) -> None:
         """Takes one line of the output."""
@@ -224,22 +234,27 @@ class _Follower:
             self._start_point(name, LoadPoint(concurrency=int(concurrency), client_batch_size=int(rows or 1)))
         elif failed:
             self._end_point()
-            self._load_failures[self._variant(failed[1]).config_name] = failed[2]
-        elif self._trouble or _TROUBLE.search(line):
-            self._trouble.append(line.strip())
-
-    def finish(self) -> int:
-        """Records what never came; returns how many points of the plan have no figures."""
-        self._end_point()
-        for variant in self._job.plan.all_variants:
+            variant = self._variant(failed[1])
             for load in self._job.plan.loads:
-                if (variant.config_name, load) not in self._recorded:
-                    reason = self._load_failures.get(variant.config_name)
-                    said = f"the server could not load it: {reason}" if reason else "Model Analyzer left it out"
-                    self._record(_failed(variant, load, _now(), said))
-        return sum(1 for _ in self._recorded) - self._measured_count
+                self._fail_missing(variant, load, f"the server could not load it: {failed[2]}")
+        elif self._trouble or _TROUBLE.search(line):
+            self._trouble.append(line.removeprefix(_PREFIX).strip())
 
-    _measured_count = 0
+    def finish(self) -> str | None:
+        """Records what never came.
+
+        Returns:
+            None where something was measured; else why the first point failed, empty if nothing is known.
+        """
+        self._end_point()
+        known = self._first_reason
+        for variant, load in product(self._job.plan.all_variants, self._job.plan.loads):
+            self._fail_missing(variant, load, _left_out(variant, load))
+        return None if self._any_measured else known
+
+    def _fail_missing(self, variant: ModelConfigVariant, load: LoadPoint, reason: str) -> None:
+        if (variant.config_name, load) not in self._recorded:
+            self._record(_failed(variant, load, _now(), reason))
 
     def _start_point(self, name: str, load: LoadPoint) -> None:
         variant = self._variant(name)
@@ -275,7 +290,7 @@ class _Follower:
             self._record(_failed(variant, load, self._point_started, reason))
             return
         steal = steal_ratio(self._cpu_before, read_cpu_times())
-        self._measured_count += 1
+        self._any_measured = True
         self._record(_measured(variant, load, self._point_started, row, steal))
 
     def _newest_report(self, load: LoadPoint) -> Mapping[str, str] | None:
@@ -284,12 +299,13 @@ class _Follower:
         self._used.update(written)
         for path in reversed(written):
             row = read_report(path)
-            if row is not None and row["Concurrency"] == str(load.concurrency):
+            if row is not None and row.get("Concurrency") == str(load.concurrency):
                 return row
         return None
 
     def _record(self, measurement: Measurement) -> None:
         self._recorded.add((measurement.variant.config_name, measurement.load))
+        self._first_reason = self._first_reason or measurement.error or ""
         self._job.record(measurement)
         self._job.progress.measured(measurement)
 
@@ -301,7 +317,7 @@ def read_report(path: Path) -> Mapping[str, str] | None:
     if row is None:
         return None
     try:
-        usable = is_usable(float(row["Inferences/Second"]), float(row["p99 latency"]), float(row["Avg latency"]))
+        usable = is_usable(*(float(row[column]) for column in _FIGURES))
     except (KeyError, TypeError, ValueError):
         return None
     return row if usable else None
@@ -339,15 +355,19 @@ def _server_times(row: Mapping[str, str]) -> ServerTimes | None:
     if not all(row.get(column) for column in columns):
         return None
     queue, compute_input, infer, output = (float(row[column]) for column in columns)
-    return ServerTimes(
-        queue_us=queue, compute_input_us=compute_input, compute_infer_us=infer, compute_output_us=output
-    )
+    return ServerTimes(queue_us=queue, compute_input_us=compute_input, compute_infer_us=infer, compute_output_us=output)
 
 
 def _failed(variant: ModelConfigVariant, load: LoadPoint, started_at: str, reason: str) -> Measurement:
     return Measurement(
         phase="sweep", profiler="model-analyzer", variant=variant, load=load, started_at=started_at, error=reason
     )
+
+
+def _left_out(variant: ModelConfigVariant, load: LoadPoint) -> str:
+    if load.client_batch_size > max(1, variant.max_batch_size):
+        return f"a request of {load.client_batch_size} rows is more than its max_batch_size {variant.max_batch_size}"
+    return "Model Analyzer left it out"
 
 
 def _now() -> str:
