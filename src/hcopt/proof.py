@@ -135,6 +135,6 @@ class Proof:
 def _replaced(refuted: ConfirmedVariant) -> Note:
     name, p99 = refuted.variant.config_name, f"{refuted.latency_p99_ms.estimate:.3g} ms"
     return Note(
-        en=f"{name} misses the p99 limit on fresh data ({p99}): the next one is confirmed instead.",
-        ko=f"{name} 설정이 검증 측정에서 p99 한도 초과({p99}): 다음 순위 설정으로 검증 진행.",
+        en=f"{name} misses the p99 limit on fresh data ({p99}), so it is no longer a candidate.",
+        ko=f"{name} 설정이 검증 측정에서 p99 한도 초과({p99}): 후보에서 제외.",
     )

@@ -70,7 +70,7 @@ def test_winner_that_misses_the_limit_is_replaced_by_the_next_and_the_user_is_to
     found, notes = _proved(6, 5)
     assert found.best is not None and found.best.variant.config_name == f"{MODEL_NAME}_config_4"
     assert [said(note) for note in notes] == [
-        f"{MODEL_NAME}_config_{number} misses the p99 limit on fresh data (60 ms): the next one is confirmed instead."
+        f"{MODEL_NAME}_config_{number} misses the p99 limit on fresh data (60 ms), so it is no longer a candidate."
         for number in (6, 5)
     ]
 
