@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
-from hcopt.schema import ConfirmedVariant, Estimate
-from hcopt.terminal import duration
+from hcopt.schema import ConfirmedVariant, Estimate, ModelConfigVariant
+from hcopt.terminal import duration, print_note
 
 _VERDICTS = {
-    "better": "[bold green]better[/bold green]",
-    "tied": "[bold]tied[/bold]",
-    "undecided": "[bold yellow]undecided[/bold yellow]",
-    "no_feasible_config": "[bold red]no configuration meets the limit[/bold red]",
+    "better": ("better", "bold green"),
+    "tied": ("tied", "bold"),
+    "undecided": ("undecided", "bold yellow"),
+    "no_feasible_config": ("no configuration meets the limit", "bold red"),
 }
+_PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)")
 
 
 def print_plan(console: Console, planned: PlannedJob) -> None:
     """What a run would measure, and how long it would take."""
     plan = planned.plan
-    console.print(f"Model [bold]{escape(plan.model_name)}[/bold] from {escape(planned.source_uri)}", highlight=False)
+    console.print(Text.assemble("Model ", (plan.model_name, "bold"), f" from {planned.source_uri}"), highlight=False)
     for note in planned.notes:
-        console.print(f"  [yellow]note:[/yellow] {escape(note.en)}", highlight=False)
-    table = Table("configuration", "max batch size", "instances", "queue delay (µs)")
+        print_note(console, note)
+    swept = any(variant.parameters for variant in plan.all_variants)
+    table = Table(*_PLAN_COLUMNS, *(["parameters"] if swept else []))
     for variant in plan.all_variants:
-        table.add_row(
-            escape(variant.config_name),
-            str(variant.max_batch_size),
-            str(variant.instance_count),
-            str(variant.max_queue_delay_us),
-        )
+        cells = _settings(variant) if swept else _settings(variant)[:-1]
+        # Without the model's name, which would leave no room for what tells them apart.
+        table.add_row(*map(Text, (variant.config_name.removeprefix(f"{plan.model_name}_"), *cells)))
     console.print(table)
     loads = ", ".join(f"{load.concurrency}×{load.client_batch_size}" for load in plan.loads)
     console.print(f"Each at concurrency × rows a request: {loads}", highlight=False)
@@ -47,7 +46,7 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
     """The answer in a table, then where the files are and which command opens what."""
     found = finished.record.confirmation
     console.print()
-    console.print(f"Verdict: {_VERDICTS[found.verdict]}. {escape(found.reason)}", highlight=False)
+    console.print(Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {found.reason}"), highlight=False)
     if found.best is not None:
         console.print(_table(found.best, found.default))
     results, name = finished.folder.results, finished.record.model.name
@@ -58,9 +57,9 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
     if found.best is not None:
         lines.insert(1, ("golden configuration", results / "golden" / name / "config.pbtxt"))
     for label, path in lines:
-        console.print(f"{label + ':':<22}{escape(str(path))}", highlight=False)
+        console.print(Text(f"{label + ':':<22}{path}"), highlight=False)
     if finished.tracked is not None:
-        console.print(f"{'MLflow:':<22}{escape(finished.tracked.page_command)}", highlight=False)
+        console.print(Text(f"{'MLflow:':<22}{finished.tracked.page_command}"), highlight=False)
 
 
 def _table(best: ConfirmedVariant, default: ConfirmedVariant | None) -> Table:
@@ -69,19 +68,24 @@ def _table(best: ConfirmedVariant, default: ConfirmedVariant | None) -> Table:
         if default is None or default.variant == best.variant
         else [("default", default), ("best", best)]
     )
-    table = Table("", *(label for label, _ in sides))
+    table = Table("", *(Column(label, overflow="fold") for label, _ in sides))
+    labels = [*_PLAN_COLUMNS, *(["parameters"] if any(side.variant.parameters for _, side in sides) else [])]
+    settings = [(side.variant.config_name, *_settings(side.variant)) for _, side in sides]
     rows = {
-        "configuration": [side.variant.config_name for _, side in sides],
-        "max batch size": [str(side.variant.max_batch_size) for _, side in sides],
-        "instances": [str(side.variant.instance_count) for _, side in sides],
-        "queue delay (µs)": [str(side.variant.max_queue_delay_us) for _, side in sides],
+        **{label: [cells[index] for cells in settings] for index, label in enumerate(labels)},
         "concurrency": [str(side.load.concurrency) for _, side in sides],
         "throughput (infer/s)": [_interval(side.throughput_infer_per_s, "{:,.0f}") for _, side in sides],
         "p99 latency (ms)": [_interval(side.latency_p99_ms, "{:.2f}") for _, side in sides],
     }
     for label, cells in rows.items():
-        table.add_row(label, *(escape(cell) for cell in cells))
+        table.add_row(label, *map(Text, cells))
     return table
+
+
+def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
+    """Max batch size, instances, queue delay and parameters, as they are shown."""
+    parameters = ", ".join(f"{key}={value}" for key, value in variant.parameters)
+    return str(variant.max_batch_size), str(variant.instance_count), str(variant.max_queue_delay_us), parameters
 
 
 def _interval(value: Estimate, form: str) -> str:

@@ -71,11 +71,13 @@ class RunFolder:
 
     def show_as_latest(self) -> None:
         """Switches `results/` over to this run, at once."""
-        for name in SHOWN:
+        for name in (*SHOWN, _LATEST):
             link = self.results / name
             if not link.is_symlink() and link.exists():
                 # Somebody's own file or folder: not ours to remove.
                 link.rename(self.results / f"{name}.before-{self.run_id}")
+        for name in SHOWN:
+            link = self.results / name
             if not link.is_symlink():
                 point_to(link, f"{_LATEST}/{name}")
         point_to(self.results / _LATEST, f"runs/{self.run_id}")
@@ -125,8 +127,10 @@ def read_record(run: RunFolder) -> RunRecord:
     """
     try:
         data = json.loads((run.path / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {run.path / _RECORD}: {error}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("record", {}), dict):
+        raise ConfigError(f"{run.path / _RECORD} is damaged: no run is written in it")
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
     measurements = read_measurements(run.path)

@@ -115,7 +115,7 @@ def _settings(variant: ModelConfigVariant, load: LoadPoint) -> JsonObject:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.lstrip("-").isdigit() else None
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _estimate(value: Estimate) -> JsonObject:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from hcopt.schema import Measurement, Note
 
@@ -59,7 +59,7 @@ class TerminalProgress:
         shown = _TITLES.get(title, title)
         if steps is not None or shown != self._title:
             count = "" if steps is None else f": {steps} measurements"
-            self._console.print(f"[bold]{escape(shown)}[/bold]{count}", highlight=False)
+            self._console.print(Text.assemble((shown, "bold"), count), highlight=False)
         self._title, self._steps, self._done, self._phase_started = shown, steps, 0, time.monotonic()
         if self._task is not None:
             self._bar.remove_task(self._task)
@@ -75,16 +75,16 @@ class TerminalProgress:
         self._done += 1
         if self._task is not None:
             self._bar.advance(self._task)
-        self._console.print(f"  {self._count()}{escape(describe(measurement))}{self._left()}", highlight=False)
+        self._console.print(Text(f"  {self._count()}{describe(measurement)}{self._left()}"), highlight=False)
 
     def note(self, note: Note) -> None:
         """See `Progress.note`."""
-        self._console.print(f"  [yellow]note:[/yellow] {escape(note.en)}", highlight=False)
+        print_note(self._console, note)
 
     def _count(self) -> str:
         if self._steps is None:
             return ""
-        return escape(f"[{self._done:>{len(str(self._steps))}}/{self._steps}] ")
+        return f"[{self._done:>{len(str(self._steps))}}/{self._steps}] "
 
     def _left(self) -> str:
         """The remaining time of the phase, where no bar shows it."""
@@ -94,13 +94,18 @@ class TerminalProgress:
         return f" (about {duration(left_s)} left)"
 
 
+def print_note(console: Console, note: Note) -> None:
+    """One thing that the user has to know."""
+    console.print(Text.assemble("  ", ("note:", "yellow"), f" {note.en}"), highlight=False)
+
+
 def describe(measurement: Measurement) -> str:
     """One measurement in one line."""
     load = measurement.load
     rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
     name = f"{measurement.variant.config_name}, concurrency {load.concurrency}{rows}"
     if measurement.throughput_infer_per_s is None or measurement.latency is None:
-        return f"{name}: failed: {(measurement.error or '').splitlines()[0][:160]}"
+        return f"{name}: failed: {next(iter((measurement.error or '').splitlines()), '')[:160]}"
     return f"{name}: {measurement.throughput_infer_per_s:,.0f} infer/s, p99 {measurement.latency.p99_ms:.2f} ms"
 
 

@@ -1,0 +1,151 @@
+"""The plan before a run and the answer after it, as the terminal shows them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hcopt.closing import print_closing, print_plan
+from hcopt.job import PlannedJob
+from hcopt.pipeline import FinishedRun
+from hcopt.run_folder import RunFolder
+from hcopt.schema import Confirmation, Note, RunRecord
+from hcopt.tracking import TrackedRun
+from tests.records import MODEL_NAME, no_feasible_config_record, run_record, tied_record
+
+RESULTS = Path("/results[x]")
+
+
+def console() -> Console:
+    """A pipe: 80 columns wide, as far as Rich knows."""
+    return Console(file=StringIO(), soft_wrap=True, width=80)
+
+
+def said(shown: Console) -> str:
+    assert isinstance(shown.file, StringIO)
+    return shown.file.getvalue()
+
+
+def closing(record: RunRecord, tracked: TrackedRun | None = None) -> str:
+    shown = console()
+    folder = RunFolder(results=RESULTS, run_id="run")
+    print_closing(shown, FinishedRun(folder=folder, record=record, tracked=tracked))
+    return said(shown)
+
+
+def plan(**changes: object) -> str:
+    shown = console()
+    planned = PlannedJob(
+        plan=run_record().plan,
+        source_uri="models:/M[bold]@prod",
+        notes=(Note(en="[red]a note", ko="x"),),
+        confirmation_count=24,
+        expected_s=200.0,
+    )
+    print_plan(shown, replace(planned, **changes))  # type: ignore[arg-type]
+    return said(shown)
+
+
+def row(text: str, label: str) -> list[str]:
+    [line] = [line for line in text.splitlines() if line.startswith(f"│ {label} ")]
+    return [cell.strip() for cell in line.strip("│").split("│")][1:]
+
+
+def test_answer_shows_default_beside_best_with_intervals() -> None:
+    text = closing(run_record())
+    assert "Verdict: better. " in text
+    assert row(text, "max batch size") == ["16", "8"]
+    assert row(text, "instances") == ["1", "2"]
+    assert row(text, "queue delay (µs)") == ["0", "500"]
+    assert row(text, "concurrency") == ["32", "32"]
+    assert row(text, "throughput (infer/s)") == ["4,951 [4,885, 5,017]", "6,438 [6,352, 6,524]"]
+    assert row(text, "p99 latency (ms)") == ["9.93 [9.77, 10.10]", "7.96 [7.81, 8.12]"]
+    assert "parameters" not in text
+
+
+def test_names_are_whole_however_narrow_the_terminal() -> None:
+    lines = closing(run_record()).splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("│ configuration "))
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines[at : at + 2]]
+    assert cells[0][1] + cells[1][1] == f"{MODEL_NAME}_config_default"
+    assert cells[0][2] + cells[1][2] == f"{MODEL_NAME}_config_6"
+
+
+def test_answer_says_where_everything_is_and_takes_names_literally() -> None:
+    tracked = TrackedRun(tracking_uri="x", experiment_id="1", run_id="r", page_command="mlflow ui [--port 5000]")
+    lines = closing(run_record(), tracked).splitlines()[-4:]
+    assert [line.split(None, 1)[0] for line in lines] == ["report:", "golden", "summary:", "MLflow:"]
+    assert lines[0].endswith(f"/results[x]/reports/summaries/{MODEL_NAME}/result_summary.pdf")
+    assert lines[1].endswith(f"/results[x]/golden/{MODEL_NAME}/config.pbtxt")
+    assert lines[3].endswith("mlflow ui [--port 5000]")
+
+
+def test_answer_without_feasible_configuration_has_no_table_and_no_golden_one() -> None:
+    text = closing(no_feasible_config_record())
+    assert "no configuration meets the limit" in text
+    assert "golden" not in text
+    assert "│" not in text
+
+
+def test_default_that_is_best_stands_alone() -> None:
+    confirmation = tied_record().confirmation
+    text = closing(tied_record(confirmation=replace(confirmation, best=confirmation.default)))
+    assert row(text, "max batch size") == ["16"]
+
+
+def test_figures_of_one_block_have_no_interval() -> None:
+    confirmation = run_record().confirmation
+    assert confirmation.best is not None
+    single = replace(confirmation.best.throughput_infer_per_s, ci_low=None, ci_high=None)
+    best = replace(confirmation.best, throughput_infer_per_s=single)
+    text = closing(run_record(confirmation=replace(confirmation, best=best, default=None)))
+    assert row(text, "throughput (infer/s)") == ["6,438"]
+
+
+def test_answer_without_any_measured_block_is_told() -> None:
+    confirmation = Confirmation(verdict="undecided", reason="Nothing was measured.", best=None, default=None)
+    assert "Verdict: undecided. Nothing was measured." in closing(run_record(confirmation=confirmation))
+
+
+def test_swept_parameters_are_shown_where_there_are_some() -> None:
+    confirmation = run_record().confirmation
+    assert confirmation.best is not None
+    variant = replace(confirmation.best.variant, parameters=(("a", "1"), ("b", "[2]")))
+    best = replace(confirmation.best, variant=variant)
+    text = closing(run_record(confirmation=replace(confirmation, best=best)))
+    assert row(text, "parameters") == ["", "a=1, b=[2]"]
+
+
+def test_plan_shows_every_variant_the_loads_and_the_time() -> None:
+    text = plan()
+    assert row(text, "config_default") == ["16", "1", "0"]
+    assert row(text, "config_6") == ["8", "2", "500"]
+    assert text.count("│ config_") == 9
+    assert "Each at concurrency × rows a request: 8×1, 32×1" in text
+    assert "18 measurements in the sweep and up to 24 in the confirmation: about 3 min." in text
+
+
+def test_plan_takes_names_and_notes_literally() -> None:
+    assert f"Model {MODEL_NAME} from models:/M[bold]@prod\n  note: [red]a note\n" in plan()
+
+
+def test_plan_shows_parameters_where_they_are_swept() -> None:
+    swept = run_record().plan
+    variants = tuple(replace(variant, parameters=(("a", "1"),)) for variant in swept.variants)
+    text = plan(plan=replace(swept, variants=variants))
+    assert row(text, "config_default") == ["16", "1", "0", ""]
+    assert row(text, "config_6") == ["8", "2", "500", "a=1"]
+
+
+@pytest.mark.parametrize("width", [20, 40])
+def test_plan_survives_a_narrow_terminal(width: int) -> None:
+    shown = Console(file=StringIO(), width=width)
+    print_plan(
+        shown,
+        PlannedJob(plan=run_record().plan, source_uri="x", notes=(), confirmation_count=24, expected_s=1.0),
+    )
+    assert "conf" in said(shown)
