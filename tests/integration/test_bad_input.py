@@ -4,7 +4,6 @@ nothing half-written. What is no bad input, odd but fine paths, is here too.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -240,16 +239,6 @@ def test_output_that_fills_up_is_an_error_of_the_output(tmp_path: Path) -> None:
 
 
 # --- odd, but fine ---------------------------------------------------------------------------------------------------
-
-
-def test_folder_with_a_space_and_an_equals_sign_works(tmp_path: Path) -> None:
-    place = workplace(tmp_path, folder="a run's = folder (1)")
-    answer = place.run("profile", *TINY, SAMPLE)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.left == ()
-    summary = json.loads((place.results / "summary.json").read_text(encoding="utf-8"))
-    assert summary["measurements"]["failed"] == 0
-    assert (place.results / "reports" / "summaries" / "HomeCreditDefaultModel" / "result_summary.pdf").is_file()
 
 
 def test_config_of_the_repository_can_be_given_from_anywhere(tmp_path: Path) -> None:

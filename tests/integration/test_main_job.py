@@ -49,19 +49,14 @@ def run(place: Workplace, *arguments: str) -> Run:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    return workplace(tmp_path_factory.mktemp("main_job"))
+    """Model Analyzer cannot take white space or `=` in a path, so both are in this one."""
+    return workplace(tmp_path_factory.mktemp("main_job"), folder="a run's = folder (1)")
 
 
 @pytest.fixture(scope="module")
 def first(place: Workplace) -> Run:
     """With nothing configured: the sample model from the registry under results/."""
     return run(place)
-
-
-@pytest.fixture(scope="module")
-def infeasible(place: Workplace, first: Run) -> Run:
-    """In the same folder, with a limit that nothing meets."""
-    return run(place, "--json", "--set=constraints.latency_p99_ms=0.001")
 
 
 def summary(run: Run) -> Any:
@@ -97,9 +92,9 @@ def test_closing_lines_name_what_is_there(place: Workplace, first: Run) -> None:
     for label in ("report", "golden configuration", "summary"):
         assert Path(named[label].strip()).is_file()
         assert named[label].strip().startswith(f"{place.results}/")
-    program = named["MLflow"].split()[0]
+    program, *arguments = shlex.split(named["MLflow"])
     assert Path(program).is_file()
-    assert named["MLflow"].split()[1:4] == ["ui", "--backend-store-uri", f"sqlite:///{place.results}/mlflow/mlflow.db"]
+    assert arguments[:3] == ["ui", "--backend-store-uri", f"sqlite:///{place.results}/mlflow/mlflow.db"]
 
 
 def test_results_show_the_run_at_the_paths_of_the_document(place: Workplace, first: Run) -> None:
@@ -258,6 +253,71 @@ def test_model_version_carries_the_answer(client: MlflowClient, first: Run) -> N
     assert version.tags["hcopt.max_queue_delay_us"] == str(found["models"][0]["best"]["max_queue_delay_us"])
 
 
+# --- more runs, at the same time, since they mostly wait --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """The line of stderr that it follows, and what the message has to say."""
+
+    aim: str
+    number: int
+    said: str
+    measured: bool
+
+
+INTERRUPTIONS = {
+    "fetch": Interruption("Fetching the model", signal.SIGHUP, "SIGHUP", measured=False),
+    "start-up": Interruption("Starting Triton", signal.SIGTERM, "SIGTERM", measured=False),
+    "sweep": Interruption("[1/2] ", signal.SIGINT, "interrupted", measured=True),
+    "confirmation": Interruption("[ 2/16] ", signal.SIGTERM, "SIGTERM", measured=True),
+}
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    answer: Answer
+    place: Workplace
+    latest_before: Path
+
+
+@dataclass(frozen=True)
+class Later:
+    """What came after the first run: one in the same folder, the interrupted ones in copies of it."""
+
+    infeasible: Run
+    interrupted: dict[str, Interrupted]
+
+
+@pytest.fixture(scope="module")
+def later(first: Run, place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Later:
+    copies = {name: workplace(tmp_path_factory.mktemp("interrupted")) for name in INTERRUPTIONS}
+    for copy in copies.values():
+        shutil.copytree(place.results, copy.results, symlinks=True)
+
+    def interrupt(name: str) -> Interrupted:
+        copy, what = copies[name], INTERRUPTIONS[name]
+        latest = (copy.results / "latest").resolve()
+        answer = copy.run("profile", *TINY, "--set=confirmation.alpha=0.01", aim=what.aim, number=what.number)
+        return Interrupted(answer, copy, latest)
+
+    with ThreadPoolExecutor(1 + len(INTERRUPTIONS)) as pool:
+        infeasible = pool.submit(run, place, "--json", "--set=constraints.latency_p99_ms=0.001")
+        interrupted = dict(zip(INTERRUPTIONS, pool.map(interrupt, INTERRUPTIONS), strict=True))
+        return Later(infeasible.result(), interrupted)
+
+
+@pytest.fixture
+def infeasible(later: Later) -> Run:
+    """With a limit that nothing meets."""
+    return later.infeasible
+
+
+@pytest.fixture
+def interrupted(later: Later) -> dict[str, Interrupted]:
+    return later.interrupted
+
+
 # --- a limit that nothing meets --------------------------------------------------------------------------------------
 
 
@@ -295,45 +355,6 @@ def test_results_switch_to_the_latest_run_and_keep_the_first(place: Workplace, f
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Interruption:
-    aim: str
-    number: int
-    said: str
-    measured: bool
-
-
-INTERRUPTIONS = {
-    "start-up": Interruption("Starting Triton", signal.SIGTERM, "SIGTERM", measured=False),
-    "sweep": Interruption("[1/2] ", signal.SIGINT, "interrupted", measured=True),
-    "confirmation": Interruption("[ 2/16] ", signal.SIGTERM, "SIGTERM", measured=True),
-    "lost terminal": Interruption("[1/2] ", signal.SIGHUP, "SIGHUP", measured=True),
-}
-
-
-@dataclass(frozen=True)
-class Interrupted:
-    answer: Answer
-    place: Workplace
-    latest_before: Path
-
-
-@pytest.fixture(scope="module")
-def interrupted(first: Run, place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Interrupted]:
-    """Each in a copy of what the first run left; at the same time, since they mostly wait."""
-
-    def interrupt(name: str) -> Interrupted:
-        copy = workplace(tmp_path_factory.mktemp("interrupted"))
-        shutil.copytree(place.results, copy.results, symlinks=True)
-        latest = (copy.results / "latest").resolve()
-        what = INTERRUPTIONS[name]
-        answer = copy.run("profile", *TINY, "--set=confirmation.alpha=0.01", aim=what.aim, number=what.number)
-        return Interrupted(answer, copy, latest)
-
-    with ThreadPoolExecutor(len(INTERRUPTIONS)) as pool:
-        return dict(zip(INTERRUPTIONS, pool.map(interrupt, INTERRUPTIONS), strict=True))
 
 
 @pytest.mark.parametrize("name", INTERRUPTIONS)
