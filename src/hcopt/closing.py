@@ -8,7 +8,7 @@ from rich.text import Text
 
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
-from hcopt.schema import ConfirmedVariant, Estimate, ModelConfigVariant
+from hcopt.schema import Estimate, ModelConfigVariant, RunRecord
 from hcopt.terminal import duration, print_note
 
 _VERDICTS = {
@@ -47,30 +47,38 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
     found = finished.record.confirmation
     console.print()
     console.print(Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {found.reason}"), highlight=False)
+    needed = None if found.improvement is None else found.improvement.blocks_to_decide
+    if needed is not None:
+        console.print(f"About {needed} blocks would decide; {found.block_count} were measured.", highlight=False)
     if found.best is not None:
-        console.print(_table(found.best, found.default))
+        console.print(_table(finished.record))
     results, name = finished.folder.results, finished.record.model.name
     lines = [
         ("report", results / "reports" / "summaries" / name / "result_summary.pdf"),
         ("summary", results / "summary.json"),
     ]
     if found.best is not None:
-        lines.insert(1, ("golden configuration", results / "golden" / name / "config.pbtxt"))
+        label = "candidate, not proven" if found.verdict == "undecided" else "golden configuration"
+        lines.insert(1, (label, results / "golden" / name / "config.pbtxt"))
     for label, path in lines:
-        console.print(Text(f"{label + ':':<22}{path}"), highlight=False)
+        console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
     if finished.tracked is not None:
-        console.print(Text(f"{'MLflow:':<22}{finished.tracked.page_command}"), highlight=False)
+        console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
 
 
-def _table(best: ConfirmedVariant, default: ConfirmedVariant | None) -> Table:
-    sides = (
-        [("best", best)]
-        if default is None or default.variant == best.variant
-        else [("default", default), ("best", best)]
-    )
+def _table(record: RunRecord) -> Table:
+    """Default and best side by side, without the model's name in theirs."""
+    found = record.confirmation
+    assert found.best is not None
+    best, default = found.best, found.default
+    name = "candidate" if found.verdict == "undecided" else "best"
+    sides = [(name, best)]
+    if default is not None and default.variant != best.variant:
+        sides.insert(0, ("default", default))
     table = Table("", *(Column(label, overflow="fold") for label, _ in sides))
     labels = [*_PLAN_COLUMNS, *(["parameters"] if any(side.variant.parameters for _, side in sides) else [])]
-    settings = [(side.variant.config_name, *_settings(side.variant)) for _, side in sides]
+    prefix = f"{record.model.name}_"
+    settings = [(side.variant.config_name.removeprefix(prefix), *_settings(side.variant)) for _, side in sides]
     rows = {
         **{label: [cells[index] for cells in settings] for index, label in enumerate(labels)},
         "concurrency": [str(side.load.concurrency) for _, side in sides],

@@ -15,7 +15,7 @@ from hcopt.pipeline import FinishedRun
 from hcopt.run_folder import RunFolder
 from hcopt.schema import Confirmation, Note, RunRecord
 from hcopt.tracking import TrackedRun
-from tests.records import MODEL_NAME, no_feasible_config_record, run_record, tied_record
+from tests.records import MODEL_NAME, no_feasible_config_record, run_record, tied_record, undecided_record
 
 RESULTS = Path("/results[x]")
 
@@ -67,12 +67,18 @@ def test_answer_shows_default_beside_best_with_intervals() -> None:
     assert "parameters" not in text
 
 
-def test_names_are_whole_however_narrow_the_terminal() -> None:
-    lines = closing(run_record()).splitlines()
-    at = next(n for n, line in enumerate(lines) if line.startswith("│ configuration "))
-    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines[at : at + 2]]
-    assert cells[0][1] + cells[1][1] == f"{MODEL_NAME}_config_default"
-    assert cells[0][2] + cells[1][2] == f"{MODEL_NAME}_config_6"
+def test_names_are_whole_and_without_the_models_own() -> None:
+    row = next(line for line in closing(run_record()).splitlines() if line.startswith("│ configuration "))
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["configuration", "config_default", "config_6"]
+
+
+def test_an_undecided_run_hands_over_a_candidate_and_says_what_would_decide() -> None:
+    shown = closing(undecided_record())
+    assert "│ candidate" in shown
+    assert "candidate, not proven:" in shown
+    assert "golden configuration" not in shown
+    needed = undecided_record().confirmation.improvement.blocks_to_decide
+    assert f"About {needed} blocks would decide;" in shown
 
 
 def test_answer_says_where_everything_is_and_takes_names_literally() -> None:
