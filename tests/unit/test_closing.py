@@ -74,7 +74,7 @@ def test_names_are_whole_and_without_the_models_own() -> None:
 
 def test_an_undecided_run_hands_over_a_candidate_and_says_what_would_decide() -> None:
     shown = closing(undecided_record())
-    assert "│ candidate" in shown
+    assert "candidate  " in shown
     assert "candidate, not proven:" in shown
     assert "golden configuration" not in shown
     needed = undecided_record().confirmation.improvement.blocks_to_decide
