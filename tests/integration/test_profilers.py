@@ -1,0 +1,259 @@
+"""The two profilers with the real Triton, perf_analyzer and Model Analyzer."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hcopt.config import SweepSection
+from hcopt.measurements import read_samples
+from hcopt.model_repository import apply_variant, parse_text, to_json, variant_of
+from hcopt.process import Finished
+from hcopt.profiler.base import ProfileJob
+from hcopt.profiler.model_analyzer import ModelAnalyzer
+from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
+from hcopt.runtime.base import Endpoint, Tool, Tools
+from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.serving import ServedModel
+from hcopt.sweep import plan_sweep
+from tests import onnx_models as models
+from tests.fakes import RecordedProgress
+from tests.triton import Triton, input_and_output
+
+CONFIG = f"{input_and_output()}instance_group {{ count: 1 kind: KIND_CPU }}\ndynamic_batching {{ }}\n"
+# perf_analyzer's own default is random bits, and with one NaN among them its export is empty.
+INPUT = ("--input-data", "zero")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A model on the session's server."""
+
+    triton: Triton
+    name: str
+
+    @property
+    def default(self) -> ModelConfigVariant:
+        return variant_of(parse_text(self._text()), f"{self.name}_config_default")
+
+    def served(self) -> ServedModel:
+        base = parse_text(self._text())
+        return ServedModel(self.triton.control, self.name, lambda v: to_json(apply_variant(base, v, "KIND_CPU")))
+
+    def driver(self, folder: Path, tools: Tools | None = None) -> tuple[PerfAnalyzer, ServedModel]:
+        served = self.served()
+        driver = PerfAnalyzer(
+            tools=tools or self.triton.server.tools,
+            model_name=self.name,
+            input_arguments=INPUT,
+            folder=folder,
+            server_times=served.watch,
+        )
+        return driver, served
+
+    def window(self, **changes: object) -> Window:
+        window = Window(
+            variant=self.default,
+            load=LoadPoint(concurrency=4, client_batch_size=2),
+            expected_infer_per_s=10_000,
+            window_s=1.0,
+            phase="confirmation",
+            block=0,
+        )
+        return replace(window, **changes)  # type: ignore[arg-type]
+
+    def _text(self) -> str:
+        return (self.triton.repository / self.name / "config.pbtxt").read_text()
+
+
+@pytest.fixture
+def sample(triton: Triton) -> Sample:
+    return Sample(triton, triton.add(CONFIG, models.identity_model()))
+
+
+def test_window_on_the_real_server_has_figures_that_hold_together(sample: Sample, tmp_path: Path) -> None:
+    driver, served = sample.driver(tmp_path)
+    served.switch_to(sample.default)
+    taken = driver.measure(sample.window())
+    assert taken.error is None
+    assert taken.throughput_infer_per_s is not None
+    assert taken.latency is not None
+    assert taken.latency.p50_ms is not None
+    # Little's law: what is under way at once is rate times latency, however fast the machine is.
+    under_way = taken.throughput_infer_per_s / 2 * taken.latency.avg_ms / 1000
+    assert under_way == pytest.approx(4, rel=0.6)
+    assert taken.latency.p50_ms <= taken.latency.p90_ms <= taken.latency.p95_ms <= taken.latency.p99_ms
+    assert taken.server is not None
+    served_ms = (taken.server.queue_us + taken.server.compute_infer_us) / 1000
+    assert 0 < served_ms < 2 * taken.latency.avg_ms
+    assert taken.client_cpu_ratio is not None
+    assert 0 < taken.client_cpu_ratio < 1
+    assert taken.samples_file is not None
+    samples = read_samples(tmp_path / taken.samples_file)
+    assert taken.request_count is not None
+    assert 0 < taken.request_count <= len(samples.sent_ns)
+    assert (samples.sent_ns[1:] >= samples.sent_ns[:-1]).all()
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_load_lasts_as_long_as_asked_and_reaches_the_server_in_rows(sample: Sample, tmp_path: Path) -> None:
+    driver, served = sample.driver(tmp_path)
+    served.switch_to(sample.default)
+    taken = driver.measure(sample.window())
+    assert taken.duration_s is not None
+    assert taken.duration_s > 0.5  # 1 s less the warm-up, and what a busy machine takes of its end
+    counts = sample.triton.control.statistics(sample.name)
+    assert counts.inference_count == 2 * counts.success_count > 0
+    assert counts.fail_count == 0
+
+
+def test_model_that_is_not_there_is_a_failed_measurement_with_perf_analyzer_s_words(
+    sample: Sample, tmp_path: Path
+) -> None:
+    driver = PerfAnalyzer(
+        tools=sample.triton.server.tools,
+        model_name="nobody",
+        input_arguments=INPUT,
+        folder=tmp_path,
+        server_times=lambda: lambda: None,
+    )
+    taken = driver.measure(sample.window())
+    assert taken.error is not None
+    assert "perf_analyzer ended with" in taken.error
+    assert "nobody" in taken.error
+
+
+@dataclass(frozen=True)
+class ImpatientTools:
+    """The real tools with a time limit of a second."""
+
+    tools: Tools
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.tools.endpoint
+
+    def path(self, host_path: Path) -> str:
+        return self.tools.path(host_path)
+
+    def program(self, tool: Tool) -> str:
+        return self.tools.program(tool)
+
+    def run(
+        self,
+        tool: Tool,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        timeout_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        return self.tools.run(tool, arguments, folder=folder, log=log, timeout_s=min(1.0, timeout_s), on_line=on_line)
+
+
+def test_perf_analyzer_that_hangs_is_killed_with_its_children_on_both_tries(sample: Sample, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    hanging = tmp_path / "hanging"
+    hanging.write_text(f"#!/bin/sh\n(trap '' TERM; sleep 600) &\necho $$ $! >>{pids}\nexec sleep 600\n")
+    hanging.chmod(0o755)
+    tools = replace(sample.triton.server.tools, programs={"perf_analyzer": hanging})
+    driver, served = sample.driver(tmp_path, ImpatientTools(tools))
+    served.switch_to(sample.default)
+    taken = driver.measure(sample.window())
+    assert taken.error is not None
+    assert "did not end within" in taken.error
+    assert len(pids.read_text().split()) == 4
+    _wait_until_gone([int(pid) for pid in pids.read_text().split()])
+
+
+def _wait_until_gone(pids: Sequence[int]) -> None:
+    deadline = time.monotonic() + 60
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+        assert time.monotonic() < deadline, "a hanging perf_analyzer is left"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One sweep by the real Model Analyzer."""
+
+    folder: Path
+    plan: SweepPlan
+    recorded: list[Measurement]
+    progress: RecordedProgress
+
+    def of(self, name: str) -> Measurement:
+        [found] = [one for one in self.recorded if one.variant.config_name.endswith(f"_config_{name}")]
+        return found
+
+
+@pytest.fixture(scope="module")
+def swept(embedded_triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
+    """The default, a variant, and one whose thread count is none: each at one load."""
+    folder = tmp_path_factory.mktemp("sweep") / "a run's = folder"
+    (folder / "logs").mkdir(parents=True)
+    sample = Sample(embedded_triton, embedded_triton.add(CONFIG, models.identity_model()))
+    sweep = SweepSection(
+        max_batch_size=(4,),
+        instance_count=(2,),
+        max_queue_delay_us=(100,),
+        concurrency=(3,),
+        client_batch_size=(2,),
+        parameters={"intra_op_thread_count": (1, "two")},
+    )
+    plan = plan_sweep(sweep, sample.default, model_name=sample.name, instance_kind="KIND_CPU")
+    recorded, progress = list[Measurement](), RecordedProgress()
+    job = ProfileJob(
+        plan=plan,
+        server=embedded_triton.server,
+        repository=embedded_triton.repository,
+        folder=folder,
+        input_arguments=INPUT,
+        record=recorded.append,
+        progress=progress,
+    )
+    ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=1000.0).profile(job)
+    yield Swept(folder, plan, recorded, progress)
+    embedded_triton.control.unload(sample.name)
+
+
+def test_sweep_records_every_point_once_in_the_plan_s_order(swept: Swept) -> None:
+    assert [one.variant for one in swept.recorded] == list(swept.plan.all_variants)
+    assert {one.load for one in swept.recorded} == set(swept.plan.loads)
+    assert swept.progress.measurements == swept.recorded
+
+
+def test_sweep_s_figures_agree_with_model_analyzer_s_own_within_its_rounding(swept: Swept) -> None:
+    table = swept.folder / "reports/summaries" / swept.plan.model_name / "model_analyzer/metrics-model-inference.csv"
+    rows = {row["Model Config Path"]: row for row in csv.DictReader(table.read_text().splitlines())}
+    for name in ("default", "0"):
+        ours = swept.of(name)
+        row = rows.pop(ours.variant.config_name)  # so its numbers are the plan's
+        assert ours.throughput_infer_per_s == pytest.approx(float(row["Throughput (infer/sec)"]), abs=0.1)
+        assert ours.latency is not None
+        assert ours.latency.p99_ms == pytest.approx(float(row["p99 Latency (ms)"]), abs=0.1)
+        assert (int(row["Concurrency"]), int(row["Batch"])) == (3, 2)
+        assert int(row["Max Batch Size"]) == ours.variant.max_batch_size
+        assert ours.server is not None
+    assert rows == {}
+
+
+def test_variant_that_the_backend_refuses_is_a_failed_measurement_with_its_reason(swept: Swept) -> None:
+    error = swept.of("1").error
+    assert error is not None
+    assert error.startswith("the server could not load it: ")
+    assert "intra_op_thread_count is 'two'" in error
+
+
+def test_sweep_leaves_its_report_and_no_work(swept: Swept) -> None:
+    left = {path.name for path in swept.folder.iterdir()}
+    assert left == {"analyzer.yaml", "logs", "reports"}
+    report = swept.folder / "reports/summaries" / swept.plan.model_name / "model_analyzer"
+    assert {"metrics-model-inference.csv"} < {path.name for path in report.iterdir()}
