@@ -157,13 +157,13 @@ def _drain(
                 break
             unread -= len(chunk) if ended else 0
             write(chunk)
-            pending = _hand_over(pending + chunk, on_line)
+            pending = hand_over(pending + chunk, on_line)
     if ended and pending:
-        _hand_over(pending + b"\n", on_line)
+        hand_over(pending + b"\n", on_line)
     return ended
 
 
-def _hand_over(text: bytes, on_line: Callable[[str], None] | None) -> bytes:
+def hand_over(text: bytes, on_line: Callable[[str], None] | None) -> bytes:
     """Gives each whole line to `on_line`; returns the unfinished one."""
     if on_line is None:
         return b""
