@@ -63,6 +63,13 @@ def test_tool_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
         tools(tmp_path / "missing").run("perf_analyzer", [], folder=tmp_path, log=tmp_path / "log", timeout_s=5)
 
 
+def test_no_room_for_the_log_is_no_fault_of_the_tool(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        tools(script(tmp_path, "echo said")).run(
+            "perf_analyzer", [], folder=tmp_path, log=Path("/dev/full"), timeout_s=20
+        )
+
+
 def test_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert tools(tmp_path).path(Path("export.json")) == str(tmp_path / "export.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -25,6 +26,7 @@ from hcopt.runtime.programs import TritonFiles, find_library, find_program
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
 # The libraries that perf_analyzer links, by the names it knows them by, and by those that pytriton's wheel gave them.
 _PERF_ANALYZER_LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _BIND_AND_EXEC = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execv(sys.argv[2], sys.argv[2:])"
 )
@@ -74,6 +76,7 @@ class LocalTools:
 
         Raises:
             RuntimeStartError: It cannot be started.
+            OSError: There is no room for the log, and so none for the run either.
         """
         argv = [*bound_to(self.cpuset), self.program(tool), *arguments]
         # Model Analyzer leaves its temporary files where they are when it is stopped.
@@ -81,6 +84,8 @@ class LocalTools:
         try:
             return process.run(argv, log=log, timeout_s=timeout_s, env=environment, cwd=folder, on_line=on_line)
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
             raise RuntimeStartError(f"cannot run {tool} in {folder}: {error}", log=log) from error
 
 
