@@ -106,6 +106,7 @@ def _weed_command(folder: Path, ports: list[int]) -> list[str]:
         f"-s3.localSocket={folder / 's3.sock'}",
         f"-filer.localSocket={folder / 'filer.sock'}",
         "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         f"-s3.port={s3}",
         f"-s3.port.grpc={s3_grpc}",
         f"-filer.port={filer}",
