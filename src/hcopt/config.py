@@ -1,19 +1,21 @@
-"""config.yaml, the environment and `--set` become one frozen Config. Nothing else reads the environment."""
+"""config.yaml, the environment, .env and `--set` become one frozen Config. Nothing else reads the environment."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_serializer
 
 from hcopt.errors import ConfigError
 from hcopt.schema import InstanceKind, JsonObject
 
 DEFAULT_CONFIG_FILE = Path("config.yaml")
+ENV_FILE = Path(".env")
 
 # Strict: YAML's `yes` and `on` would otherwise count as 1.
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
@@ -33,6 +35,19 @@ _FAULTS = {
     "model_type": "expected keys with values",
     "dict_type": "expected keys with values",
 }
+# What MLflow's and Amazon's clients look for; the rest of .env is for Docker Compose.
+_SERVICE_VARIABLES = ("AWS_", "MLFLOW_")
+# Parts of one login: those of .env are never mixed with those of the environment.
+_LOGINS = (
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+)
+_USERINFO = re.compile(r"://[^/\s]*@")
+
+
+def without_credentials(text: str) -> str:
+    """The text with user name and password taken out of every URL in it."""
+    return _USERINFO.sub("://", text)
 
 
 class _Section(BaseModel):
@@ -141,20 +156,29 @@ class ConfirmationSection(_Section):
 
 
 class S3Section(_Section):
-    """An S3 service; credentials come from the environment only."""
+    """An S3 service; credentials come from the environment and .env only."""
 
-    endpoint_url: str | None = None
-    region: str | None = None
-    path_style: bool = True
-    ca_bundle: str | None = None
+    endpoint_url: str | None = Field(None, description="null: MLFLOW_S3_ENDPOINT_URL, AWS_ENDPOINT_URL, else AWS.")
+    region: str | None = Field(None, description="null: AWS_REGION, AWS_DEFAULT_REGION.")
+    path_style: bool = Field(True, description="The bucket in the path (MinIO and others), not in the host name.")
+    ca_bundle: str | None = Field(None, description="File of the certificates to trust; null: AWS_CA_BUNDLE.")
+    timeout_s: Annotated[Number, Field(gt=0)] = Field(600, description="Longest download of one model, in seconds.")
 
 
 class MlflowSection(_Section):
-    """Tracking and registry."""
+    """Tracking and registry; logins come from the environment and .env only."""
 
     tracking_uri: str | None = Field(None, description="null: MLFLOW_TRACKING_URI, else SQLite under results/.")
+    ca_bundle: str | None = Field(
+        None, description="File of the certificates to trust; null: MLFLOW_TRACKING_SERVER_CERT_PATH."
+    )
     experiment: str = Field("hcopt", min_length=1)
     promote_alias: str | None = Field(None, description="Alias that the model version gets on the verdict `better`.")
+
+    @field_serializer("tracking_uri")
+    def _public_uri(self, uri: str | None) -> str | None:
+        """A configuration is written into the run's files, which is no place for a login."""
+        return None if uri is None else without_credentials(uri)
 
 
 class ReportSection(_Section):
@@ -181,6 +205,13 @@ class Config(_Section):
     report: ReportSection = ReportSection()
     models: tuple[JsonObject, ...] = Field((), max_length=0, description="Reserved for several models in one run.")
 
+    _dotenv: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
+
+    @property
+    def dotenv(self) -> Mapping[str, SecretStr]:
+        """What only .env says to MLflow's and Amazon's clients, by the variable's name; never written anywhere."""
+        return self._dotenv
+
 
 def load_config(
     path: Path | None = None, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
@@ -190,22 +221,56 @@ def load_config(
     Args:
         path: The file; None takes ./config.yaml where there is one, else the defaults.
         overrides: `section.key=value` each, the value in YAML; they win over the file.
-        environment: Defaults to the process's own; fills what the file leaves null.
+        environment: Fills what the file leaves null. Defaults to the process's own, and then to what ./.env says.
 
     Raises:
         ConfigError: No such file, not YAML, an unknown key, a wrong type or range; names the key and the line.
     """
     source, text = _read(path)
+    dotenv = _read_dotenv(ENV_FILE) if environment is None else {}
+    real = os.environ if environment is None else environment
+    dotenv = _beside(dotenv, real)
     data, lines = _parse(text, source)
     for override in overrides:
         path_set = _apply(data, override)
         lines = {known: line for known, line in lines.items() if known[: len(path_set)] != path_set}
         lines |= {path_set[:length]: None for length in range(1, len(path_set) + 1) if path_set[:length] not in lines}
-    _fill_from_environment(data, os.environ if environment is None else environment)
+    _fill_from_environment(data, {**dotenv, **{name: value for name, value in real.items() if value}})
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
         raise _explained(error, lines, source) from error
+    config._dotenv = {name: SecretStr(value) for name, value in dotenv.items()}
+    return config
+
+
+def _read_dotenv(file: Path) -> dict[str, str]:
+    """The variables of a .env file, as Docker Compose reads it; empty where there is none."""
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    if not file.is_file():
+        return {}
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            faults = [binding.original.line for binding in parse_stream(stream) if binding.error]
+        values = dotenv_values(file, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {file}: {error}", remedy="Correct the file, or remove it.") from error
+    if faults:
+        # Never the line itself: it may hold a secret.
+        raise ConfigError(f"{file}, line {faults[0]}: expected NAME=value", remedy="See .env.example.")
+    return {name: value for name, value in values.items() if value}
+
+
+def _beside(dotenv: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """What .env adds to the environment for MLflow and S3: no variable and no part of a login that is there already."""
+    taken = {name for login in _LOGINS if any(environment.get(part) for part in login) for name in login}
+    return {
+        name: value
+        for name, value in dotenv.items()
+        if name.startswith(_SERVICE_VARIABLES) and name not in taken and not environment.get(name)
+    }
 
 
 def _read(path: Path | None) -> tuple[str, str]:
@@ -287,6 +352,7 @@ def _fill_from_environment(data: JsonObject, environment: Mapping[str, str]) -> 
     """Lets the field's own environment variables stand in for what the file leaves null."""
     for section, key, variable in (
         ("mlflow", "tracking_uri", "MLFLOW_TRACKING_URI"),
+        ("mlflow", "ca_bundle", "MLFLOW_TRACKING_SERVER_CERT_PATH"),
         ("s3", "endpoint_url", "MLFLOW_S3_ENDPOINT_URL"),
         ("s3", "endpoint_url", "AWS_ENDPOINT_URL_S3"),
         ("s3", "endpoint_url", "AWS_ENDPOINT_URL"),

@@ -60,7 +60,7 @@ def open_job(config: Config, *, results: Path, command: str, progress: Progress)
     store = resolve_tracking(config, results)
     if not store.configured and _asks_for_sample(config):
         progress.phase("seed")
-        seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment)
+        seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment, config=config)
     return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri)
 
 

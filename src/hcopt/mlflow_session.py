@@ -10,14 +10,17 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from hcopt.config import S3Section
+from pydantic import SecretStr
+
+from hcopt.config import Config, without_credentials
 from hcopt.errors import HcoptError
+from hcopt.process_environment import lent
 from hcopt.s3 import explain_s3_error, s3_errors
 
 if TYPE_CHECKING:
@@ -33,34 +36,33 @@ _SILENCE = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _LOUD_LOGGERS = ("mlflow", "alembic", "urllib3", "botocore")
-_USERINFO = re.compile(r"://[^/\s]*@")
-
-
-def without_credentials(text: str) -> str:
-    """The text with user name and password taken out of every URL in it."""
-    return _USERINFO.sub("://", text)
-
 
 @contextmanager
 def mlflow_session(
-    tracking_uri: str, *, error: type[HcoptError], s3: S3Section | None = None
+    tracking_uri: str, *, error: type[HcoptError], config: Config | None = None
 ) -> Iterator[MlflowClient]:
     """A client of an MLflow that answers; what MLflow raises inside the context becomes an `error`.
 
     While the context lasts, the process's environment points at this MLflow, because parts of MLflow's client look
-    there and nowhere else; afterwards the environment is as it was.
+    there and nowhere else.
 
     Args:
         tracking_uri: A server's URL, perhaps with user name and password, or a database URI.
         error: What failures are raised as.
-        s3: How artifacts are reached where MLflow keeps them in S3 and does not hand them out itself.
+        config: How to log in, whom to trust, and how S3 is reached where MLflow leaves its artifacts to that.
 
     Raises:
         HcoptError: As `error`: unreachable, refused, or whatever fails inside the context.
     """
     uri, login = _without_login(tracking_uri)
-    settings = {"MLFLOW_TRACKING_URI": uri, **login, **_s3_settings(s3 or S3Section())}
-    with _environment(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
+    given = config or Config()
+    settings: dict[str, str | SecretStr] = {
+        **given.dotenv,
+        **_settings(given),
+        "MLFLOW_TRACKING_URI": uri,
+        **login,
+    }
+    with lent(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
         try:
             yield _connect(uri)
         except HcoptError:
@@ -82,30 +84,16 @@ def _without_login(tracking_uri: str) -> tuple[str, dict[str, str]]:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), login
 
 
-def _s3_settings(s3: S3Section) -> dict[str, str]:
+def _settings(config: Config) -> dict[str, str]:
+    """The configuration as the variables of MLflow and boto3."""
     settings = {
-        "MLFLOW_S3_ENDPOINT_URL": s3.endpoint_url,
-        "AWS_DEFAULT_REGION": s3.region,
-        "AWS_CA_BUNDLE": s3.ca_bundle,
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": config.mlflow.ca_bundle,
+        "MLFLOW_S3_ENDPOINT_URL": config.s3.endpoint_url,
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if config.s3.path_style else "auto",
+        "AWS_DEFAULT_REGION": config.s3.region,
+        "AWS_CA_BUNDLE": config.s3.ca_bundle,
     }
     return {name: value for name, value in settings.items() if value is not None}
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str], *, defaults: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Sets variables, `defaults` only where there is none yet, and puts back what was there."""
-    missing = {name: value for name, value in (defaults or {}).items() if name not in os.environ}
-    changes = {**missing, **settings}
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
@@ -136,7 +124,7 @@ def _connect(uri: str) -> MlflowClient:
         _open_database(uri, scheme)
         return MlflowClient(tracking_uri=uri)
     client = MlflowClient(tracking_uri=uri)
-    with _environment(_PROBE_SETTINGS):
+    with lent(_PROBE_SETTINGS):
         client.search_experiments(max_results=1)
     return client
 
@@ -189,11 +177,14 @@ def _explain(failure: Exception, uri: str) -> tuple[str, str | None]:
 
 _CORRECT_THE_URI = "Start it, or correct mlflow.tracking_uri in config.yaml or MLFLOW_TRACKING_URI."
 
+_TRUST_IT = "Give the file of its certificate as mlflow.ca_bundle or MLFLOW_TRACKING_SERVER_CERT_PATH."
+
 
 def _explain_answer(failure: Exception, where: str, said: str) -> tuple[str, str | None]:
     """Tells apart no answer, a refusal, an answer by something else, and an error of MLflow's own."""
     if reason := _unreachable_reason(failure):
-        return f"cannot reach MLflow at {where}: {reason}", _CORRECT_THE_URI
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in reason
+        return f"cannot reach MLflow at {where}: {reason}", _TRUST_IT if untrusted else _CORRECT_THE_URI
     if "Invalid Host header" in said:
         host = urlsplit(where).netloc
         return (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from hcopt.config import S3Section
+from hcopt.config import Config
 from hcopt.errors import ModelSourceError
 from hcopt.fetched import CONFIG, Arrival, Fetched, fetch_companions, name_of
 from hcopt.mlflow_session import error_code
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, s3: S3Section) -> Fetched:
+def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, config: Config) -> Fetched:
     """Fetches `models:/NAME@alias` or `models:/NAME/VERSION`.
 
     Raises:
@@ -36,7 +36,7 @@ def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, s3: S3Sectio
         )
     name, alias, number = match.groups()
     entry = _find_version(client, name, alias=alias, number=number)
-    _fetch_location(uri, client.get_model_version_download_uri(name, entry.version), arrival, s3)
+    _fetch_location(uri, client.get_model_version_download_uri(name, entry.version), arrival, config)
     if entry.run_id and not (arrival.root / CONFIG).exists():
         _fetch_config(client, entry.run_id, _logged_name(client, entry.source or ""), arrival)
     version = RegisteredVersion(name=name, version=str(entry.version))
@@ -79,14 +79,14 @@ def _pass_unless_absent(error: Exception) -> None:
         raise error
 
 
-def _fetch_location(uri: str, location: str, arrival: Arrival, s3: S3Section) -> None:
+def _fetch_location(uri: str, location: str, arrival: Arrival, config: Config) -> None:
     """Fetches the folder in which MLflow keeps a version."""
     if location.startswith("s3://"):
         # A server that does not hand out artifacts itself.
         bucket_name, _, prefix = location.removeprefix("s3://").partition("/")
-        with open_bucket(bucket_name, s3) as bucket:
-            for name, size_bytes in bucket.sizes(prefix).items():
-                bucket.fetch(posixpath.join(prefix, name), arrival.root / name, size_bytes=size_bytes)
+        with open_bucket(bucket_name, config) as bucket:
+            for name in bucket.sizes(prefix):
+                bucket.fetch(posixpath.join(prefix, name), arrival.root / name)
         return
     import mlflow.artifacts
 

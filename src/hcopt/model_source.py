@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from hcopt.config import Config, S3Section
+from hcopt.config import Config, without_credentials
 from hcopt.errors import ModelSourceError
 from hcopt.fetched import CONFIG, INPUT_EXAMPLES, Arrival, Fetched, fetch_companions, name_of, version_of
-from hcopt.mlflow_session import mlflow_session, without_credentials
+from hcopt.mlflow_session import mlflow_session
 from hcopt.mlflow_source import fetch_run_path, fetch_version
 from hcopt.model_repository import check_model_name
 from hcopt.onnx_model import OnnxModel, inspect_onnx, resolve_inside, sha256_of
@@ -48,17 +48,17 @@ def fetch_model(config: Config, *, into: Path, tracking_uri: str) -> ModelArtifa
         raise ModelSourceError(f"no model can be fetched from {without_credentials(uri)!r}", remedy=f"Give {_KINDS}.")
     with _arrival_in(into) as arrival:
         if scheme.group() == "s3:":
-            fetched = _from_s3(uri, arrival, config.s3)
+            fetched = _from_s3(uri, arrival, config)
         else:
             fetched = _from_mlflow(config, arrival, tracking_uri)
         return _artifact(config, fetched, into=into)
 
 
 def _from_mlflow(config: Config, arrival: Arrival, tracking_uri: str) -> Fetched:
-    with mlflow_session(tracking_uri, error=ModelSourceError, s3=config.s3) as client:
+    with mlflow_session(tracking_uri, error=ModelSourceError, config=config) as client:
         if config.model.uri.startswith("runs:"):
             return fetch_run_path(config.model.uri, arrival, client)
-        return fetch_version(config.model.uri, arrival, client, config.s3)
+        return fetch_version(config.model.uri, arrival, client, config)
 
 
 @contextmanager
@@ -203,12 +203,12 @@ def _local(path: Path) -> Fetched:
     return Fetched(root=place.parent, onnx_name=place.name, name=name_of(place), version=version_of(place.parent))
 
 
-def _from_s3(uri: str, arrival: Arrival, settings: S3Section) -> Fetched:
+def _from_s3(uri: str, arrival: Arrival, config: Config) -> Fetched:
     bucket_name, _, key = uri.removeprefix("s3://").strip("/").partition("/")
     if not uri.startswith("s3://") or not key:
         raise ModelSourceError(f"{uri!r} names no object in a bucket", remedy="Give s3://bucket/key-or-prefix.")
     path = PurePosixPath(bucket_name, key)
-    with open_bucket(bucket_name, settings) as bucket:
+    with open_bucket(bucket_name, config) as bucket:
         # An ONNX file is asked for first, so that the right to read is enough and nobody needs that to list.
         if not key.endswith(".onnx") and _fetch_prefix(bucket, key, arrival):
             return Fetched(root=arrival.root, name=name_of(path), version=version_of(path))
@@ -226,9 +226,9 @@ def _fetch_prefix(bucket: Bucket, prefix: str, arrival: Arrival) -> bool:
     sizes = bucket.sizes(prefix)
     versions = {name.partition("/")[0] for name in sizes if re.fullmatch(r"[0-9]+/[^/]*\.onnx", name)}
     older = versions - {max(versions, key=int, default="")}
-    for name, size_bytes in sizes.items():
+    for name in sizes:
         if name.partition("/")[0] not in older:
-            bucket.fetch(f"{prefix}/{name}", arrival.root / name, size_bytes=size_bytes)
+            bucket.fetch(f"{prefix}/{name}", arrival.root / name)
     if sizes and CONFIG not in sizes:
         bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG), arrival.beside / CONFIG)
     return bool(sizes)

@@ -167,8 +167,10 @@ class _Run:
         try:
             with ExitStack() as stack:
                 with self._phase("serve"):
-                    runtime = choose_runtime(self.job.config.runtime)
-                    server = stack.enter_context(runtime.serve(repository, self.folder.path))
+                    choice = choose_runtime(self.job.config, progress=self.progress, note=self._note)
+                    if choice.note is not None:
+                        self._note(choice.note)
+                    server = stack.enter_context(choice.runtime.serve(repository, self.folder.path))
                 arguments = ("--input-data", server.tools.path(rows))
                 with self._phase("sweep", steps=prepared.plan.measurement_count):
                     self._sweep(prepared, server, repository, arguments)
@@ -227,7 +229,7 @@ class _Run:
                 ranking=ranking,
                 served=served,
                 perf_analyzer=perf_analyzer,
-                check_server=server.check,
+                revive_server=server.revive,
                 record=self._record_measurement,
                 note=self._note,
                 progress=self.progress,
@@ -305,12 +307,12 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
         tracking_uri=tracking_uri,
         experiment=config.mlflow.experiment,
         artifacts=folder.path,
-        s3=config.s3,
+        config=config,
     )
     where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
     folder.write_summary(summarize(record, tracking=where))
     if config.mlflow.promote_alias is not None:
-        promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri)
+        promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri, config=config)
     return tracked
 
 

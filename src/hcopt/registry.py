@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hcopt.config import Config, S3Section
+from hcopt.config import Config
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import error_code, mlflow_session, sqlite_file
 
@@ -78,14 +78,16 @@ def _artifact_location(tracking_uri: str) -> str | None:
     return str(database.absolute().parent / "artifacts") if database else None
 
 
-def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, s3: S3Section | None = None) -> bool:
+def seed_sample_model(
+    tracking_uri: str, repository: Path, experiment: str, *, config: Config | None = None
+) -> bool:
     """Registers the sample model as a training job would, where MLflow has none with its alias yet.
 
     Args:
         tracking_uri: The MLflow.
         repository: The Triton model repository with the sample model.
         experiment: The experiment that its run belongs to.
-        s3: How artifacts are reached where MLflow does not hand them out itself.
+        config: How MLflow, and S3 where it leaves its artifacts to that, are reached.
 
     Returns:
         Whether it was registered now.
@@ -93,7 +95,7 @@ def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, s
     Raises:
         OutputError: MLflow cannot be reached, or does not take it.
     """
-    with mlflow_session(tracking_uri, error=OutputError, s3=s3) as client:
+    with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
         if _has_sample(client):
             return False
         run = client.create_run(

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
 import os
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hcopt.config import S3Section
+from hcopt.config import Config, S3Section
 from hcopt.errors import ModelSourceError
+from hcopt.process_environment import lent
 
 if TYPE_CHECKING:
     S3Client = Any  # boto3 makes its client classes at run time
 
 _CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 60
+_READ_TIMEOUT_S = 20
+# With pauses in between that double, up to 20 s.
 _ATTEMPTS = 3
 
 _ABSENT_CODES = ("NoSuchKey", "404", "NotFound")
@@ -25,15 +31,25 @@ _ABSENT_CODES = ("NoSuchKey", "404", "NotFound")
 _FORBIDDEN_CODES = ("AccessDenied", "403", "Forbidden")
 _SET_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN where they are temporary)."
 _CHECK_CREDENTIALS = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they belong to this endpoint."
+_TRUST_IT = "Give the file of its certificate as s3.ca_bundle in config.yaml or AWS_CA_BUNDLE."
 _CHECK_ENDPOINT = "Start it, or correct s3.endpoint_url in config.yaml or MLFLOW_S3_ENDPOINT_URL."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """One bucket, opened."""
+    """One bucket, opened.
+
+    Attributes:
+        client: boto3's.
+        name: The bucket's.
+        deadline: When a download is given up, on the clock of `time.monotonic`.
+        timeout_s: The limit that the deadline came from, for the message.
+    """
 
     client: S3Client
     name: str
+    deadline: float
+    timeout_s: float
 
     def sizes(self, prefix: str) -> Mapping[str, int]:
         """Size in bytes of every object under `prefix/`, by its name relative to that.
@@ -46,20 +62,34 @@ class Bucket:
         objects = [item for page in pages for item in page.get("Contents", ())]
         return {_checked_name(item["Key"], folder): item["Size"] for item in objects if not item["Key"].endswith("/")}
 
-    def fetch(self, key: str, target: Path, *, size_bytes: int | None = None) -> None:
-        """Writes one object to `target`, whose folder is made.
+    def fetch(self, key: str, target: Path) -> None:
+        """Writes one object to `target`, whose folder is made, and holds it against its size and checksum.
 
         Raises:
-            ModelSourceError: Fewer or more bytes came than the object has.
+            ModelSourceError: What came is not the object, or it takes too long.
         """
-        if size_bytes is None:
-            size_bytes = self.client.head_object(Bucket=self.name, Key=key)["ContentLength"]
+        from boto3.s3.transfer import TransferConfig
+
+        head = self.client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.client.download_file(self.name, key, str(target))
-        if target.stat().st_size != size_bytes:
+        self.client.download_file(
+            self.name,
+            key,
+            str(target),
+            Callback=self._check_time,
+            Config=TransferConfig(num_download_attempts=_ATTEMPTS),
+        )
+        if fault := _fault(target, head):
             raise ModelSourceError(
-                f"s3://{self.name}/{key}: {target.stat().st_size} of {size_bytes} bytes came",
-                remedy="Run again; where it stays so, the object was replaced or the server cuts it off.",
+                f"s3://{self.name}/{key}: {fault}",
+                remedy="Run again; where it stays so, the object was replaced meanwhile or the server is at fault.",
+            )
+
+    def _check_time(self, _arrived_bytes: int) -> None:
+        if time.monotonic() > self.deadline:
+            raise ModelSourceError(
+                f"s3://{self.name}: the download takes longer than {self.timeout_s:g} s",
+                remedy="Raise s3.timeout_s in config.yaml.",
             )
 
     def fetch_if_there(self, key: str, target: Path) -> bool:
@@ -90,18 +120,47 @@ class Bucket:
         return True
 
 
+def _fault(file: Path, head: Mapping[str, Any]) -> str | None:
+    """What is wrong with a download, by what S3 says of the object; None where nothing is known to be."""
+    size_bytes, expected_bytes = file.stat().st_size, head["ContentLength"]
+    if size_bytes != expected_bytes:
+        return f"{size_bytes} of {expected_bytes} bytes came"
+    etag = head.get("ETag", "").strip('"')
+    sha256 = head.get("ChecksumSHA256", "")
+    # An object that was uploaded in parts has checksums of checksums, marked by a dash and their number.
+    if sha256 and "-" not in sha256:
+        return None if _digest(file, "sha256") == base64.b64decode(sha256) else "it does not have its SHA-256"
+    # Of what the server itself encrypts, the ETag is no MD5.
+    if re.fullmatch(r"[0-9a-f]{32}", etag) and not any("Encryption" in key or "SSE" in key for key in head):
+        return None if _digest(file, "md5").hex() == etag else "it does not have its ETag's MD5"
+    return None
+
+
+def _digest(file: Path, algorithm: str) -> bytes:
+    # file_digest came with Python 3.11.
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with file.open("rb") as content:
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+    return digest.digest()
+
+
 @contextmanager
-def open_bucket(name: str, settings: S3Section) -> Iterator[Bucket]:
+def open_bucket(name: str, config: Config) -> Iterator[Bucket]:
     """A bucket; what boto3 raises inside the context becomes a ModelSourceError.
 
+    Credentials are found where boto3 always looks, and in .env.
+
     Raises:
-        ModelSourceError: Unreachable, no or wrong credentials, no such bucket or key, a full disk.
+        ModelSourceError: Unreachable, no or wrong credentials, no such bucket or key, a full disk, no time left.
     """
+    section = config.s3
+    deadline = time.monotonic() + section.timeout_s
     try:
-        with closing(_client(settings)) as client:
-            yield Bucket(client=client, name=name)
+        with lent(config.dotenv), closing(_client(section)) as client:
+            yield Bucket(client=client, name=name, deadline=deadline, timeout_s=section.timeout_s)
     except _failures() as error:
-        message, remedy = explain_s3_error(error, f"s3://{name}", settings.endpoint_url)
+        message, remedy = explain_s3_error(error, f"s3://{name}", section.endpoint_url)
         raise ModelSourceError(message, remedy=remedy) from error
 
 
@@ -163,8 +222,6 @@ def explain_s3_error(error: Exception, what: str, endpoint_url: str | None = Non
         return _explain_refusal(error, what, where)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no room on the disk for {what}: {os.strerror(error.errno)}", "Free some space, and run again."
-    if isinstance(error, (OSError, ValueError)):
-        return f"cannot fetch {what} from {where}: {error}", None
     return _explain_no_answer(error, what, where)
 
 
@@ -185,7 +242,9 @@ def _explain_no_answer(error: Exception, what: str, where: str) -> tuple[str, st
 
     if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
         return f"there are no credentials for {what} at {where}: {error}", _SET_CREDENTIALS
-    if isinstance(error, (botocore.HTTPClientError, botocore.ProxyConnectionError)):
+    if isinstance(error, botocore.SSLError):
+        return f"cannot reach S3 at {where} for {what}: {error}", _TRUST_IT
+    if isinstance(error, (botocore.HTTPClientError, botocore.ConnectionError)):
         return f"cannot reach S3 at {where} for {what}: {error}", _CHECK_ENDPOINT
     return f"cannot fetch {what} from {where}: {error}", None
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from hcopt.config import S3Section
+from hcopt.config import Config, without_credentials
 from hcopt.errors import OutputError
-from hcopt.mlflow_session import mlflow_session, without_credentials
+from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import ensure_experiment
 from hcopt.schema import ModelConfigVariant, RegisteredVersion, RunRecord
 from hcopt.tracked_values import (
@@ -61,7 +61,7 @@ class TrackedRun:
 
 
 def log_run(
-    run: RunRecord, *, tracking_uri: str, experiment: str, artifacts: Path, s3: S3Section | None = None
+    run: RunRecord, *, tracking_uri: str, experiment: str, artifacts: Path, config: Config | None = None
 ) -> TrackedRun:
     """Logs a finished run to MLflow; logged again, it completes what is missing and doubles nothing.
 
@@ -70,13 +70,13 @@ def log_run(
         tracking_uri: The MLflow.
         experiment: The experiment's name; it is made where there is none.
         artifacts: The run's folder with report, summary.json and measurements.jsonl; what is not there is left out.
-        s3: How artifacts are reached where MLflow does not hand them out itself.
+        config: How MLflow, and S3 where it leaves its artifacts to that, are reached.
 
     Raises:
         OutputError: MLflow cannot be reached, or does not take it.
     """
     try:
-        with mlflow_session(tracking_uri, error=OutputError, s3=s3) as client:
+        with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
             experiment_id = ensure_experiment(client, tracking_uri, experiment)
             run_id = _log_parent(client, experiment_id, run, artifacts)
             if run.model.registered_version is not None:
@@ -89,7 +89,7 @@ def log_run(
     return TrackedRun(tracking_uri=uri, experiment_id=experiment_id, run_id=run_id, page_command=page)
 
 
-def promote(run: RunRecord, alias: str, *, tracking_uri: str) -> bool:
+def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | None = None) -> bool:
     """Gives the run's model version an alias, where the run has proven its best configuration better.
 
     Returns:
@@ -106,7 +106,7 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str) -> bool:
             f"{run.model.source_uri} is no version in a registry, so it cannot get the alias {alias!r}",
             remedy="Give model.uri as models:/NAME@alias or models:/NAME/VERSION.",
         )
-    with mlflow_session(tracking_uri, error=OutputError) as client:
+    with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
         client.set_registered_model_alias(version.name, alias, version.version)
     return True
 

@@ -392,7 +392,7 @@ def test_mlflow_that_leaves_artifacts_to_s3_works_both_ways(
     # From config.yaml only, so that what is tested is that it gets to MLflow.
     monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL")
     s3 = {"endpoint_url": s3_server.endpoint_url}
-    assert seed_sample_model(uri, repository, "direct", s3=S3Section(**s3)) is True
+    assert seed_sample_model(uri, repository, "direct", config=Config(s3=S3Section(**s3))) is True
     assert_is_sample(fetch(SAMPLE_URI, tmp_path / "into", tracking_uri=uri, s3=s3), repository)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     assert "SignatureDoesNotMatch" in refused(SAMPLE_URI, tmp_path / "no", tracking_uri=uri, s3=s3).message

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.config import Config, S3Section
+from hcopt.config import Config, S3Section, without_credentials
 from hcopt.errors import OutputError
-from hcopt.mlflow_session import mlflow_session, without_credentials
+from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import default_tracking_uri, resolve_tracking
 from hcopt.schema import Estimate, LoadPoint, RunRecord
 from hcopt.tracked_values import (
@@ -190,7 +190,7 @@ def test_session_leaves_environment_and_loggers_as_they_were(tmp_path: Path, mon
     environment, level = dict(os.environ), logging.getLogger("urllib3").level
     s3 = S3Section(endpoint_url="http://minio:9000", region="eu-west-1")
     uri = f"sqlite:///{tmp_path}/deep/mlflow.db"
-    with mlflow_session(uri, error=OutputError, s3=s3) as client:
+    with mlflow_session(uri, error=OutputError, config=Config(s3=s3)) as client:
         assert client.search_registered_models() == []
         assert os.environ["MLFLOW_TRACKING_URI"] == uri
         assert os.environ["MLFLOW_S3_ENDPOINT_URL"] == "http://minio:9000"
