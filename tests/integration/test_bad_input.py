@@ -81,9 +81,6 @@ CASES = {
     ),
     "configuration: unknown runtime": Case(("--runtime=podman",), 2, ("runtime.kind", "'embedded'")),
     "configuration: unknown profiler": Case(("--profiler=genai",), 2, ("profiler.kind", "'model-analyzer'")),
-    "configuration: runtime of a later version": Case(
-        (SAMPLE, "--runtime=docker"), 2, ("runtime.kind docker", "--runtime embedded")
-    ),
     "configuration: profiler of a later version": Case(
         (SAMPLE, "--profiler=adaptive"), 2, ("profiler.kind adaptive", "Use model-analyzer")
     ),
@@ -117,7 +114,7 @@ CASES = {
     "model: unreachable S3": Case(
         ("--model=s3://BUCKET/model", "--set=s3.endpoint_url=http://127.0.0.1:CLOSED"),
         3,
-        ("s3://BUCKET", "http://127.0.0.1:CLOSED"),
+        ("s3://BUCKET", "http://127.0.0.1:CLOSED", "correct s3.endpoint_url"),
     ),
     "model: wrong S3 credentials": Case(
         ("--model=s3://BUCKET/model", "--set=s3.endpoint_url=S3"),
