@@ -49,17 +49,19 @@ _HOME = PurePosixPath("/opt/hcopt-standin")
 _PACKAGES = _HOME / "site-packages"
 _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
 
+# Triton's stub takes no PYTHONPATH.
+_PACKAGES_OF_PYTHON = PurePosixPath("/usr/local/lib/python3.11/dist-packages/hcopt-standin.pth")
 # NVIDIA's entry point greets and goes on with what it is told.
 _ENTRY_POINT = '#!/bin/sh\necho "== Stand-in for NVIDIA\'s image =="\nexec "$@"\n'
 _TRITONSERVER = f"""#!/bin/sh
 export LD_LIBRARY_PATH={_LIBRARIES}
-export PYTHONPATH={_HOME}/backends/onnxruntime:{_PACKAGES}
 export ORT_DISABLE_TELEMETRY=1
 exec {_PACKAGES}/pytriton/tritonserver/bin/tritonserver --backend-directory={_HOME}/backends "$@"
 """
-_MODEL_ANALYZER = f"""#!/bin/sh
-export PYTHONPATH={_PACKAGES}
-exec python3 -c 'import sys; from model_analyzer.entrypoint import main; sys.exit(main())' "$@"
+_MODEL_ANALYZER = """#!/usr/bin/python3
+import sys
+from model_analyzer.entrypoint import main
+sys.exit(main())
 """
 _PERF_ANALYZER = f"""#!/bin/sh
 export LD_LIBRARY_PATH={_HOME}/lib
@@ -219,6 +221,7 @@ def _server_content() -> Content:
         **_below(backends / "python", triton.backend_folder),
         **_below(_PACKAGES, packages, triton.tritonserver.parent),
         **_below(_LIBRARIES, triton.libraries),
+        _PACKAGES_OF_PYTHON: f"{_PACKAGES}\n",
         **_packages("onnxruntime"),
     }
 
@@ -232,6 +235,7 @@ def _sdk_content() -> Content:
         _HOME / "bin" / "perf_analyzer": Path(sys.executable).parent / "perf_analyzer",
         _HOME / "lib" / "libb64.so.0d": find_library(libraries, "libb64-*.so.0d"),
         _HOME / "lib" / "libcudart.so.12": find_library(libraries, "libcudart-*.so.12*"),
+        _PACKAGES_OF_PYTHON: f"{_PACKAGES}\n",
         **_packages("triton-model-analyzer"),
     }
 

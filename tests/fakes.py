@@ -130,7 +130,7 @@ def breaks(error: Exception) -> Play:
 
 @dataclass
 class FakeServer:
-    """A `Server`; `died` makes its check fail."""
+    """A `Server`; one that has `died` cannot be brought back."""
 
     tools: FakeTools
     endpoint: Endpoint = ENDPOINT
@@ -140,7 +140,7 @@ class FakeServer:
     def environment(self) -> Environment:
         return replace(run_record().environment, runtime="fake")
 
-    def check(self) -> None:
+    def revive(self) -> None:
         if self.died:
             raise RuntimeStartError("tritonserver has ended by itself with -9")
 

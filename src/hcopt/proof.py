@@ -11,6 +11,7 @@ from hcopt import confirmation
 from hcopt.config import Config
 from hcopt.confirmation import Finalists
 from hcopt.errors import RuntimeStartError
+from hcopt.profiler.base import with_reason
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window, failed
 from hcopt.progress import Progress
 from hcopt.ranking import find_default
@@ -38,7 +39,7 @@ class Proof:
         ranking: The sweep's order.
         served: Switches the server from variant to variant.
         perf_analyzer: Measures the windows.
-        check_server: Raises where the server has died.
+        revive_server: See `Server.revive`.
         record: Takes each measurement.
         note: Takes what the user has to know about how it went.
         progress: Told what is under way.
@@ -50,7 +51,7 @@ class Proof:
     ranking: Ranking
     served: ServedModel
     perf_analyzer: PerfAnalyzer
-    check_server: Callable[[], None]
+    revive_server: Callable[[], str | None]
     record: Callable[[Measurement], None]
     note: Callable[[Note], None]
     progress: Progress
@@ -125,10 +126,12 @@ class Proof:
             self.served.switch_to(variant)
             measurement = self.perf_analyzer.measure(window)
         except RuntimeStartError as error:
-            self.check_server()
             measurement = failed(window, error.message)
-        self.record(measurement)
-        self.progress.measured(measurement)
+        try:
+            measurement = with_reason(measurement, self.revive_server())
+        finally:
+            self.record(measurement)
+            self.progress.measured(measurement)
         return measurement
 
 

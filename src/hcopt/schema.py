@@ -353,6 +353,8 @@ class Environment:
         runtime: embedded, docker or remote.
         backend: The backend that served, with its kind, e.g. `onnxruntime (Python-based)`.
         governor: The CPU frequency governor, or None where the machine shows none.
+        server_image: What the server's container was made of, by digest or id; None without containers.
+        sdk_image: The same of the measuring programs' container.
     """
 
     runtime: str
@@ -366,6 +368,8 @@ class Environment:
     memory_mb: int
     governor: str | None
     hcopt_version: str
+    server_image: str | None = None
+    sdk_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ def _proved(*slow: int) -> tuple[Confirmation, list[Note]]:
         ranking=run.ranking,
         served=AnyModel(),
         perf_analyzer=Windows(slow=tuple(grid_variants()[number].config_name for number in slow)),
-        check_server=lambda: None,
+        revive_server=lambda: None,
         record=lambda _: None,
         note=notes.append,
         progress=SilentProgress(),
@@ -88,6 +88,7 @@ class Bench:
     window_s: float = 1.0
     now: float = 0.0
     died: bool = False
+    breaks_at: int = 0
     served: list[str] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     recorded: list[Measurement] = field(default_factory=list)
@@ -97,6 +98,8 @@ class Bench:
         self.served.append(variant.config_name)
         if variant.config_name in self.refused:
             raise RuntimeStartError(f"Triton cannot load the model {MODEL_NAME}: refused")
+        if len(self.served) == self.breaks_at:
+            raise RuntimeStartError("Triton does not answer")
 
     def measure(self, window: Window) -> Measurement:
         self.windows.append(window)
@@ -104,9 +107,10 @@ class Bench:
         figures = (5000.0, self.p99_ms.get(window.variant.config_name, 9.0))
         return measurement(window.variant, window.load, figures, phase=window.phase, block=window.block)
 
-    def check(self) -> None:
+    def revive(self) -> str | None:
         if self.died:
             raise RuntimeStartError("tritonserver has ended by itself with -9")
+        return "the container has ended with 137" if len(self.served) == self.breaks_at else None
 
     def prove(self, ranking: Ranking = RUN.ranking, **confirmation: float) -> Confirmation:
         proof = Proof(
@@ -115,7 +119,7 @@ class Bench:
             ranking=ranking,
             served=self,
             perf_analyzer=self,
-            check_server=self.check,
+            revive_server=self.revive,
             record=self.recorded.append,
             note=self.progress.note,
             progress=self.progress,
@@ -215,7 +219,17 @@ def test_dead_server_ends_the_proof() -> None:
     bench = Bench(refused={SIXTH.config_name}, died=True)
     with pytest.raises(RuntimeStartError, match="ended by itself"):
         bench.prove()
-    assert bench.recorded == []
+    assert [one.error for one in bench.recorded] == [f"Triton cannot load the model {MODEL_NAME}: refused"]
+
+
+def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reason() -> None:
+    bench = Bench(breaks_at=2)
+    found = bench.prove()
+    assert [one.error for one in bench.recorded if one.error is not None] == [
+        "the container has ended with 137: Triton does not answer"
+    ]
+    assert len(bench.recorded) == 24
+    assert found.best is not None
 
 
 def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
@@ -232,7 +246,7 @@ def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
         ranking=RUN.ranking,
         served=served,
         perf_analyzer=driver,
-        check_server=lambda: None,
+        revive_server=lambda: None,
         record=recorded.append,
         note=lambda _: None,
         progress=SilentProgress(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,13 @@ class ProfileJob:
     input_arguments: Sequence[str]
     record: Callable[[Measurement], None]
     progress: Progress
+
+
+def with_reason(measurement: Measurement, died: str | None) -> Measurement:
+    """The measurement; where it failed as something had died (see `Server.revive`), with that as its reason."""
+    if measurement.error is None or died is None:
+        return measurement
+    return replace(measurement, error=f"{died}: {measurement.error}")
 
 
 class Profiler(Protocol):

@@ -24,7 +24,7 @@ from hcopt.errors import ProfileError
 from hcopt.measurements import is_usable
 from hcopt.model_repository import parse_text, variant_of
 from hcopt.process import last_lines
-from hcopt.profiler.base import ProfileJob
+from hcopt.profiler.base import ProfileJob, with_reason
 from hcopt.runtime.base import Tools
 from hcopt.schema import JsonObject, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes, SweepPlan
 from hcopt.sweep import expected_sweep_s
@@ -79,10 +79,10 @@ class ModelAnalyzer:
             timeout_s=self._limit_s(job.plan),
             on_line=follower.read,
         )
-        reason = follower.finish()
+        died = job.server.revive()
+        reason = follower.finish(died)
         _keep_report(work / "export", job.folder / "reports" / "summaries" / job.plan.model_name / REPORT_FOLDER)
         shutil.rmtree(work)
-        job.server.check()
         if reason is not None:
             ended = "did not end in time" if finished.timed_out else f"ended with {finished.returncode}"
             raise ProfileError(f"Model Analyzer {ended} without one measurement: {reason or last_lines(log)}", log=log)
@@ -240,16 +240,19 @@ class _Follower:
         elif self._trouble or _TROUBLE.search(line):
             self._trouble.append(line.removeprefix(_PREFIX).strip())
 
-    def finish(self) -> str | None:
+    def finish(self, died: str | None) -> str | None:
         """Records what never came.
+
+        Args:
+            died: What had died when Model Analyzer ended.
 
         Returns:
             None where something was measured; else why the first point failed, empty if nothing is known.
         """
-        self._end_point()
+        self._end_point(died)
         known = self._first_reason
         for variant, load in product(self._job.plan.all_variants, self._job.plan.loads):
-            self._fail_missing(variant, load, _left_out(variant, load))
+            self._fail_missing(variant, load, died or _left_out(variant, load))
         return None if self._any_measured else known
 
     def _fail_missing(self, variant: ModelConfigVariant, load: LoadPoint, reason: str) -> None:
@@ -279,7 +282,7 @@ class _Follower:
             raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
         return found
 
-    def _end_point(self) -> None:
+    def _end_point(self, died: str | None = None) -> None:
         if self._point is None:
             return
         variant, load = self._point
@@ -287,7 +290,8 @@ class _Follower:
         row = self._newest_report(load)
         if row is None:
             reason = " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
-            self._record(_failed(variant, load, self._point_started, reason))
+            failed = _failed(variant, load, self._point_started, reason)
+            self._record(with_reason(failed, died or self._job.server.revive()))
             return
         steal = steal_ratio(self._cpu_before, read_cpu_times())
         self._any_measured = True

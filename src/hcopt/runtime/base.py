@@ -64,11 +64,16 @@ class Server(Protocol):
     def environment(self) -> Environment:
         """The conditions that go with every figure."""
 
-    def check(self) -> None:
-        """Does nothing while the server lives.
+    def revive(self) -> str | None:
+        """Does nothing while the server and the measuring programs' place live; brings back what has died of them.
+
+        To be called after each measurement. What was loaded on a server that had died is to be loaded again.
+
+        Returns:
+            What had died, and how; None where all lives.
 
         Raises:
-            RuntimeStartError: It has died; carries the end of its log.
+            RuntimeStartError: It cannot be brought back, or not once more; carries the end of its log.
         """
 
 

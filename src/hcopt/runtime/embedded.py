@@ -99,6 +99,10 @@ class EmbeddedServer:
         if returncode is not None:
             raise _failure(f"tritonserver has ended by itself with {returncode}", self.log)
 
+    def revive(self) -> None:
+        """See `Server.revive`; a child of this process that has died is not started again."""
+        self.check()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedRuntime:

@@ -132,6 +132,16 @@ class ModelControl:
         with self._translated(f"Triton does not say whether the model {name} is ready"):
             return bool(self._client.is_model_ready(name, client_timeout=self._call_timeout_s))
 
+    def repository_models(self) -> tuple[str, ...]:
+        """The names of all models in the server's repository, loaded or not.
+
+        Raises:
+            RuntimeStartError: The server does not answer.
+        """
+        with self._translated("Triton does not list its model repository"):
+            answer = self._client.get_model_repository_index(client_timeout=self._call_timeout_s)
+        return tuple(dict.fromkeys(model.name for model in answer.models))
+
     def server_version(self) -> str:
         """Triton's own version, such as 2.51.0.
 

@@ -1,0 +1,104 @@
+"""A connection to the Docker Engine of this machine, and its failures in hcopt's words."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hcopt.errors import RuntimeStartError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_CALL_TIMEOUT_S = 60
+_LOCAL = "http+docker://localhost"  # docker-py's name for a Unix socket
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def engine(*, timeout_s: int = _CALL_TIMEOUT_S) -> Iterator[DockerClient]:
+    """A connection to the engine that `DOCKER_HOST` or Docker's own context names, by default this machine's.
+
+    Args:
+        timeout_s: Longest wait for one answer.
+
+    Raises:
+        RuntimeStartError: None answers, this user may not use it, or it runs on another machine.
+    """
+    import docker
+
+    with told("the Docker Engine cannot be used"):
+        client = docker.from_env(timeout=timeout_s)
+    try:
+        _check_local(client)
+        yield client
+    finally:
+        client.close()
+
+
+def _check_local(client: DockerClient) -> None:
+    if client.api.base_url != _LOCAL:
+        raise RuntimeStartError(
+            f"the Docker Engine at {client.api.base_url} is not on this machine, whose folders hcopt has to give it",
+            remedy="Unset DOCKER_HOST (or run `docker context use default`), or start Triton there and use "
+            "--runtime remote.",
+        )
+
+
+@contextmanager
+def told(failure: str) -> Iterator[None]:
+    """Turns what docker-py raises into a RuntimeStartError that begins with `failure`."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except (DockerException, RequestException, HTTPError) as error:
+        reason, remedy = _explained(error)
+        raise RuntimeStartError(f"{failure}: {reason}", remedy=remedy) from error
+
+
+def _explained(error: Exception) -> tuple[str, str | None]:
+    """The reason, and what to do about it."""
+    from docker.errors import APIError
+
+    text = str(error)
+    if isinstance(error, APIError) and error.explanation:
+        return str(error.explanation).strip(), None
+    if "Permission denied" in text:
+        return (
+            "this user may not use its socket (permission denied)",
+            "Add the user to the group docker (sudo usermod -aG docker $USER, then log in again), or use "
+            "--runtime embedded.",
+        )
+    start = "Start it (sudo systemctl start docker), or use --runtime embedded, which needs no Docker."
+    if any(sign in text for sign in ("FileNotFoundError", "Connection refused", "Connection aborted", "RemoteDiscon")):
+        return "no Docker Engine answers", start
+    if "timed out" in text:
+        return "the Docker Engine does not answer in time", start
+    return text, start
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """What would end the run waits until the context ends: what the engine is half through could not be removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    # None is a handler that Python did not set, and could not set again.
+    handlers = {number: signal.getsignal(number) for number in _ENDING}
+    deferred = {n: handler for n, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    for number in deferred:
+        signal.signal(number, lambda number, _frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in deferred.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])

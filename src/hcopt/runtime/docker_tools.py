@@ -1,0 +1,178 @@
+"""perf_analyzer and Model Analyzer inside an SDK container, started there one at a time."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from hcopt.errors import RuntimeStartError
+from hcopt.process import Finished, hand_over
+from hcopt.runtime.base import Endpoint, Tool
+from hcopt.runtime.docker_engine import told
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+RUN_FOLDER = PurePosixPath("/hcopt/run")
+# No home of its own for the user's uid in there, and Model Analyzer's libraries want one to write to.
+_ENVIRONMENT = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
+# The limit holds in the container too, where hcopt may be gone before it. Whatever a tool leaves behind (Model Analyzer
+# gives each perf_analyzer a session of its own) ends with it: a kill of -1 spares only the shell itself and process 1.
+_SUPERVISED = 'limit=$1; shift; timeout -k 5 "$limit" "$@"; code=$?; kill -KILL -1 2>/dev/null; exit $code'
+_END_ALL = "kill -KILL -1"
+_LIMIT_CODES = (124, 137)  # timeout's own: ended by SIGTERM, by SIGKILL
+_KILL_GRACE_S = 15.0
+_FIND = 'for tool in "$@"; do command -v "$tool" || echo; done'
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerTools:
+    """The measuring programs of one SDK container.
+
+    Attributes:
+        client: The engine.
+        container: The container's name; it stays when a new one takes its place.
+        run_folder: The run's folder on this machine, the only one that the container sees.
+        endpoint: The server as the container reaches it.
+        programs: Where each program is in there.
+    """
+
+    client: DockerClient
+    container: str
+    run_folder: Path
+    endpoint: Endpoint
+    programs: Mapping[Tool, str]
+
+    def path(self, host_path: Path) -> str:
+        """A file or folder of the run as the container sees it.
+
+        Raises:
+            ValueError: It is outside of the run's folder.
+        """
+        return str(RUN_FOLDER / host_path.absolute().relative_to(self.run_folder).as_posix())
+
+    def program(self, tool: Tool) -> str:
+        """Where the tool is in the container."""
+        return self.programs[tool]
+
+    def run(
+        self,
+        tool: Tool,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        timeout_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        """Runs a tool in `folder` to its end or its time limit; see `hcopt.process.run`.
+
+        Raises:
+            RuntimeStartError: The container or the engine is gone.
+        """
+        argv = ["sh", "-c", _SUPERVISED, "sh", f"{timeout_s:.3f}", self.program(tool), *arguments]
+        cpu_before_s, started = self._cpu_s(), time.monotonic()
+        with log.open("ab") as output:
+            returncode = self._execute(argv, folder, output, timeout_s + _KILL_GRACE_S, on_line)
+        elapsed_s = time.monotonic() - started
+        timed_out = returncode is None or (returncode in _LIMIT_CODES and elapsed_s >= timeout_s)
+        cpu_s = None if timed_out else _difference(self._cpu_s(), cpu_before_s)
+        return Finished(returncode=None if timed_out else returncode, elapsed_s=elapsed_s, cpu_s=cpu_s)
+
+    def _execute(
+        self,
+        argv: Sequence[str],
+        folder: Path,
+        output: BinaryIO,
+        limit_s: float,
+        on_line: Callable[[str], None] | None,
+    ) -> int | None:
+        """Its exit status, or None where it had to be killed from here."""
+        deadline, ended, pending = time.monotonic() + limit_s, False, b""
+        with told(f"cannot run {argv[0]} in the container {self.container}"):
+            execution = self.client.api.exec_create(
+                self.container, list(argv), environment=_ENVIRONMENT, workdir=self.path(folder)
+            )["Id"]
+            stream = self.client.api.exec_start(execution, socket=True)
+        try:
+            with closing(stream):
+                for chunk in _chunks(stream, deadline):
+                    output.write(chunk)
+                    pending = hand_over(pending + chunk, on_line)
+            ended = time.monotonic() < deadline
+        finally:
+            if not ended:
+                self._end_all()
+        hand_over(pending + b"\n" if pending else b"", on_line)
+        return self._exit_code(execution) if ended else None
+
+    def _exit_code(self, execution: str) -> int:
+        with told(f"the Docker Engine does not say how a program in {self.container} ended"):
+            code = self.client.api.exec_inspect(execution)["ExitCode"]
+        if code is None:
+            raise RuntimeStartError(f"the container {self.container} has ended")
+        return int(code)
+
+    def _end_all(self) -> None:
+        """Ends all programs in the container; where it is gone, they are too."""
+        with suppress(RuntimeStartError):
+            execute(self.client, self.container, ["sh", "-c", _END_ALL])
+
+    def _cpu_s(self) -> float | None:
+        """CPU time that the container has used so far; None where the engine does not tell."""
+        try:
+            with told("no statistics"):
+                statistics = self.client.api.stats(self.container, stream=False, one_shot=True)
+        except RuntimeStartError:
+            return None
+        used: int = statistics.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
+        return used / _NS_PER_S if used else None
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
+
+
+def _chunks(stream: Any, deadline: float) -> Iterator[bytes]:
+    """What a program in a container writes, until it and its children have closed their ends, or the deadline."""
+    from docker.utils.socket import SocketError, next_frame_header, read_exactly
+
+    while select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        try:
+            _, size = next_frame_header(stream)
+            if size < 0:
+                return
+            chunk = read_exactly(stream, size)
+        except (SocketError, OSError):
+            # The engine has gone away in the middle.
+            return
+        yield chunk
+
+
+def find_programs(client: DockerClient, container: str, names: Sequence[Tool]) -> dict[Tool, str]:
+    """Where programs are in a container; those that it does not have are left out.
+
+    Raises:
+        RuntimeStartError: The container or the engine is gone.
+    """
+    _, text = execute(client, container, ["sh", "-c", _FIND, "sh", *names])
+    return {name: path for name, path in zip(names, text.splitlines(), strict=True) if path}
+
+
+def execute(client: DockerClient, container: str, argv: Sequence[str]) -> tuple[int, str]:
+    """Runs a program in a container to its end, which has to be near; its exit status and what it said.
+
+    Raises:
+        RuntimeStartError: The container or the engine is gone.
+    """
+    with told(f"cannot run {argv[0]} in the container {container}"):
+        execution = client.api.exec_create(container, list(argv), environment=_ENVIRONMENT)["Id"]
+        said = client.api.exec_start(execution)
+        code = client.api.exec_inspect(execution)["ExitCode"]
+    return int(code or 0), said.decode(errors="replace")
