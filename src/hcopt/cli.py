@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from hcopt import __version__
-from hcopt.errors import HcoptError, InterruptedRunError, NoFeasibleConfigError
+from hcopt.errors import HcoptError, InterruptedRunError, NoFeasibleConfigError, ProfileError
 
 if TYPE_CHECKING:
     from hcopt.config import Config
@@ -209,10 +209,17 @@ def _profile(config: Config, output: Path, *, as_json: bool) -> None:
         _print_result(finished)
     if finished.logging_error is not None:
         raise finished.logging_error
-    if finished.record.confirmation.verdict == "no_feasible_config":
+    found = finished.record.confirmation
+    if found.verdict == "no_feasible_config":
         raise NoFeasibleConfigError(
-            finished.record.confirmation.reason,
+            found.reason,
             remedy="Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs.",
+        )
+    if found.best is None:
+        raise ProfileError(
+            found.reason,
+            remedy="The failed measurements in the report and the logs say why.",
+            log=finished.folder.path / "logs",
         )
 
 

@@ -15,6 +15,7 @@ from hcopt.errors import ConfigError
 from hcopt.schema import InstanceKind, JsonObject
 
 DEFAULT_CONFIG_FILE = Path("config.yaml")
+_SEE_CONFIG = "config.yaml in the repository comments every key with its unit and range."
 ENV_FILE = Path(".env")
 
 # Strict: YAML's `yes` and `on` would otherwise count as 1.
@@ -291,7 +292,7 @@ def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None
     except _KeyError as error:
         raise ConfigError(f"{source}, line {error.line}: the key {error.key} {error.fault}") from error
     except _NOT_YAML as error:
-        raise ConfigError(f"{source} is not YAML: {error}") from error
+        raise ConfigError(f"{source} is not YAML: {error}", remedy=_SEE_CONFIG) from error
     if data is None:
         return {}, lines
     if not isinstance(data, dict):
@@ -368,9 +369,7 @@ def _fill_from_environment(data: JsonObject, environment: Mapping[str, str]) -> 
 def _explained(error: ValidationError, lines: Mapping[KeyPath, int | None], source: str) -> ConfigError:
     """The first faults, each with its key and the line it stands on."""
     faults = [_fault(item["loc"], item["type"], item["msg"], lines, source) for item in error.errors()[:5]]
-    return ConfigError(
-        "\n".join(faults), remedy="config.yaml in the repository comments every key with its unit and range."
-    )
+    return ConfigError("\n".join(faults), remedy=_SEE_CONFIG)
 
 
 def _fault(loc: KeyPath, kind: str, message: str, lines: Mapping[KeyPath, int | None], source: str) -> str:

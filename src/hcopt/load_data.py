@@ -176,7 +176,10 @@ def write_perf_analyzer_json(load: LoadData, path: Path) -> None:
                 file.write(f"{json.dumps(row)}{',' if index + 1 < load.row_count else ''}\n")
             file.write("]}\n")
     except OSError as error:
-        raise OutputError(f"cannot write the rows of the load to {path}: {error.strerror}") from error
+        raise OutputError(
+            f"cannot write the rows of the load to {path}: {error.strerror}",
+            remedy="Make room, or give another folder with --output.",
+        ) from error
 
 
 def _step(tensor: LoadTensor, index: int) -> dict[str, Any]:

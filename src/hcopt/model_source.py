@@ -81,7 +81,7 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
     uri, name = config.model.uri, config.model.name or fetched.name
     check_model_name(name)
     onnx_file = _find_onnx_file(fetched, uri)
-    inspected = _inspect(onnx_file, fetched.root, uri)
+    inspected = inspect_onnx(onnx_file) if into is None else _inspect(onnx_file, fetched.root, uri)
     config_pbtxt, example = _read_config(onnx_file), _find_input_example(onnx_file)
     place = fetched.root if into is None else _moved(fetched.root, into / name)
     folder = place / onnx_file.parent.relative_to(fetched.root)

@@ -139,6 +139,11 @@ class _Run:
     @contextmanager
     def _phase(self, name: str, *, steps: int | None = None) -> Iterator[None]:
         self.progress.phase(name, steps=steps)
+        with self._timed(name):
+            yield
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
         started = time.monotonic()
         try:
             yield
@@ -175,7 +180,7 @@ class _Run:
                 with self._phase("sweep", steps=prepared.plan.measurement_count):
                     self._sweep(prepared, server, repository, arguments)
                 ranking = self._rank(prepared)
-                with self._phase("confirmation"):
+                with self._timed("confirmation"):
                     found = self._confirm(prepared, server, ranking, arguments)
                 return _Found(environment=server.environment, ranking=ranking, confirmation=found)
         finally:

@@ -79,7 +79,10 @@ def _refuse_empty(sweep: SweepSection) -> None:
             )
     for key, values in sweep.parameters.items():
         if not values:
-            raise ConfigError(f"sweep.parameters.{key} is empty: the sweep has no points")
+            raise ConfigError(
+                f"sweep.parameters.{key} is empty: the sweep has no points",
+                remedy=f"List at least one value in sweep.parameters.{key}, or leave the key out.",
+            )
 
 
 def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
