@@ -10,8 +10,9 @@ from hcopt.errors import ConfigError
 from hcopt.load_data import LoadData, build_load
 from hcopt.model_repository import BaseConfiguration, base_configuration, variant_of
 from hcopt.model_source import fetch_model
-from hcopt.onnx_model import check_servable, has_batch_dimension
+from hcopt.onnx_model import has_batch_dimension
 from hcopt.schema import ModelArtifact, Note, SweepPlan
+from hcopt.servability import check_servable
 from hcopt.sweep import plan_sweep
 
 

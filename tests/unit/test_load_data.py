@@ -13,8 +13,9 @@ from tritonclient.utils import serialize_bf16_tensor, serialize_byte_tensor
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.load_data import LoadData, LoadTensor, build_load, write_perf_analyzer_json
 from hcopt.model_repository import base_configuration
-from hcopt.onnx_model import check_servable, has_batch_dimension, inspect_onnx
+from hcopt.onnx_model import has_batch_dimension, inspect_onnx
 from hcopt.schema import ModelArtifact, ModelSignature, TensorSpec
+from hcopt.servability import check_servable
 from tests import onnx_models as models
 from tests.notes import said
 

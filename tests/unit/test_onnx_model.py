@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hcopt.errors import ModelSourceError
-from hcopt.onnx_model import BatchCheck, check_servable, has_batch_dimension, inspect_onnx, sha256_of
+from hcopt.onnx_model import has_batch_dimension, inspect_onnx, sha256_of
 from hcopt.schema import ModelSignature, TensorSpec
+from hcopt.servability import BatchCheck, check_servable
 from tests import onnx_models as models
 from tests.notes import said
 

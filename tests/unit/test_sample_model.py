@@ -10,8 +10,9 @@ import pytest
 
 from hcopt.load_data import build_load
 from hcopt.model_repository import base_configuration, parse_text, to_text
-from hcopt.onnx_model import check_servable, inspect_onnx, sha256_of
+from hcopt.onnx_model import inspect_onnx, sha256_of
 from hcopt.schema import ModelArtifact
+from hcopt.servability import check_servable
 from scripts import train_sample_model
 from tests.unit.test_model_repository import DEFAULT_TEXT
 
