@@ -107,6 +107,25 @@ def test_noise_leaves_it_undecided_and_says_how_many_blocks_would_decide() -> No
     assert found.improvement.blocks_to_decide > 8
 
 
+def test_one_lucky_block_is_no_difference_though_all_signs_agree() -> None:
+    lucky = [value * (2.7 if n == 0 else 1.01) for n, value in enumerate(BASE)]
+    found = verdict(blocks(lucky, BASE))
+    assert found.improvement is not None
+    assert found.improvement.p_value == pytest.approx(1 / 256)
+    assert found.improvement.throughput_ratio.ci_low is not None
+    assert found.improvement.throughput_ratio.ci_low < 1
+    assert found.verdict == "undecided"
+
+
+def test_winner_that_is_slower_than_its_runner_up_is_not_tied_with_it() -> None:
+    found = verdict(blocks(times(1.2), BASE, times(1.3)), THREE)
+    assert found.runner_up_relation is not None
+    assert found.runner_up_relation.throughput_ratio.ci_high is not None
+    assert found.runner_up_relation.throughput_ratio.ci_high < 0.98
+    assert found.runner_up_relation.verdict == "undecided"
+    assert found.runner_up_relation.blocks_to_decide is None  # none would
+
+
 def test_default_that_proves_faster_is_kept() -> None:
     found = verdict(blocks(times(0.8), BASE, times(0.7)), THREE)
     assert found.verdict == "tied"
@@ -119,6 +138,8 @@ def test_default_that_proves_faster_is_kept() -> None:
     assert found.runner_up_relation is not None
     assert found.runner_up_relation.throughput_ratio.estimate == pytest.approx(1.25, rel=0.01)
     assert found.runner_up_relation.candidate == DEFAULT.config_name
+    # Doubled, because the data suggested this direction.
+    assert found.runner_up_relation.p_value == pytest.approx(2 / 256)
 
 
 def test_default_that_was_the_sweep_s_winner_is_tied_with_itself() -> None:

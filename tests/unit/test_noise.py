@@ -60,3 +60,8 @@ def test_spread_of_few_blocks_and_of_the_sweep_says_nothing() -> None:
 def test_gate_that_is_off_says_nothing(gate: str) -> None:
     notes = noise_notes(_windows(0.5), SETTINGS.model_copy(update={"gate": gate}))
     assert len(notes) == (gate == "warn")
+
+
+def test_failed_windows_say_nothing() -> None:
+    failed = measurement(default_variant(), HEAVY, None, steal_ratio=0.9)
+    assert noise_notes([failed], SETTINGS) == ()
