@@ -50,6 +50,7 @@ PromoteOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
 ]
+RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -113,6 +114,53 @@ def fetch(
         with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
             folder = fetch_repository(loaded, results=output, progress=progress)
         print(folder)
+
+
+@app.command()
+def seed(
+    *,
+    config: ConfigOption = None,
+    output: OutputOption = Path("results"),
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Register the sample model in the configured MLflow, where it is not there yet."""
+    with _boundary(debug=debug):
+        from hcopt.job import seed as seed_model
+
+        print(seed_model(_load(config, set_ or []), results=output))
+
+
+@app.command()
+def log(
+    run: RunArgument,
+    *,
+    output: OutputOption = Path("results"),
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Log a finished run to MLflow, with the configuration it was made with; again, it completes what is missing."""
+    with _boundary(debug=debug):
+        from hcopt.finished_runs import log_again
+        from hcopt.run_folder import find_run
+
+        print(log_again(find_run(run, results=output), set_ or []).page_command)
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    *,
+    output: OutputOption = Path("results"),
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Make a finished run's PDF again, from its files alone."""
+    with _boundary(debug=debug):
+        from hcopt.finished_runs import report_again
+        from hcopt.run_folder import find_run
+
+        print(report_again(find_run(run, results=output), set_ or []))
 
 
 def main() -> NoReturn:
@@ -224,7 +272,9 @@ def _profile(config: Config, output: Path, *, as_json: bool) -> None:
 
 
 def _command_line() -> str:
-    return shlex.join(["hcopt", *sys.argv[1:]])
+    from hcopt.config import without_credentials
+
+    return without_credentials(shlex.join(["hcopt", *sys.argv[1:]]))
 
 
 def _print_result(finished: FinishedRun) -> None:

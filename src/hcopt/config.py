@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -215,7 +216,11 @@ class Config(_Section):
 
 
 def load_config(
-    path: Path | None = None, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    path: Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    recorded: JsonObject | None = None,
 ) -> Config:
     """Reads a configuration.
 
@@ -223,15 +228,19 @@ def load_config(
         path: The file; None takes ./config.yaml where there is one, else the defaults.
         overrides: `section.key=value` each, the value in YAML; they win over the file.
         environment: Fills what the file leaves null. Defaults to the process's own, and then to what ./.env says.
+        recorded: What a run has kept of its own configuration, in place of any file.
 
     Raises:
         ConfigError: No such file, not YAML, an unknown key, a wrong type or range; names the key and the line.
     """
-    source, text = _read(path)
     dotenv = _read_dotenv(ENV_FILE) if environment is None else {}
     real = os.environ if environment is None else environment
     dotenv = _beside(dotenv, real)
-    data, lines = _parse(text, source)
+    if recorded is None:
+        source, text = _read(path)
+        data, lines = _parse(text, source)
+    else:
+        source, data, lines = "the run's configuration", deepcopy(recorded), {}
     for override in overrides:
         path_set = _apply(data, override)
         lines = {known: line for known, line in lines.items() if known[: len(path_set)] != path_set}
@@ -361,9 +370,10 @@ def _fill_from_environment(data: JsonObject, environment: Mapping[str, str]) -> 
         ("s3", "region", "AWS_DEFAULT_REGION"),
         ("s3", "ca_bundle", "AWS_CA_BUNDLE"),
     ):
-        values = data.setdefault(section, {})
-        if isinstance(values, dict) and values.get(key) is None and environment.get(variable):
-            values[key] = environment[variable]
+        values, value = data.setdefault(section, {}), environment.get(variable)
+        # What a run has kept of its address is without the login that stands in the environment's.
+        if isinstance(values, dict) and value and values.get(key) in (None, without_credentials(value)):
+            values[key] = value
 
 
 def _explained(error: ValidationError, lines: Mapping[KeyPath, int | None], source: str) -> ConfigError:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hcopt import model_repository
-from hcopt.config import Config
+from hcopt.config import Config, without_credentials
 from hcopt.confirmation import COMPARISONS
 from hcopt.errors import OutputError
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
-from hcopt.registry import SAMPLE_MODEL, resolve_tracking, seed_sample_model
+from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, resolve_tracking, seed_sample_model
 from hcopt.sample import sample_repository
 from hcopt.schema import JsonObject, Note, SweepPlan
 from hcopt.statistics import fewest_blocks
@@ -122,6 +122,20 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
             progress.note(note)
         root = results / "model_repository"
         return model_repository.write_repository(root, prepared.artifact, prepared.base.config)
+
+
+def seed(config: Config, *, results: Path) -> str:
+    """Registers the sample model in the MLflow of the configuration, where that has none yet; says what it did.
+
+    Raises:
+        OutputError: MLflow cannot be reached, or does not take it.
+    """
+    store = resolve_tracking(config, results)
+    if not store.configured:
+        _check_writable(results)
+    done = seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment, config=config)
+    what = "registered" if done else "is there already; nothing was done"
+    return f"{SAMPLE_URI} in {without_credentials(store.tracking_uri)}: {what}"
 
 
 def _asks_for_sample(config: Config) -> bool:

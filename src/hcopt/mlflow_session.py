@@ -37,6 +37,7 @@ _SILENCE = {
 }
 _LOUD_LOGGERS = ("mlflow", "alembic", "urllib3", "botocore")
 
+
 @contextmanager
 def mlflow_session(
     tracking_uri: str, *, error: type[HcoptError], config: Config | None = None

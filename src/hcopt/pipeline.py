@@ -271,12 +271,7 @@ class _Run:
             model_repository.write_repository(self.folder.golden, prepared.artifact, config)
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
         with self._phase("report"):
-            write_pdf(
-                record,
-                language=self.job.config.report.language,
-                price_per_hour=self.job.config.report.price_per_hour,
-                path=self.folder.report_folder(record.model.name) / "result_summary.pdf",
-            )
+            write_report(self.job.config, self.folder, record)
         self._write_state("finished", record)
         self.folder.write_summary(summarize(record, tracking=None))
         self.folder.show_as_latest()
@@ -299,6 +294,17 @@ class _Run:
         if record is not None:
             details["record"] = record_json(record)
         self.folder.write_state(state, details)
+
+
+def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
+    """Makes a finished run's PDF, or makes it again; returns where it is.
+
+    Raises:
+        OutputError: It cannot be made or written.
+    """
+    path = folder.report_folder(record.model.name) / "result_summary.pdf"
+    write_pdf(record, language=config.report.language, price_per_hour=config.report.price_per_hour, path=path)
+    return path
 
 
 def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tracking_uri: str) -> TrackedRun:

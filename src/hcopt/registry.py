@@ -78,9 +78,7 @@ def _artifact_location(tracking_uri: str) -> str | None:
     return str(database.absolute().parent / "artifacts") if database else None
 
 
-def seed_sample_model(
-    tracking_uri: str, repository: Path, experiment: str, *, config: Config | None = None
-) -> bool:
+def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, config: Config | None = None) -> bool:
     """Registers the sample model as a training job would, where MLflow has none with its alias yet.
 
     Args:

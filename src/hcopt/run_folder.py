@@ -125,12 +125,7 @@ def read_record(run: RunFolder) -> RunRecord:
         ConfigError: The run is not finished, or its files are damaged.
         ProfileError: measurements.jsonl is damaged.
     """
-    try:
-        data = json.loads((run.path / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {run.path / _RECORD}: {error}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("record", {}), dict):
-        raise ConfigError(f"{run.path / _RECORD} is damaged: no run is written in it")
+    data = _read_state(run)
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
     measurements = read_measurements(run.path)
@@ -138,6 +133,26 @@ def read_record(run: RunFolder) -> RunRecord:
         return TypeAdapter(RunRecord).validate_python({**data["record"], "measurements": measurements})
     except ValidationError as error:
         raise ConfigError(f"{run.path / _RECORD} is damaged: {error.errors()[0]['msg']}") from error
+
+
+def recorded_config(run: RunFolder) -> JsonObject:
+    """The configuration that a run was made with, as config.yaml would hold it; without any login.
+
+    Raises:
+        ConfigError: Its run.json is damaged.
+    """
+    config: JsonObject = _read_state(run).get("config", {})
+    return config
+
+
+def _read_state(run: RunFolder) -> JsonObject:
+    try:
+        data = json.loads((run.path / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {run.path / _RECORD}: {error}") from error
+    if not isinstance(data, dict) or not all(isinstance(data.get(key, {}), dict) for key in ("record", "config")):
+        raise ConfigError(f"{run.path / _RECORD} is damaged: no run is written in it")
+    return data
 
 
 def _json(data: object) -> str:
