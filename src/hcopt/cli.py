@@ -209,7 +209,7 @@ def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
 
     if debug:
         traceback.print_exc()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     console.print(f"[bold red]error:[/bold red] {escape(error.message)}")
     if error.remedy:
         console.print(f"[bold]what to do:[/bold] {escape(error.remedy)}")
