@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -210,26 +211,35 @@ class FakeS3:
         ]
         return [{"Contents": entries[:1]}, {"Contents": entries[1:]}] if entries else [{}]
 
-    def download_file(self, bucket: str, key: str, target: str) -> None:
+    def head_object(self, *, Bucket: str, Key: str, ChecksumMode: str) -> dict[str, object]:  # noqa: N803
+        assert ChecksumMode == "ENABLED"
+        size = len(self.objects[Key]) if self.told_size is None else self.told_size
+        return {"ContentLength": size, "ETag": '"of-several-parts-2"'}
+
+    def download_file(self, _bucket: str, key: str, target: str, **_options: object) -> None:
         Path(target).write_bytes(self.objects[key])
+
+
+def opened(fake: FakeS3) -> Bucket:
+    return Bucket(client=fake, name="b", deadline=math.inf, timeout_s=60)
 
 
 @pytest.mark.parametrize("key", ["models/../../etc/cron", "models//absolute", "models/./a", "models/a\\..\\b"])
 def test_s3_key_that_leaves_the_prefix_is_refused(key: str) -> None:
-    bucket = Bucket(client=FakeS3({key: b""}), name="b")
+    bucket = opened(FakeS3({key: b""}))
     with pytest.raises(ModelSourceError, match="leads out of"):
         bucket.sizes("models")
 
 
 def test_s3_listing_joins_its_pages_and_passes_over_folder_markers() -> None:
     fake = FakeS3({"models/": b"", "models/1/": b"", "models/1/model.onnx": b"12", "models/config.pbtxt": b"3"})
-    assert Bucket(client=fake, name="b").sizes("/models/") == {"1/model.onnx": 2, "config.pbtxt": 1}
+    assert opened(fake).sizes("/models/") == {"1/model.onnx": 2, "config.pbtxt": 1}
 
 
 def test_s3_object_that_comes_short_is_refused(tmp_path: Path) -> None:
-    bucket = Bucket(client=FakeS3({"key": b"123"}), name="b")
+    bucket = opened(FakeS3({"key": b"123"}, told_size=5))
     with pytest.raises(ModelSourceError, match="3 of 5 bytes came"):
-        bucket.fetch("key", tmp_path / "deep" / "file", size_bytes=5)
+        bucket.fetch("key", tmp_path / "deep" / "file")
 
 
 def test_importing_the_source_loads_none_of_the_heavy_libraries() -> None:

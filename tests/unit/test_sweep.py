@@ -21,7 +21,7 @@ def _notes(sweep: SweepSection, *, max_batch_size: int) -> tuple[Note, ...]:
 
 def test_plan_says_what_is_not_swept_when_the_model_cannot_batch() -> None:
     (note,) = _notes(SweepSection(instance_count=(1, 2)), max_batch_size=0)
-    assert said(note).endswith("max_batch_size and queue delay are not swept: 2 variants by instance count.")
+    assert said(note).endswith("a request holds one row: 2 variants by instance count.")
 
 
 def test_plan_says_nothing_when_nothing_is_left_out() -> None:
