@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,16 +79,25 @@ class Workplace:
             **self.extra,
         }
 
-    def run(self, *arguments: str, aim: str | None = None, number: int = signal.SIGTERM) -> Answer:
-        """Runs the command to its end; with the first line of its stderr that contains `aim` it gets a signal."""
+    def run(
+        self,
+        *arguments: str,
+        aim: str | None = None,
+        number: int = signal.SIGTERM,
+        acts: Sequence[tuple[str, Callable[[], object]]] = (),
+    ) -> Answer:
+        """Runs the command to its end; with the first line of its stderr that contains `aim` it gets a signal.
+
+        Before that each of `acts` is done in turn, when there is a line that contains what stands with it.
+        """
         with TemporaryFile("w+", encoding="utf-8") as stdout, self._started(arguments, stdout) as process:
             lines: list[str] = []
+            left = [*acts, *([] if aim is None else [(aim, lambda: process.send_signal(number))])]
             assert process.stderr is not None
             for line in process.stderr:
                 lines.append(line)
-                if aim is not None and aim in line:
-                    process.send_signal(number)
-                    aim = None
+                if left and left[0][0] in line:
+                    left.pop(0)[1]()
             returncode = process.wait()
             stdout.seek(0)
             return Answer(returncode=returncode, stdout=stdout.read(), stderr="".join(lines), left=self._left())

@@ -23,7 +23,7 @@ from hcopt.environment import CpuTimes, read_cpu_times, steal_ratio
 from hcopt.errors import ProfileError
 from hcopt.measurements import is_usable
 from hcopt.model_repository import parse_text, variant_of
-from hcopt.process import last_lines
+from hcopt.process import Finished, last_lines
 from hcopt.profiler.base import ProfileJob, with_reason
 from hcopt.runtime.base import Tools
 from hcopt.schema import JsonObject, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes, SweepPlan
@@ -71,21 +71,32 @@ class ModelAnalyzer:
         yaml_file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         log = job.folder / "logs" / "model_analyzer.log"
         follower = _Follower(job, work / "output_models", captures)
-        finished = job.server.tools.run(
-            "model-analyzer",
-            ["profile", "--config-file", job.server.tools.path(yaml_file)],
-            folder=work,
-            log=log,
-            timeout_s=self._limit_s(job.plan),
-            on_line=follower.read,
-        )
-        died = job.server.revive()
+        finished, died = self._run(job, work, yaml_file, log, follower)
         reason = follower.finish(died)
         _keep_report(work / "export", job.folder / "reports" / "summaries" / job.plan.model_name / REPORT_FOLDER)
         shutil.rmtree(work)
         if reason is not None:
             ended = "did not end in time" if finished.timed_out else f"ended with {finished.returncode}"
             raise ProfileError(f"Model Analyzer {ended} without one measurement: {reason or last_lines(log)}", log=log)
+
+    def _run(
+        self, job: ProfileJob, work: Path, yaml_file: Path, log: Path, follower: _Follower
+    ) -> tuple[Finished, str | None]:
+        """Model Analyzer from its start to its end; from its checkpoint again where what it ran in had died."""
+        while True:
+            before = follower.recorded_count
+            finished = job.server.tools.run(
+                "model-analyzer",
+                ["profile", "--config-file", job.server.tools.path(yaml_file)],
+                folder=work,
+                log=log,
+                timeout_s=self._limit_s(job.plan),
+                on_line=follower.read,
+            )
+            died = job.server.revive()
+            if died is None or follower.recorded_count == before:
+                return finished, died
+            follower.forget_point()
 
     def _limit_s(self, plan: SweepPlan) -> float:
         return 5 * expected_sweep_s(plan, interval_ms=self.interval_ms) + _REPORT_HOUSEKEEPING_S
@@ -220,9 +231,19 @@ class _Follower:
         self._point_started = ""
         self._cpu_before: CpuTimes = read_cpu_times()
         self._trouble: list[str] = []
+        self._died: str | None = None
         self._recorded: set[tuple[str, LoadPoint]] = set()
         self._first_reason = ""
         self._any_measured = False
+
+    @property
+    def recorded_count(self) -> int:
+        """Points that have been recorded, failed ones too."""
+        return len(self._recorded)
+
+    def forget_point(self) -> None:
+        """Drops the point that is under way: it will be measured again."""
+        self._point = None
 
     def read(self, line: str) -> None:
         """Takes one line of the output."""
@@ -238,6 +259,9 @@ class _Follower:
             for load in self._job.plan.loads:
                 self._fail_missing(variant, load, f"the server could not load it: {failed[2]}")
         elif self._trouble or _TROUBLE.search(line):
+            if not self._trouble:
+                # At once: Model Analyzer waits half a minute for a server that has gone, then gives up the whole sweep.
+                self._died = self._job.server.revive()
             self._trouble.append(line.removeprefix(_PREFIX).strip())
 
     def finish(self, died: str | None) -> str | None:
@@ -265,6 +289,7 @@ class _Follower:
         self._point_started = _now()
         self._cpu_before = read_cpu_times()
         self._trouble = []
+        self._died = None
         self._job.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
 
     def _variant(self, name: str) -> ModelConfigVariant:
@@ -291,7 +316,7 @@ class _Follower:
         if row is None:
             reason = " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
             failed = _failed(variant, load, self._point_started, reason)
-            self._record(with_reason(failed, died or self._job.server.revive()))
+            self._record(with_reason(failed, self._died or died or self._job.server.revive()))
             return
         steal = steal_ratio(self._cpu_before, read_cpu_times())
         self._any_measured = True

@@ -26,16 +26,15 @@ from hcopt.runtime.docker_containers import (
     RunContainers,
     copied_log,
     create_network,
-    how_it_ended,
     start,
     user_of_files,
 )
-from hcopt.runtime.docker_engine import engine, told
+from hcopt.runtime.docker_engine import engine, how_it_ended, told
 from hcopt.runtime.docker_images import digest, image_names, missing_images, pull
 from hcopt.runtime.docker_leftovers import remove_run
 from hcopt.runtime.docker_tools import DockerTools, execute, find_programs
 from hcopt.runtime.embedded import Ports, free_ports
-from hcopt.runtime.ready import version_if_ready
+from hcopt.runtime.ready import health
 from hcopt.runtime.served_backend import served_backend
 from hcopt.schema import Environment, Note
 
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _POLL_S = 0.1
+_SILENCE_S = 15.0
 _PORT_TRIES = 5
 _PORT_TAKEN = ("already allocated", "already in use")
 _RESTARTS = 3
@@ -175,7 +175,7 @@ class DockerServer:
         Raises:
             RuntimeStartError: That was once too often, or the engine has stopped.
         """
-        server = how_it_ended(self.client, self.containers.server_name)
+        server = self._how_server_ended()
         sdk = how_it_ended(self.client, self.containers.sdk_name)
         ended = "; ".join(filter(None, (server, sdk)))
         if not ended:
@@ -192,6 +192,17 @@ class DockerServer:
             self.log.follow()
             _version_when_ready(self.client, self.containers, self.ports, self.log, self.start_timeout_s)
         return ended
+
+    def _how_server_ended(self) -> str | None:
+        """None while it answers: the engine learns of an end a moment later than the server's clients."""
+        deadline = time.monotonic() + _SILENCE_S
+        while True:
+            ended = how_it_ended(self.client, self.containers.server_name)
+            if ended is not None or health(self.endpoint.http) is not None:
+                return ended
+            if time.monotonic() > deadline:
+                return f"tritonserver in {self.containers.server_name} has not answered for {_SILENCE_S:g} s"
+            time.sleep(_POLL_S)
 
 
 def _published(ports: Ports) -> Endpoint:
@@ -228,9 +239,9 @@ def _version_when_ready(
     """Triton's version as soon as it is ready."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        version = version_if_ready(_published(ports).http)
-        if version is not None:
-            return version
+        found = health(_published(ports).http)
+        if found is not None and found.ready:
+            return found.version
         ended = how_it_ended(client, containers.server_name)
         if ended is not None:
             raise _failure(f"{ended} instead of getting ready", log)
@@ -271,8 +282,8 @@ def _failure(message: str, log: ContainerLog) -> RuntimeStartError:
 
 def _restarted(ended: str) -> Note:
     return Note(
-        en=f"{ended}: started again, the measurement of that moment failed.",
-        ko=f"측정 중 컨테이너 종료 후 재시작({ended}): 해당 측정은 실패로 기록.",
+        en=f"{ended}: started again; the measurement of that moment failed or is taken again.",
+        ko=f"컨테이너 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
     )
 
 

@@ -200,30 +200,6 @@ def remove_container(client: DockerClient, name: str) -> None:
         client.containers.get(name).remove(v=True, force=True)
 
 
-def how_it_ended(client: DockerClient, name: str) -> str | None:
-    """What became of a container; None while it runs.
-
-    Raises:
-        RuntimeStartError: The engine does not answer.
-    """
-    from docker.errors import NotFound
-
-    with told(f"the Docker Engine does not say whether the container {name} runs"):
-        try:
-            state = client.containers.get(name).attrs["State"]
-        except NotFound:
-            return f"the container {name} was removed"
-    if state["Running"]:
-        return None
-    if state["OOMKilled"]:
-        return f"the container {name} was killed, as it needed more memory than it may have (runtime.docker.memory_mb)"
-    return f"the container {name} has ended with {state['ExitCode']}{_signal_of(state['ExitCode'])}"
-
-
-def _signal_of(code: int) -> str:
-    return {137: " (killed)", 139: " (crashed)", 143: " (told to end)"}.get(code, "")
-
-
 class ContainerLog:
     """Copies what a container says into a file while it runs, so that it is there whatever ends the run.
 

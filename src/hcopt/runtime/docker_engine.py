@@ -83,6 +83,30 @@ def _explained(error: Exception) -> tuple[str, str | None]:
     return text, start
 
 
+def how_it_ended(client: DockerClient, name: str) -> str | None:
+    """What became of a container; None while it runs.
+
+    Raises:
+        RuntimeStartError: The engine does not answer.
+    """
+    from docker.errors import NotFound
+
+    with told(f"the Docker Engine does not say whether the container {name} runs"):
+        try:
+            state = client.containers.get(name).attrs["State"]
+        except NotFound:
+            return f"the container {name} was removed"
+    if state["Running"]:
+        return None
+    if state["OOMKilled"]:
+        return f"the container {name} was killed, as it needed more memory than it may have (runtime.docker.memory_mb)"
+    return f"the container {name} has ended with {state['ExitCode']}{_signal_of(state['ExitCode'])}"
+
+
+def _signal_of(code: int) -> str:
+    return {137: " (killed)", 139: " (crashed)", 143: " (told to end)"}.get(code, "")
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """What would end the run waits until the context ends: what the engine is half through could not be removed."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hcopt.errors import RuntimeStartError
 from hcopt.process import Finished, hand_over
 from hcopt.runtime.base import Endpoint, Tool
-from hcopt.runtime.docker_engine import told
+from hcopt.runtime.docker_engine import how_it_ended, told
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -25,7 +25,11 @@ _ENVIRONMENT = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
 # gives each perf_analyzer a session of its own) ends with it: a kill of -1 spares only the shell itself and process 1.
 _SUPERVISED = 'limit=$1; shift; timeout -k 5 "$limit" "$@"; code=$?; kill -KILL -1 2>/dev/null; exit $code'
 _END_ALL = "kill -KILL -1"
-_LIMIT_CODES = (124, 137)  # timeout's own: ended by SIGTERM, by SIGKILL
+_KILLED = 137
+_LIMIT_CODES = (124, _KILLED)  # timeout's own: ended by SIGTERM, by SIGKILL
+# Who kills a container ends its programs first; the engine says so a moment later.
+_END_LIMIT_S = 2.0
+_POLL_S = 0.1
 _KILL_GRACE_S = 15.0
 _FIND = 'for tool in "$@"; do command -v "$tool" || echo; done'
 _NS_PER_S = 1_000_000_000
@@ -78,39 +82,35 @@ class DockerTools:
         """
         argv = ["sh", "-c", _SUPERVISED, "sh", f"{timeout_s:.3f}", self.program(tool), *arguments]
         cpu_before_s, started = self._cpu_s(), time.monotonic()
-        with log.open("ab") as output:
-            returncode = self._execute(argv, folder, output, timeout_s + _KILL_GRACE_S, on_line)
-        elapsed_s = time.monotonic() - started
-        timed_out = returncode is None or (returncode in _LIMIT_CODES and elapsed_s >= timeout_s)
-        cpu_s = None if timed_out else _difference(self._cpu_s(), cpu_before_s)
-        return Finished(returncode=None if timed_out else returncode, elapsed_s=elapsed_s, cpu_s=cpu_s)
-
-    def _execute(
-        self,
-        argv: Sequence[str],
-        folder: Path,
-        output: BinaryIO,
-        limit_s: float,
-        on_line: Callable[[str], None] | None,
-    ) -> int | None:
-        """Its exit status, or None where it had to be killed from here."""
-        deadline, ended, pending = time.monotonic() + limit_s, False, b""
-        with told(f"cannot run {argv[0]} in the container {self.container}"):
+        with told(f"cannot start {tool} in the container {self.container}"):
             execution = self.client.api.exec_create(
-                self.container, list(argv), environment=_ENVIRONMENT, workdir=self.path(folder)
+                self.container, argv, environment=_ENVIRONMENT, workdir=self.path(folder)
             )["Id"]
             stream = self.client.api.exec_start(execution, socket=True)
+        with closing(stream), log.open("ab") as output:
+            ended = self._follow(stream, started + timeout_s + _KILL_GRACE_S, output, on_line)
+        returncode = self._exit_code(execution) if ended else None
+        elapsed_s = time.monotonic() - started
+        if returncode is None or (returncode in _LIMIT_CODES and elapsed_s >= timeout_s):
+            return Finished(returncode=None, elapsed_s=elapsed_s)
+        if returncode == _KILLED:
+            self._wait_for_end()
+        return Finished(returncode=returncode, elapsed_s=elapsed_s, cpu_s=_difference(self._cpu_s(), cpu_before_s))
+
+    def _follow(self, stream: Any, deadline: float, output: BinaryIO, on_line: Callable[[str], None] | None) -> bool:
+        """Copies the output to its end (True) or the deadline (False), where everything in the container is ended."""
+        ended, pending = False, b""
         try:
-            with closing(stream):
-                for chunk in _chunks(stream, deadline):
-                    output.write(chunk)
-                    pending = hand_over(pending + chunk, on_line)
+            for chunk in _chunks(stream, deadline):
+                output.write(chunk)
+                pending = hand_over(pending + chunk, on_line)
             ended = time.monotonic() < deadline
         finally:
             if not ended:
                 self._end_all()
-        hand_over(pending + b"\n" if pending else b"", on_line)
-        return self._exit_code(execution) if ended else None
+        if pending:
+            hand_over(pending + b"\n", on_line)
+        return ended
 
     def _exit_code(self, execution: str) -> int:
         with told(f"the Docker Engine does not say how a program in {self.container} ended"):
@@ -123,6 +123,12 @@ class DockerTools:
         """Ends all programs in the container; where it is gone, they are too."""
         with suppress(RuntimeStartError):
             execute(self.client, self.container, ["sh", "-c", _END_ALL])
+
+    def _wait_for_end(self) -> None:
+        """Waits for the container's end, if that is what ended a program in it."""
+        deadline = time.monotonic() + _END_LIMIT_S
+        while how_it_ended(self.client, self.container) is None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def _cpu_s(self) -> float | None:
         """CPU time that the container has used so far; None where the engine does not tell."""

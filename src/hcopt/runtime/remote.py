@@ -16,7 +16,7 @@ from hcopt.runtime.docker_engine import undisturbed
 from hcopt.runtime.local_tools import LocalTools, check_cpuset, install_tools, private_folder
 from hcopt.runtime.model_control import ModelControl
 from hcopt.runtime.programs import find_triton, installed_version
-from hcopt.runtime.ready import shows_metrics, version_if_ready
+from hcopt.runtime.ready import health, shows_metrics
 from hcopt.runtime.served_backend import served_backend
 from hcopt.schema import Environment, Note
 
@@ -50,7 +50,7 @@ class RemoteServer:
             RuntimeStartError: It has stopped, and only its owner can start it again.
         """
         deadline = time.monotonic() + _PATIENCE_S
-        while version_if_ready(self.endpoint.http) is None:
+        while health(self.endpoint.http) is None:
             if time.monotonic() > deadline:
                 raise RuntimeStartError(f"the Triton at {self.endpoint.http} does not answer any more")
             time.sleep(_POLL_S)
@@ -148,12 +148,18 @@ def _parts(key: str, text: str) -> tuple[str, int]:
 
 def _check_answers(endpoint: Endpoint) -> str:
     """The server's version."""
-    version = version_if_ready(endpoint.http)
-    if version is None:
+    found = health(endpoint.http)
+    if found is None:
         raise RuntimeStartError(
-            f"no Triton is ready at http://{endpoint.http}",
+            f"no Triton answers at http://{endpoint.http}",
             remedy="Check the address and that the server runs; where its HTTP port is not the one before its gRPC "
             "port, set runtime.remote.http.",
+        )
+    if not found.ready:
+        raise RuntimeStartError(
+            f"the Triton at http://{endpoint.http} says that it is not ready, and Model Analyzer would wait in vain",
+            remedy="One of its models may have failed to load: its owner has to load that one well, or to start the "
+            "server with --strict-readiness=false.",
         )
     if not shows_metrics(endpoint.metrics_url):
         raise RuntimeStartError(
@@ -162,7 +168,7 @@ def _check_answers(endpoint: Endpoint) -> str:
         )
     with ModelControl(endpoint) as control:
         control.server_version()
-    return version
+    return found.version
 
 
 def _check_explicit(control: ModelControl, endpoint: Endpoint) -> None:
