@@ -43,6 +43,9 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file.")
 ]
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
+EndpointOption = Annotated[
+    str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
+]
 ProfilerOption = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
 PromoteOption = Annotated[
     str | None, typer.Option("--promote", help="Alias that the model version gets if the best is proven better.")
@@ -71,6 +74,7 @@ def profile(
     output: OutputOption = Path("results"),
     model: ModelOption = None,
     runtime: RuntimeOption = None,
+    endpoint: EndpointOption = None,
     profiler: ProfilerOption = None,
     set_: SetOption = None,
     promote: PromoteOption = None,
@@ -86,7 +90,7 @@ def profile(
     or MLflow; 130 interrupted.
     """
     with _boundary(debug=debug):
-        given = _overrides(model=model, runtime=runtime, profiler=profiler, promote=promote)
+        given = _overrides(model=model, runtime=runtime, endpoint=endpoint, profiler=profiler, promote=promote)
         loaded = _load(config, [*given, *(set_ or [])])
         if dry_run:
             _print_plan(loaded, output, as_json=as_json)
@@ -222,13 +226,15 @@ def _overrides(
     *,
     model: str | None = None,
     runtime: str | None = None,
+    endpoint: str | None = None,
     profiler: str | None = None,
     promote: str | None = None,
 ) -> list[str]:
     """Options that stand for one key of config.yaml each."""
     given = {
         "model.uri": model,
-        "runtime.kind": runtime,
+        "runtime.kind": runtime or (None if endpoint is None else "remote"),
+        "runtime.remote.grpc": endpoint,
         "profiler.kind": profiler,
         "mlflow.promote_alias": promote,
     }

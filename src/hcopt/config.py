@@ -87,16 +87,20 @@ class CpusetSection(_Section):
 class DockerSection(_Section):
     """The Docker runtime."""
 
-    release: str = Field("26.09", pattern=r"^[0-9]{2}\.[0-9]{2}$", description="Release of NVIDIA's Triton images.")
+    release: str = Field(
+        "26.09",
+        pattern=r"^[0-9]{2}\.[0-9]{2}$",
+        description="Release of NVIDIA's Triton images; 25.05 to 25.11 have no Model Analyzer.",
+    )
     memory_mb: PositiveInt | None = Field(None, description="Memory limit of the server, in MB.")
 
 
 class RemoteSection(_Section):
-    """A Triton that already runs, as host:port (grpc, http) and URL (metrics)."""
+    """A Triton that already runs in explicit model-control mode, with the model in its own repository."""
 
-    grpc: str | None = None
-    http: str | None = None
-    metrics: str | None = None
+    grpc: str | None = Field(None, description="host:port; also --endpoint grpc://host:port.")
+    http: str | None = Field(None, description="host:port; null: the port before that of grpc.")
+    metrics: str | None = Field(None, description="URL; null: /metrics at the port after that of grpc.")
 
 
 class RuntimeSection(_Section):

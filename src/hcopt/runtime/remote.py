@@ -71,17 +71,18 @@ class RemoteRuntime:
     cpuset_client: str | None = None
 
     @contextmanager
-    def serve(self, repository: Path, run_folder: Path) -> Iterator[RemoteServer]:  # noqa: ARG002
+    def serve(self, repository: Path, run_folder: Path) -> Iterator[RemoteServer]:
         """Takes the server over for as long as the context lasts, then puts its copy of the model back as it was.
 
         Args:
             repository: The model repository as hcopt made it; only the model's name counts, the server has its own.
-            run_folder: Not used: the server's log is its owner's.
+            run_folder: The run's folder; gets a `logs/` for the programs, the server's own is its owner's.
 
         Raises:
             RuntimeStartError: It does not answer, does not let models be loaded, or does not have this one.
         """
         check_cpuset("runtime.cpuset.client", self.cpuset_client)
+        (run_folder / "logs").mkdir(parents=True, exist_ok=True)
         name = next(repository.iterdir()).name
         version = _check_answers(self.endpoint)
         with ModelControl(self.endpoint) as control, private_folder() as folder:
