@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 # MLflow's own are 7 retries with growing pauses and 120 s each: minutes before it says that nobody answers.
 _PROBE_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-_WORK_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+_WORK_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    # Servers with artifacts in S3 send clients there by signed URLs. Those name the S3 server as MLflow's server reaches
+    # it, in containers by a name that nobody else knows: six minutes of retries for each file. Through the server it is.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
 _SILENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_DISABLE_AGENT_HINT": "true",
