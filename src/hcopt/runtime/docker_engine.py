@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _CALL_TIMEOUT_S = 60
-_LOCAL = "http+docker://localhost"  # docker-py's name for a Unix socket
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_START = "Start it (sudo systemctl start docker), or use --runtime embedded, which needs no Docker."
+_GROUP = (
+    "Add the user to the group docker (sudo usermod -aG docker $USER, then log in again), or use --runtime embedded."
+)
 
 
 @contextmanager
@@ -31,56 +35,60 @@ def engine(*, timeout_s: int = _CALL_TIMEOUT_S) -> Iterator[DockerClient]:
     import docker
 
     with told("the Docker Engine cannot be used"):
-        client = docker.from_env(timeout=timeout_s)
+        address = _address()
+        _check(address, timeout_s)
+        client = docker.DockerClient(base_url=address, timeout=timeout_s)
     try:
-        _check_local(client)
         yield client
     finally:
         client.close()
 
 
-def _check_local(client: DockerClient) -> None:
-    if client.api.base_url != _LOCAL:
+def _address() -> str:
+    from docker.context import ContextAPI
+    from docker.utils import kwargs_from_env
+
+    return kwargs_from_env().get("base_url") or ContextAPI.kwargs_from_context()["base_url"]
+
+
+def _check(address: str, timeout_s: float) -> None:
+    scheme, _, path = address.partition("://")
+    if scheme not in {"unix", "http+unix"}:
         raise RuntimeStartError(
-            f"the Docker Engine at {client.api.base_url} is not on this machine, whose folders hcopt has to give it",
+            f"the Docker Engine at {address} is not on this machine, whose folders hcopt has to give it",
             remedy="Unset DOCKER_HOST (or run `docker context use default`), or start Triton there and use "
             "--runtime remote.",
         )
+    try:
+        # docker-py would say the same in a traceback's words, and leave its socket open.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(timeout_s)
+            probe.connect(path)
+    except PermissionError as error:
+        raise RuntimeStartError(
+            f"the Docker Engine cannot be used: this user may not use {path} (permission denied)", remedy=_GROUP
+        ) from error
+    except OSError as error:
+        raise RuntimeStartError(f"no Docker Engine answers at {path}: {error.strerror}", remedy=_START) from error
 
 
 @contextmanager
 def told(failure: str) -> Iterator[None]:
     """Turns what docker-py raises into a RuntimeStartError that begins with `failure`."""
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException, Timeout
     from urllib3.exceptions import HTTPError
 
     try:
         yield
-    except (DockerException, RequestException, HTTPError) as error:
-        reason, remedy = _explained(error)
-        raise RuntimeStartError(f"{failure}: {reason}", remedy=remedy) from error
-
-
-def _explained(error: Exception) -> tuple[str, str | None]:
-    """The reason, and what to do about it."""
-    from docker.errors import APIError
-
-    text = str(error)
-    if isinstance(error, APIError) and error.explanation:
-        return str(error.explanation).strip(), None
-    if "Permission denied" in text:
-        return (
-            "this user may not use its socket (permission denied)",
-            "Add the user to the group docker (sudo usermod -aG docker $USER, then log in again), or use "
-            "--runtime embedded.",
-        )
-    start = "Start it (sudo systemctl start docker), or use --runtime embedded, which needs no Docker."
-    if any(sign in text for sign in ("FileNotFoundError", "Connection refused", "Connection aborted", "RemoteDiscon")):
-        return "no Docker Engine answers", start
-    if "timed out" in text:
-        return "the Docker Engine does not answer in time", start
-    return text, start
+    except APIError as error:
+        raise RuntimeStartError(f"{failure}: {str(error.explanation or error).strip()}") from error
+    except Timeout as error:
+        raise RuntimeStartError(f"{failure}: the Docker Engine does not answer in time", remedy=_START) from error
+    except (RequestException, HTTPError) as error:
+        raise RuntimeStartError(f"{failure}: the Docker Engine does not answer any more", remedy=_START) from error
+    except DockerException as error:
+        raise RuntimeStartError(f"{failure}: {error}") from error
 
 
 def how_it_ended(client: DockerClient, name: str) -> str | None:
