@@ -2,7 +2,8 @@
 
 The identity model returns zeros of the right shape, so it is the most that a Python-based backend can reach. Both are
 loaded into one server and measured in turn, one perf_analyzer process a window, throughput from the timestamps. Only
-neighbouring windows are compared: a ratio a pair of windows, and the median of the ratios.
+neighbouring windows are compared: a ratio a pair of windows, and the median of the ratios. Each window waits, for a
+minute at most, until nobody else uses the machine: what others do costs the two models unequally.
 
     PYTHONPATH=src python benchmarks/backend_overhead.py --blocks 21
 """
@@ -13,9 +14,12 @@ import argparse
 import shutil
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from hcopt import measurements, process
 from hcopt.runtime.base import Server
@@ -26,6 +30,7 @@ SAMPLE = Path(__file__).parent.parent / "model_repository" / "HomeCreditDefaultM
 SERVED, IDENTITY = "served", "identity"
 WARM_UP_RATIO = 0.1
 TIMEOUT_S = 20.0
+IDLE_CPU_PERCENT, IDLE_WAIT_S = 15.0, 60.0
 # Three time windows, stable whatever they show: with --request-count perf_analyzer waits for ever where it drops the
 # answers that come before it has set its counters up. Its default input is random bits, and one NaN empties the export.
 FLAGS = "-i grpc --async --input-data zero --measurement-mode time_windows --stability-percentage 1e6"
@@ -80,6 +85,7 @@ class Bench:
 
     def throughput(self, model: str, point: Point) -> float:
         """Inferences per second of one window."""
+        wait_until_idle()
         self.count += 1
         export, log = self.folder / f"{self.count}.json", self.folder / "perf_analyzer.log"
         interval_ms = round(self.window_s * 1000 / TRIALS / OVERRUN_RATIO)
@@ -99,6 +105,12 @@ class Bench:
             for model in (SERVED, IDENTITY) if block % 2 else (IDENTITY, SERVED):
                 found[model].append(self.throughput(model, point))
         return Row(point, found[SERVED], found[IDENTITY])
+
+
+def wait_until_idle() -> None:
+    deadline = time.monotonic() + IDLE_WAIT_S
+    while psutil.cpu_percent(interval=0.25) > IDLE_CPU_PERCENT and time.monotonic() < deadline:
+        pass
 
 
 def table(rows: Sequence[Row]) -> str:
