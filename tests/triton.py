@@ -91,7 +91,7 @@ class Triton:
     def stubs(self, name: str) -> list[psutil.Process]:
         """The processes of a model's instances."""
         children = psutil.Process(self.server.process.pid).children()
-        return [child for child in children if f"/{name}/" in " ".join(child.cmdline())]
+        return [child for child in children if f"/{name}/" in _command_line(child)]
 
 
 def request_inputs(arrays: Arrays) -> list[InferInput]:
@@ -105,6 +105,13 @@ def request_inputs(arrays: Arrays) -> list[InferInput]:
 
 def as_arrays(result: InferResult) -> dict[str, np.ndarray]:
     return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # an instance that was unloaded before is just ending
+        return ""
 
 
 def _answer(future: Future[dict[str, np.ndarray]]) -> Answer:
