@@ -342,13 +342,11 @@ class _Follower:
 def read_report(path: Path) -> Mapping[str, str] | None:
     """The one row of perf_analyzer's CSV report, or None where it is cut or holds no usable figures."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        row = next(csv.DictReader(file), None)
-    if row is None:
-        return None
-    try:
-        usable = is_usable(*(float(row[column]) for column in _FIGURES))
-    except (KeyError, TypeError, ValueError):
-        return None
+        try:
+            row = next(csv.DictReader(file), {})
+            usable = is_usable(*(float(row[column]) for column in _FIGURES))
+        except (KeyError, TypeError, ValueError, csv.Error):  # csv.Error: a NUL byte, until Python 3.11
+            return None
     return row if usable else None
 
 
