@@ -20,6 +20,7 @@ from hcopt.errors import HcoptError, InterruptedRunError, NoFeasibleConfigError,
 
 if TYPE_CHECKING:
     from hcopt.config import Config
+    from hcopt.doctor.findings import Finding
     from hcopt.pipeline import FinishedRun
 
 # What a service manager, and a terminal that goes away, send; Python itself takes care of Ctrl-C.
@@ -167,6 +168,30 @@ def report(
         print(report_again(find_run(run, results=output), set_ or []))
 
 
+@app.command()
+def doctor(
+    *,
+    config: ConfigOption = None,
+    output: OutputOption = Path("results"),
+    set_: SetOption = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove what killed runs have left in the Docker Engine.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Look at this machine and the configured services: one line each, with the remedy where something is wrong.
+
+    Exit codes: 0 no error; 1 an error.
+    """
+    with _boundary(debug=debug):
+        findings = _examined(_load(config, set_ or []), output, fix=fix, quiet=as_json)
+        if as_json:
+            from hcopt.doctor.findings import as_json as findings_json
+
+            print(json.dumps(findings_json(findings), indent=2))
+        if any(finding.status == "error" for finding in findings.values()):
+            raise typer.Exit(1)
+
+
 def main() -> NoReturn:
     """The program."""
     # The wheels of ONNX Runtime 1.32 report to Microsoft unless told not to, here and in the server's instances.
@@ -275,6 +300,21 @@ def _profile(config: Config, output: Path, *, as_json: bool) -> None:
             remedy="The failed measurements in the report and the logs say why.",
             log=finished.folder.path / "logs",
         )
+
+
+def _examined(config: Config, output: Path, *, fix: bool, quiet: bool) -> dict[str, Finding]:
+    from rich.console import Console
+
+    from hcopt.closing import print_finding
+    from hcopt.doctor.examination import examine
+
+    console = Console(soft_wrap=True)
+    findings = {}
+    for name, finding in examine(config, output, fix=fix):
+        findings[name] = finding
+        if not quiet:
+            print_finding(console, name, finding)
+    return findings
 
 
 def _command_line() -> str:

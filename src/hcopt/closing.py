@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from hcopt.doctor.findings import Finding
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
 from hcopt.schema import Estimate, ModelConfigVariant, RunRecord
@@ -18,6 +19,8 @@ _VERDICTS = {
     "no_feasible_config": ("no configuration meets the limit", "bold red"),
 }
 _PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)")
+
+_STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def print_plan(console: Console, planned: PlannedJob) -> None:
@@ -40,6 +43,14 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
         f"confirmation: about {duration(planned.expected_s)}. Nothing was measured or written.",
         highlight=False,
     )
+
+
+def print_finding(console: Console, name: str, finding: Finding) -> None:
+    """One line of `hcopt doctor`."""
+    line = Text.assemble((f"{finding.status:<8}", _STATUS_STYLES[finding.status]), (f"{name:<15}", "bold"), finding.said)
+    if finding.remedy is not None:
+        line.append("; what to do: ", "bold").append(finding.remedy)
+    console.print(line)
 
 
 def print_closing(console: Console, finished: FinishedRun) -> None:

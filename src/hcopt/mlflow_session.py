@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _PROBE_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _WORK_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    # Servers with artifacts in S3 send clients there by signed URLs. Those name the S3 server as MLflow's server reaches
-    # it, in containers by a name that nobody else knows: six minutes of retries for each file. Through the server it is.
+    # A server with artifacts in S3 sends clients there by signed URLs. Those name S3 as that server reaches it, in
+    # containers by a name that nobody else knows, and the client tries each file for six minutes. So: by the server.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }

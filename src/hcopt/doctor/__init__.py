@@ -1,0 +1,1 @@
+"""What this machine and the configured services can do: probes, each of which ends in one finding."""

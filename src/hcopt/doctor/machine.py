@@ -1,0 +1,157 @@
+"""Probes of the machine: Python, platform, CPUs and what takes them away, memory and disk."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from hcopt.config import CpusetSection, NoiseSection
+from hcopt.doctor.findings import Finding, ok
+from hcopt.environment import (
+    format_cpu_list,
+    parse_cpu_model,
+    read_cpu_times,
+    read_governor,
+    read_memory_mb,
+    steal_ratio,
+)
+from hcopt.runtime.local_tools import check_cpuset
+from hcopt.runtime.programs import find_libpython
+
+_OLDEST_GLIBC = (2, 35)
+_CGROUP_CPU_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_CPU_V1 = Path("/sys/fs/cgroup/cpu")
+_STEAL_WINDOW_S = 1.0
+_BYTES_PER_GB = 1 << 30
+_LEAST_MEMORY_MB = 2048
+_LEAST_ROOM_GB = 0.5
+_EASY_ROOM_GB = 3.0
+_IN_A_CONTAINER = 'Run it in a container: docker run --rm -it -v "$PWD":/hcopt -w /hcopt python:3.11-bookworm'
+
+
+def look_at_python() -> Finding:
+    """The running Python."""
+    version = platform.python_version()
+    if (3, 10) <= sys.version_info[:2] <= (3, 12):
+        return ok(f"{version} ({sys.executable})")
+    return Finding(status="error", said=f"{version}; Triton's wheels are for 3.10 to 3.12", remedy="Use Python 3.11.")
+
+
+def look_at_platform() -> Finding:
+    """Operating system, processor and C library."""
+    machine = f"{platform.system()} {platform.machine()}"
+    library, version = platform.libc_ver()
+    said = f"{machine}, {library or 'an unknown C library'} {version}".rstrip()
+    if machine != "Linux x86_64":
+        return Finding(status="error", said=f"{said}; Triton is for x86-64 Linux", remedy="Use such a machine.")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if library != "glibc" or numbers < _OLDEST_GLIBC:
+        return Finding(status="error", said=f"{said}; Triton needs glibc 2.35 or newer", remedy=_IN_A_CONTAINER)
+    return ok(said)
+
+
+def look_at_libpython() -> Finding:
+    """The shared library that Triton's Python stub links."""
+    return ok(str(find_libpython()))
+
+
+def look_at_cpus(section: CpusetSection) -> Finding:
+    """How many CPUs there are, and whether the configured sets are among them."""
+    check_cpuset("runtime.cpuset.server", section.server)
+    check_cpuset("runtime.cpuset.client", section.client)
+    cpus = os.sched_getaffinity(0)
+    model = parse_cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    said = f"{len(cpus)} ({format_cpu_list(cpus)}), {model}"
+    if len(cpus) < 2:
+        return Finding(
+            status="warning",
+            said=f"{said}; the load generator takes its share of the server's only CPU",
+            remedy="Use a machine with two or more.",
+        )
+    return ok(said)
+
+
+def look_at_governor() -> Finding:
+    """The frequency governor: any but `performance` changes the clock while something is measured."""
+    governor = read_governor(os.sched_getaffinity(0))
+    if governor is None:
+        return ok("not shown, as in most virtual machines")
+    if governor == "performance":
+        return ok(governor)
+    return Finding(
+        status="warning",
+        said=f"{governor}: the clock changes under load",
+        remedy="sudo cpupower frequency-set --governor performance",
+    )
+
+
+def look_at_steal(section: NoiseSection) -> Finding:
+    """CPU time that the hypervisor gives to others, now."""
+    before = read_cpu_times()
+    time.sleep(_STEAL_WINDOW_S)
+    ratio = steal_ratio(before, read_cpu_times())
+    said = "not known" if ratio is None else f"{100 * ratio:.1f} % of the CPU time in the last second"
+    if ratio is None or ratio <= section.max_steal_ratio:
+        return ok(said)
+    return Finding(status="warning", said=f"{said} went to other guests", remedy="Measure when the host is quieter.")
+
+
+def look_at_cgroup() -> Finding:
+    """Limits of the control group, such as those of a container."""
+    cpus, limit = len(os.sched_getaffinity(0)), read_cpu_quota()
+    memory_mb = read_memory_mb()
+    said = f"{'no CPU quota' if limit is None else f'{limit:g} CPUs'}, {memory_mb / 1024:.1f} GB of memory"
+    if memory_mb < _LEAST_MEMORY_MB:
+        return Finding(status="warning", said=f"{said}; a run takes about 2 GB", remedy="Raise the memory limit.")
+    if limit is not None and limit < cpus:
+        return Finding(
+            status="warning",
+            said=f"{said}: fewer than the {cpus} CPUs, so that the kernel throttles",
+            remedy="Give whole CPUs by a CPU set (docker run --cpuset-cpus) instead of a quota.",
+        )
+    return ok(said)
+
+
+def read_cpu_quota(v2: Path = _CGROUP_CPU_V2, v1: Path = _CGROUP_CPU_V1) -> float | None:
+    """CPUs' worth of time that this process's control group may use; None where there is no limit.
+
+    Source: cgroup-v2.rst (cpu.max) and sched-bwc.rst (cpu.cfs_quota_us) of the Linux kernel.
+    """
+    if text := _text(v2):
+        quota, _, period = text.partition(" ")
+    else:
+        quota, period = _text(v1 / "cpu.cfs_quota_us"), _text(v1 / "cpu.cfs_period_us")
+    # `max`, or -1 before version 2, is no limit.
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
+
+
+def look_at_disk(results: Path) -> Finding:
+    """Room for results."""
+    folder = next(place for place in _upwards(results.absolute()) if place.exists())
+    if not os.access(folder, os.W_OK):
+        return Finding(status="error", said=f"{folder} is not writable", remedy="Give another folder with --output.")
+    free_gb = shutil.disk_usage(folder).free / _BYTES_PER_GB
+    said = f"{free_gb:.1f} GB free in {folder}"
+    if free_gb >= _EASY_ROOM_GB:
+        return ok(said)
+    return Finding(
+        status="error" if free_gb < _LEAST_ROOM_GB else "warning",
+        said=said,
+        remedy="Make room, or give another folder with --output.",
+    )
+
+
+def _upwards(path: Path) -> Iterable[Path]:
+    return (path, *path.parents)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

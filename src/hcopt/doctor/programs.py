@@ -1,0 +1,62 @@
+"""Probes of programs: Triton and the measuring tools of this environment, and what makes Model Analyzer's PDF."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+from hcopt import process
+from hcopt.doctor.findings import Finding, ok
+from hcopt.errors import RuntimeStartError
+from hcopt.runtime.local_tools import install_tools, private_folder, tools_environment
+from hcopt.runtime.programs import find_triton, installed_version
+
+_START_LIMIT_S = 20.0
+
+
+def look_at_triton() -> Finding:
+    """The embedded Triton."""
+    files = find_triton()
+    return ok(f"nvidia-pytriton {installed_version('nvidia-pytriton')} ({files.tritonserver})")
+
+
+def look_at_perf_analyzer() -> Finding:
+    """perf_analyzer, started as a run starts it."""
+    with private_folder() as folder:
+        program = install_tools(folder, find_triton())["perf_analyzer"]
+        log = folder / "perf_analyzer.log"
+        try:
+            finished = process.run(
+                [str(program), "--version"], log=log, timeout_s=_START_LIMIT_S, env=tools_environment(os.environ)
+            )
+        except OSError as error:
+            raise RuntimeStartError(f"cannot start {program}: {error}") from error
+        said = process.last_lines(log, 3)
+    if finished.returncode != 0:
+        return Finding(
+            status="error",
+            said=f"perf_analyzer ended with {finished.returncode}: {said}",
+            remedy="Install hcopt again into this environment: pip install --force-reinstall hcopt",
+        )
+    version = re.search(r"[0-9]+\.[0-9]+\.[0-9]+", said)
+    return ok(version.group() if version else said)
+
+
+def look_at_model_analyzer() -> Finding:
+    """Model Analyzer."""
+    with private_folder() as folder:
+        program = install_tools(folder, find_triton())["model-analyzer"]
+    return ok(f"{installed_version('triton-model-analyzer')} ({program})")
+
+
+def look_at_wkhtmltopdf() -> Finding:
+    """What Model Analyzer needs for a PDF of its own; hcopt's does without."""
+    program = shutil.which("wkhtmltopdf")
+    if program is None:
+        return Finding(
+            status="warning",
+            said="not installed: Model Analyzer's own report comes as HTML only",
+            remedy="apt-get install wkhtmltopdf (Debian, Ubuntu)",
+        )
+    return ok(program)

@@ -1,0 +1,110 @@
+"""Probes of services: the Docker Engine with its images and what killed runs left in it, MLflow, and S3."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from hcopt.config import Config, without_credentials
+from hcopt.doctor.findings import Finding, fault, ok
+from hcopt.errors import HcoptError, ModelSourceError, RuntimeStartError
+from hcopt.mlflow_session import mlflow_session
+from hcopt.registry import resolve_tracking
+from hcopt.runtime.docker_engine import engine, told
+from hcopt.runtime.docker_images import image_names, missing_images, pull_commands
+from hcopt.runtime.docker_leftovers import Leftover, leftovers, remove_leftovers
+from hcopt.s3 import Bucket, open_bucket
+
+_ENGINE_TIMEOUT_S = 5
+_PROBE = b"hcopt doctor"
+
+
+def look_at_docker(config: Config) -> Finding:
+    """The Docker Engine."""
+    try:
+        with engine(timeout_s=_ENGINE_TIMEOUT_S) as client, told("the Docker Engine does not say its version"):
+            return ok(f"{client.version()['Version']}, which the runtime docker uses")
+    except RuntimeStartError as error:
+        return fault(error, "error" if config.runtime.kind == "docker" else "warning")
+
+
+def look_at_images(config: Config) -> Finding:
+    """NVIDIA's images of the configured release."""
+    names = image_names(config.runtime.docker.release).both
+    with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
+        missing = missing_images(client, names)
+    if not missing:
+        return ok(f"both of release {config.runtime.docker.release}")
+    return Finding(
+        status="warning",
+        said=f"the engine lacks {' and '.join(missing)} (over 10 GB)",
+        remedy=f"{pull_commands(missing)}, or go on with --runtime embedded",
+    )
+
+
+def look_at_leftovers(*, fix: bool) -> Finding:
+    """Containers and networks of runs that were killed."""
+    with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
+        found = remove_leftovers(client) if fix else leftovers(client)
+    if not found:
+        return ok("none of killed runs")
+    if fix:
+        return ok(f"removed: {_names(found)}")
+    return Finding(status="warning", said=f"of killed runs: {_names(found)}", remedy="hcopt doctor --fix")
+
+
+def _names(found: tuple[Leftover, ...]) -> str:
+    return ", ".join(f"{one.kind} {one.name}" for one in found)
+
+
+def look_at_mlflow(config: Config, results: Path) -> Finding:
+    """The MLflow that a run would read from and log to."""
+    store = resolve_tracking(config, results)
+    if not store.configured:
+        return ok(f"none is configured: a run has its own, in SQLite under {results / 'mlflow'}")
+    # The session asks once, before anything else, whether somebody answers and lets us in.
+    with mlflow_session(store.tracking_uri, error=HcoptError, config=config):
+        return ok(f"answers at {without_credentials(store.tracking_uri)}")
+
+
+def look_at_s3(config: Config) -> Finding:
+    """S3, by an object that is written, read and removed again."""
+    wanted = _bucket_of(config.model.uri)
+    if wanted is None and config.s3.endpoint_url is None:
+        return ok("none is configured, and the model comes from elsewhere")
+    where = config.s3.endpoint_url or "AWS"
+    with open_bucket(wanted or "", config) as bucket:
+        if wanted is not None:
+            return _tried(bucket, where)
+        names = [entry["Name"] for entry in bucket.client.list_buckets().get("Buckets", ())]
+    if not names:
+        return Finding(status="warning", said=f"{where} answers, and has no bucket", remedy="Make one.")
+    with open_bucket(names[0], config) as bucket:
+        return _tried(bucket, where)
+
+
+def _bucket_of(uri: str) -> str | None:
+    return uri.removeprefix("s3://").partition("/")[0] if uri.startswith("s3://") else None
+
+
+def _tried(bucket: Bucket, where: str) -> Finding:
+    from botocore.exceptions import ClientError
+
+    # The listing is what tells a wrong login and a wrong name apart, and what pulling a model needs.
+    bucket.client.list_objects_v2(Bucket=bucket.name, MaxKeys=1)
+    key = f"hcopt-doctor-{secrets.token_hex(4)}"
+    try:
+        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=_PROBE)
+    except ClientError as error:
+        return Finding(
+            status="warning",
+            said=f"s3://{bucket.name} at {where} can be read, not written ({error.response['Error']['Code']})",
+            remedy="That is enough to pull models. MLflow with direct access to its artifacts has to write.",
+        )
+    try:
+        read = bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read()
+    finally:
+        bucket.client.delete_object(Bucket=bucket.name, Key=key)
+    if read != _PROBE:
+        raise ModelSourceError(f"s3://{bucket.name} at {where} gives back something else than was written")
+    return ok(f"wrote, read and removed an object in s3://{bucket.name} at {where}")
