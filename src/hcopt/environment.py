@@ -19,7 +19,10 @@ _CGROUP_MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+_CGROUPS = Path("/sys/fs/cgroup")
 _STEAL_FIELD = 7
+_NS_PER_S = 1_000_000_000
+_US_PER_S = 1_000_000
 _BYTES_PER_MB = 1024 * 1024
 
 
@@ -165,6 +168,27 @@ def read_memory_mb(limits: Iterable[Path] = _CGROUP_MEMORY_LIMITS) -> int:
     # cgroup v2 writes `max`, v1 a huge number, where there is no limit.
     limits_mb = [int(text) // _BYTES_PER_MB for text in found if text is not None and text.isdigit()]
     return min([machine_mb, *limits_mb])
+
+
+def cgroup_cpu_s(pid: int, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:
+    """CPU time that all processes in the control group of one have used together; None where it has no such group.
+
+    Raises:
+        OSError: There is no such process, or it is not to be seen from here.
+
+    Source: cgroups(7), /proc/PID/cgroup; the kernel's cgroup-v2.rst (cpu.stat), cgroup-v1/cpuacct.rst (cpuacct.usage).
+    """
+    for line in (proc / str(pid) / "cgroup").read_text(encoding="utf-8").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if "cpuacct" in controllers.split(","):
+            text = _text_of(cgroups / "cpuacct" / path.lstrip("/") / "cpuacct.usage")
+            return None if text is None else int(text) / _NS_PER_S
+        if number == "0" and not controllers:
+            text = _text_of(cgroups / path.lstrip("/") / "cpu.stat") or ""
+            values = dict(pair.split() for pair in text.splitlines())
+            if "usage_usec" in values:
+                return int(values["usage_usec"]) / _US_PER_S
+    return None
 
 
 def read_governor(cpus: Iterable[int], folder: Path = _CPU_FOLDERS) -> str | None:

@@ -29,7 +29,7 @@ from hcopt.runtime.docker_containers import (
     start,
     user_of_files,
 )
-from hcopt.runtime.docker_engine import engine, how_it_ended, told
+from hcopt.runtime.docker_engine import engine, how_it_ended, how_it_ended_within, told
 from hcopt.runtime.docker_images import digest, image_names, missing_images, pull
 from hcopt.runtime.docker_leftovers import remove_run
 from hcopt.runtime.docker_tools import DockerTools, execute, find_programs
@@ -257,7 +257,7 @@ def _environment(
     limits = containers.limits
     found = read_environment(
         runtime="docker",
-        backend=served_backend(_published(ports), next(containers.repository.iterdir()).name, log=log.file),
+        backend=_backend(client, containers, ports, log),
         triton_version=version,
         onnxruntime_version=None,
         perf_analyzer_version=_perf_analyzer_version(client, containers.sdk_name),
@@ -267,6 +267,16 @@ def _environment(
     memory_mb = min(info["MemTotal"] // _BYTES_PER_MB, limits.memory_mb or info["MemTotal"])
     server_image, sdk_image = (digest(client, name) for name in containers.images.both)
     return replace(found, memory_mb=memory_mb, server_image=server_image, sdk_image=sdk_image)
+
+
+def _backend(client: DockerClient, containers: RunContainers, ports: Ports, log: ContainerLog) -> str:
+    try:
+        return served_backend(_published(ports), next(containers.repository.iterdir()).name, log=log.file)
+    except RuntimeStartError:
+        ended = how_it_ended_within(client, containers.server_name)
+        if ended is not None:
+            raise _failure(f"{ended} while it loaded the model", log) from None
+        raise
 
 
 def _perf_analyzer_version(client: DockerClient, container: str) -> str | None:

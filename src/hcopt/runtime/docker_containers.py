@@ -15,6 +15,7 @@ from hcopt.runtime.base import Endpoint
 from hcopt.runtime.docker_engine import engine, told, undisturbed
 from hcopt.runtime.docker_images import ImageNames
 from hcopt.runtime.docker_leftovers import run_labels
+from hcopt.runtime.docker_streams import container_output
 from hcopt.runtime.docker_tools import RUN_FOLDER
 from hcopt.runtime.embedded import Ports
 
@@ -227,9 +228,14 @@ class ContainerLog:
 
     def _copy(self) -> None:
         try:
-            with engine() as client, told("no log"), self.file.open("ab", buffering=0) as file:
-                for chunk in client.api.logs(self._name, stream=True, follow=True):
-                    file.write(chunk)
+            with (
+                engine() as client,
+                told("no log"),
+                self.file.open("ab", buffering=0) as file,
+                container_output(client, self._name) as pieces,
+            ):
+                for piece in pieces:
+                    file.write(piece)
         except (RuntimeStartError, OSError):
             # The engine has gone away, or the disk is full: the run will notice by itself.
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _CALL_TIMEOUT_S = 60
+_POLL_S = 0.1
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START = "Start it (sudo systemctl start docker), or use --runtime embedded, which needs no Docker."
 _GROUP = (
@@ -109,6 +111,21 @@ def how_it_ended(client: DockerClient, name: str) -> str | None:
     if state["OOMKilled"]:
         return f"the container {name} was killed, as it needed more memory than it may have (runtime.docker.memory_mb)"
     return f"the container {name} has ended with {state['ExitCode']}{_signal_of(state['ExitCode'])}"
+
+
+def how_it_ended_within(client: DockerClient, name: str, limit_s: float = 2.0) -> str | None:
+    """What became of a container whose programs have gone: the engine says so a moment later than they do.
+
+    Returns:
+        None where it runs on.
+
+    Raises:
+        RuntimeStartError: The engine does not answer.
+    """
+    deadline = time.monotonic() + limit_s
+    while (ended := how_it_ended(client, name)) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return ended
 
 
 def _signal_of(code: int) -> str:

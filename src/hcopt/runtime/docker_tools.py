@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from hcopt.environment import cgroup_cpu_s
 from hcopt.errors import RuntimeStartError
 from hcopt.process import Finished, hand_over
 from hcopt.runtime.base import Endpoint, Tool
-from hcopt.runtime.docker_engine import how_it_ended, told
+from hcopt.runtime.docker_engine import how_it_ended_within, told
+from hcopt.runtime.docker_streams import program_output
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -23,16 +24,16 @@ RUN_FOLDER = PurePosixPath("/hcopt/run")
 _ENVIRONMENT = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
 # The limit holds in the container too, where hcopt may be gone before it. Whatever a tool leaves behind (Model Analyzer
 # gives each perf_analyzer a session of its own) ends with it: a kill of -1 spares only the shell itself and process 1.
-_SUPERVISED = 'limit=$1; shift; timeout -k 5 "$limit" "$@"; code=$?; kill -KILL -1 2>/dev/null; exit $code'
+# One pipe, since the engine does not keep the order of two.
+_SUPERVISED = 'exec 2>&1; limit=$1; shift; timeout -k 5 "$limit" "$@"; code=$?; kill -KILL -1 2>/dev/null; exit $code'
 _END_ALL = "kill -KILL -1"
 _KILLED = 137
 _LIMIT_CODES = (124, _KILLED)  # timeout's own: ended by SIGTERM, by SIGKILL
-# Who kills a container ends its programs first; the engine says so a moment later.
-_END_LIMIT_S = 2.0
-_POLL_S = 0.1
 _KILL_GRACE_S = 15.0
+_SHORT_S = 60.0
+_EXIT_CODE_LIMIT_S = 5.0
+_POLL_S = 0.02
 _FIND = 'for tool in "$@"; do command -v "$tool" || echo; done'
-_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,24 +87,25 @@ class DockerTools:
             execution = self.client.api.exec_create(
                 self.container, argv, environment=_ENVIRONMENT, workdir=self.path(folder)
             )["Id"]
-            stream = self.client.api.exec_start(execution, socket=True)
-        with closing(stream), log.open("ab") as output:
-            ended = self._follow(stream, started + timeout_s + _KILL_GRACE_S, output, on_line)
+        with log.open("ab") as output:
+            ended = self._copy(execution, output, on_line, deadline=started + timeout_s + _KILL_GRACE_S)
         returncode = self._exit_code(execution) if ended else None
         elapsed_s = time.monotonic() - started
         if returncode is None or (returncode in _LIMIT_CODES and elapsed_s >= timeout_s):
             return Finished(returncode=None, elapsed_s=elapsed_s)
         if returncode == _KILLED:
-            self._wait_for_end()
+            how_it_ended_within(self.client, self.container)
         return Finished(returncode=returncode, elapsed_s=elapsed_s, cpu_s=_difference(self._cpu_s(), cpu_before_s))
 
-    def _follow(self, stream: Any, deadline: float, output: BinaryIO, on_line: Callable[[str], None] | None) -> bool:
-        """Copies the output to its end (True) or the deadline (False), where everything in the container is ended."""
+    def _copy(
+        self, execution: str, output: BinaryIO, on_line: Callable[[str], None] | None, *, deadline: float
+    ) -> bool:
+        """Copies the output to its end (True) or the deadline (False), where all programs are ended from here."""
         ended, pending = False, b""
         try:
-            for chunk in _chunks(stream, deadline):
-                output.write(chunk)
-                pending = hand_over(pending + chunk, on_line)
+            for piece in self._pieces(execution, deadline):
+                output.write(piece)
+                pending = hand_over(pending + piece, on_line)
             ended = time.monotonic() < deadline
         finally:
             if not ended:
@@ -112,53 +114,47 @@ class DockerTools:
             hand_over(pending + b"\n", on_line)
         return ended
 
+    def _pieces(self, execution: str, deadline: float) -> Iterator[bytes]:
+        """What a program says until its end, the deadline, or that of the engine."""
+        from urllib3.exceptions import HTTPError
+
+        with (
+            suppress(HTTPError),  # too long a silence, or no engine any more, as will be seen when it is asked
+            program_output(self.client, execution, silence_s=deadline - time.monotonic()) as pieces,
+        ):
+            for piece in pieces:
+                yield piece
+                if time.monotonic() > deadline:
+                    return
+
     def _exit_code(self, execution: str) -> int:
-        with told(f"the Docker Engine does not say how a program in {self.container} ended"):
-            code = self.client.api.exec_inspect(execution)["ExitCode"]
-        if code is None:
-            raise RuntimeStartError(f"the container {self.container} has ended")
-        return int(code)
+        deadline = time.monotonic() + _EXIT_CODE_LIMIT_S
+        while time.monotonic() < deadline:
+            with told(f"the Docker Engine does not say how a program in {self.container} ended"):
+                code = self.client.api.exec_inspect(execution)["ExitCode"]
+            if code is not None:
+                return int(code)
+            # The output may end a moment before the engine knows why.
+            time.sleep(_POLL_S)
+        raise RuntimeStartError(f"the Docker Engine does not say how a program in {self.container} ended")
 
     def _end_all(self) -> None:
         """Ends all programs in the container; where it is gone, they are too."""
         with suppress(RuntimeStartError):
             execute(self.client, self.container, ["sh", "-c", _END_ALL])
 
-    def _wait_for_end(self) -> None:
-        """Waits for the container's end, if that is what ended a program in it."""
-        deadline = time.monotonic() + _END_LIMIT_S
-        while how_it_ended(self.client, self.container) is None and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-
     def _cpu_s(self) -> float | None:
-        """CPU time that the container has used so far; None where the engine does not tell."""
+        """CPU time that the container has used so far; None where it is gone, or runs in a virtual machine."""
         try:
-            with told("no statistics"):
-                statistics = self.client.api.stats(self.container, stream=False, one_shot=True)
-        except RuntimeStartError:
+            with told(f"the Docker Engine does not describe the container {self.container}"):
+                pid = self.client.api.inspect_container(self.container)["State"]["Pid"]
+            return cgroup_cpu_s(pid)
+        except (RuntimeStartError, OSError):
             return None
-        used: int = statistics.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
-        return used / _NS_PER_S if used else None
 
 
 def _difference(after: float | None, before: float | None) -> float | None:
     return None if after is None or before is None else after - before
-
-
-def _chunks(stream: Any, deadline: float) -> Iterator[bytes]:
-    """What a program in a container writes, until it and its children have closed their ends, or the deadline."""
-    from docker.utils.socket import SocketError, next_frame_header, read_exactly
-
-    while select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        try:
-            _, size = next_frame_header(stream)
-            if size < 0:
-                return
-            chunk = read_exactly(stream, size)
-        except (SocketError, OSError):
-            # The engine has gone away in the middle.
-            return
-        yield chunk
 
 
 def find_programs(client: DockerClient, container: str, names: Sequence[Tool]) -> dict[Tool, str]:
@@ -179,6 +175,7 @@ def execute(client: DockerClient, container: str, argv: Sequence[str]) -> tuple[
     """
     with told(f"cannot run {argv[0]} in the container {container}"):
         execution = client.api.exec_create(container, list(argv), environment=_ENVIRONMENT)["Id"]
-        said = client.api.exec_start(execution)
+        with program_output(client, execution, silence_s=_SHORT_S) as pieces:
+            said = b"".join(pieces)
         code = client.api.exec_inspect(execution)["ExitCode"]
     return int(code or 0), said.decode(errors="replace")

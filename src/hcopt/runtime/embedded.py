@@ -31,6 +31,7 @@ from hcopt.runtime.local_tools import (
     first_on_path,
     install_tools,
     private_folder,
+    without_secrets,
 )
 from hcopt.runtime.programs import TritonFiles, find_libpython, find_triton, installed_version
 from hcopt.schema import Environment
@@ -229,7 +230,7 @@ def _server_environment(folder: Path, triton: TritonFiles) -> dict[str, str]:
     libraries = (str(triton.libraries), str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH"))
     modules = (str(folder / "backends" / "onnxruntime"), os.environ.get("PYTHONPATH"))
     environment = {
-        **os.environ,
+        **without_secrets(os.environ),
         # The stub takes its packages from the `python3` that is first on the path.
         "PATH": first_on_path(os.environ),
         "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),

@@ -27,6 +27,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
 # The libraries that perf_analyzer links, by the names it knows them by, and by those that pytriton's wheel gave them.
 _PERF_ANALYZER_LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_SECRET = re.compile(r"^(AWS|MLFLOW)_|SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL", re.IGNORECASE)
 _BIND_AND_EXEC = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execv(sys.argv[2], sys.argv[2:])"
 )
@@ -118,11 +119,16 @@ def _wrapped_perf_analyzer(folder: Path, program: Path, triton: TritonFiles) -> 
     return script
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a measured or measuring program inherits: nothing that MLflow and S3 are reached with, and no password."""
+    return {name: value for name, value in environment.items() if not _SECRET.search(name)}
+
+
 def tools_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of the tools: this Python's programs first, no proxy before the server, lines as they come."""
     loopback = "127.0.0.1,localhost"
     return {
-        **environment,
+        **without_secrets(environment),
         "PATH": first_on_path(environment),
         "PYTHONUNBUFFERED": "1",
         # gRPC and requests send even 127.0.0.1 through a proxy unless they are told.
