@@ -47,7 +47,8 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
 
 def print_finding(console: Console, name: str, finding: Finding) -> None:
     """One line of `hcopt doctor`."""
-    line = Text.assemble((f"{finding.status:<8}", _STATUS_STYLES[finding.status]), (f"{name:<15}", "bold"), finding.said)
+    status = (f"{finding.status:<8}", _STATUS_STYLES[finding.status])
+    line = Text.assemble(status, (f"{name:<15}", "bold"), finding.said)
     if finding.remedy is not None:
         line.append("; what to do: ", "bold").append(finding.remedy)
     console.print(line)

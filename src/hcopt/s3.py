@@ -147,7 +147,7 @@ def _digest(file: Path, algorithm: str) -> bytes:
 
 @contextmanager
 def open_bucket(name: str, config: Config) -> Iterator[Bucket]:
-    """A bucket; what boto3 raises inside the context becomes a ModelSourceError.
+    """A bucket, or none where the name is empty; what boto3 raises inside the context becomes a ModelSourceError.
 
     Credentials are found where boto3 always looks, and in .env.
 
@@ -160,7 +160,8 @@ def open_bucket(name: str, config: Config) -> Iterator[Bucket]:
         with lent(config.dotenv), closing(_client(section)) as client:
             yield Bucket(client=client, name=name, deadline=deadline, timeout_s=section.timeout_s)
     except _failures() as error:
-        message, remedy = explain_s3_error(error, f"s3://{name}", section.endpoint_url)
+        what = f"s3://{name}" if name else "the list of buckets"
+        message, remedy = explain_s3_error(error, what, section.endpoint_url)
         raise ModelSourceError(message, remedy=remedy) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -265,3 +266,112 @@ def _keys(data: object) -> object:
 def test_schema_file_is_up_to_date() -> None:
     text = resources.files("hcopt").joinpath("schemas/config.schema.json").read_text(encoding="utf-8")
     assert json.loads(text) == Config.model_json_schema()
+
+
+# --- .env ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], Config]:
+    """A configuration as a folder with that .env gives it, and an environment without anything of MLflow's or S3's."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def load_beside(text: str | bytes) -> Config:
+        (tmp_path / ".env").write_bytes(text.encode() if isinstance(text, str) else text)
+        return load_config()
+
+    return load_beside
+
+
+LOGIN = "AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=planted-secret\n"
+
+
+def revealed(config: Config) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in config.dotenv.items()}
+
+
+def test_dotenv_fills_what_file_and_environment_leave_open(
+    dotenv: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "real")
+    config = dotenv("MLFLOW_TRACKING_URI=http://file:5000\nAWS_REGION=file\nPOSTGRES_PASSWORD=x\n" + LOGIN)
+    assert (config.mlflow.tracking_uri, config.s3.region) == ("http://file:5000", "real")
+    assert revealed(config) == {
+        "MLFLOW_TRACKING_URI": "http://file:5000",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret",
+    }, "nothing that the environment has, and nothing that is not for these services"
+
+
+def test_dotenv_is_read_as_compose_reads_it(dotenv: Callable[[str | bytes], Config]) -> None:
+    text = "\ufeff# comment\nexport MLFLOW_TRACKING_URI='http://quoted'\nAWS_PROFILE = \"two words\"\nAWS_REGION=\nODD\n"
+    config = dotenv(text.encode())
+    assert config.mlflow.tracking_uri == "http://quoted"
+    assert revealed(config)["AWS_PROFILE"] == "two words"
+    assert config.s3.region is None
+
+
+@pytest.mark.parametrize("own", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
+def test_login_of_dotenv_is_never_mixed_with_one_of_the_environment(
+    dotenv: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    monkeypatch.setenv(own, "of the environment")
+    config = dotenv(LOGIN + "MLFLOW_TRACKING_TOKEN=t\n")
+    assert revealed(config) == {"MLFLOW_TRACKING_TOKEN": "t"}
+
+
+def test_secret_of_dotenv_is_in_nothing_that_is_written(dotenv: Callable[[str], Config]) -> None:
+    config = dotenv(LOGIN)
+    copied = config.model_copy(update={"profiler": config.profiler})
+    assert revealed(copied) == revealed(config)
+    for text in (repr(config), str(config.dotenv), config.model_dump_json(), str(config.model_dump())):
+        assert "planted-secret" not in text
+
+
+def test_line_of_dotenv_that_is_none_is_told_without_what_it_says(dotenv: Callable[[str], Config]) -> None:
+    with pytest.raises(ConfigError, match=r"\.env, line 2: expected NAME=value") as caught:
+        dotenv("A=1\n= planted-secret\n")
+    assert "planted-secret" not in f"{caught.value.message} {caught.value.remedy}"
+
+
+def test_dotenv_that_is_no_text_is_told(dotenv: Callable[[bytes], Config]) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read \.env"):
+        dotenv(b"\xff\xfe\x00")
+
+
+def test_given_environment_stands_alone(dotenv: Callable[[str], Config]) -> None:
+    dotenv(LOGIN + "MLFLOW_TRACKING_URI=http://file\n")
+    config = load_config(environment={})
+    assert (config.mlflow.tracking_uri, dict(config.dotenv)) == (None, {})
+
+
+# --- a run's own configuration -----------------------------------------------------------------------------------------
+
+
+def test_login_in_an_address_is_not_written_and_comes_back_from_the_environment() -> None:
+    environment = {"MLFLOW_TRACKING_URI": "http://me:secret@mlflow:5000"}
+    config = load_config(environment=environment)
+    assert config.mlflow.tracking_uri == "http://me:secret@mlflow:5000"
+    recorded = config.model_dump(mode="json")
+    assert recorded["mlflow"]["tracking_uri"] == "http://mlflow:5000"
+    assert load_config(recorded=recorded, environment=environment) == config
+    other = load_config(recorded=recorded, environment={"MLFLOW_TRACKING_URI": "http://me:secret@other"})
+    assert other.mlflow.tracking_uri == "http://mlflow:5000"
+
+
+def test_recorded_configuration_stands_for_the_file_and_set_wins_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("profiler: {seed: 7}\n")
+    recorded = Config(profiler={"seed": 3}).model_dump(mode="json")  # type: ignore[arg-type]
+    assert load_config(recorded=recorded, environment={}).profiler.seed == 3
+    assert load_config(recorded=recorded, overrides=["profiler.seed=4"], environment={}).profiler.seed == 4
+    assert recorded["profiler"]["seed"] == 3, "what was recorded stays as it is"
+
+
+def test_recorded_configuration_of_another_version_is_told() -> None:
+    with pytest.raises(ConfigError, match="the run's configuration: gone: unknown key"):
+        load_config(recorded={"gone": 1}, environment={})
