@@ -166,7 +166,7 @@ class S3Section(_Section):
 
     endpoint_url: str | None = Field(None, description="null: MLFLOW_S3_ENDPOINT_URL, AWS_ENDPOINT_URL, else AWS.")
     region: str | None = Field(None, description="null: AWS_REGION, AWS_DEFAULT_REGION.")
-    path_style: bool = Field(True, description="The bucket in the path (MinIO and others), not in the host name.")
+    path_style: bool = Field(True, description="The bucket in the path (MinIO, most others); false: in the host name.")
     ca_bundle: str | None = Field(None, description="File of the certificates to trust; null: AWS_CA_BUNDLE.")
     timeout_s: Annotated[Number, Field(gt=0)] = Field(600, description="Longest download of one model, in seconds.")
 

@@ -96,7 +96,7 @@ def _settings(config: Config) -> dict[str, str]:
     settings = {
         "MLFLOW_TRACKING_SERVER_CERT_PATH": config.mlflow.ca_bundle,
         "MLFLOW_S3_ENDPOINT_URL": config.s3.endpoint_url,
-        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if config.s3.path_style else "auto",
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if config.s3.path_style else "virtual",
         "AWS_DEFAULT_REGION": config.s3.region,
         "AWS_CA_BUNDLE": config.s3.ca_bundle,
     }

@@ -183,7 +183,7 @@ def _client(settings: S3Section) -> S3Client:
             connect_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=_READ_TIMEOUT_S,
             retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            s3={"addressing_style": "path" if settings.path_style else "auto"},
+            s3={"addressing_style": "path" if settings.path_style else "virtual"},
         ),
     )
 

@@ -306,7 +306,7 @@ def test_dotenv_fills_what_file_and_environment_leave_open(
 
 
 def test_dotenv_is_read_as_compose_reads_it(dotenv: Callable[[str | bytes], Config]) -> None:
-    text = "\ufeff# comment\nexport MLFLOW_TRACKING_URI='http://quoted'\nAWS_PROFILE = \"two words\"\nAWS_REGION=\nODD\n"
+    text = "\ufeff# c\nexport MLFLOW_TRACKING_URI='http://quoted'\nAWS_PROFILE = \"two words\"\nAWS_REGION=\nODD\n"
     config = dotenv(text.encode())
     assert config.mlflow.tracking_uri == "http://quoted"
     assert revealed(config)["AWS_PROFILE"] == "two words"
@@ -347,7 +347,7 @@ def test_given_environment_stands_alone(dotenv: Callable[[str], Config]) -> None
     assert (config.mlflow.tracking_uri, dict(config.dotenv)) == (None, {})
 
 
-# --- a run's own configuration -----------------------------------------------------------------------------------------
+# --- a run's own configuration ------------------------------------------------------------------------------------
 
 
 def test_login_in_an_address_is_not_written_and_comes_back_from_the_environment() -> None:
