@@ -9,6 +9,8 @@ system_packages() {
   local missing=()
   command -v pdftoppm >/dev/null 2>&1 || missing+=(poppler-utils)
   command -v wkhtmltopdf >/dev/null 2>&1 || missing+=(wkhtmltopdf)
+  command -v dockerd >/dev/null 2>&1 || missing+=(docker.io iptables)
+  command -v debootstrap >/dev/null 2>&1 || missing+=(debootstrap)
   [ ${#missing[@]} = 0 ] && return 0
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }

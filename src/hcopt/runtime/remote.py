@@ -16,7 +16,7 @@ from hcopt.runtime.docker_engine import undisturbed
 from hcopt.runtime.local_tools import LocalTools, check_cpuset, install_tools, private_folder
 from hcopt.runtime.model_control import ModelControl
 from hcopt.runtime.programs import find_triton, installed_version
-from hcopt.runtime.ready import health, shows_metrics
+from hcopt.runtime.ready import Health, health, shows_metrics
 from hcopt.runtime.served_backend import served_backend
 from hcopt.schema import Environment, Note
 
@@ -49,11 +49,9 @@ class RemoteServer:
         Raises:
             RuntimeStartError: It has stopped, and only its owner can start it again.
         """
-        deadline = time.monotonic() + _PATIENCE_S
-        while health(self.endpoint.http) is None:
-            if time.monotonic() > deadline:
-                raise RuntimeStartError(f"the Triton at {self.endpoint.http} does not answer any more")
-            time.sleep(_POLL_S)
+        found = _health_within(self.endpoint, lambda found: found is not None)
+        if found is None:
+            raise RuntimeStartError(f"the Triton at {self.endpoint.http} does not answer any more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +147,8 @@ def _parts(key: str, text: str) -> tuple[str, int]:
 
 def _check_answers(endpoint: Endpoint) -> str:
     """The server's version."""
-    found = health(endpoint.http)
+    # A model that is on its way out makes it not ready for a moment.
+    found = _health_within(endpoint, lambda found: found is None or found.ready)
     if found is None:
         raise RuntimeStartError(
             f"no Triton answers at http://{endpoint.http}",
@@ -170,6 +169,14 @@ def _check_answers(endpoint: Endpoint) -> str:
     with ModelControl(endpoint) as control:
         control.server_version()
     return found.version
+
+
+def _health_within(endpoint: Endpoint, enough: Callable[[Health | None], bool]) -> Health | None:
+    """How the server is, as soon as that is enough, or the patience is over."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not enough(found := health(endpoint.http)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return found
 
 
 def _check_explicit(control: ModelControl, endpoint: Endpoint) -> None:

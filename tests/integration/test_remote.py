@@ -1,0 +1,177 @@
+"""The remote runtime against a real Triton that somebody else has started: a run, and the model left as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hcopt.errors import RuntimeStartError
+from hcopt.runtime import embedded
+from hcopt.runtime.base import Endpoint
+from hcopt.runtime.embedded import EmbeddedRuntime, EmbeddedServer, Ports, free_ports
+from hcopt.runtime.model_control import ModelControl
+from hcopt.runtime.remote import RemoteRuntime
+from hcopt.schema import Note
+from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, workplace
+from tests.integration.test_main_job import assert_valid
+from tests.notes import said
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Somebody's server with the sample model in its repository."""
+
+    server: EmbeddedServer
+    repository: Path
+    control: ModelControl
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.server.endpoint
+
+
+def ports_in_a_row() -> Ports:
+    """As Triton has them by default."""
+    grpc = free_ports().grpc
+    return Ports(http=grpc - 1, grpc=grpc, metrics=grpc + 1)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    root = tmp_path_factory.mktemp("elsewhere")
+    repository = root / "models"
+    shutil.copytree(SAMPLE_FOLDER, repository / SAMPLE_MODEL)
+    with (
+        EmbeddedRuntime(choose_ports=ports_in_a_row).serve(repository, root) as server,
+        ModelControl(server.endpoint) as control,
+    ):
+        yield Elsewhere(server, repository, control)
+
+
+@pytest.fixture(scope="module")
+def finished(elsewhere: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path, list[str]]:
+    """A whole run while the server serves the model in its own way; its folder, and that way before and after."""
+    elsewhere.control.load(SAMPLE_MODEL, own_way(elsewhere))
+    before = elsewhere.control.active_config(SAMPLE_MODEL)
+    place = workplace(tmp_path_factory.mktemp("remote"))
+    answer = place.run("profile", *TINY, f"--model={SAMPLE_FOLDER}", f"--endpoint=grpc://{elsewhere.endpoint.grpc}")
+    return answer, place.runs[-1], [before, elsewhere.control.active_config(SAMPLE_MODEL)]
+
+
+def own_way(elsewhere: Elsewhere) -> str:
+    elsewhere.control.load(SAMPLE_MODEL)
+    return elsewhere.control.active_config(SAMPLE_MODEL).replace('"count": 1', '"count": 2')
+
+
+def test_run_against_a_remote_server_ends_well(finished: tuple[Answer, Path, list[str]]) -> None:
+    answer, folder, _ = finished
+    assert answer.returncode == 0, answer.stderr
+    assert answer.left == ()
+    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert_valid(found)
+    assert found["measurements"]["failed"] == 0
+    environment = found["environment"]
+    assert (environment["runtime"], environment["backend"]) == ("remote", "onnxruntime (Python-based)")
+
+
+def test_model_that_was_loaded_is_put_back_as_it_was(finished: tuple[Answer, Path, list[str]]) -> None:
+    before, after = finished[2]
+    assert '"count": 2' in before
+    assert after == before
+
+
+@dataclass
+class Taken:
+    """A remote runtime, and what it told."""
+
+    runtime: RemoteRuntime
+    notes: list[Note]
+
+
+def remote(endpoint: Endpoint) -> Taken:
+    notes: list[Note] = []
+    return Taken(RemoteRuntime(endpoint=endpoint, note=notes.append), notes)
+
+
+def test_model_that_was_not_loaded_is_not_afterwards(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    elsewhere.control.unload(SAMPLE_MODEL)
+    taken = remote(elsewhere.endpoint)
+    with taken.runtime.serve(elsewhere.repository, tmp_path):
+        elsewhere.control.load(SAMPLE_MODEL)
+    assert not elsewhere.control.is_ready(SAMPLE_MODEL)
+    (note,) = taken.notes
+    assert "in its own repository" in said(note)
+
+
+def test_model_is_put_back_after_an_error_too(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    before = own_way(elsewhere)
+    elsewhere.control.load(SAMPLE_MODEL, before)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        remote(elsewhere.endpoint).runtime.serve(elsewhere.repository, tmp_path) as server,
+    ):
+        elsewhere.control.load(SAMPLE_MODEL)
+        assert server.revive() is None
+        raise KeyboardInterrupt
+    assert elsewhere.control.active_config(SAMPLE_MODEL) == before
+
+
+def failure(endpoint: Endpoint, repository: Path, folder: Path) -> RuntimeStartError:
+    with pytest.raises(RuntimeStartError) as caught, remote(endpoint).runtime.serve(repository, folder):
+        pass
+    return caught.value
+
+
+def test_model_that_the_server_lacks_is_named_with_what_to_copy_where(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    (tmp_path / "repository" / "Other").mkdir(parents=True)
+    error = failure(elsewhere.endpoint, tmp_path / "repository", tmp_path)
+    assert error.message.endswith(f"has no model Other in its repository, only: {SAMPLE_MODEL}")
+    assert error.remedy is not None
+    assert "copy results/model_repository/Other into the server's model repository" in error.remedy
+
+
+def test_server_that_does_not_answer_is_named(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    http = f"127.0.0.1:{free_ports().http}"
+    error = failure(replace(elsewhere.endpoint, http=http), elsewhere.repository, tmp_path)
+    assert error.message == f"no Triton answers at http://{http}"
+    assert error.remedy is not None and "runtime.remote.http" in error.remedy
+
+
+def test_wrong_metrics_url_is_named(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    url = f"http://{elsewhere.endpoint.http}/v2"
+    error = failure(replace(elsewhere.endpoint, metrics_url=url), elsewhere.repository, tmp_path)
+    assert error.message.startswith(f"Triton's metrics are not at {url}")
+    assert error.remedy is not None and "runtime.remote.metrics" in error.remedy
+
+
+def test_server_without_explicit_model_control_is_told_what_its_owner_has_to_do(
+    elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = embedded._command
+
+    def without_control(*arguments: Any) -> list[str]:
+        return [word for word in command(*arguments) if not word.startswith("--model-control-mode")]
+
+    monkeypatch.setattr(embedded, "_command", without_control)
+    with EmbeddedRuntime().serve(elsewhere.repository, tmp_path) as server:
+        error = failure(server.endpoint, elsewhere.repository, tmp_path)
+    assert error.message.endswith("does not let models be loaded and unloaded")
+    assert error.remedy is not None and "--model-control-mode=explicit" in error.remedy
+
+
+def test_server_that_stops_is_an_error(elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hcopt.runtime.remote._PATIENCE_S", 0.0)
+    with EmbeddedRuntime().serve(elsewhere.repository, tmp_path / "server") as stopping:
+        taken = remote(stopping.endpoint)
+        with taken.runtime.serve(elsewhere.repository, tmp_path) as server:
+            stopping.process.kill()
+            stopping.process.wait()
+            with pytest.raises(RuntimeStartError, match="does not answer any more"):
+                server.revive()
+    assert said(taken.notes[-1]).startswith(f"The model '{SAMPLE_MODEL}' could not be put back")
