@@ -211,6 +211,8 @@ def _command(folder: Path, triton: TritonFiles, ports: Ports) -> list[str]:
         str(triton.tritonserver),
         f"--model-repository={folder / 'repository'}",
         "--model-control-mode=explicit",
+        # A variant that failed to load says nothing about the server, and Model Analyzer waits until it is ready.
+        "--strict-readiness=false",
         f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
         "--disable-auto-complete-config",
         f"--backend-directory={folder / 'backends'}",
