@@ -143,6 +143,8 @@ def _server_command(*, gpus: bool) -> list[str]:
         "tritonserver",
         f"--model-repository={_REPOSITORY}",
         "--model-control-mode=explicit",
+        # A variant that failed to load says nothing about the server, and Model Analyzer waits until it is ready.
+        "--strict-readiness=false",
         # As in the embedded runtime: configurations are complete.
         "--disable-auto-complete-config",
         f"--http-port={_HTTP_PORT}",
