@@ -1,3 +1,3 @@
 """Fixtures for all tests: the real servers are in `services`."""
 
-pytest_plugins = ["tests.services", "tests.docker_engine"]
+pytest_plugins = ["tests.services", "tests.docker_engine", "tests.tls"]

@@ -84,7 +84,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-    with _running(_weed_command(folder, ports), lambda: _make_bucket(server), log=folder / "weed.log", environment={}):
+    with running(_weed_command(folder, ports), lambda: _make_bucket(server), log=folder / "weed.log", environment={}):
         yield server
     for port in ports:
         for socket_file in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
@@ -156,11 +156,11 @@ def mlflow_server(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory)
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    with _running(command, lambda: _answers(f"{url}/health"), log=folder / "mlflow.log", environment=environment):
+    with running(command, lambda: answers(f"{url}/health"), log=folder / "mlflow.log", environment=environment):
         yield url
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         # No proxy: the environment may name one that knows nothing of this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -171,7 +171,7 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str],
     ready: Callable[[], bool],
     *,
