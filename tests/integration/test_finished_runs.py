@@ -1,0 +1,137 @@
+"""`hcopt log` and `hcopt report` on a finished run's files, with an MLflow server that goes away and comes back."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pypdf
+import pytest
+
+from hcopt.config import Config, MlflowSection, ReportSection
+from hcopt.errors import OutputError
+from hcopt.mlflow_session import mlflow_session
+from hcopt.registry import default_tracking_uri
+from hcopt.run_folder import RunFolder
+from tests.command import Answer, Workplace, workplace
+from tests.finished_run import write_finished_run
+from tests.services import BIN, answers, free_ports, running
+
+EXPERIMENT = "of the run itself"
+VARIANTS = 9
+
+
+@contextmanager
+def mlflow(folder: Path, port: int) -> Iterator[None]:
+    """A server on a database and a folder that outlive it."""
+    url = f"http://127.0.0.1:{port}"
+    command = [str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with running(command, lambda: answers(f"{url}/health"), log=folder / "mlflow.log", environment=environment):
+        yield
+
+
+def requests(folder: Path) -> int:
+    return (folder / "mlflow.log").read_text(encoding="utf-8").count("/mlflow/runs/log-batch")
+
+
+def log_while_mlflow_dies(place: Workplace, folder: Path, port: int) -> Answer:
+    """Runs `hcopt log results`; the server is gone after some of its requests."""
+    given: list[Answer] = []
+    with mlflow(folder, port):
+        logging = threading.Thread(target=lambda: given.append(place.run("log", "results")))
+        logging.start()
+        while requests(folder) < 8 and logging.is_alive():
+            time.sleep(0.005)
+    logging.join()
+    return given[0]
+
+
+def tracked(folder: RunFolder) -> dict[str, str] | None:
+    where: dict[str, str] | None = json.loads(folder.summary.read_text(encoding="utf-8"))["mlflow"]
+    return where
+
+
+def test_log_completes_what_an_outage_left_and_doubles_nothing(tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    server.mkdir()
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    place = workplace(tmp_path)
+    run = write_finished_run(place.results, Config(mlflow=MlflowSection(tracking_uri=url, experiment=EXPERIMENT)))
+    # The configuration of today is another one.
+    (place.folder / "config.yaml").write_text("mlflow: {experiment: another}\n", encoding="utf-8")
+
+    outage = log_while_mlflow_dies(place, server, port)
+    assert (outage.returncode, outage.stdout, outage.left) == (7, "", ())
+    assert f"hcopt log {run.run_id}" in outage.stderr
+    assert tracked(run) is None
+
+    with mlflow(server, port):
+        first, second = place.run("log", "results"), place.run("log", run.run_id)
+        assert (first.returncode, first.stderr) == (0, "")
+        assert second == first
+        where = tracked(run)
+        assert where is not None
+        assert first.stdout.strip().endswith(f"/runs/{where['run_id']}")
+        with mlflow_session(url, error=OutputError) as client:
+            parents = [
+                parent
+                for experiment in client.search_experiments()
+                for parent in client.search_runs([experiment.experiment_id], f"tags.hcopt.run_id = '{run.run_id}'")
+            ]
+            assert [parent.info.run_id for parent in parents] == [where["run_id"]]
+            assert client.get_experiment(parents[0].info.experiment_id).name == EXPERIMENT
+            children = client.search_runs(
+                [parents[0].info.experiment_id], f"tags.`mlflow.parentRunId` = '{where['run_id']}'"
+            )
+            assert len(children) == VARIANTS
+            assert {child.info.status for child in (*parents, *children)} == {"FINISHED", "FAILED"}
+            points = client.get_metric_history(parents[0].info.run_id, "best.throughput_infer_per_s")
+            assert len(points) == 1
+
+
+def test_run_without_configured_mlflow_is_logged_beside_its_results(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    run = write_finished_run(tmp_path / "elsewhere" / "results", Config())
+    answer = place.run("log", str(run.path))
+    assert answer.returncode == 0, answer.stderr
+    assert tracked(run) == {
+        "tracking_uri": default_tracking_uri(run.results),
+        "run_id": json.loads(run.summary.read_text(encoding="utf-8"))["mlflow"]["run_id"],
+    }
+    assert list(place.folder.iterdir()) == []
+
+
+def test_report_is_made_again_from_the_files_alone(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    run = write_finished_run(place.results, Config(report=ReportSection(language="en")))
+    path = run.report_folder("HomeCreditDefaultModel") / "result_summary.pdf"
+    answer = place.run("report", "results")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{path}\n", "")
+    assert "throughput" in pages(path).lower()
+    assert place.run("report", run.run_id, "--set=report.language=ko").returncode == 0
+    assert "처리량" in pages(path)
+
+
+def pages(path: Path) -> str:
+    return "".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
+
+
+@pytest.mark.parametrize("command", ["log", "report"])
+def test_run_that_is_not_there_or_not_finished_is_told(tmp_path: Path, command: str) -> None:
+    place = workplace(tmp_path)
+    missing = place.run(command, "20261123T010203Z-0000")
+    assert missing.returncode == 2
+    assert "no run 20261123T010203Z-0000" in missing.stderr
+    run = write_finished_run(place.results, Config())
+    run.write_state("measuring", {})
+    unfinished = place.run(command, run.run_id)
+    assert unfinished.returncode == 2
+    assert "is not finished (state: measuring)" in unfinished.stderr
