@@ -16,7 +16,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
+from hcopt.errors import RuntimeStartError
 from hcopt.process import last_lines, service
+from hcopt.runtime.docker_engine import engine
 from hcopt.runtime.programs import find_library, find_triton
 
 if TYPE_CHECKING:
@@ -102,34 +104,35 @@ def images_without_model_analyzer(docker_engine: DockerClient, standin_images: s
 
 @contextmanager
 def _started_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerClient]:
-    client = _answering()
-    if client is not None:
-        with closing(client):
-            yield client
-        return
+    with ExitStack() as stack:
+        client = _answering(stack)
+        if client is None:
+            client = stack.enter_context(_own_engine(tmp_path_factory.mktemp("dockerd") / "dockerd.log"))
+        yield client
+
+
+@contextmanager
+def _own_engine(log: Path) -> Iterator[DockerClient]:
     if os.geteuid() != 0:
         pytest.skip("no Docker Engine answers, and only root can start one")
     if shutil.which("dockerd") is None:
         pytest.skip("no Docker Engine answers, and none is installed (Debian: apt-get install docker.io iptables)")
-    log = tmp_path_factory.mktemp("dockerd") / "dockerd.log"
-    with service(["dockerd"], log=log, env=os.environ, grace_s=30) as process:
+    with service(["dockerd"], log=log, env=os.environ, grace_s=30) as process, ExitStack() as stack:
         deadline = time.monotonic() + _START_LIMIT_S
-        while (client := _answering()) is None:
+        while (client := _answering(stack)) is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"dockerd is not ready:\n{last_lines(log)}")
             time.sleep(0.2)
-        with closing(client):
-            yield client
+        yield client
 
 
-def _answering() -> DockerClient | None:
-    import docker
+def _answering(stack: ExitStack) -> DockerClient | None:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env()
+        client = stack.enter_context(engine())
         client.ping()
-    except DockerException:
+    except (RuntimeStartError, DockerException):
         return None
     return client
 

@@ -146,6 +146,7 @@ def planted(root: Path) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": f"AKIA{SECRET}",
         "MLFLOW_TRACKING_PASSWORD": SECRET,
         "HCOPT_TEST_VARIABLE": SECRET,
+        **{name: value for name, value in os.environ.items() if name == "DOCKER_HOST"},
     }
 
 

@@ -104,6 +104,7 @@ class DockerRuntime:
             ports = self._start_server(client, containers)
             log.follow()
             version = _version_when_ready(client, containers, ports, log, self.start_timeout_s)
+            _check_reach(client, containers)
             yield DockerServer(
                 client=client,
                 containers=containers,
@@ -247,6 +248,17 @@ def _version_when_ready(
             raise _failure(f"{ended} instead of getting ready", log)
         time.sleep(_POLL_S)
     raise _failure(f"tritonserver in {containers.server_name} was not ready after {timeout_s:g} s", log)
+
+
+def _check_reach(client: DockerClient, containers: RunContainers) -> None:
+    host, _, port = SERVER_ENDPOINT.grpc.partition(":")
+    code, _ = execute(client, containers.sdk_name, ["timeout", "10", "bash", "-c", f"</dev/tcp/{host}/{port}"])
+    if code in {1, 124}:
+        raise RuntimeStartError(
+            f"the SDK container does not reach {SERVER_ENDPOINT.grpc} on the network {containers.network_name}",
+            remedy="A firewall of this machine may drop what goes over Docker's bridges (firewalld, nftables): allow "
+            "it, or use --runtime embedded.",
+        )
 
 
 def _environment(
