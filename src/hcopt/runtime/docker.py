@@ -185,13 +185,13 @@ class DockerServer:
         if self.restarts == _RESTARTS:
             raise _failure(f"{ended}, after {_RESTARTS} restarts in a row", self.log)
         self.restarts += 1
-        self.note(_restarted(ended))
         if sdk is not None:
             start(self.client, self.containers.sdk())
         if server is not None:
             start(self.client, self.containers.server(self.ports))
             self.log.follow()
             _version_when_ready(self.client, self.containers, self.ports, self.log, self.start_timeout_s)
+        self.note(_restarted(ended))
         return ended
 
     def _how_server_ended(self) -> str | None:
