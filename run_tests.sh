@@ -11,7 +11,13 @@ system_packages() {
   command -v wkhtmltopdf >/dev/null 2>&1 || missing+=(wkhtmltopdf)
   command -v dockerd >/dev/null 2>&1 || missing+=(docker.io iptables)
   command -v debootstrap >/dev/null 2>&1 || missing+=(debootstrap)
+  command -v docker-compose >/dev/null 2>&1 || missing+=(docker-compose)
+  command -v wget >/dev/null 2>&1 || missing+=(wget)
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} = 0 ] && return 0
+  # Only its programs: the package would start a database of its own.
+  mkdir -p /etc/postgresql-common
+  [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
