@@ -16,12 +16,13 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
+from docker.errors import APIError, DockerException, ImageNotFound
 from packaging.requirements import Requirement
 
 from hcopt.errors import RuntimeStartError
@@ -127,8 +128,6 @@ def _own_engine(log: Path) -> Iterator[DockerClient]:
 
 
 def _answering(stack: ExitStack) -> DockerClient | None:
-    from docker.errors import DockerException
-
     try:
         client = stack.enter_context(engine())
         client.ping()
@@ -158,8 +157,6 @@ def _base_image(client: DockerClient, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _has(client: DockerClient, name: str, recipe: str) -> bool:
-    from docker.errors import ImageNotFound
-
     try:
         image = client.images.get(name)
     except ImageNotFound:
@@ -171,6 +168,7 @@ def _image(client: DockerClient, base: str, tag: str, content: Content) -> None:
     recipe = _recipe(client.images.get(base).labels.get(_RECIPE, base), content)
     if _has(client, f"{_REPOSITORY}:{tag}", recipe):
         return
+    before = client.images.list(f"{_REPOSITORY}:{tag}")
     entry_point = PurePosixPath("/opt/nvidia/nvidia_entrypoint.sh")
     container = client.containers.create(base, command=["true"])
     try:
@@ -178,14 +176,20 @@ def _image(client: DockerClient, base: str, tag: str, content: Content) -> None:
         container.commit(_REPOSITORY, tag, changes=[f'ENTRYPOINT ["{entry_point}"]', f"LABEL {_RECIPE}={recipe}"])
     finally:
         container.remove()
+    for image in before:
+        # In use, or under another name: then it stays.
+        with suppress(APIError):
+            client.images.remove(str(image.id))
 
 
 def _recipe(base: str, content: Content) -> str:
+    """The same wherever the same versions are installed, so that checkouts share an engine's images."""
     digest = hashlib.sha256(f"{base}{_ENTRY_POINT}".encode())
     for path, source in sorted(content.items()):
-        # Installed files change only with their sizes and times.
-        state = source if isinstance(source, str) else source.stat()[6:9]
-        digest.update(f"{path}{state}".encode())
+        if isinstance(source, str) or (path.parent.name.endswith(".dist-info") and path.name == "METADATA"):
+            digest.update(f"{path}{source if isinstance(source, str) else source.read_text()}".encode())
+    for name in ("nvidia-pytriton", "tritonclient"):
+        digest.update(metadata.version(name).encode())
     return digest.hexdigest()
 
 

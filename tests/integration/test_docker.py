@@ -499,17 +499,25 @@ def test_server_that_lives_is_left_alone(served: Served) -> None:
 def test_server_that_was_killed_is_back_at_the_same_address_until_it_was_once_too_often(served: Served) -> None:
     server = served.server
     endpoint, notes = server.endpoint, len(served.notes)
-    for _ in range(3):
-        server.client.api.kill(server.containers.server_name)
-        assert "has ended with 137 (killed)" in (server.revive() or "")
+    for end, how in ((kill, "has ended with 137 (killed)"), (remove, "was removed"), (kill, "has ended with 137")):
+        end(server)
+        assert how in (server.revive() or "")
         with ModelControl(endpoint) as control:
             control.load("identity")
     assert [said(note).endswith("failed or is taken again.") for note in served.notes[notes:]] == 3 * [True]
-    server.client.api.kill(server.containers.server_name)
+    kill(server)
     with pytest.raises(RuntimeStartError, match="after 3 restarts in a row") as caught:
         server.revive()
     assert caught.value.log == server.log.file
     assert "Started HTTPService" in caught.value.message
+
+
+def kill(server: DockerServer) -> None:
+    server.client.api.kill(server.containers.server_name)
+
+
+def remove(server: DockerServer) -> None:
+    server.client.api.remove_container(server.containers.server_name, force=True)
 
 
 def test_log_of_every_server_is_there_while_it_runs(served: Served, run_folder: Path) -> None:

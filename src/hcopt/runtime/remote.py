@@ -197,8 +197,8 @@ def _check_has(control: ModelControl, endpoint: Endpoint, name: str) -> None:
     if name not in models:
         raise RuntimeStartError(
             f"the Triton at {endpoint.grpc} has no model {name} in its repository, only: {', '.join(models) or 'none'}",
-            remedy=f"Run `hcopt fetch` with the same options, copy results/model_repository/{name} into the server's "
-            "model repository, then run this again.",
+            remedy=f"Run `hcopt fetch` with the same --model and --set, copy results/model_repository/{name} into the "
+            "server's model repository, then run this again.",
         )
 
 
