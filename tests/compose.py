@@ -43,7 +43,7 @@ postgres="setpriv --reuid 999 --regid 999 --clear-groups"
 chown 999:999 $data
 if [ ! -f $data/PG_VERSION ]; then
   printf %s "$POSTGRES_PASSWORD" | $postgres tee /tmp/password >/dev/null
-  $postgres initdb -D $data -U "$POSTGRES_USER" --pwfile=/tmp/password --no-sync \\
+  $postgres initdb -D $data -U "$POSTGRES_USER" --pwfile=/tmp/password --no-sync $POSTGRES_INITDB_ARGS \\
     --auth-local=trust --auth-host=scram-sha-256 >/dev/null
   rm /tmp/password
   echo "host all all all scram-sha-256" >>$data/pg_hba.conf
