@@ -232,7 +232,8 @@ def _confirmed(variant: ModelConfigVariant, throughput: Estimate, p99: Estimate)
         load=HEAVY,
         throughput_infer_per_s=throughput,
         latency_p99_ms=p99,
-        feasible=p99.estimate <= LATENCY_P99_LIMIT_MS,
+        feasibility="feasible" if p99.estimate <= LATENCY_P99_LIMIT_MS else "infeasible",
+        miss_ratio=Estimate(estimate=0.001, ci_low=0.0005, ci_high=0.002),
         block_count=8,
     )
 

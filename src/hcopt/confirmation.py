@@ -221,7 +221,7 @@ def _confirmed(entry: RankedVariant, blocks: Sequence[Measurement], limit_ms: fl
         load=entry.load,
         throughput_infer_per_s=statistics.positive_interval(_throughputs(blocks)),
         latency_p99_ms=p99,
-        feasible=limit_ms is None or p99.estimate <= limit_ms,
+        feasibility="feasible" if limit_ms is None or p99.estimate <= limit_ms else "infeasible",
         block_count=len(blocks),
     )
 

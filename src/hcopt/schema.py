@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
-Phase = Literal["sweep", "confirmation"]
+Phase = Literal["noise", "sweep", "confirmation", "open_loop"]
+Feasibility = Literal["feasible", "infeasible", "undecided"]
+NoiseLimit = Literal["steal", "throttling", "variation"]
 Verdict = Literal["better", "tied", "undecided", "no_feasible_config"]
 
 
@@ -130,13 +132,21 @@ class ModelConfigVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPoint:
-    """A closed-loop load: so many requests under way at once, each with so many rows."""
+    """A load of requests with so many rows each: closed-loop by its concurrency, or open-loop by its rate.
 
-    concurrency: int
+    Attributes:
+        concurrency: Requests under way at once, always; 0 for an open-loop load.
+        client_batch_size: Rows a request.
+        request_rate_per_s: Mean arrivals per second, whatever the server does; None for a closed-loop load.
+    """
+
+    concurrency: int = 0
     client_batch_size: int = 1
+    request_rate_per_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.client_batch_size < 1:
+        one = (self.concurrency > 0) != (self.request_rate_per_s is not None and self.request_rate_per_s > 0)
+        if not one or self.concurrency < 0 or self.client_batch_size < 1:
             raise ValueError(f"not a load: {self}")
 
 
@@ -198,7 +208,7 @@ class Measurement:
 
     Attributes:
         phase: Which stage asked for it.
-        block: The confirmation's block, or None in the sweep.
+        block: The block, where the phase measures in blocks; None in the sweep.
         profiler: Which program measured: `model-analyzer` or `perf_analyzer`.
         variant: What was served.
         load: What was asked of it.
@@ -208,8 +218,12 @@ class Measurement:
         latency: Client-side latency.
         request_count: Requests inside the window.
         error_count: Requests that were answered with an error; they count as over every limit.
+        miss_count: Requests of `request_count` that took longer than the p99 limit; None where there is no limit or no
+            raw samples.
         server: The server's own share of the latency.
         steal_ratio: Share of the CPU time that the hypervisor gave to others during the window.
+        throttled_ratio: Share of the window in which the control group was held back by its CPU quota; None where it
+            has none.
         client_cpu_ratio: Share of the machine's CPU time that the load generator used.
         samples_file: The raw samples, relative to the run's folder.
         error: Why there are no figures.
@@ -226,8 +240,10 @@ class Measurement:
     latency: LatencySummary | None = None
     request_count: int | None = None
     error_count: int = 0
+    miss_count: int | None = None
     server: ServerTimes | None = None
     steal_ratio: float | None = None
+    throttled_ratio: float | None = None
     client_cpu_ratio: float | None = None
     samples_file: str | None = None
     error: str | None = None
@@ -287,14 +303,26 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmedVariant:
-    """One finalist's figures from the confirmation, at its own load."""
+    """One finalist's figures from the confirmation, at one load.
+
+    Attributes:
+        feasibility: What the blocks' shares of slow requests say of the p99 limit; `feasible` where there is none.
+        miss_ratio: Share of the requests that took longer than the limit; None without a limit. Its bounds are those
+            of the verdict, so that `feasible` means that the upper one is at most 1 %.
+    """
 
     variant: ModelConfigVariant
     load: LoadPoint
     throughput_infer_per_s: Estimate
     latency_p99_ms: Estimate
-    feasible: bool
+    feasibility: Feasibility
     block_count: int
+    miss_ratio: Estimate | None = None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the limit is shown to hold."""
+        return self.feasibility == "feasible"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +361,9 @@ class Confirmation:
         improvement: `best` against `default`; None where one of them is missing or they are the same.
         runner_up_relation: `best` against `runner_up`.
         block_count: Blocks in which all finalists were measured.
+        look_count: How often the data were judged; the error rates are spent over these looks.
+        equal_load: `best` against `default`, both at the load of `best`; None where `improvement` says the same.
+        default_at_best_load: The default at the load of `best`, where that is not its own.
     """
 
     verdict: Verdict
@@ -343,6 +374,79 @@ class Confirmation:
     improvement: Comparison | None = None
     runner_up_relation: Comparison | None = None
     block_count: int = 0
+    look_count: int = 1
+    equal_load: Comparison | None = None
+    default_at_best_load: ConfirmedVariant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """What the default, measured against itself before the sweep (A/A), says about the machine.
+
+    Attributes:
+        load: The load at which it was measured.
+        block_count: Blocks; each holds two windows of the same configuration, one after the other.
+        window_s: Length of a window that the confirmation is to use, in seconds; longer on a machine that varies.
+        block_sd_ratio: Standard deviation of the logarithm of one configuration's throughput between blocks.
+        pair_sd_ratio: Standard deviation of the log-ratio of the two windows of a block: what a comparison faces.
+        resolvable_ratio: The smallest difference that the planned blocks tell apart in nine runs of ten.
+        planned_blocks: How many blocks that is said for.
+        max_steal_ratio: The largest share of CPU time that the hypervisor gave to others in a window.
+        max_throttled_ratio: The largest share of a window in which the CPU quota held this control group back.
+        exceeded: Which limits of `noise` in config.yaml were exceeded.
+    """
+
+    load: LoadPoint
+    block_count: int
+    window_s: float
+    block_sd_ratio: float
+    pair_sd_ratio: float
+    resolvable_ratio: float
+    planned_blocks: int
+    max_steal_ratio: float | None = None
+    max_throttled_ratio: float | None = None
+    exceeded: tuple[NoiseLimit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatePoint:
+    """One arrival rate of the open-loop check.
+
+    Attributes:
+        rate_infer_per_s: Intended inferences (rows) per second.
+        window_count: Valid windows; those in which the load generator lagged are not among them.
+        miss_ratio: Share of requests over the limit, counted from the intended send time; bounds as the verdict's.
+        latency_p99_ms: Mean of the windows' p99, counted from the intended send time.
+        verdict: Whether the limit holds at this rate.
+    """
+
+    rate_infer_per_s: float
+    window_count: int
+    miss_ratio: Estimate
+    latency_p99_ms: float
+    verdict: Feasibility
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What one server with the best configuration sustains under Poisson arrivals within the p99 limit.
+
+    Attributes:
+        config_name: The variant.
+        sustainable_rate_infer_per_s: `ci_low` is the highest rate at which the limit is shown to hold, and what capacity
+            planning uses; `ci_high` the lowest at which it is shown not to, or None where none was found.
+        latency_p99_limit_ms: The limit.
+        client_batch_size: Rows a request.
+        seed: Of the arrival schedules.
+        points: Every rate that was tried, in ascending order.
+    """
+
+    config_name: str
+    sustainable_rate_infer_per_s: Estimate
+    latency_p99_limit_ms: float
+    client_batch_size: int
+    seed: int
+    points: tuple[RatePoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,6 +487,8 @@ class RunRecord:
         indifference_ratio: Differences below this count as none.
         default_config_pbtxt: Text of the default's config.pbtxt.
         best_config_pbtxt: Text of the golden config.pbtxt, or None.
+        noise: The A/A measurement; None where it was switched off.
+        capacity: The open-loop check of the best configuration; None where there is no limit or nothing to check.
         elapsed_s: Seconds a phase, in order.
         notes: What the user has to know about this run (conversions, dropped dimensions, noise …).
     """
@@ -401,6 +507,8 @@ class RunRecord:
     indifference_ratio: float
     default_config_pbtxt: str
     best_config_pbtxt: str | None
+    noise: Noise | None = None
+    capacity: Capacity | None = None
     elapsed_s: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 

@@ -236,7 +236,7 @@ def test_headline_of_better_does_not_claim_latency_that_the_interval_does_not_sh
 def test_headline_of_better_rests_on_the_limit_where_only_the_best_keeps_it():
     run = run_record()
     assert run.confirmation.default is not None
-    default = replace(run.confirmation.default, feasible=False)
+    default = replace(run.confirmation.default, feasibility="infeasible")
     run = replace(
         run,
         confirmation=replace(run.confirmation, default=default),

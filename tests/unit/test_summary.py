@@ -75,7 +75,7 @@ def test_best_default_and_improvement_carry_their_intervals() -> None:
 def test_ratio_over_a_default_that_misses_the_limit_is_null() -> None:
     confirmation = run_record().confirmation
     assert confirmation.default is not None
-    late = replace(confirmation, default=replace(confirmation.default, feasible=False))
+    late = replace(confirmation, default=replace(confirmation.default, feasibility="infeasible"))
     model = model_of(run_record(confirmation=late))
     assert (model["verdict"], model["improvement"]) == ("better", None)
 
