@@ -1,0 +1,188 @@
+"""From one server's confirmed capacity to replicas: the autoscaler's target, minimum and maximum, load and cost. Pure.
+
+All rates are inferences (rows) per second, never requests.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from hcopt.errors import ConfigError
+from hcopt.schema import Capacity, RunRecord
+
+# The HPA's own defaults: --horizontal-pod-autoscaler-tolerance and --horizontal-pod-autoscaler-sync-period.
+TOLERANCE_RATIO = 0.1
+SYNC_PERIOD_S = 15.0
+# One pod more than the load needs, so that a pod that goes does not take the others over their capacity.
+SPARE_PODS = 1
+FEWEST_PODS = 2
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_GROWTH = re.compile(r"(?P<factor>[0-9]+(?:\.[0-9]+)?)x/(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smh])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """The steepest rise of the load that the pods have to keep up with: to `factor` times itself in `within_s`."""
+
+    factor: float
+    within_s: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.factor) and self.factor >= 1 and 0 < self.within_s < math.inf):
+            raise ValueError(f"not a growth: {self}")
+
+    @property
+    def ratio_per_s(self) -> float:
+        """Growth a second, relative to the load at the beginning.
+
+        A straight line from 1 to `factor`: within `within_s` an exponential rise to the same factor stays below it.
+        """
+        return (self.factor - 1) / self.within_s
+
+
+def parse_growth(text: str) -> Growth:
+    """`2x/10m` is a load that doubles in ten minutes; the unit is s, m or h.
+
+    Raises:
+        ConfigError: It is no growth.
+    """
+    found = _GROWTH.fullmatch(text.strip())
+    if found is not None:
+        factor, within_s = float(found["factor"]), float(found["count"]) * _SECONDS[found["unit"]]
+        if factor >= 1 and 0 < within_s < math.inf and math.isfinite(factor):
+            return Growth(factor=factor, within_s=within_s)
+    raise ConfigError(
+        f"--growth {text!r} is no growth", remedy="Give a factor of at least 1 and a time, such as 2x/10m or 1.5x/90s."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaction:
+    """How long it takes until a rise of the load is served by new pods, and how far the load may rise meanwhile.
+
+    Attributes:
+        scrape_interval_s: Of Prometheus.
+        rate_window_s: Window of `rate()` over the counter of inferences.
+        pod_start_s: From the decision to the first request that a new pod answers.
+        growth: The steepest rise to keep up with.
+        tolerance_ratio: The HPA does nothing within this distance of its target.
+        sync_period_s: How often the HPA looks.
+    """
+
+    scrape_interval_s: float
+    rate_window_s: float
+    pod_start_s: float
+    growth: Growth
+    tolerance_ratio: float = TOLERANCE_RATIO
+    sync_period_s: float = SYNC_PERIOD_S
+
+    def __post_init__(self) -> None:
+        if min(self.scrape_interval_s, self.rate_window_s, self.pod_start_s, self.tolerance_ratio) < 0:
+            raise ValueError(f"not a reaction: {self}")
+
+    @property
+    def total_s(self) -> float:
+        """τ: the sum of all delays."""
+        return self.scrape_interval_s + self.rate_window_s + self.sync_period_s + self.pod_start_s
+
+    @property
+    def headroom_ratio(self) -> float:
+        """How many times the target a pod gets at worst: tolerance, and growth over τ."""
+        return (1 + self.tolerance_ratio) * (1 + self.growth.ratio_per_s * self.total_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaPlan:
+    """What the autoscaler is to do.
+
+    Attributes:
+        target_infer_per_s: T, the load of one pod that it aims at.
+        min_replicas: For the base load, with one pod to spare, and never fewer than two.
+        max_replicas: For the peak load, with one pod to spare.
+    """
+
+    target_infer_per_s: float
+    min_replicas: int
+    max_replicas: int
+
+
+def sustained(record: RunRecord) -> Capacity:
+    """A run's open-loop capacity, where it is fit to plan with.
+
+    Raises:
+        ConfigError: The run has no best configuration, no open-loop check, or no rate at which the limit holds.
+    """
+    if record.confirmation.best is None:
+        raise ConfigError(
+            f"run {record.run_id} has no best configuration: {record.confirmation.reason}",
+            remedy="Plan with a run in which a configuration meets the limit.",
+        )
+    if record.capacity is None:
+        raise ConfigError(
+            f"run {record.run_id} has no sustainable rate: it was made without the open-loop check, or without a limit",
+            remedy="Run `hcopt profile` again with constraints.latency_p99_ms set and capacity.max_minutes above 0.",
+        )
+    lower = record.capacity.sustainable_rate_infer_per_s.ci_low
+    if lower is None or lower <= 0:
+        raise ConfigError(
+            f"run {record.run_id} shows no arrival rate that keeps the p99 limit of "
+            f"{record.capacity.latency_p99_limit_ms:g} ms",
+            remedy="Give the check more time (--set capacity.max_minutes=5), or raise constraints.latency_p99_ms.",
+        )
+    return record.capacity
+
+
+def lower_bound(capacity: Capacity) -> float:
+    """C: the highest rate at which the limit is shown to hold; what every plan goes by.
+
+    Raises:
+        ValueError: There is none; `sustained` gives only capacities that have one.
+    """
+    lower = capacity.sustainable_rate_infer_per_s.ci_low
+    if lower is None:
+        raise ValueError("no rate at which the limit holds")
+    return lower
+
+
+def target_rate(capacity_infer_per_s: float, reaction: Reaction) -> float:
+    """T = C / [(1 + tolerance)(1 + g·τ)].
+
+    At T a pod is as far below its capacity C as the load can rise before new pods take their share: the HPA lets it go
+    to (1 + tolerance) T unanswered, and meanwhile it grows by g over τ seconds.
+    """
+    if capacity_infer_per_s <= 0:
+        raise ValueError("a capacity is positive")
+    return capacity_infer_per_s / reaction.headroom_ratio
+
+
+def plan_replicas(target_infer_per_s: float, *, base_infer_per_s: float, peak_infer_per_s: float) -> ReplicaPlan:
+    """The minimum = max(2, ceil(base / T) + 1), the maximum = max(minimum, ceil(peak / T) + 1).
+
+    Raises:
+        ConfigError: The base load is above the peak, or one of them is no load.
+    """
+    if not 0 <= base_infer_per_s <= peak_infer_per_s < math.inf:
+        raise ConfigError(
+            f"a base load of {base_infer_per_s:g} and a peak of {peak_infer_per_s:g} infer/s are no range",
+            remedy="Give --base and --peak in inferences per second, the base no higher than the peak.",
+        )
+    lowest = max(FEWEST_PODS, replicas_for(base_infer_per_s, target_infer_per_s) + SPARE_PODS)
+    highest = max(lowest, replicas_for(peak_infer_per_s, target_infer_per_s) + SPARE_PODS)
+    return ReplicaPlan(target_infer_per_s=target_infer_per_s, min_replicas=lowest, max_replicas=highest)
+
+
+def replicas_for(rate_infer_per_s: float, per_pod_infer_per_s: float) -> int:
+    """The fewest pods that carry a load, none of them above `per_pod_infer_per_s`."""
+    return math.ceil(rate_infer_per_s / per_pod_infer_per_s)
+
+
+def rate_for(replicas: int, per_pod_infer_per_s: float) -> float:
+    """The load of so many pods, each at `per_pod_infer_per_s`; assumes that capacity grows with the pods."""
+    return replicas * per_pod_infer_per_s
+
+
+def cost_per_million(price_per_pod_hour: float, infer_per_s_per_pod: float) -> float:
+    """Price of a million inferences, in the currency of the pod's price, at a load of one pod."""
+    return price_per_pod_hour / (3600 * infer_per_s_per_pod) * 1_000_000
