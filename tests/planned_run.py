@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from hcopt.config import Config
+from hcopt.measurements import MeasurementLog
+from hcopt.run_folder import RunFolder, new_run, record_json
 from hcopt.schema import Capacity, Environment, Estimate, Feasibility, RatePoint, RunRecord
 from hcopt.summary import summarize
 from tests.records import LATENCY_P99_LIMIT_MS, grid_variants, run_record
@@ -74,3 +78,16 @@ def planned_summary(record: RunRecord) -> dict[str, Any]:
             }
         }
     return summary
+
+
+def write_planned_run(results: Path, **changes: Any) -> RunFolder:
+    """Writes it under `results`, as the latest; `changes` are those of the record."""
+    folder = new_run(results)
+    record = planned_record(run_id=folder.run_id, folder=folder.path, **changes)
+    log = MeasurementLog(folder.path)
+    for measurement in record.measurements:
+        log.append(measurement)
+    folder.write_state("finished", {"config": Config().model_dump(mode="json"), "record": record_json(record)})
+    folder.write_summary(planned_summary(record) if record.capacity else summarize(record, tracking=None))
+    folder.show_as_latest()
+    return folder

@@ -18,6 +18,10 @@ SYNC_PERIOD_S = 15.0
 # One pod more than the load needs, so that a pod that goes does not take the others over their capacity.
 SPARE_PODS = 1
 FEWEST_PODS = 2
+# Scheduling a pod, and fetching the model; an image that the node lacks takes minutes more.
+SCHEDULING_S = 20
+# gRPC clients look for new pods when a connection ends; after so long the manifests' Triton ends each.
+CONNECTION_AGE_S = 30
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _GROWTH = re.compile(r"(?P<factor>[0-9]+(?:\.[0-9]+)?)x/(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smh])")
 
@@ -181,6 +185,23 @@ def replicas_for(rate_infer_per_s: float, per_pod_infer_per_s: float) -> int:
 def rate_for(replicas: int, per_pod_infer_per_s: float) -> float:
     """The load of so many pods, each at `per_pod_infer_per_s`; assumes that capacity grows with the pods."""
     return replicas * per_pod_infer_per_s
+
+
+def default_pod_start_s(record: RunRecord) -> int:
+    """From the decision to the first answer: the run's own start of a server, scheduling, and clients finding it."""
+    return math.ceil(record.elapsed_s.get("serve", 0.0)) + SCHEDULING_S + CONNECTION_AGE_S
+
+
+def pending_target(capacity: Capacity) -> int:
+    """Mean queue, in requests, of a pod whose waits reach the p99 limit: the target of the autoscaler's guard.
+
+    In heavy traffic waits are about exponential, so that one with its 99th percentile at the limit has the mean
+    limit / ln 100; by Little's law so many requests wait.
+
+    Source: Kingman (1961), The single server queue in heavy traffic; Little (1961).
+    """
+    requests_per_s = lower_bound(capacity) / capacity.client_batch_size
+    return max(1, math.ceil(requests_per_s * capacity.latency_p99_limit_ms / 1000 / math.log(100)))
 
 
 def cost_per_million(price_per_pod_hour: float, infer_per_s_per_pod: float) -> float:

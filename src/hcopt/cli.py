@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from hcopt import __version__
+from hcopt.cli_deploy import register
 from hcopt.errors import HcoptError, InterruptedRunError, NoFeasibleConfigError, ProfileError
 
 if TYPE_CHECKING:
@@ -350,6 +351,9 @@ def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:
         print(json.dumps(planned.as_json(), indent=2))
     else:
         print_plan(Console(soft_wrap=True), planned)
+
+
+register(app, _boundary, _command_line)
 
 
 if __name__ == "__main__":

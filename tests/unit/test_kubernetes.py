@@ -17,11 +17,11 @@ import yaml
 
 from hcopt.capacity import parse_growth
 from hcopt.errors import ConfigError, OutputError
-from hcopt.kubernetes.envelope import Scaling
 from hcopt.kubernetes.manifests import render, write_manifests
 from hcopt.kubernetes.options import Autoscaler, Options
 from hcopt.kubernetes.plan import Plan, plan_deployment
 from hcopt.model_repository import parse_text
+from hcopt.scaling import Scaling
 from hcopt.schema import ModelConfigVariant, RunRecord
 from tests.planned_run import capacity, native_environment, planned_record, planned_summary
 
@@ -162,7 +162,7 @@ def test_deployment_marks_what_is_assumed() -> None:
 def test_deployment_as_measured_assumes_nothing() -> None:
     record = measured_record()
     given = options(node_cpu=record.environment.cpu_model, exclusive_cpus=True)
-    scaling = Scaling(servers=2, ratio=0.98, ci_low=0.96, ci_high=1.0)
+    scaling = Scaling(servers=2, cpus_per_server=2, block_count=8, ratio=0.98, ci_low=0.95, ci_high=1.01)
     found = plan_deployment(record, given, command=COMMAND, scaling=scaling, strict=True)
     assert found.assumptions == ()
     deployment = yaml.safe_load(render(found, "hpa")["deployment.yaml"])
@@ -170,6 +170,16 @@ def test_deployment_as_measured_assumes_nothing() -> None:
     assert "hcopt/assumed" not in deployment["metadata"]["annotations"]
     image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == record.environment.server_image
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"cpus_per_server": 1}, "the pods have 2"), ({"ci_high": 0.99}, "less than linear")]
+)
+def test_scaling_of_other_servers_or_less_than_linear_stays_assumed(changes: dict[str, Any], said: str) -> None:
+    linear = Scaling(servers=2, cpus_per_server=2, block_count=8, ratio=0.98, ci_low=0.95, ci_high=1.01)
+    found = plan_deployment(planned_record(), options(), command=COMMAND, scaling=replace(linear, **changes))
+    assert found.stands("linearity") == "assumed"
+    assert said in found.assumptions[-1].said
 
 
 def test_strict_refuses_what_was_not_measured() -> None:

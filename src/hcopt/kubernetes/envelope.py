@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hcopt.kubernetes.options import Options
+from hcopt.scaling import Scaling
 from hcopt.schema import JsonObject, RunRecord
 
 Claim = Literal["golden", "capacity", "linearity"]
@@ -29,16 +30,6 @@ class Assumption:
     condition: str
     said: str
     claims: tuple[Claim, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
-    """Capacity of N isolated servers as a share of N times that of one, as `hcopt scale-check` has measured it."""
-
-    servers: int
-    ratio: float
-    ci_low: float
-    ci_high: float
 
 
 def validity_envelope(record: RunRecord) -> JsonObject:
@@ -81,7 +72,7 @@ def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) ->
         _cpu(record, options),
         _threads(record),
         _exclusive_cpus(options),
-        _linearity(scaling),
+        _linearity(record, scaling),
     )
     return tuple(found for found in candidates if found is not None)
 
@@ -137,8 +128,19 @@ def _exclusive_cpus(options: Options) -> Assumption | None:
     return Assumption(condition="exclusive CPUs", said=said, claims=("capacity",))
 
 
-def _linearity(scaling: Scaling | None) -> Assumption | None:
-    if scaling is not None:
+def _linearity(record: RunRecord, scaling: Scaling | None) -> Assumption | None:
+    if scaling is None:
+        said = "That N pods carry N times the load of one is not measured (hcopt scale-check)."
+    elif scaling.cpus_per_server != record.environment.cpu_count:
+        said = (
+            f"Scaling was measured with {scaling.cpus_per_server} CPUs a server; the pods have "
+            f"{record.environment.cpu_count}."
+        )
+    elif scaling.ci_high < 1:
+        said = (
+            f"{scaling.servers} servers carry {scaling.ratio:.3f} [{scaling.ci_low:.3f}, {scaling.ci_high:.3f}] of as "
+            "many times one: less than linear, while the replicas are computed as if it were."
+        )
+    else:
         return None
-    said = "That N pods carry N times the load of one is not measured (hcopt scale-check)."
     return Assumption(condition="linearity", said=said, claims=("linearity",))

@@ -7,26 +7,27 @@ import math
 from dataclasses import dataclass
 
 from hcopt.capacity import (
+    CONNECTION_AGE_S,
+    SCHEDULING_S,
     SYNC_PERIOD_S,
     TOLERANCE_RATIO,
     Reaction,
     ReplicaPlan,
+    default_pod_start_s,
     lower_bound,
+    pending_target,
     plan_replicas,
     sustained,
     target_rate,
 )
 from hcopt.errors import ConfigError, OutputError
 from hcopt.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up, model_files
-from hcopt.kubernetes.envelope import Assumption, Claim, Scaling, assumptions, image_of, validity_envelope
+from hcopt.kubernetes.envelope import Assumption, Claim, assumptions, image_of, validity_envelope
 from hcopt.kubernetes.names import dns_label
 from hcopt.kubernetes.options import Options
+from hcopt.scaling import Scaling
 from hcopt.schema import Capacity, JsonObject, RunRecord
 
-# Scheduling, and fetching the model; an image that the node lacks takes minutes more.
-SCHEDULING_S = 20
-# gRPC clients look for new pods when a connection ends, and Triton ends none by itself.
-CONNECTION_AGE_S = 30
 _PROBE_PERIOD_S = 5
 _START_MARGIN = 10
 _SHORTEST_START_S = 60
@@ -148,7 +149,7 @@ def plan_deployment(
         cpus=Sourced(value=record.environment.cpu_count, source=f"environment.cpu_count = {_cpus(record)}"),
         memory=Sourced(value=f"{options.memory_mb}Mi", source="--memory; not measured"),
         target=Sourced(value=_quantity(target), source="T, rounded down"),
-        pending=Sourced(value=_pending(found), source="C / rows a request · limit / ln 100, rounded up"),
+        pending=Sourced(value=pending_target(found), source="C / rows a request · limit / ln 100, rounded up"),
         min_replicas=Sourced(value=replicas.min_replicas, source="max(2, ceil(base / T) + 1)"),
         max_replicas=Sourced(value=replicas.max_replicas, source="max(min, ceil(peak / T) + 1)"),
         start_failures=_start_failures(record),
@@ -174,7 +175,7 @@ def _reaction(record: RunRecord, options: Options) -> tuple[Reaction, str]:
     if options.pod_start_s is not None:
         pod_start_s, fact = options.pod_start_s, f"pod start = {options.pod_start_s} s: --pod-start"
     else:
-        pod_start_s = math.ceil(serve_s) + SCHEDULING_S + CONNECTION_AGE_S
+        pod_start_s = default_pod_start_s(record)
         fact = (
             f"pod start = {pod_start_s} s: elapsed_phases_s.serve = {serve_s!r}, + {SCHEDULING_S} to schedule it and "
             f"fetch the model (assumed), + {CONNECTION_AGE_S} until clients find it"
@@ -237,18 +238,6 @@ def _model_uri(record: RunRecord, options: Options, name: str) -> str:
 def _quantity(value: float) -> str:
     """A Kubernetes quantity that is not above the value; thousandths where whole numbers are too coarse."""
     return str(math.floor(value)) if value >= 10 else f"{max(1, math.floor(1000 * value))}m"
-
-
-def _pending(found: Capacity) -> str:
-    """Mean queue of a pod whose waits reach the p99 limit: the guard's target.
-
-    In heavy traffic waits are about exponential, so that one with its 99th percentile at the limit has the mean
-    limit / ln 100; by Little's law so many requests wait.
-
-    Source: Kingman (1961), The single server queue in heavy traffic; Little (1961).
-    """
-    requests_per_s = lower_bound(found) / found.client_batch_size
-    return str(max(1, math.ceil(requests_per_s * found.latency_p99_limit_ms / 1000 / math.log(100))))
 
 
 def _start_failures(record: RunRecord) -> Sourced:

@@ -1,0 +1,169 @@
+"""The commands after a run: its deployment, capacity planning, and the check for CI. Registered by `cli`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import typer
+
+RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder with the results.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+GrowthOption = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
+ScrapeOption = Annotated[int, typer.Option("--scrape-interval", help="Prometheus's, in seconds.")]
+WindowOption = Annotated[int, typer.Option("--rate-window", help="Window of rate(), in seconds.")]
+PodStartOption = Annotated[
+    int | None,
+    typer.Option("--pod-start", help="Seconds from the autoscaler's decision to a new pod's first answer."),
+]
+
+
+class Boundary(Protocol):
+    """Turns errors into messages and exit codes."""
+
+    def __call__(self, *, debug: bool) -> AbstractContextManager[None]:
+        """For one command."""
+
+
+def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
+    """Adds the commands.
+
+    Args:
+        app: The program.
+        boundary: What stands around each command.
+        command_line: Gives the command line, without logins.
+    """
+
+    @app.command()
+    def kubernetes(
+        run: RunArgument,
+        *,
+        peak: Annotated[float, typer.Option("--peak", help="Highest load to carry, in infer/s.")],
+        base: Annotated[float, typer.Option("--base", help="Load that is always there, in infer/s.")],
+        out: Annotated[Path, typer.Option("--out", help="Folder for the manifests.")] = Path("deploy"),
+        growth: GrowthOption = "2x/10m",
+        keda: Annotated[bool, typer.Option("--keda/--hpa", help="KEDA's ScaledObject, or a plain HPA.")] = False,
+        strict: Annotated[
+            bool, typer.Option("--strict", help="Refuse where the Deployment is not what was measured.")
+        ] = False,
+        name: Annotated[str | None, typer.Option("--name", help="Of all objects; the model's, if not given.")] = None,
+        namespace: Annotated[str, typer.Option("--namespace")] = "default",
+        image: Annotated[str | None, typer.Option("--image", help="Triton's; that of the run, if not given.")] = None,
+        model_uri: Annotated[
+            str | None, typer.Option("--model-uri", help="s3://… folder with the files of golden/<model>/1/.")
+        ] = None,
+        s3_endpoint_url: Annotated[str | None, typer.Option("--s3-endpoint-url", help="Of MinIO and others.")] = None,
+        memory: Annotated[int, typer.Option("--memory", help="Of a pod, in MiB; not measured.")] = 2048,
+        scrape_interval: ScrapeOption = 15,
+        rate_window: WindowOption = 60,
+        pod_start: PodStartOption = None,
+        node_cpu: Annotated[
+            str | None, typer.Option("--node-cpu", help="CPU model of the nodes, as /proc/cpuinfo names it.")
+        ] = None,
+        exclusive_cpus: Annotated[
+            bool, typer.Option("--exclusive-cpus", help="The nodes' kubelet has the static CPU manager policy.")
+        ] = False,
+        prometheus_url: Annotated[
+            str, typer.Option("--prometheus-url", help="Where KEDA finds Prometheus.")
+        ] = "http://prometheus-operated.monitoring.svc:9090",
+        output: OutputOption = Path("results"),
+        debug: DebugOption = False,
+    ) -> None:
+        """Write a run's Deployment, Service, autoscaler and the rest as YAML; every number says where it comes from.
+
+        Exit codes: 0 done; 2 the run has no capacity to plan with; 7 not written, or refused by --strict.
+        """
+        with boundary(debug=debug):
+            from rich.console import Console
+
+            from hcopt.capacity import parse_growth
+            from hcopt.deploy_output import print_deployment
+            from hcopt.deploying import write_deployment
+            from hcopt.kubernetes.options import Options
+            from hcopt.run_folder import find_run
+
+            options = Options(
+                base_infer_per_s=base,
+                peak_infer_per_s=peak,
+                growth=parse_growth(growth),
+                growth_text=growth,
+                autoscaler="keda" if keda else "hpa",
+                name=name,
+                namespace=namespace,
+                image=image,
+                model_uri=model_uri,
+                s3_endpoint_url=s3_endpoint_url,
+                memory_mb=memory,
+                scrape_interval_s=scrape_interval,
+                rate_window_s=rate_window,
+                pod_start_s=pod_start,
+                node_cpu=node_cpu,
+                exclusive_cpus=exclusive_cpus,
+                prometheus_url=prometheus_url,
+            )
+            folder = find_run(run, results=output)
+            plan, files = write_deployment(folder, options, command=command_line(), strict=strict, out=out)
+            console = Console(soft_wrap=True, highlight=False)
+            print_deployment(console, plan, files, autoscaler=options.autoscaler, golden=folder.golden)
+
+    @app.command()
+    def capacity(
+        run: RunArgument,
+        *,
+        rate: Annotated[float | None, typer.Option("--rate", min=0, help="A load in infer/s: replicas for it.")] = None,
+        replicas: Annotated[int | None, typer.Option("--replicas", min=1, help="Pods: the load they carry.")] = None,
+        trace: Annotated[
+            Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
+        ] = None,
+        chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
+        growth: GrowthOption = "2x/10m",
+        scrape_interval: ScrapeOption = 15,
+        rate_window: WindowOption = 60,
+        pod_start: PodStartOption = None,
+        price_per_hour: Annotated[
+            float | None,
+            typer.Option("--price-per-hour", min=0, help="Of one pod; report.price_per_hour if not given."),
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+        output: OutputOption = Path("results"),
+        debug: DebugOption = False,
+    ) -> None:
+        """Replicas for a load, load for replicas, cost, and the autoscaler simulated over a load trace."""
+        with boundary(debug=debug):
+            from rich.console import Console
+
+            from hcopt.capacity_chart import simulation_chart, write_chart
+            from hcopt.deploy_output import print_answer
+            from hcopt.deploying import Question, answer
+            from hcopt.errors import ConfigError
+            from hcopt.load_trace import read_trace
+            from hcopt.run_folder import find_run, recorded_config
+
+            if chart is not None and trace is None:
+                raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
+            folder = find_run(run, results=output)
+            price = price_per_hour or recorded_config(folder).get("report", {}).get("price_per_hour")
+            question = Question(
+                rate_infer_per_s=rate,
+                replicas=replicas,
+                trace=None if trace is None else read_trace(trace),
+                growth=growth,
+                scrape_interval_s=scrape_interval,
+                rate_window_s=rate_window,
+                pod_start_s=pod_start,
+                price_per_hour=price,
+            )
+            found = answer(folder, question)
+            if chart is not None and found.simulated is not None:
+                drawn = simulation_chart(found.simulated.result, capacity_infer_per_s=found.capacity_infer_per_s)
+                write_chart(drawn, chart)
+            if as_json:
+                print(json.dumps(found.as_json(), indent=2))
+                return
+            print_answer(Console(soft_wrap=True, highlight=False), found)
+            if chart is not None:
+                print(f"chart: {chart}")

@@ -1,0 +1,100 @@
+"""What the terminal shows of a deployment: the plan, what is assumed, the files, and answers about capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hcopt.deploying import Answer
+from hcopt.kubernetes.options import Autoscaler
+from hcopt.kubernetes.plan import Plan
+
+_CLAIMS = ("golden", "capacity", "linearity")
+
+
+def print_deployment(
+    console: Console, plan: Plan, files: Iterable[Path], *, autoscaler: Autoscaler, golden: Path
+) -> None:
+    """The figures, what is assumed and why, where the files are, and what to do next."""
+    table = Table(show_header=False)
+    figures = {
+        "pods": f"{plan.replicas.min_replicas} to {plan.replicas.max_replicas}, {plan.cpus.value} CPUs each",
+        "target": f"{plan.target.value} infer/s a pod; guard: {plan.pending.value} pending requests",
+        **{claim: plan.stands(claim) for claim in _CLAIMS},  # type: ignore[arg-type]
+    }
+    for label, value in figures.items():
+        table.add_row(label, Text(value, "bold yellow" if value == "assumed" else ""))
+    console.print(table)
+    for found in plan.assumptions:
+        console.print(Text.assemble(("  assumed: ", "yellow"), found.said))
+    written = tuple(files)
+    folder = written[0].parent
+    console.print(Text(f"manifests:  {folder}/ ({', '.join(path.name for path in written)})"))
+    steps = [f"aws s3 cp --recursive {golden / plan.model_name / '1'}/ {plan.model_uri}"]
+    if autoscaler == "hpa":
+        steps.append(f"helm upgrade … --values {folder}/prometheus-adapter-values.yaml")
+    for step in (*steps, f"kubectl apply -k {folder}"):
+        console.print(Text.assemble(("next:       ", "bold"), step))
+
+
+def print_answer(console: Console, found: Answer) -> None:
+    """C, T and what was asked."""
+    table = Table(show_header=False)
+    reaction = found.reaction
+    rows = {
+        "C, what one pod sustains": f"{found.capacity_infer_per_s:,.1f} infer/s",
+        "T, what one pod is given": f"{found.target_infer_per_s:,.1f} infer/s = C / {reaction.headroom_ratio:.3f}",
+        "reaction time τ": f"{reaction.total_s:,.0f} s",
+        **_asked(found),
+        "queue model": _queue_model(found),
+        "N pods carry N · C": "assumed" if found.scaling is None else _scaling(found),
+    }
+    for label, value in rows.items():
+        table.add_row(label, Text(value, "yellow" if value.startswith("assumed") else ""))
+    console.print(table)
+
+
+def _asked(found: Answer) -> dict[str, str]:
+    rows = {}
+    if found.replicas is not None:
+        rows["replicas for that load"] = f"{found.replicas:,}, one of them to spare"
+    if found.load_at_target_infer_per_s is not None and found.load_at_capacity_infer_per_s is not None:
+        rows["load of these replicas"] = (
+            f"{found.load_at_target_infer_per_s:,.0f} infer/s at T, {found.load_at_capacity_infer_per_s:,.0f} at C"
+        )
+    if found.cost_per_million is not None:
+        rows["a million inferences"] = f"{found.cost_per_million:.4g}, in the currency of the pod's price"
+    if found.simulated is not None:
+        result, autoscaler = found.simulated.result, found.simulated.autoscaler
+        rows["simulated autoscaler"] = f"{autoscaler.min_replicas} to {autoscaler.max_replicas} pods"
+        rows["requests over the limit"] = (
+            f"{100 * result.miss_ratio:.3f} %, worst minute {100 * result.worst_minute_miss_ratio:.3f} %; allowed: 1 %"
+        )
+        rows["pod hours"] = (
+            f"{result.pod_hours:,.2f}; needed at least {result.needed_pod_hours:,.2f} "
+            f"({100 * result.over_provisioning_ratio:+.0f} %)"
+        )
+    return rows
+
+
+def _queue_model(found: Answer) -> str:
+    pod = found.pod
+    if pod.point_count == 0:
+        return "too few rates measured to fit one: the worst that the run allows"
+    error = (
+        "too few to hold one out"
+        if pod.held_out_error_ratio is None
+        else f"p99 off by {100 * pod.held_out_error_ratio:.0f} % at points held out"
+    )
+    return f"fitted to {pod.point_count} rates; {error}"
+
+
+def _scaling(found: Answer) -> str:
+    scaling = found.scaling
+    if scaling is None:
+        return "assumed"
+    return f"measured for {scaling.servers}: {scaling.ratio:.3f} [{scaling.ci_low:.3f}, {scaling.ci_high:.3f}]"
