@@ -86,4 +86,5 @@ def read_scaling(folder: Path) -> Scaling | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise ConfigError(f"cannot read {path}: {error}", remedy="Run `hcopt scale-check` again.") from error
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ConfigError(f"cannot read {path}: {reason}", remedy="Run `hcopt scale-check` again.") from error
