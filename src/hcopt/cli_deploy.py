@@ -16,6 +16,10 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 GrowthOption = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
 ScrapeOption = Annotated[int, typer.Option("--scrape-interval", help="Prometheus's, in seconds.")]
 WindowOption = Annotated[int, typer.Option("--rate-window", help="Window of rate(), in seconds.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
+]
+RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
 PodStartOption = Annotated[
     int | None,
     typer.Option("--pod-start", help="Seconds from the autoscaler's decision to a new pod's first answer."),
@@ -167,3 +171,100 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
             print_answer(Console(soft_wrap=True, highlight=False), found)
             if chart is not None:
                 print(f"chart: {chart}")
+
+    @app.command("scale-check")
+    def scale_check(
+        run: RunArgument,
+        *,
+        servers: Annotated[int, typer.Option("--servers", help="Isolated servers at once.")] = 2,
+        cpus: Annotated[
+            int | None, typer.Option("--cpus", help="CPUs of each server; those of the run, if not given.")
+        ] = None,
+        blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks to measure.")] = 8,
+        runtime: RuntimeOption = None,
+        set_: SetOption = None,
+        output: OutputOption = Path("results"),
+        debug: DebugOption = False,
+    ) -> None:
+        """Measure whether capacity grows with the servers: isolated ones on disjoint CPUs, alone and all at once.
+
+        Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement.
+        """
+        with boundary(debug=debug):
+            from rich.console import Console
+
+            from hcopt.run_folder import find_run
+            from hcopt.scale_check import ScaleJob, config_of, run_scale_check
+            from hcopt.scaling import write_scaling
+            from hcopt.terminal import TerminalProgress
+
+            folder = find_run(run, results=output)
+            config = config_of(folder, [*_runtime(runtime), *(set_ or [])])
+            job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
+            with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+                found = run_scale_check(job, progress)
+            path = write_scaling(folder.path, found)
+            print(
+                f"{found.servers} servers of {found.cpus_per_server} CPUs carry {found.ratio:.3f} "
+                f"[{found.ci_low:.3f}, {found.ci_high:.3f}] of {found.servers} times one: {path}"
+            )
+
+    @app.command()
+    def check(
+        *,
+        baseline: Annotated[str, typer.Option("--baseline", help="A run, or models:/NAME@alias and the like.")],
+        golden: Annotated[
+            Path, typer.Option("--golden", help="Folder with the config.pbtxt and 1/model.onnx to check.")
+        ],
+        max_regression: Annotated[
+            float, typer.Option("--max-regression", min=0, max=99, help="Still allowed, in percent.")
+        ] = 5.0,
+        blocks: Annotated[int, typer.Option("--blocks", help="Blocks to measure, two windows each.")] = 12,
+        markdown: Annotated[
+            Path | None, typer.Option("--markdown", help="File that gets the answer appended, $GITHUB_STEP_SUMMARY.")
+        ] = None,
+        junit: Annotated[Path | None, typer.Option("--junit", help="File for the answer as JUnit XML.")] = None,
+        config: Annotated[
+            Path | None, typer.Option("--config", "-c", help="config.yaml; else ./config.yaml, else the defaults.")
+        ] = None,
+        runtime: RuntimeOption = None,
+        set_: SetOption = None,
+        output: OutputOption = Path("results"),
+        debug: DebugOption = False,
+    ) -> None:
+        """For CI: measure a golden configuration and its baseline side by side on this machine.
+
+        Exit codes: 0 no regression shown; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 7 not written;
+        8 a regression, its whole interval beyond --max-regression.
+        """
+        with boundary(debug=debug):
+            from rich.console import Console
+
+            from hcopt.config import load_config
+            from hcopt.errors import RegressionError
+            from hcopt.regression_check import CheckJob, run_check
+            from hcopt.regression_output import said, write_answer
+            from hcopt.terminal import TerminalProgress
+
+            job = CheckJob(
+                config=load_config(config, overrides=[*_runtime(runtime), *(set_ or [])]),
+                golden=golden,
+                baseline=baseline,
+                results=output,
+                max_regression_ratio=max_regression / 100,
+                blocks=blocks,
+            )
+            with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+                checked = run_check(job, progress)
+            write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
+            sentences = [said(one) for one in checked.found.checks]
+            print(f"{checked.found.outcome}: {'; '.join(sentences)}")
+            if checked.found.outcome == "regression":
+                raise RegressionError(
+                    f"{golden} is worse than {checked.sides.baseline}",
+                    remedy="Find the change that did it, or give --max-regression if it is meant.",
+                )
+
+
+def _runtime(kind: str | None) -> list[str]:
+    return [] if kind is None else [f"runtime.kind={json.dumps(kind)}"]

@@ -39,6 +39,6 @@ def test_file_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_damaged_file_is_said(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("{}")
-    with pytest.raises(ConfigError, match="cannot read .*: Field required") as refused:
+    with pytest.raises(ConfigError, match=r"cannot read .*: Field required") as refused:
         read_scaling(tmp_path)
     assert "hcopt scale-check" in (refused.value.remedy or "")

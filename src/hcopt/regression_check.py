@@ -1,0 +1,187 @@
+"""A golden configuration and its baseline measured side by side on this machine, block by block, for `hcopt check`."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcopt import model_repository
+from hcopt.config import Config
+from hcopt.errors import ConfigError, ProfileError
+from hcopt.measurements import is_usable
+from hcopt.preparation import Prepared
+from hcopt.profiler.perf_analyzer import Window
+from hcopt.progress import Progress
+from hcopt.registry import resolve_tracking
+from hcopt.regression import FEWEST_BLOCKS, Block, RegressionCheck, check_regression
+from hcopt.regression_output import CheckedSides
+from hcopt.run_folder import find_run, read_record
+from hcopt.runtime.base import Server
+from hcopt.runtime.choice import choose_runtime
+from hcopt.runtime.model_control import ModelControl
+from hcopt.schema import LoadPoint, Measurement
+from hcopt.sides import first_window, next_window, open_bench, prepare_side
+
+# Enough for 15 % at 5 % block noise in nine checks of ten, with both metrics' intervals at 97.5 %.
+BLOCKS = 12
+_SIDES = ("baseline", "candidate")
+# Longer than a sweep's window: there are few of them.
+_WINDOW_INTERVALS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckJob:
+    """What is to be checked.
+
+    Attributes:
+        config: Runtime, MLflow, S3, windows; the model's input shapes and example.
+        golden: A model folder with the configuration to check: config.pbtxt and `1/model.onnx`.
+        baseline: A run, or a model URI.
+        results: Where runs are.
+        max_regression_ratio: What is still allowed.
+        blocks: How many.
+    """
+
+    config: Config
+    golden: Path
+    baseline: str
+    results: Path
+    max_regression_ratio: float
+    blocks: int = BLOCKS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The answer, and what was compared."""
+
+    found: RegressionCheck
+    sides: CheckedSides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Baseline:
+    uri: str
+    load: LoadPoint
+    said: str
+
+
+def run_check(job: CheckJob, progress: Progress) -> Checked:
+    """Measures both on one server, in blocks of changing order; figures from elsewhere play no part.
+
+    Raises:
+        ConfigError: There is no such run, or the runtime is somebody else's server.
+        ModelSourceError, RuntimeStartError: A model cannot be had or served.
+        ProfileError: Too few blocks could be measured.
+    """
+    if job.config.runtime.kind == "remote":
+        raise ConfigError("hcopt check needs a server of its own, with both models", remedy="Use another --runtime.")
+    if job.blocks < FEWEST_BLOCKS:
+        raise ConfigError(f"{job.blocks} blocks show nothing", remedy=f"Give --blocks {FEWEST_BLOCKS} or more.")
+    started = time.monotonic()
+    baseline = _baseline(job)
+    with tempfile.TemporaryDirectory(prefix="hcopt-check-") as temporary:
+        folder = Path(temporary)
+        progress.phase("fetch")
+        tracking_uri = resolve_tracking(job.config, job.results).tracking_uri
+        uris = dict(zip(_SIDES, (baseline.uri, str(job.golden)), strict=True))
+        prepared = {
+            name: prepare_side(job.config, uri, name=name, into=folder / "models", tracking_uri=tracking_uri)
+            for name, uri in uris.items()
+        }
+        for side in prepared.values():
+            model_repository.write_repository(folder / "repository", side.artifact, side.base.config)
+        progress.phase("serve")
+        choice = choose_runtime(job.config, progress=progress, note=progress.note)
+        with ExitStack() as stack:
+            server = stack.enter_context(choice.runtime.serve(folder / "repository", folder))
+            control = stack.enter_context(ModelControl(server.endpoint))
+            blocks = _Blocks(job=job, load=baseline.load, prepared=prepared, folder=folder, progress=progress)
+            taken = blocks.measure(server, control)
+            machine = f"{server.environment.cpu_count} × {server.environment.cpu_model}, {server.environment.backend}"
+    if len(taken) < FEWEST_BLOCKS:
+        raise ProfileError(f"only {len(taken)} of {job.blocks} blocks could be measured")
+    return Checked(
+        found=check_regression(taken, max_regression_ratio=job.max_regression_ratio),
+        sides=CheckedSides(
+            candidate=str(job.golden),
+            baseline=baseline.said,
+            load=f"concurrency {baseline.load.concurrency}, {baseline.load.client_batch_size} rows a request",
+            environment=machine,
+            elapsed_s=time.monotonic() - started,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blocks:
+    """Both sides on one server, one loaded at a time."""
+
+    job: CheckJob
+    load: LoadPoint
+    prepared: dict[str, Prepared]
+    folder: Path
+    progress: Progress
+
+    def measure(self, server: Server, control: ModelControl) -> list[Block]:
+        """All blocks that could be measured."""
+        taken: list[Measurement] = []
+        benches = {
+            name: open_bench(side, server, control, folder=self.folder, record=taken.append, progress=self.progress)
+            for name, side in self.prepared.items()
+        }
+
+        def window_of(name: str, window: Window) -> Measurement:
+            # An idle model's threads may spin: it is not to be there.
+            for other in _SIDES:
+                if other != name:
+                    control.unload(other)
+            return benches[name].measure(window)
+
+        window_s = _WINDOW_INTERVALS * self.job.config.profiler.measurement_interval_ms / 1000
+        self.progress.phase("confirmation", steps=len(_SIDES) * (self.job.blocks + 1))
+        first = {name: first_window(side, self.load, window_s=window_s) for name, side in self.prepared.items()}
+        speeds = {name: window_of(name, first[name]) for name in _SIDES}
+        blocks = []
+        for number in range(self.job.blocks):
+            order = _SIDES if number % 2 == 0 else _SIDES[::-1]
+            windows = {name: window_of(name, next_window(first[name], speeds[name], number)) for name in order}
+            if (block := _block(windows["baseline"], windows["candidate"])) is not None:
+                blocks.append(block)
+        return blocks
+
+
+def _block(baseline: Measurement, candidate: Measurement) -> Block | None:
+    """A block in which both gave figures."""
+    rates = (baseline.throughput_infer_per_s, candidate.throughput_infer_per_s)
+    if None in rates or baseline.latency is None or candidate.latency is None:
+        return None
+    figures = (*(rate or 0.0 for rate in rates), baseline.latency.p99_ms, candidate.latency.p99_ms)
+    if not is_usable(*figures):
+        return None
+    return Block(
+        baseline_infer_per_s=figures[0],
+        candidate_infer_per_s=figures[1],
+        baseline_p99_ms=figures[2],
+        candidate_p99_ms=figures[3],
+    )
+
+
+def _baseline(job: CheckJob) -> _Baseline:
+    """A run's golden configuration at its best load, or a model with its own at the highest load of the sweep."""
+    sweep = job.config.sweep
+    load = LoadPoint(concurrency=max(sweep.concurrency), client_batch_size=max(sweep.client_batch_size))
+    if ":/" in job.baseline and not Path(job.baseline).exists():
+        return _Baseline(uri=job.baseline, load=load, said=job.baseline)
+    folder = find_run(job.baseline, results=job.results)
+    record = read_record(folder)
+    best = record.confirmation.best
+    golden = folder.golden / record.model.name
+    if best is None or not golden.is_dir():
+        raise ConfigError(
+            f"run {folder.run_id} has no golden configuration: {record.confirmation.reason}",
+            remedy="Give a run that has one, or a model as models:/NAME@alias.",
+        )
+    return _Baseline(uri=str(golden), load=best.load, said=f"run {folder.run_id}, {best.variant.config_name}")
