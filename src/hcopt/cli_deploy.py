@@ -41,7 +41,13 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
         boundary: What stands around each command.
         command_line: Gives the command line, without logins.
     """
+    _add_kubernetes(app, boundary, command_line)
+    _add_capacity(app, boundary)
+    _add_scale_check(app, boundary)
+    _add_check(app, boundary)
 
+
+def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
     @app.command()
     def kubernetes(
         run: RunArgument,
@@ -114,6 +120,8 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
             console = Console(soft_wrap=True, highlight=False)
             print_deployment(console, plan, files, autoscaler=options.autoscaler, golden=folder.golden)
 
+
+def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
     @app.command()
     def capacity(
         run: RunArgument,
@@ -172,6 +180,8 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
             if chart is not None:
                 print(f"chart: {chart}")
 
+
+def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
     @app.command("scale-check")
     def scale_check(
         run: RunArgument,
@@ -209,6 +219,8 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
                 f"[{found.ci_low:.3f}, {found.ci_high:.3f}] of {found.servers} times one: {path}"
             )
 
+
+def _add_check(app: typer.Typer, boundary: Boundary) -> None:
     @app.command()
     def check(
         *,

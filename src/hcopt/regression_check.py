@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hcopt import model_repository
@@ -23,7 +24,7 @@ from hcopt.runtime.base import Server
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
 from hcopt.schema import LoadPoint, Measurement
-from hcopt.sides import first_window, next_window, open_bench, prepare_side
+from hcopt.sides import measure_speed, open_bench, prepare_side
 
 # Enough for 15 % at 5 % block noise in nine checks of ten, with both metrics' intervals at 97.5 %.
 BLOCKS = 12
@@ -108,7 +109,7 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
         sides=CheckedSides(
             candidate=str(job.golden),
             baseline=baseline.said,
-            load=f"concurrency {baseline.load.concurrency}, {baseline.load.client_batch_size} rows a request",
+            load=f"concurrency {baseline.load.concurrency}, rows a request: {baseline.load.client_batch_size}",
             environment=machine,
             elapsed_s=time.monotonic() - started,
         ),
@@ -141,13 +142,15 @@ class _Blocks:
             return benches[name].measure(window)
 
         window_s = _WINDOW_INTERVALS * self.job.config.profiler.measurement_interval_ms / 1000
-        self.progress.phase("confirmation", steps=len(_SIDES) * (self.job.blocks + 1))
-        first = {name: first_window(side, self.load, window_s=window_s) for name, side in self.prepared.items()}
-        speeds = {name: window_of(name, first[name]) for name in _SIDES}
+        self.progress.phase("Baseline and candidate, block by block", steps=len(_SIDES) * (self.job.blocks + 1))
+        blocks_of = {
+            name: measure_speed(side, self.load, window_s=window_s, measure=partial(window_of, name))
+            for name, side in self.prepared.items()
+        }
         blocks = []
         for number in range(self.job.blocks):
             order = _SIDES if number % 2 == 0 else _SIDES[::-1]
-            windows = {name: window_of(name, next_window(first[name], speeds[name], number)) for name in order}
+            windows = {name: window_of(name, replace(blocks_of[name], block=number)) for name in order}
             if (block := _block(windows["baseline"], windows["candidate"])) is not None:
                 blocks.append(block)
         return blocks

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hcopt import model_repository
@@ -24,7 +24,7 @@ from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
 from hcopt.scaling import Scaling, scaling_of
 from hcopt.schema import LoadPoint, Measurement
-from hcopt.sides import first_window, next_window, open_bench, prepare_side
+from hcopt.sides import measure_speed, open_bench, prepare_side
 
 BLOCKS = 8
 FEWEST_SERVERS = 2
@@ -139,13 +139,14 @@ def _measure(
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Throughput of each server alone and together, for each block in which all gave figures."""
     window_s = _WINDOW_INTERVALS * job.config.profiler.measurement_interval_ms / 1000
-    first = first_window(prepared, load, window_s=window_s)
-    progress.phase("confirmation", steps=(2 * job.blocks + 1) * len(benches))
-    speed = _at_once(benches, first, progress)[0]
+    progress.phase("Servers alone, and all at once", steps=(2 * job.blocks + 1) * len(benches))
+    first = measure_speed(
+        prepared, load, window_s=window_s, measure=lambda window: _at_once(benches, window, progress)[0]
+    )
     alone: list[list[float]] = []
     together: list[list[float]] = []
     for number in range(job.blocks):
-        window = next_window(first, speed, number)
+        window = replace(first, block=number)
         singles = [rate for bench in benches for rate in _rates(_at_once([bench], window, progress))]
         all_at_once = _rates(_at_once(benches, window, progress))
         if len(singles) == len(all_at_once) == len(benches):

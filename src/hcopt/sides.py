@@ -18,8 +18,8 @@ from hcopt.runtime.model_control import ModelControl
 from hcopt.schema import LoadPoint, Measurement
 from hcopt.serving import ServedModel
 
-# What a first window of unknown speed expects: an answer to each request within 100 ms.
-_UNKNOWN_ROUNDS_PER_S = 10
+# What windows of a model of unknown speed expect in turn: an answer within 0.1 s, 1 s, 10 s.
+_UNKNOWN_ROUNDS_PER_S = (10.0, 1.0, 0.1)
 
 
 def prepare_side(config: Config, uri: str, *, name: str, into: Path, tracking_uri: str) -> Prepared:
@@ -65,23 +65,25 @@ def open_bench(
     )
 
 
-def first_window(prepared: Prepared, load: LoadPoint, *, window_s: float) -> Window:
-    """A window that shows how fast a model is; its figures count for nothing else."""
-    return Window(
-        variant=prepared.plan.default,
-        load=load,
-        expected_infer_per_s=_UNKNOWN_ROUNDS_PER_S * load.concurrency * load.client_batch_size,
-        window_s=window_s,
-        phase="confirmation",
-    )
-
-
-def next_window(first: Window, measured: Measurement, block: int) -> Window:
-    """A window of a block, as long as what the first one showed asks for.
+def measure_speed(
+    prepared: Prepared, load: LoadPoint, *, window_s: float, measure: Callable[[Window], Measurement]
+) -> Window:
+    """The window for a model's blocks, as long as its speed asks for; what shows that speed counts for nothing else.
 
     Raises:
-        ProfileError: The first one has no figures.
+        ProfileError: It gives no figures, however long it is asked.
     """
-    if measured.throughput_infer_per_s is None:
-        raise ProfileError(f"{first.variant.config_name} cannot be measured: {measured.error}")
-    return replace(first, expected_infer_per_s=measured.throughput_infer_per_s, block=block)
+    said = "no window was measured"
+    for rounds_per_s in _UNKNOWN_ROUNDS_PER_S:
+        window = Window(
+            variant=prepared.plan.default,
+            load=load,
+            expected_infer_per_s=rounds_per_s * load.concurrency * load.client_batch_size,
+            window_s=window_s,
+            phase="confirmation",
+        )
+        measured = measure(window)
+        if measured.throughput_infer_per_s is not None:
+            return replace(window, expected_infer_per_s=measured.throughput_infer_per_s)
+        said = measured.error or said
+    raise ProfileError(f"{prepared.plan.default.config_name} cannot be measured: {said}")

@@ -1,0 +1,120 @@
+"""`hcopt check` and `hcopt scale-check` with real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from hcopt.run_folder import RunFolder
+from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
+from tests.planned_run import write_planned_run
+
+QUICK = ("--runtime", "embedded", "--set", "profiler.measurement_interval_ms=300")
+FEW_BLOCKS = ("--blocks", "4")
+# A full batch never comes at concurrency 8, so that every request waits for the delay: no machine makes up for that.
+SLOW = "dynamic_batching { max_queue_delay_microseconds: 200000 }"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    return workplace(tmp_path)
+
+
+def finished_run(place: Workplace) -> RunFolder:
+    """A run whose golden configuration is the sample model's own."""
+    folder = write_planned_run(place.results)
+    shutil.copytree(SAMPLE_FOLDER, folder.golden / SAMPLE_MODEL)
+    return folder
+
+
+def candidate(place: Workplace, *, slow: bool = False) -> Path:
+    """A golden folder as it is committed."""
+    folder = place.folder / "golden"
+    shutil.copytree(SAMPLE_FOLDER, folder)
+    if slow:
+        config = folder / "config.pbtxt"
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text[: text.index("dynamic_batching")] + SLOW, encoding="utf-8")
+    return folder
+
+
+def test_same_configuration_passes_and_both_files_say_so(place: Workplace) -> None:
+    run = finished_run(place)
+    (place.folder / "summary.md").write_text("# Other steps\n", encoding="utf-8")
+    outputs = ("--markdown", "summary.md", "--junit", "reports/hcopt.xml")
+    answer = place.run(
+        "check", "--baseline", run.run_id, "--golden", str(candidate(place)), *QUICK, *FEW_BLOCKS, *outputs
+    )
+    assert answer.returncode == 0, answer.stderr
+    text = (place.folder / "summary.md").read_text(encoding="utf-8")
+    assert text.startswith("# Other steps\n## hcopt check: no regression")
+    assert f"run {run.run_id}" in text
+    suites = ElementTree.parse(place.folder / "reports" / "hcopt.xml").getroot()
+    assert suites.find("testsuite").get("failures") == "0"  # type: ignore[union-attr]
+    assert answer.left == ()
+
+
+def test_real_regression_against_a_registered_model_ends_with_8(place: Workplace) -> None:
+    assert place.run("seed").returncode == 0
+    answer = place.run(
+        "check",
+        "--baseline",
+        f"models:/{SAMPLE_MODEL}@prod",
+        "--golden",
+        str(candidate(place, slow=True)),
+        *QUICK,
+        *FEW_BLOCKS,
+        "--set",
+        "sweep.concurrency=[8]",
+        "--junit",
+        "hcopt.xml",
+    )
+    assert answer.returncode == 8, answer.stderr
+    assert "regression: throughput is" in answer.stdout
+    assert "is worse than models:/" in answer.stderr
+    suite = ElementTree.parse(place.folder / "hcopt.xml").getroot().find("testsuite")
+    assert suite is not None and suite.get("failures") == "2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "returncode", "said"),
+    [
+        (("--baseline", "nowhere"), 2, "no run nowhere"),
+        (("--baseline", "results", "--blocks", "2"), 2, "show nothing"),
+        (("--baseline", "results", "--set", "runtime.kind=remote"), 2, "server of its own"),
+        (("--baseline", "results", "--max-regression", "100"), 2, "--max-regression"),
+    ],
+)
+def test_check_that_cannot_be_is_refused(
+    place: Workplace, arguments: tuple[str, ...], returncode: int, said: str
+) -> None:
+    finished_run(place)
+    answer = place.run("check", "--golden", str(candidate(place)), *arguments)
+    assert answer.returncode == returncode
+    assert said in answer.stderr
+
+
+def test_scale_check_measures_servers_of_one_cpu_and_keeps_it_with_the_run(place: Workplace) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("two isolated servers need two CPUs")
+    run = finished_run(place)
+    answer = place.run("scale-check", "results", *QUICK, "--cpus", "1", "--blocks", "2")
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads((run.path / "scale_check.json").read_text(encoding="utf-8"))
+    assert (found["servers"], found["cpus_per_server"], found["block_count"]) == (2, 1, 2)
+    assert 0 < found["ci_low"] <= found["ratio"] <= found["ci_high"]
+    assert answer.left == ()
+
+
+def test_scale_check_on_a_small_machine_says_so(place: Workplace) -> None:
+    run = finished_run(place)
+    cpus = len(os.sched_getaffinity(0))
+    answer = place.run("scale-check", "results", *QUICK, "--cpus", str(cpus))
+    assert answer.returncode == 2
+    assert "this machine is too small" in answer.stderr
+    assert not (run.path / "scale_check.json").exists()
