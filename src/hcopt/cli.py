@@ -242,10 +242,12 @@ def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
     from rich.console import Console
     from rich.markup import escape
 
+    from hcopt.config import without_credentials
+
     if debug:
         traceback.print_exc()
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    console.print(f"[bold red]error:[/bold red] {escape(error.message)}")
+    console.print(f"[bold red]error:[/bold red] {escape(without_credentials(error.message))}")
     if error.remedy:
         console.print(f"[bold]what to do:[/bold] {escape(error.remedy)}")
     if error.log:
@@ -294,8 +296,8 @@ def _profile(config: Config, output: Path, *, as_json: bool) -> None:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:
         _print_result(finished)
-    if finished.logging_error is not None:
-        raise finished.logging_error
+    if finished.failure is not None:
+        raise finished.failure
     found = finished.record.confirmation
     if found.verdict == "no_feasible_config":
         raise NoFeasibleConfigError(
