@@ -9,10 +9,11 @@ from itertools import pairwise
 from statistics import median
 
 from hcopt.report import figures
-from hcopt.report.headline import only_best_is_feasible, side_name
-from hcopt.report.selection import Pairing, Side, SweepPoint, batches, sweep_points
+from hcopt.report.headline import load_value, only_best_is_feasible
+from hcopt.report.noise import exceeded_line
+from hcopt.report.selection import Pairing, Side, SweepPoint, batches, side_name, sweep_points
 from hcopt.report.text import Text
-from hcopt.schema import Estimate, ModelConfigVariant, RunRecord
+from hcopt.schema import Comparison, Estimate, ModelConfigVariant, RunRecord
 
 SettingValue = int | str | None
 
@@ -56,11 +57,30 @@ def setting_lines(run: RunRecord, pair: Pairing, setting: str, text: Text) -> tu
     return (_setting_phrase(setting, left, right, text), *((evidence,) if evidence else ()))
 
 
-def load_lines(pair: Pairing, text: Text) -> tuple[str, ...]:
-    """Whether the two were measured under the same load."""
+def load_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
+    """Whether the two were measured under the same load, and if not, how they compare where they were."""
     if pair.left is None or pair.right is None:
         return (text["load_single"],)
-    return (text["load_same" if pair.left.load == pair.right.load else "load_differs"],)
+    if pair.left.load == pair.right.load:
+        return (text["load_same"],)
+    equal = run.confirmation.equal_load
+    # Where the page sets another pair side by side, this comparison is not of it.
+    if equal is None or pair.right.variant.config_name != equal.candidate or pair.left.role != "default":
+        return (text["load_differs"],)
+    line = equal_load_line(equal, text)
+    return (text["load_differs"], text["load_equal"].format(load=load_value(pair.right.load, text), line=line))
+
+
+def equal_load_line(equal: Comparison, text: Text) -> str:
+    """Both at the load of the best: how much throughput and p99 differ, as far as that is shown."""
+    return text["equal_load"].format(
+        throughput=_shown_change(equal.throughput_ratio, text), latency=_shown_change(equal.latency_p99_ratio, text)
+    )
+
+
+def _shown_change(ratio: Estimate, text: Text) -> str:
+    unclear = ratio.ci_low is None or ratio.ci_high is None or ratio.ci_low <= 1 <= ratio.ci_high
+    return _with_range("change_unclear" if unclear else "change_shown", ratio, text)
 
 
 def throughput_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
@@ -95,7 +115,10 @@ def caveats(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
         lines.append(trap)
     right = pair.right
     if right is not None and right.confirmed and not right.feasible and run.confirmation.best is not None:
-        lines.append(text["infeasible_best"].format(name=side_name(right, run, text)))
+        lines.append(text[f"{right.feasibility}_best"].format(name=side_name(right, run, text)))
+    noisy = exceeded_line(run, text)
+    if noisy is not None:
+        lines.append(noisy)
     return tuple(lines)
 
 
@@ -218,6 +241,8 @@ def _limit_line(run: RunRecord, pair: Pairing, text: Text) -> str | None:
     if limit_ms is None or pair.right is None:
         return None
     limit = figures.limit(limit_ms)
+    if any(side.miss_ratio is not None for side in pair.sides):
+        return None  # a row of its own says what is shown
     if run.confirmation.verdict == "no_feasible_config":
         over = pair.right.latency_p99_ms.estimate / limit_ms
         return text["latency_over"].format(over=figures.excess(over), limit=limit) if over > 1 else None
