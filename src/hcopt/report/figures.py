@@ -31,6 +31,12 @@ def share(ratio: float) -> str:
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
 
 
+def rough(ratio: float) -> str:
+    """A ratio of 0-1 that is itself an estimate, as a percentage with two digits."""
+    percent = 100 * ratio
+    return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
+
+
 def share_range(ratio: Estimate, text: Text) -> str | None:
     """The bounds of a share; None where there are none."""
     if ratio.ci_low is None or ratio.ci_high is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 
 from hcopt.report import figures
 from hcopt.report.headline import load_name
@@ -13,9 +13,6 @@ from hcopt.report.selection import Pairing, short_name
 from hcopt.report.text import Text
 from hcopt.report.values import Section
 from hcopt.schema import Noise, RunRecord
-
-# Windows this much longer than those of the A/A measurement were lengthened, and did not merely end late.
-_LENGTHENED_RATIO = 1.2
 
 
 def noise(run: RunRecord, pair: Pairing, text: Text) -> Section:
@@ -34,7 +31,7 @@ def noise_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
     if found is None:
         return (text["noise_unknown"],)
     lines = [
-        text["noise_resolvable"].format(difference=figures.share(found.resolvable_ratio), blocks=found.planned_blocks)
+        text["noise_resolvable"].format(difference=figures.rough(found.resolvable_ratio), blocks=found.planned_blocks)
     ]
     unresolved = _unresolved(found, run, pair, text)
     lines += [unresolved] if unresolved else []
@@ -42,8 +39,8 @@ def noise_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
         text["noise_measured"].format(
             blocks=found.block_count,
             load=load_name(found.load, text),
-            block=figures.share(found.block_sd_ratio),
-            pair=figures.share(found.pair_sd_ratio),
+            block=figures.rough(found.block_sd_ratio),
+            pair=figures.rough(found.pair_sd_ratio),
         )
     )
     lines.append(exceeded_line(run, text) or text["noise_within"])
@@ -56,8 +53,9 @@ def exceeded_line(run: RunRecord, text: Text) -> str | None:
     if found is None or not found.exceeded:
         return None
     reasons = ", ".join(_exceeded(found, name, text) for name in found.exceeded)
-    window = text["noise_lengthened" if _lengthened(run, found) else "noise_window"].format(
-        seconds=f"{found.window_s:g}", before=f"{_window_before(run) or found.window_s:.3g}"
+    # Only what varies is helped by longer windows.
+    window = text["noise_lengthened" if "variation" in found.exceeded else "noise_window"].format(
+        seconds=f"{found.window_s:g}"
     )
     return text["noise_exceeded"].format(reasons=reasons, window=window)
 
@@ -65,17 +63,7 @@ def exceeded_line(run: RunRecord, text: Text) -> str | None:
 def _exceeded(found: Noise, name: str, text: Text) -> str:
     value = {"steal": found.max_steal_ratio, "throttling": found.max_throttled_ratio, "variation": found.block_sd_ratio}
     ratio = value[name]
-    return text[f"exceeded_{name}"].format(value=text["unknown"] if ratio is None else figures.share(ratio))
-
-
-def _window_before(run: RunRecord) -> float | None:
-    windows = [m.duration_s for m in run.measurements if m.phase == "noise" and m.duration_s is not None]
-    return median(windows) if windows else None
-
-
-def _lengthened(run: RunRecord, found: Noise) -> bool:
-    before = _window_before(run)
-    return before is not None and found.window_s > _LENGTHENED_RATIO * before
+    return text[f"exceeded_{name}"].format(value=text["unknown"] if ratio is None else figures.rough(ratio))
 
 
 def _unresolved(found: Noise, run: RunRecord, pair: Pairing, text: Text) -> str | None:
@@ -95,7 +83,7 @@ def _facts(run: RunRecord, text: Text) -> Iterator[tuple[str, str]]:
         name = run.plan.default.config_name if run.plan.default.config_name in blocks else next(iter(blocks))
         values = blocks[name]
         value = text["fact_noise_value"].format(
-            name=short_name(name, run), percent=figures.share(stdev(values) / fmean(values)), blocks=len(values)
+            name=short_name(name, run), percent=figures.rough(stdev(values) / fmean(values)), blocks=len(values)
         )
         yield text["fact_noise"], value
     yield from _shares("fact_steal", [m.steal_ratio for m in run.measurements], text)
@@ -106,7 +94,7 @@ def _facts(run: RunRecord, text: Text) -> Iterator[tuple[str, str]]:
 def _shares(label: str, ratios: list[float | None], text: Text) -> Iterator[tuple[str, str]]:
     known = [ratio for ratio in ratios if ratio is not None]
     if known:
-        value = text[f"{label}_value"].format(mean=figures.share(fmean(known)), highest=figures.share(max(known)))
+        value = text[f"{label}_value"].format(mean=figures.rough(fmean(known)), highest=figures.rough(max(known)))
         yield text[label], value
 
 
