@@ -126,13 +126,13 @@ def interval_inline(ratio: Estimate, text: Text) -> str:
 
 
 def _latency_phrase(ratio: Estimate, text: Text) -> str:
-    key = "latency_unclear" if _straddles_one(ratio) else "latency_change"
+    key = "latency_unclear" if straddles_one(ratio) else "latency_change"
     bounds = figures.change_range(ratio, text)
     interval = "" if bounds is None else f", {bounds}" if key == "latency_unclear" else interval_inline(ratio, text)
     return text[key].format(change=figures.change(ratio.estimate), interval=interval)
 
 
-def _straddles_one(ratio: Estimate) -> bool:
+def straddles_one(ratio: Estimate) -> bool:
     """Whether nothing is shown; an estimate without an interval shows nothing either."""
     return ratio.ci_low is None or ratio.ci_high is None or ratio.ci_low <= 1 <= ratio.ci_high
 
@@ -175,7 +175,8 @@ def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:
     ratio, p99_ratio = pair.comparison.throughput_ratio, pair.comparison.latency_p99_ratio
     bounds = figures.change_range(ratio, text)
     details = () if bounds is None else (text["interval"].format(range=bounds),)
-    p99_line = text["gain_p99"].format(change=figures.change(p99_ratio.estimate))
+    p99_key = "gain_p99_unclear" if straddles_one(p99_ratio) else "gain_p99"
+    p99_line = text[p99_key].format(change=figures.change(p99_ratio.estimate))
     return Answer(question=question, answer=figures.change(ratio.estimate), details=(*details, p99_line))
 
 

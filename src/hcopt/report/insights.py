@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 from hcopt.report import figures
-from hcopt.report.headline import load_value, only_best_is_feasible
+from hcopt.report.headline import load_value, only_best_is_feasible, straddles_one
 from hcopt.report.noise import exceeded_line
 from hcopt.report.selection import Pairing, Side, SweepPoint, batches, side_name, sweep_points
 from hcopt.report.text import Text
@@ -17,6 +18,7 @@ from hcopt.schema import Comparison, Estimate, ModelConfigVariant, RunRecord
 
 SettingValue = int | str | None
 
+_NORMAL_95 = 1.96
 THREADS = "intra_op_thread_count"
 # "More instances are slower" is said when the median pair loses this much and three quarters of the pairs lose at all.
 _TRAP_MEDIAN_RATIO = 0.95
@@ -79,8 +81,7 @@ def equal_load_line(equal: Comparison, text: Text) -> str:
 
 
 def _shown_change(ratio: Estimate, text: Text) -> str:
-    unclear = ratio.ci_low is None or ratio.ci_high is None or ratio.ci_low <= 1 <= ratio.ci_high
-    return _with_range("change_unclear" if unclear else "change_shown", ratio, text)
+    return _with_range("change_unclear" if straddles_one(ratio) else "change_shown", ratio, text)
 
 
 def throughput_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
@@ -179,7 +180,15 @@ def _evidence(run: RunRecord, pair: Pairing, setting: str, text: Text) -> str | 
         return text["only_difference"]
     at_load = {p.variant.settings: p.throughput_infer_per_s for p in sweep_points(run) if p.load == right.load}
     ours, theirs = at_load.get(right.variant.settings), at_load.get(without.settings)
-    return None if ours is None or theirs is None else text["effect"].format(change=figures.change(ours / theirs))
+    if ours is None or theirs is None:
+        return None
+    key = "effect" if _beyond_noise(run, ours / theirs) else "effect_unclear"
+    return text[key].format(change=figures.change(ours / theirs))
+
+
+def _beyond_noise(run: RunRecord, ratio: float) -> bool:
+    """Whether two single windows differ by more than two of one configuration do in 95 of 100 cases, where known."""
+    return run.noise is None or abs(math.log(ratio)) > _NORMAL_95 * run.noise.pair_sd_ratio
 
 
 def _with_setting(variant: ModelConfigVariant, setting: str, value: SettingValue) -> ModelConfigVariant:

@@ -54,6 +54,7 @@ EN = {
     "sure_sweep_detail": "single measurements, no interval",
     "sure_needed": "about {blocks} blocks would decide",
     "gain_p99": "p99 {change}",
+    "gain_p99_unclear": "no difference in p99 shown",
     "limit_detail": "{name}: p99 {p99} ms, limit {limit}",
 }
 
@@ -109,5 +110,6 @@ KO = {
     "sure_sweep_detail": "1회 측정값, 신뢰구간 없음",
     "sure_needed": "판정에 약 {blocks}개 블록 필요",
     "gain_p99": "p99 {change}",
+    "gain_p99_unclear": "p99 차이 확인되지 않음",
     "limit_detail": "{name}: p99 {p99} ms, 한도 {limit}",
 }
