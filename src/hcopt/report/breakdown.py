@@ -21,6 +21,8 @@ from hcopt.schema import Estimate, LoadPoint, Measurement, RunRecord
 from hcopt.statistics import t_interval
 
 SERVER_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
+# A change of less than half a microsecond is none that the report could show.
+_SMALLEST_MS = 0.0005
 PARTS = (*SERVER_PARTS, "outside")
 
 
@@ -131,6 +133,8 @@ def _difference(left: Times, right: Times, part: str) -> Estimate:
 
 
 def _direction(key: str, change: Estimate) -> str:
+    if abs(change.estimate) < _SMALLEST_MS:
+        return f"{key}_same"
     if change.ci_high is not None and change.ci_high < 0:
         return f"{key}_shorter"
     if change.ci_low is not None and change.ci_low > 0:
