@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hcopt.errors import OutputError
 from hcopt.files import whole_file
@@ -15,9 +14,6 @@ from hcopt.report.content import build
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
 from hcopt.schema import JsonObject, RunRecord
-
-if TYPE_CHECKING:
-    import altair as alt
 
 
 def write_pdf(run: RunRecord, *, language: Language, price_per_hour: float | None = None, path: Path) -> None:
@@ -42,18 +38,13 @@ def write_pdf(run: RunRecord, *, language: Language, price_per_hour: float | Non
 
 def _drawings(run: RunRecord, language: Language) -> dict[str, dict[str, str]]:
     """The charts as SVG with a text for those who cannot see them; none where nothing was measured."""
-    if not run.ranking.ranked:
-        return {}
     try:
-        return {
-            "pair": _drawing(charts.default_against_best(run, language=language)),
-            "sweep": _drawing(charts.throughput_against_p99(run, language=language)),
-        }
+        return {name: _drawing(chart) for name, chart in charts.all_charts(run, language=language).items()}
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
 
 
-def _drawing(chart: alt.HConcatChart | alt.LayerChart) -> dict[str, str]:
+def _drawing(chart: charts.Chart) -> dict[str, str]:
     return {"svg": charts.to_svg(chart), "alt": str(chart.description)}
 
 
