@@ -260,7 +260,7 @@ def test_nothing_is_called_cheaper_unless_both_count_as_equal(verdict):
 
 
 def _with_server_times(run: RunRecord, best: Mapping[str, float], spread: Mapping[str, float]) -> RunRecord:
-    """Every part takes 1 ms, 2 ms lie outside; the best's parts take `best` ms more, give or take `spread` ms a block."""
+    """Every part takes 1 ms, 2 ms lie outside; the best takes `best` ms more, by `spread` ms more or less a block."""
 
     def timed(m: Measurement) -> Measurement:
         if m.phase != "confirmation" or m.latency is None or m.block is None:

@@ -66,9 +66,14 @@ def breakdown(run: RunRecord, pair: Pairing, text: Text) -> Section | None:
         title=text["section_breakdown" if wins else "section_breakdown_neutral"],
         lines=breakdown_lines(run, sides, text),
         table=_table(run, sides, text),
-        note=text["breakdown_note"],
+        note=_note(sides, text),
         figures=(Figure(chart="breakdown", caption=text["breakdown_caption"]),),
     )
+
+
+def _note(sides: Sequence[Times], text: Text) -> str:
+    confirmed = all(side.confirmed for side in sides)
+    return text["breakdown_note" if confirmed else "breakdown_note_sweep"] + text["breakdown_reading"]
 
 
 def breakdown_lines(run: RunRecord, sides: Sequence[Times], text: Text) -> tuple[str, ...]:

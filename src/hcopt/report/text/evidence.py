@@ -64,10 +64,13 @@ EN = {
     "breakdown_part": "{part} {change} ({range})",
     "breakdown_loads": "The two were measured at different loads (concurrency {left_load} and {right_load}): a part of "
     "the difference is the load's.",
-    "breakdown_note": "Means per request over the confirmation's blocks, from Triton's statistics, with their share of "
-    "the client's mean latency; 95% intervals over paired blocks. A request is charged the whole time of the batch it "
-    "is "
-    "in. At a fixed concurrency throughput is concurrency / mean latency (Little).",
+    "breakdown_note": "Means per request over the confirmation's blocks, with their share of the client's mean "
+    "latency; "
+    "95% intervals over paired blocks. ",
+    "breakdown_note_sweep": "Means per request over single windows, those of the sweep among them, with their share of "
+    "the client's mean latency. ",
+    "breakdown_reading": "Queue and compute times are Triton's statistics: a request is charged the whole time of the "
+    "batch it is in. At a fixed concurrency throughput is concurrency / mean latency (Little).",
     "breakdown_caption": "Mean latency of a request by its parts.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "Part of the latency",
@@ -160,10 +163,14 @@ KO = {
     "breakdown_part": "{part} {change} ({range})",
     "breakdown_loads": "두 설정의 측정 부하가 다름(concurrency {left_load}, {right_load}): 차이의 일부는 부하에 의한 "
     "것.",
-    "breakdown_note": "검증 블록의 요청당 평균, Triton 통계 기준. 백분율은 클라이언트 평균 지연 시간에서 차지하는 "
-    "비율, "
-    "신뢰구간은 짝지은 블록 기준 95%. 요청마다 자신이 속한 배치의 처리 시간 전체가 계상됨. concurrency가 고정되면 "
-    "처리량 = concurrency / 평균 지연 시간(Little의 법칙).",
+    "breakdown_note": "검증 블록의 요청당 평균, 백분율은 클라이언트 평균 지연 시간에서 차지하는 비율, 신뢰구간은 "
+    "짝지은 블록 "
+    "기준 95%. ",
+    "breakdown_note_sweep": "스윕을 포함한 개별 측정 구간의 요청당 평균, 백분율은 클라이언트 평균 지연 시간에서 "
+    "차지하는 비율. ",
+    "breakdown_reading": "Queue와 compute 시간은 Triton 통계 기준으로, 요청마다 자신이 속한 배치의 처리 시간 전체가 "
+    "계상됨. "
+    "concurrency가 고정되면 처리량 = concurrency / 평균 지연 시간(Little의 법칙).",
     "breakdown_caption": "요청 평균 지연 시간의 구성.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "지연 시간 구간",
