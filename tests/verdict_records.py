@@ -65,7 +65,14 @@ def default_beats_record(**changes: Any) -> RunRecord:
         verdict="better",
         reason="above 1",
     )
-    return default_wins_record(relation, **changes)
+    run = default_wins_record(relation)
+    assert run.confirmation.runner_up is not None
+    slower = replace(
+        run.confirmation.runner_up,
+        throughput_infer_per_s=Estimate(estimate=4421.0, ci_low=4362.0, ci_high=4480.0),
+        latency_p99_ms=Estimate(estimate=10.45, ci_low=10.2, ci_high=10.7),
+    )
+    return replace(replace(run, confirmation=replace(run.confirmation, runner_up=slower)), **changes)
 
 
 def only_best_feasible_record(limit_ms: float = 8.5, **changes: Any) -> RunRecord:

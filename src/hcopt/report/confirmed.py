@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from hcopt.report import figures
 from hcopt.report.first_page import latency_cell, throughput_cell
 from hcopt.report.headline import (
-    cheaper_than_runner_up,
     interval_inline,
     load_name,
     load_value,
@@ -16,6 +15,7 @@ from hcopt.report.headline import (
 )
 from hcopt.report.insights import equal_load_line
 from hcopt.report.p99_limit import miss_cell, verdict_word
+from hcopt.report.relations import cheaper_than_runner_up
 from hcopt.report.selection import default_wins, short_name
 from hcopt.report.text import Text
 from hcopt.report.values import Cell, Figure, Section, Table

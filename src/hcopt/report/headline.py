@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hcopt.report import figures
 from hcopt.report.open_loop import capacity_fact
 from hcopt.report.p99_limit import limit_fact
-from hcopt.report.selection import Pairing, Side, batches, default_wins, short_name, side_name
+from hcopt.report.relations import cheaper_than_runner_up, equal_load, equal_load_phrase, straddles_one
+from hcopt.report.selection import Pairing, Side, batches, default_wins, side_name
 from hcopt.report.text import Text
 from hcopt.report.values import Answer, Headline, Tone
 from hcopt.schema import Comparison, Estimate, LoadPoint, ModelConfigVariant, RunRecord
@@ -63,13 +64,29 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
         return text["better_only_feasible"].format(name=name, limit=figures.limit(limit_ms), default_p99=p99)
     if pair.comparison is None:
         return text["undecided_uncompared"]
+    return _compared_sentence(run, right, pair, pair.comparison, text)
+
+
+def _compared_sentence(run: RunRecord, right: Side, pair: Pairing, comparison: Comparison, text: Text) -> str:
+    verdict, limit_ms = run.confirmation.verdict, run.ranking.latency_p99_limit_ms
+    equal = equal_load(run, pair)
+    if verdict == "better" and equal is not None and pair.left is not None:
+        # p99 at different loads says little, so the sentence has it at the same one.
+        return text["better_loads"].format(
+            name=side_name(right, run, text),
+            change=figures.change(comparison.throughput_ratio.estimate),
+            interval=interval_inline(comparison.throughput_ratio, text),
+            right_load=load_value(right.load, text),
+            left_load=load_value(pair.left.load, text),
+            equal=equal_load_phrase(equal, text),
+        )
     return text["undecided_limit" if _limit_is_open(run, pair) else verdict].format(
         name=side_name(right, run, text),
         limit="" if limit_ms is None else figures.limit(limit_ms),
-        change=figures.change(pair.comparison.throughput_ratio.estimate),
-        interval=interval_inline(pair.comparison.throughput_ratio, text),
-        latency=_latency_phrase(pair.comparison.latency_p99_ratio, text),
-        needed=needed_blocks(pair.comparison, run.confirmation.block_count, text),
+        change=figures.change(comparison.throughput_ratio.estimate),
+        interval=interval_inline(comparison.throughput_ratio, text),
+        latency=_latency_phrase(comparison.latency_p99_ratio, text),
+        needed=needed_blocks(comparison, run.confirmation.block_count, text),
     )
 
 
@@ -132,11 +149,6 @@ def _latency_phrase(ratio: Estimate, text: Text) -> str:
     return text[key].format(change=figures.change(ratio.estimate), interval=interval)
 
 
-def straddles_one(ratio: Estimate) -> bool:
-    """Whether nothing is shown; an estimate without an interval shows nothing either."""
-    return ratio.ci_low is None or ratio.ci_high is None or ratio.ci_low <= 1 <= ratio.ci_high
-
-
 def needed_blocks(comparison: Comparison, measured: int, text: Text) -> str:
     """How many blocks would decide, as the end of a sentence; nothing where that is unknown."""
     if comparison.blocks_to_decide is None:
@@ -175,6 +187,10 @@ def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:
     ratio, p99_ratio = pair.comparison.throughput_ratio, pair.comparison.latency_p99_ratio
     bounds = figures.change_range(ratio, text)
     details = () if bounds is None else (text["interval"].format(range=bounds),)
+    equal = equal_load(run, pair)
+    if equal is not None:
+        line = text["gain_equal"].format(equal=equal_load_phrase(equal, text))
+        return Answer(question=question, answer=figures.change(ratio.estimate), details=(*details, line))
     p99_key = "gain_p99_unclear" if straddles_one(p99_ratio) else "gain_p99"
     p99_line = text[p99_key].format(change=figures.change(p99_ratio.estimate))
     return Answer(question=question, answer=figures.change(ratio.estimate), details=(*details, p99_line))
@@ -202,6 +218,8 @@ def _certainty(run: RunRecord, pair: Pairing, text: Text) -> Answer:
     details = [text["sure_detail"].format(p_value=figures.p_value(comparison.p_value), blocks=measured)]
     if comparison.blocks_to_decide is not None:
         details.append(text["sure_needed"].format(blocks=f"{comparison.blocks_to_decide:,}"))
+    if comparison.verdict == "undecided" and run.noise is not None:
+        details.append(text["sure_resolvable"].format(difference=figures.rough(run.noise.resolvable_ratio)))
     # Equality is judged by the interval, so a p-value beside it would only puzzle.
     shown = blocks if comparison.verdict == "tied" else tuple(details)
     return Answer(question=question, answer=text[f"sure_{comparison.verdict}"], details=shown)
@@ -222,25 +240,3 @@ def _limit_is_clear(side: Side, limit_ms: float | None) -> bool:
     if limit_ms is None or p99.ci_low is None or p99.ci_high is None:
         return False
     return not p99.ci_low <= limit_ms <= p99.ci_high
-
-
-def cheaper_than_runner_up(run: RunRecord, text: Text) -> str | None:
-    """Why the best was preferred to a runner-up that is as fast: what it takes less of; None where nothing is said.
-
-    Source: method.md, rule 9: fewer instances, then lower p99, then smaller batch.
-    """
-    found = run.confirmation
-    best, other, relation = found.best, found.runner_up, found.runner_up_relation
-    if best is None or other is None or relation is None or relation.verdict != "tied":
-        return None
-    p99 = relation.latency_p99_ratio
-    if best.variant.instance_count != other.variant.instance_count:
-        key, ours, theirs = "cheaper_instances", best.variant.instance_count, other.variant.instance_count
-    elif p99.ci_high is not None and p99.ci_high < 1:
-        key, ours, theirs = "cheaper_latency", 0, 1
-    else:
-        key, ours, theirs = "cheaper_batch", best.variant.max_batch_size, other.variant.max_batch_size
-    if ours >= theirs:
-        return None
-    name = short_name(other.variant.config_name, run)
-    return text[key].format(other=name, ours=ours, theirs=theirs, change=figures.change(p99.estimate))

@@ -10,8 +10,9 @@ from itertools import pairwise
 from statistics import median
 
 from hcopt.report import figures
-from hcopt.report.headline import load_value, only_best_is_feasible, straddles_one
+from hcopt.report.headline import load_value, only_best_is_feasible
 from hcopt.report.noise import exceeded_line
+from hcopt.report.relations import equal_load, straddles_one
 from hcopt.report.selection import Pairing, Side, SweepPoint, batches, side_name, sweep_points
 from hcopt.report.text import Text
 from hcopt.schema import Comparison, Estimate, ModelConfigVariant, RunRecord
@@ -65,9 +66,8 @@ def load_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
         return (text["load_single"],)
     if pair.left.load == pair.right.load:
         return (text["load_same"],)
-    equal = run.confirmation.equal_load
-    # Where the page sets another pair side by side, this comparison is not of it.
-    if equal is None or pair.right.variant.config_name != equal.candidate or pair.left.role != "default":
+    equal = equal_load(run, pair)
+    if equal is None:
         return (text["load_differs"],)
     line = equal_load_line(equal, text)
     return (text["load_differs"], text["load_equal"].format(load=load_value(pair.right.load, text), line=line))

@@ -5,7 +5,7 @@ from __future__ import annotations
 EN = {
     # The p99 limit
     "tile_miss": "p99 limit {limit}, {name}",
-    "miss_detail": "slower: {share} of requests, {allowed} allowed",
+    "miss_detail": "{share} slower, {allowed} allowed",
     "feasibility_feasible": "holds",
     "feasibility_infeasible": "missed",
     "feasibility_undecided": "not shown",
@@ -109,7 +109,7 @@ EN = {
 
 KO = {
     "tile_miss": "p99 한도 {limit}, {name}",
-    "miss_detail": "초과 요청 {share}, 허용 {allowed}",
+    "miss_detail": "초과 {share}, 허용 {allowed}",
     "feasibility_feasible": "충족",
     "feasibility_infeasible": "미충족",
     "feasibility_undecided": "미확인",
