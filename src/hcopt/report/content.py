@@ -85,7 +85,8 @@ def _sweep(run: RunRecord, text: Text) -> Section | None:
     if not run.ranking.ranked:
         return None
     caption = text["sweep_caption"] + (text["sweep_caption_lines"] if len(run.plan.loads) > 1 else "")
-    captions = {"sweep": caption, "heat_map": text["heat_map_caption"], "load_curve": text["load_curve_caption"]}
+    heat_map = "heat_map_caption_no_limit" if run.ranking.latency_p99_limit_ms is None else "heat_map_caption"
+    captions = {"sweep": caption, "heat_map": text[heat_map], "load_curve": text["load_curve_caption"]}
     figures = tuple(Figure(chart=chart, caption=said) for chart, said in captions.items())
     return Section(name="sweep", title=text["section_sweep"], figures=figures)
 

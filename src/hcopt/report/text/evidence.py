@@ -71,7 +71,7 @@ EN = {
     "the client's mean latency. ",
     "breakdown_reading": "Queue and compute times are Triton's statistics: a request is charged the whole time of the "
     "batch it is in. At a fixed concurrency throughput is concurrency / mean latency (Little).",
-    "breakdown_caption": "Mean latency of a request by its parts.",
+    "breakdown_caption": "Mean time of a request inside the server, by its parts.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "Part of the latency",
     "column_change": "Change",
@@ -171,7 +171,7 @@ KO = {
     "breakdown_reading": "Queue와 compute 시간은 Triton 통계 기준으로, 요청마다 자신이 속한 배치의 처리 시간 전체가 "
     "계상됨. "
     "concurrency가 고정되면 처리량 = concurrency / 평균 지연 시간(Little의 법칙).",
-    "breakdown_caption": "요청 평균 지연 시간의 구성.",
+    "breakdown_caption": "요청이 서버 안에서 보낸 평균 시간의 구성.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "지연 시간 구간",
     "column_change": "변화",

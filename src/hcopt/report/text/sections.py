@@ -29,12 +29,16 @@ EN = {
     "runner_up_undecided": "Between {best} and {other} nothing is decided: {change}{interval}{needed}.",
     "runner_up_none": "No runner-up was confirmed.",
     "section_sweep": "The sweep",
-    "sweep_caption": "Throughput against p99: each configuration at its best load; single measurements without an "
-    "interval, which only "
-    "propose candidates.",
+    "sweep_caption": "Throughput against p99: each configuration at its best load in the sweep, a single measurement "
+    "that only proposes candidates; finalists as the confirmation measured them.",
     "sweep_caption_lines": " Thin lines: the same configuration at other loads.",
-    "heat_map_caption": "Throughput by max batch size and instance count, one map for each queue delay (sweep).",
-    "load_curve_caption": "p99 latency against concurrency (sweep).",
+    "heat_map_caption": "Highest throughput of the sweep within the limit at any load, by max batch size and "
+    "instances, "
+    "one map for each queue delay; single measurements.",
+    "heat_map_caption_no_limit": "Highest throughput of the sweep at any load, by max batch size and instances, one "
+    "map "
+    "for each queue delay; single measurements.",
+    "load_curve_caption": "p99 latency and throughput against concurrency; single measurements of the sweep.",
     "section_measurements": "All measurements of the sweep",
     "measurements_caption": "In order of rank; bold: the load at which a configuration ranks. p99 limit: {limit}.",
     "measurements_no_limit": "In order of rank; bold: the load at which a configuration ranks. No p99 limit.",
@@ -84,10 +88,13 @@ KO = {
     "runner_up_undecided": "{best} 처리량 측정값은 {other} 대비 {change}{interval}, 우열 판정 보류{needed}.",
     "runner_up_none": "검증 측정을 마친 차순위 설정 없음.",
     "section_sweep": "스윕",
-    "sweep_caption": "처리량과 p99: 각 설정의 최적 부하 기준, 신뢰구간 없는 1회 측정값으로 후보 선정에만 사용.",
+    "sweep_caption": "처리량과 p99: 각 설정의 최적 부하 기준, 스윕의 1회 측정값으로 후보 선정에만 사용. 최종 후보는 "
+    "검증 측정값.",
     "sweep_caption_lines": " 가는 선은 같은 설정의 다른 부하.",
-    "heat_map_caption": "Max batch size와 instance 수에 따른 처리량, queue delay별 (스윕).",
-    "load_curve_caption": "Concurrency에 따른 p99 지연 시간 (스윕).",
+    "heat_map_caption": "스윕에서 한도를 충족한 부하 중 최고 처리량, max batch size와 instance 수 기준, queue "
+    "delay별. 1회 측정값.",
+    "heat_map_caption_no_limit": "스윕의 최고 처리량, max batch size와 instance 수 기준, queue delay별. 1회 측정값.",
+    "load_curve_caption": "Concurrency에 따른 p99 지연 시간과 처리량, 스윕의 1회 측정값.",
     "section_measurements": "스윕 측정값 전체",
     "measurements_caption": "순위순, 굵은 글씨는 순위에 사용한 부하. p99 한도 {limit}.",
     "measurements_no_limit": "순위순, 굵은 글씨는 순위에 사용한 부하. p99 한도 없음.",
