@@ -85,12 +85,10 @@ EN: Text = MappingProxyType(
         "alt_blocks_ratio": " Ratio {estimate}, 95% interval {low} to {high}.",
         "alt_rates": "Share of requests over the limit and p99 latency at {count} arrival rates.",
         # The page
-        "page_charts": "Charts",
-        "copy": "Copy",
-        "copied": "Copied",
-        "copy_selected": "Selected: press Ctrl+C",
+        "button_copy": "Copy",
+        "button_copied": "Copied",
+        "button_selected": "Selected: press Ctrl+C",
         "chart_unavailable": "The chart could not be drawn.",
-        "details_open": "Show",
     }
 )
 
@@ -165,12 +163,10 @@ KO: Text = MappingProxyType(
         "alt_blocks": "블록 {blocks}개에서 측정한 {names} 처리량.",
         "alt_blocks_ratio": " 비율 {estimate}, 95% 신뢰구간 {low} ~ {high}.",
         "alt_rates": "도착률 {count}종의 한도 초과 요청 비율과 p99 지연 시간.",
-        "page_charts": "그래프",
-        "copy": "복사",
-        "copied": "복사됨",
-        "copy_selected": "선택됨: Ctrl+C로 복사",
+        "button_copy": "복사",
+        "button_copied": "복사됨",
+        "button_selected": "선택됨: Ctrl+C로 복사",
         "chart_unavailable": "그래프를 그릴 수 없음.",
-        "details_open": "보기",
     }
 )
 

@@ -50,9 +50,7 @@ def _series(role: Role, entry: ConfirmedVariant, run: RunRecord, text: Text) -> 
     """One finalist's blocks at its own load, counted from 1."""
     return [
         {
-            "name": f"{short_name(entry.variant.config_name, run)} ({text[f'group_{role}']})"
-            if role != "default"
-            else text["role_default"],
+            "name": f"{short_name(entry.variant.config_name, run)} ({text[f'group_{role}']})",
             "role": role,
             "block": m.block + 1,
             "throughput": m.throughput_infer_per_s,
@@ -96,7 +94,7 @@ def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text, words: Text)
 
     styles = {row["name"]: ROLE_STYLES[row["role"]] for row in rows}
     domain = list(styles)
-    legend = alt.Legend(title=None, orient="bottom", labelLimit=220, columns=2, symbolOpacity=1)
+    legend = alt.Legend(title=None, orient="bottom", labelLimit=220, columns=1, symbolOpacity=1)
     color = alt.Color("name:N", scale=alt.Scale(domain=domain, range=[styles[n][0] for n in domain]), legend=legend)
     shape = alt.Shape("name:N", scale=alt.Scale(domain=domain, range=[styles[n][1] for n in domain]), legend=legend)
     y = alt.Y("throughput:Q", title=None, scale=alt.Scale(zero=False, nice=True, padding=8))
@@ -104,7 +102,7 @@ def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text, words: Text)
     base = alt.Chart(data(rows)).encode(x=x, y=y, color=color)
     points = base.mark_point(filled=True, size=55, opacity=1).encode(shape=shape, tooltip=tips)
     panel: alt.LayerChart = alt.layer(base.mark_line(strokeWidth=1, opacity=0.8), points).properties(
-        width=230, height=165, title=text["chart_throughput"]
+        width=250, height=165, title=text["chart_throughput"]
     )
     return panel
 
@@ -127,6 +125,6 @@ def _ratio_panel(ratios: list[JsonObject], ratio: Estimate, x: alt.X, title: str
         layers.insert(0, alt.Chart(data(band)).mark_rect(color=BLUE, opacity=0.18).encode(y=y, y2="high:Q"))
         subtitle = f"{words['interval_ratio'].format(**_shown(ratio))} · {words['subtitle_ratio']}"
     panel: alt.LayerChart = alt.layer(*layers).properties(
-        width=190, height=165, title=alt.TitleParams(title, subtitle=subtitle)
+        width=200, height=165, title=alt.TitleParams(title, subtitle=subtitle)
     )
     return panel

@@ -13,7 +13,7 @@ from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, HALO, SKY, data, too
 from hcopt.report.headline import load_name
 from hcopt.report.selection import Side, pairing, short_name
 from hcopt.report.text import Language, Text, texts
-from hcopt.schema import JsonObject, Measurement, Phase, RunRecord, ServerTimes
+from hcopt.schema import JsonObject, LoadPoint, Phase, RunRecord, ServerTimes
 
 if TYPE_CHECKING:
     import altair as alt
@@ -38,6 +38,7 @@ class ServerShare:
     """
 
     side: Side
+    load: LoadPoint
     times: ServerTimes
     phase: Phase
 
@@ -48,16 +49,16 @@ class ServerShare:
 
 
 def server_shares(run: RunRecord) -> tuple[ServerShare, ...]:
-    """Server times of the first page's pair: from the confirmation's windows, else from the sweep's."""
-    shares = []
-    for side in pairing(run).sides:
-        for phase in ("confirmation", "sweep"):
-            windows = [m for m in run.measurements if m.phase == phase and _belongs(m, side)]
-            times = [m.server for m in windows if m.server is not None]
-            if times:
-                shares.append(ServerShare(side=side, times=_mean(times), phase=phase))
-                break
-    return tuple(shares)
+    """Server times of the first page's pair, each at its own load, and the left one at the right one's load too.
+
+    A request waits longer the more are under way, so that only an equal load shows what the settings do.
+    """
+    pair = pairing(run)
+    wanted = [(side, side.load) for side in pair.sides]
+    if pair.left is not None and pair.right is not None and pair.left.load != pair.right.load:
+        wanted.insert(1, (pair.left, pair.right.load))
+    shares = (_share(run, side, load) for side, load in wanted)
+    return tuple(share for share in shares if share is not None)
 
 
 def latency_breakdown(run: RunRecord, *, language: Language) -> alt.LayerChart | None:
@@ -85,8 +86,15 @@ def latency_breakdown(run: RunRecord, *, language: Language) -> alt.LayerChart |
     return chart
 
 
-def _belongs(m: Measurement, side: Side) -> bool:
-    return m.variant.settings == side.variant.settings and m.load == side.load
+def _share(run: RunRecord, side: Side, load: LoadPoint) -> ServerShare | None:
+    """From the confirmation's windows, else from the sweep's."""
+    windows = [m for m in run.measurements if m.variant.settings == side.variant.settings and m.load == load]
+    phases: tuple[Phase, ...] = ("confirmation", "sweep")
+    for phase in phases:
+        times = [m.server for m in windows if m.phase == phase and m.server is not None]
+        if times:
+            return ServerShare(side=side, load=load, times=_mean(times), phase=phase)
+    return None
 
 
 def _mean(times: Sequence[ServerTimes]) -> ServerTimes:
@@ -100,7 +108,8 @@ def _mean(times: Sequence[ServerTimes]) -> ServerTimes:
 
 
 def _bar_name(share: ServerShare, run: RunRecord, text: Text) -> str:
-    return f"{text[f'role_{share.side.role}']}\n{short_name(share.side.variant.config_name, run)}"
+    name = f"{text[f'role_{share.side.role}']} · {short_name(share.side.variant.config_name, run)}"
+    return f"{name}\n{load_name(share.load, text)}"
 
 
 def _segments(share: ServerShare, longest_us: float, run: RunRecord, text: Text, words: Text) -> list[JsonObject]:
@@ -118,7 +127,7 @@ def _segments(share: ServerShare, longest_us: float, run: RunRecord, text: Text,
                 "shown": text["unit_latency"].format(value=figures.latency(length_us / 1000)),
                 "label": figures.latency(length_us / 1000) if length_us >= _LABELLED_RATIO * longest_us else "",
                 "share": f"{length_us / share.total_us:.0%}",
-                "load": load_name(share.side.load, text),
+                "load": load_name(share.load, text),
                 "source": words[f"source_{share.phase}"],
             }
         )
@@ -163,7 +172,7 @@ def _sums(totals: list[JsonObject], x: alt.X, y: alt.Y) -> list[alt.Chart]:
 def _description(shares: Sequence[ServerShare], run: RunRecord, text: Text, words: Text) -> str:
     totals = "; ".join(
         words["alt_breakdown_total"].format(
-            name=_bar_name(share, run, text).replace("\n", " "),
+            name=_bar_name(share, run, text).replace("\n", ", "),
             total=figures.latency(share.total_us / 1000),
             queue=figures.latency(share.times.queue_us / 1000),
             infer=figures.latency(share.times.compute_infer_us / 1000),

@@ -6,6 +6,7 @@ own. What depends on paper or screen (text, grid, background, whiskers) is left 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Digits = Callable[[float], str]
 
 FONT = "Hcopt Gothic"
-HALO, WHISKER, FRAME, CELL = "halo", "whisker", "frame", "cell"
+HALO, WHISKER, FRAME, CELL, CAPTION = "halo", "whisker", "frame", "cell", "caption"
 BLUE, ORANGE, GREY, GREEN, PALE = "#0072B2", "#D55E00", "#767B83", "#009E73", "#9FB4C4"
 SKY, AMBER = "#56B4E9", "#E69F00"
 LIMIT_DASH = [5, 3]
@@ -86,6 +87,8 @@ def theme(*, font: str, ink: str, soft: str, grid: str, paper: str, size: float)
             HALO: {"stroke": paper, "strokeWidth": 3, "strokeJoin": "round"},
             WHISKER: {"stroke": ink, "strokeWidth": 1.4},
             FRAME: {"stroke": ink, "strokeWidth": 2.2},
+            # A title that only explains.
+            CAPTION: {"font": font, "fontSize": size - 0.5, "fontWeight": "normal", "fill": soft},
             CELL: {"stroke": paper, "strokeWidth": 1},
         },
     }
@@ -104,7 +107,7 @@ def to_svg(chart: alt.TopLevelMixin, config: Mapping[str, Any] = PRINT_THEME) ->
 
     with as_file(files("hcopt.report") / "fonts") as folder:
         vl_convert.register_font_directory(str(folder))
-        svg: str = vl_convert.vegalite_to_svg(chart.to_dict(), config=dict(config))
+        svg: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=dict(config))
     return svg
 
 
@@ -143,6 +146,17 @@ def like(channel: Channel, field: str) -> Channel:
     other: Channel = channel.copy()
     other.shorthand = f"{field}:Q"
     return other
+
+
+def latency_axis(values: Sequence[float], *, title: str | None = None) -> alt.Axis:
+    """An axis in ms; a logarithmic one has the ticks 1, 2, 5, 10 …, since Vega would draw nine in a decade."""
+    import altair as alt
+
+    if not needs_log(values):
+        return alt.Axis(title=title, format=",.3~f", tickCount=6, labelOverlap=True)
+    decades = range(math.floor(math.log10(min(v for v in values if v > 0))) - 1, math.ceil(math.log10(max(values))) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    return alt.Axis(title=title, format=",.3~f", values=ticks, labelOverlap=True)
 
 
 def needs_log(values: Sequence[float]) -> bool:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 # From pale to the report's blue: also in grey the darker cell is the faster one.
 _RANGE = ["#E4EFF7", BLUE]
-_CELL_WIDTH, _CELL_HEIGHT = 40, 22
+_CELL_HEIGHT = 24
+_NARROWEST, _WIDEST = 27.0, 110.0
+_MOST_COLUMNS = 3
 # The print's text width in px.
 _PAGE_WIDTH = 520
 _OVERHEAD = 44
@@ -37,11 +39,10 @@ def throughput_by_settings(run: RunRecord, *, language: Language) -> alt.FacetCh
     delays = list(dict.fromkeys(cell["delay"] for cell in cells))
     batch_count = len({cell["batch"] for cell in cells})
     instance_count = len({cell["instances"] for cell in cells})
-    width = max(batch_count * _CELL_WIDTH, 90)
+    columns, cell_width = _layout(len(delays), batch_count)
     panel = alt.layer(*_layers(cells, words, text), data=data(cells)).properties(
-        width=width, height=instance_count * _CELL_HEIGHT
+        width=round(batch_count * cell_width), height=instance_count * _CELL_HEIGHT
     )
-    columns = max(1, min(len(delays), _PAGE_WIDTH // (width + _OVERHEAD)))
     facet = alt.Facet("delay:N", sort=delays, title=None, header=alt.Header(labelAnchor="start"))
     description = words["alt_heat_map"].format(
         cells=len(cells),
@@ -51,6 +52,15 @@ def throughput_by_settings(run: RunRecord, *, language: Language) -> alt.FacetCh
     )
     chart: alt.FacetChart = panel.facet(facet=facet, columns=columns, spacing=14).properties(description=description)
     return chart
+
+
+def _layout(panels: int, batches: int) -> tuple[int, float]:
+    """How many panels stand side by side, and how wide a cell is: as many as leave room for a figure in each cell."""
+    for columns in range(min(panels, _MOST_COLUMNS), 0, -1):
+        cell_width = (_PAGE_WIDTH / columns - _OVERHEAD) / batches
+        if cell_width >= _NARROWEST:
+            return columns, min(cell_width, _WIDEST)
+    return 1, _NARROWEST
 
 
 def _cells(run: RunRecord, text: Text, words: Text) -> list[JsonObject]:
@@ -155,10 +165,11 @@ def _filled(base: alt.Chart, tips: list[alt.Tooltip], low: float, high: float, t
         scale=alt.Scale(domain=[low, high if high > low else low + 1], range=_RANGE, nice=False),
         legend=alt.Legend(title=text["chart_throughput"], orient="top", gradientLength=150, tickCount=3, format=",.0f"),
     )
-    threshold = low + 0.55 * (high - low)
+    # Up to here the dark figure has the greater contrast.
+    threshold = low + 0.85 * (high - low)
     ink = alt.condition(f"datum.throughput > {threshold!r}", alt.value("white"), alt.value("#1B1F24"))
     cells = within.mark_rect(style=CELL).encode(color=color, tooltip=tips)
-    figure = within.mark_text(fontSize=8.5).encode(text="shown:N", color=ink, tooltip=tips)
+    figure = within.mark_text(fontSize=8).encode(text="shown:N", color=ink, tooltip=tips)
     return [cells, figure]
 
 

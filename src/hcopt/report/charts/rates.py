@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from hcopt.report import figures
 from hcopt.report.chart_text import chart_texts
-from hcopt.report.charts.drawing import BLUE, GREY, LIMIT_DASH, ORANGE, data, like, limit_line, needs_log, tooltip
+from hcopt.report.charts.drawing import (
+    BLUE,
+    GREY,
+    LIMIT_DASH,
+    ORANGE,
+    data,
+    latency_axis,
+    like,
+    limit_line,
+    needs_log,
+    tooltip,
+)
 from hcopt.report.text import Language, Text, texts
 from hcopt.schema import Capacity, Estimate, JsonObject, RatePoint, RunRecord
 
@@ -65,7 +76,7 @@ def _miss_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, words: Tex
 
     # Overload misses nearly everything, a light load nothing: both and the 1 % between them have to be read.
     scale = alt.Scale(type="symlog", constant=0.001, domain=[0, 1])
-    y = alt.Y("miss:Q", title=None, scale=scale, axis=alt.Axis(values=_MISS_TICKS, format="~%"))
+    y = alt.Y("miss:Q", title=None, scale=scale, axis=alt.Axis(values=_MISS_TICKS, format=".1~%"))
     measured = alt.Chart(data(rows)).transform_filter("isValid(datum.low)")
     bars = measured.mark_rule(strokeWidth=1.6).encode(x=x, y=like(y, "low"), y2="high:Q", color=_color(words))
     layers = [limit_line(y, {"miss": _ALLOWED_RATIO}), *_sustainable(x, capacity), bars, _points(rows, x, y, words)]
@@ -79,8 +90,8 @@ def _latency_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, text: T
 
     limit_ms = capacity.latency_p99_limit_ms
     wide = needs_log([row["p99_ms"] for row in rows] + [limit_ms])
-    scale = alt.Scale(type="log" if wide else "linear", zero=not wide, nice=True, padding=8)
-    y = alt.Y("p99_ms:Q", title=None, scale=scale, axis=alt.Axis(format=",.3~f", tickCount=5, labelOverlap=True))
+    scale = alt.Scale(type="log", padding=8) if wide else alt.Scale(zero=True, nice=True)
+    y = alt.Y("p99_ms:Q", title=None, scale=scale, axis=latency_axis([row["p99_ms"] for row in rows] + [limit_ms]))
     layers = [limit_line(y, {"p99_ms": limit_ms}), *_sustainable(x, capacity), _points(rows, x, y, words)]
     title = alt.TitleParams(text["chart_latency"], subtitle=text["chart_limit"].format(limit=figures.limit(limit_ms)))
     panel: alt.LayerChart = alt.layer(*layers).properties(width=215, height=165, title=title)

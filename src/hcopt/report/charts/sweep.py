@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hcopt.report import figures
 from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import (
+    CAPTION,
     HALO,
     ORANGE,
     PALE,
@@ -15,6 +16,7 @@ from hcopt.report.charts.drawing import (
     Digits,
     data,
     interval,
+    latency_axis,
     like,
     limit_line,
     needs_log,
@@ -54,7 +56,7 @@ def throughput_against_p99(run: RunRecord, *, language: Language) -> alt.LayerCh
         width=520,
         height=260,
         description=text["chart_sweep_alt"].format(count=len(points)),
-        **({"title": alt.TitleParams("", subtitle=words["subtitle_sweep"])} if bars else {}),
+        **({"title": alt.TitleParams(words["subtitle_sweep"], style=CAPTION)} if bars else {}),
     )
     return chart
 
@@ -150,9 +152,9 @@ def _latency_axis(values: list[float], limit_ms: float | None, text: Text) -> al
 
     wide = needs_log([*values, *([limit_ms] if limit_ms else [])])
     # Room for half of the longest name, `config_default`, beside its point.
-    scale = alt.Scale(type="log" if wide else "linear", zero=False, nice=not wide, padding=44)
-    axis = alt.Axis(format=",.3~f", labelOverlap=True, tickCount=8)
-    return alt.X("p99_ms:Q", title=text["chart_latency"], scale=scale, axis=axis)
+    scale = alt.Scale(type="log", padding=44) if wide else alt.Scale(type="linear", zero=False, nice=True, padding=44)
+    axis = latency_axis([*values, *([limit_ms] if limit_ms else [])], title=text["chart_latency"])
+    return alt.X("p99_ms:Q", scale=scale, axis=axis)
 
 
 def _limit_rule(limit_ms: float, x: alt.X, text: Text) -> alt.LayerChart:
@@ -196,9 +198,7 @@ def _points(points: list[JsonObject], x: alt.X, y: alt.Y, text: Text, words: Tex
     present = [group for group in styles if any(row["group"] == group for row in rows)]
     colors = alt.Scale(domain=present, range=[styles[group][0] for group in present])
     shapes = alt.Scale(domain=present, range=[styles[group][1] for group in present])
-    legend = alt.Legend(
-        orient="top", title=None, symbolStrokeWidth=1.4, columns=6, labelLimit=150, symbolSize=70, symbolOpacity=1
-    )
+    legend = alt.Legend(orient="top", title=None, symbolStrokeWidth=1.4, labelLimit=150, symbolSize=70, symbolOpacity=1)
     size = alt.condition("isValid(datum.role)", alt.value(110), alt.value(38))
     tips = tooltip(
         words,
