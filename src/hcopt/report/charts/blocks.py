@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from hcopt.report import figures
 from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import BLUE, GREY, ROLE_STYLES, data, tooltip
-from hcopt.report.headline import side_name
-from hcopt.report.selection import Pairing, Role, default_wins, pairing, short_name
+from hcopt.report.selection import Pairing, Role, default_wins, pairing, short_name, side_name
 from hcopt.report.text import Language, Text, texts
 from hcopt.schema import ConfirmedVariant, Estimate, JsonObject, RunRecord
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hcopt.report import figures
 from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import ROLE_STYLES, data, limit_line, needs_log, tooltip
-from hcopt.report.headline import load_name, side_name
-from hcopt.report.selection import Pairing, Side, pairing, sweep_points
+from hcopt.report.headline import load_name
+from hcopt.report.selection import Pairing, Side, pairing, side_name, sweep_points
 from hcopt.report.text import Language, Text, texts
 from hcopt.schema import JsonObject, RunRecord
 
