@@ -9,7 +9,7 @@ from hcopt.report.text import Language, Text
 EN: Text = MappingProxyType(
     {
         # What stands beside a chart
-        "section_pair": "Default against best",
+        "section_pair": "Side by side",
         "section_heat_map": "Best throughput within the limit, by setting",
         "section_heat_map_no_limit": "Best throughput, by setting",
         "section_load_curve": "Latency and throughput against concurrency",
@@ -47,7 +47,6 @@ EN: Text = MappingProxyType(
         "stage_infer": "infer",
         "stage_output": "compute output",
         "client_batch": "client batch {batch}",
-        "interval_ratio": "{estimate} ({low} to {high})",
         "subtitle_sustainable": "dashed: highest rate at which the limit is shown to hold",
         "subtitle_sweep": "Error bars: finalists as the confirmation measured them, 95% intervals.",
         "subtitle_ratio": "band: 95% interval",
@@ -82,7 +81,7 @@ EN: Text = MappingProxyType(
         "{totals}.",
         "alt_breakdown_total": "{name} {total} ms, of it queue {queue} ms and infer {infer} ms",
         "alt_blocks": "Throughput of {names} in each of {blocks} blocks.",
-        "alt_blocks_ratio": " Ratio {estimate}, 95% interval {low} to {high}.",
+        "alt_blocks_ratio": " Ratio with its 95% interval: {ratio}.",
         "alt_rates": "Share of requests over the limit and p99 latency at {count} arrival rates.",
         # The page
         "button_copy": "Copy",
@@ -94,7 +93,7 @@ EN: Text = MappingProxyType(
 
 KO: Text = MappingProxyType(
     {
-        "section_pair": "기본 설정과 최적 설정",
+        "section_pair": "나란히 비교",
         "section_heat_map": "설정별 한도 이내 최고 처리량",
         "section_heat_map_no_limit": "설정별 최고 처리량",
         "section_load_curve": "Concurrency에 따른 지연 시간과 처리량",
@@ -129,7 +128,6 @@ KO: Text = MappingProxyType(
         "stage_infer": "infer",
         "stage_output": "compute output",
         "client_batch": "client batch {batch}",
-        "interval_ratio": "{estimate} ({low} ~ {high})",
         "subtitle_sustainable": "점선: 한도 충족이 확인된 최고 도착률",
         "subtitle_sweep": "오차 막대: 최종 후보의 검증 측정값, 95% 신뢰구간.",
         "subtitle_ratio": "띠: 95% 신뢰구간",
@@ -161,7 +159,7 @@ KO: Text = MappingProxyType(
         "alt_breakdown": "누적 막대그래프: queue, compute input, infer, compute output의 요청당 평균 시간. {totals}.",
         "alt_breakdown_total": "{name} {total} ms(queue {queue} ms, infer {infer} ms)",
         "alt_blocks": "블록 {blocks}개에서 측정한 {names} 처리량.",
-        "alt_blocks_ratio": " 비율 {estimate}, 95% 신뢰구간 {low} ~ {high}.",
+        "alt_blocks_ratio": " 비율과 95% 신뢰구간: {ratio}.",
         "alt_rates": "도착률 {count}종의 한도 초과 요청 비율과 p99 지연 시간.",
         "button_copy": "복사",
         "button_copied": "복사됨",

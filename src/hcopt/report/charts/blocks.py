@@ -29,11 +29,11 @@ def confirmation_blocks(run: RunRecord, *, language: Language) -> alt.ConcatChar
     ratio = None if pair.comparison is None else pair.comparison.throughput_ratio
     ratios = _ratios(rows, pair)
     if ratio is not None and ratios:
-        panels.append(_ratio_panel(ratios, ratio, x, _ratio_title(pair, run, text, words), words))
+        panels.append(_ratio_panel(ratios, ratio, x, _ratio_title(pair, ratio, run, text, words), words))
     names = ", ".join(dict.fromkeys(row["name"] for row in rows))
     description = words["alt_blocks"].format(names=names, blocks=len({row["block"] for row in rows}))
     if ratio is not None and ratio.ci_low is not None:
-        description += words["alt_blocks_ratio"].format(**_shown(ratio))
+        description += words["alt_blocks_ratio"].format(ratio=_shown(ratio, text))
     chart: alt.ConcatChart = alt.concat(*panels, columns=2, spacing=26).properties(description=description)
     return chart
 
@@ -78,15 +78,18 @@ def _ratios(rows: Sequence[JsonObject], pair: Pairing) -> list[JsonObject]:
     ]
 
 
-def _ratio_title(pair: Pairing, run: RunRecord, text: Text, words: Text) -> str:
+def _ratio_title(pair: Pairing, ratio: Estimate, run: RunRecord, text: Text, words: Text) -> alt.TitleParams:
+    import altair as alt
+
     left, right = (side_name(side, run, text) for side in pair.sides)
-    return words["axis_ratio"].format(left=left, right=right)
+    band = f" · {words['subtitle_ratio']}" if ratio.ci_low is not None else ""
+    return alt.TitleParams(words["axis_ratio"].format(left=left, right=right), subtitle=_shown(ratio, text) + band)
 
 
-def _shown(ratio: Estimate) -> dict[str, str]:
-    """Estimate and bounds as changes."""
-    low, high = (bound if bound is not None else ratio.estimate for bound in (ratio.ci_low, ratio.ci_high))
-    return {"estimate": figures.change(ratio.estimate), "low": figures.change(low), "high": figures.change(high)}
+def _shown(ratio: Estimate, text: Text) -> str:
+    """A ratio as a change, with its interval where it has one."""
+    bounds = figures.change_range(ratio, text)
+    return figures.change(ratio.estimate) + ("" if bounds is None else f" ({bounds})")
 
 
 def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text, words: Text) -> alt.LayerChart:
@@ -107,7 +110,9 @@ def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text, words: Text)
     return panel
 
 
-def _ratio_panel(ratios: list[JsonObject], ratio: Estimate, x: alt.X, title: str, words: Text) -> alt.LayerChart:
+def _ratio_panel(
+    ratios: list[JsonObject], ratio: Estimate, x: alt.X, title: alt.TitleParams, words: Text
+) -> alt.LayerChart:
     import altair as alt
 
     y = alt.Y("ratio:Q", title=None, scale=alt.Scale(zero=False, nice=True, padding=8), axis=alt.Axis(format=".2f"))
@@ -119,12 +124,8 @@ def _ratio_panel(ratios: list[JsonObject], ratio: Estimate, x: alt.X, title: str
         .encode(x=x, y=y, tooltip=tooltip(words, block="tip_block", shown="tip_ratio"))
     )
     layers: list[alt.Chart] = [one, estimate, points]
-    subtitle = _shown(ratio)["estimate"]
     if ratio.ci_low is not None and ratio.ci_high is not None:
         band = [{"ratio": ratio.ci_low, "high": ratio.ci_high}]
         layers.insert(0, alt.Chart(data(band)).mark_rect(color=BLUE, opacity=0.18).encode(y=y, y2="high:Q"))
-        subtitle = f"{words['interval_ratio'].format(**_shown(ratio))} · {words['subtitle_ratio']}"
-    panel: alt.LayerChart = alt.layer(*layers).properties(
-        width=200, height=165, title=alt.TitleParams(title, subtitle=subtitle)
-    )
+    panel: alt.LayerChart = alt.layer(*layers).properties(width=200, height=165, title=title)
     return panel

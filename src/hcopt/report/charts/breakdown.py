@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 # A segment narrower than this share of the longest bar has no room for its figure.
-_LABELLED_RATIO = 0.09
+_LABELLED_RATIO = 0.14
 
 _STAGES: Mapping[str, tuple[str, Callable[[ServerTimes], float]]] = {
     "stage_queue": (AMBER, lambda times: times.queue_us),

@@ -146,7 +146,7 @@ def _layers(cells: Sequence[JsonObject], words: Text, text: Text) -> list[alt.Ch
         layers.append(_marked(base, tips, present, words))
     if any(cell["framed"] for cell in cells):
         frame = base.transform_filter("datum.framed")
-        layers.append(frame.mark_rect(filled=False, style=FRAME))
+        layers.append(frame.mark_rect(fillOpacity=0, style=FRAME).encode(tooltip=tips))
     return layers
 
 

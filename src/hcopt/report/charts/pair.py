@@ -73,7 +73,7 @@ def _bar_panel(
 ) -> alt.LayerChart:
     import altair as alt
 
-    axis = alt.Axis(title=None, labelExpr="split(datum.label, '\\n')", labelAngle=0, ticks=False, labelLimit=76)
+    axis = alt.Axis(title=None, labelExpr="split(datum.label, '\\n')", labelAngle=0, ticks=False, labelLimit=80)
     x = alt.X("label:N", sort=None, axis=axis, scale=alt.Scale(paddingInner=0.35, paddingOuter=0.3))
     highest = max([row["top"] for row in rows] + ([limit_ms] if limit_ms else []), default=1.0)
     # Head room for the figure above the highest bar.
@@ -95,7 +95,7 @@ def _bar_panel(
     if limit_ms is not None:
         layers.append(limit_line(y, {"value": limit_ms}))
     panel: alt.LayerChart = alt.layer(*layers, *figure).properties(
-        width=125, height=195, title=alt.TitleParams(title, subtitle=subtitle)
+        width=142, height=195, title=alt.TitleParams(title, subtitle=subtitle)
     )
     return panel
 

@@ -90,7 +90,7 @@ def _latency_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, text: T
 
     limit_ms = capacity.latency_p99_limit_ms
     wide = needs_log([row["p99_ms"] for row in rows] + [limit_ms])
-    scale = alt.Scale(type="log", padding=8) if wide else alt.Scale(zero=True, nice=True)
+    scale = alt.Scale(type="log", nice=False, padding=8) if wide else alt.Scale(zero=True, nice=True)
     y = alt.Y("p99_ms:Q", title=None, scale=scale, axis=latency_axis([row["p99_ms"] for row in rows] + [limit_ms]))
     layers = [limit_line(y, {"p99_ms": limit_ms}), *_sustainable(x, capacity), _points(rows, x, y, words)]
     title = alt.TitleParams(text["chart_latency"], subtitle=text["chart_limit"].format(limit=figures.limit(limit_ms)))

@@ -150,11 +150,12 @@ def _extent(points: Sequence[JsonObject]) -> list[float]:
 def _latency_axis(values: list[float], limit_ms: float | None, text: Text) -> alt.X:
     import altair as alt
 
-    wide = needs_log([*values, *([limit_ms] if limit_ms else [])])
+    shown = values if limit_ms is None else [*values, limit_ms]
+    linear = alt.Scale(type="linear", zero=False, nice=True)
+    scale = alt.Scale(type="log", nice=False) if needs_log(shown) else linear
     # Room for half of the longest name, `config_default`, beside its point.
-    scale = alt.Scale(type="log", padding=44) if wide else alt.Scale(type="linear", zero=False, nice=True, padding=44)
-    axis = latency_axis([*values, *([limit_ms] if limit_ms else [])], title=text["chart_latency"])
-    return alt.X("p99_ms:Q", scale=scale, axis=axis)
+    scale.padding = 44
+    return alt.X("p99_ms:Q", scale=scale, axis=latency_axis(shown, title=text["chart_latency"]))
 
 
 def _limit_rule(limit_ms: float, x: alt.X, text: Text) -> alt.LayerChart:
@@ -180,7 +181,12 @@ def _error_bars(rows: list[JsonObject], x: alt.X, y: alt.Y) -> alt.LayerChart:
     """The 95 % intervals of those with a role, in its colour, along both axes."""
     import altair as alt
 
-    styled = [{**row, "color": ROLE_STYLES[row["role"]][0]} for row in rows if row["role"] is not None]
+    fields = ("p99_ms", "p99_low", "p99_high", "throughput", "throughput_low", "throughput_high")
+    styled = [
+        {**{field: row[field] for field in fields}, "color": ROLE_STYLES[row["role"]][0]}
+        for row in rows
+        if row["role"] is not None
+    ]
     base = alt.Chart(data(styled)).mark_rule(strokeWidth=1.6)
     color = alt.Color("color:N", scale=None)
     across = base.encode(x=like(x, "p99_low"), x2="p99_high:Q", y=y, color=color)
