@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from hcopt.schema import (
+    Comparison,
     ConfirmedVariant,
     Estimate,
     LoadPoint,
@@ -21,10 +22,24 @@ from hcopt.schema import (
     SweepPlan,
 )
 
+_NOISE_FIGURES = (
+    "block_sd_ratio",
+    "pair_sd_ratio",
+    "resolvable_ratio",
+    "window_s",
+    "block_count",
+    "max_steal_ratio",
+    "max_throttled_ratio",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricPoint:
-    """One value of a metric; the step is the concurrency in the sweep, and the block in the confirmation."""
+    """One value of a metric.
+
+    Attributes:
+        step: The concurrency in the sweep, the arrival rate in the open-loop check, the block elsewhere.
+    """
 
     key: str
     value: float
@@ -99,17 +114,24 @@ def _key(text: str) -> str:
 
 
 def run_metrics(run: RunRecord) -> list[MetricPoint]:
-    """The confirmed figures with their intervals, the improvement, the counts, and seconds a phase."""
+    """The confirmed figures with their intervals, the improvement, capacity, noise, the counts, and seconds a phase."""
     found = run.confirmation
     values: dict[str, float | None] = {}
-    for role, confirmed in (("best", found.best), ("default", found.default), ("runner_up", found.runner_up)):
+    for role, confirmed in (
+        ("best", found.best),
+        ("default", found.default),
+        ("runner_up", found.runner_up),
+        ("default_at_best_load", found.default_at_best_load),
+    ):
         if confirmed is not None:
-            values |= _bounds(f"{role}.throughput_infer_per_s", confirmed.throughput_infer_per_s)
-            values |= _bounds(f"{role}.latency_p99_ms", confirmed.latency_p99_ms)
-    if found.improvement is not None:
-        values |= _bounds("improvement.throughput_ratio", found.improvement.throughput_ratio)
-        values |= _bounds("improvement.latency_p99_ratio", found.improvement.latency_p99_ratio)
-        values["improvement.p_value"] = found.improvement.p_value
+            values |= _confirmed_figures(role, confirmed)
+    for name, comparison in (("improvement", _improvement(run)), ("equal_load", found.equal_load)):
+        if comparison is not None:
+            values |= _ratios(name, comparison)
+    if run.capacity is not None:
+        values |= _bounds("capacity.sustainable_rate_infer_per_s", run.capacity.sustainable_rate_infer_per_s)
+    if run.noise is not None:
+        values |= {f"noise.{key}": getattr(run.noise, key) for key in _NOISE_FIGURES}
     failed = sum(1 for measurement in run.measurements if measurement.error is not None)
     values |= {
         "measurements.sweep_planned": run.plan.measurement_count,
@@ -120,6 +142,28 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         **{f"elapsed_s.{_key(phase)}": seconds for phase, seconds in run.elapsed_s.items()},
     }
     return list(_points(values, step=0, timestamp_ms=epoch_ms(run.started_at)))
+
+
+def _improvement(run: RunRecord) -> Comparison | None:
+    """None where the default misses the limit: then it has no throughput to compare with."""
+    default = run.confirmation.default
+    return run.confirmation.improvement if default is not None and default.feasible else None
+
+
+def _confirmed_figures(role: str, confirmed: ConfirmedVariant) -> dict[str, float | None]:
+    return {
+        **_bounds(f"{role}.throughput_infer_per_s", confirmed.throughput_infer_per_s),
+        **_bounds(f"{role}.latency_p99_ms", confirmed.latency_p99_ms),
+        **({} if confirmed.miss_ratio is None else _bounds(f"{role}.miss_ratio", confirmed.miss_ratio)),
+    }
+
+
+def _ratios(name: str, comparison: Comparison) -> dict[str, float | None]:
+    return {
+        **_bounds(f"{name}.throughput_ratio", comparison.throughput_ratio),
+        **_bounds(f"{name}.latency_p99_ratio", comparison.latency_p99_ratio),
+        f"{name}.p_value": comparison.p_value,
+    }
 
 
 def _bounds(key: str, figure: Estimate) -> dict[str, float | None]:
