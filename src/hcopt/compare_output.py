@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from hcopt.compare import RunComparison, relation
+from hcopt.compare import RunComparison
+from hcopt.compare_reading import relation
 from hcopt.schema import ConfirmedVariant, Estimate, JsonObject, RunRecord
 from hcopt.terminal import duration
 

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hcopt.compare import RunComparison, compare_runs, relation, unpaired_ratio
+from hcopt.compare import RunComparison, compare_runs, unpaired_ratio
+from hcopt.compare_reading import relation
 from hcopt.schema import Environment, Estimate, LoadPoint, Measurement, RunRecord
 from tests.records import (
     HEAVY,
