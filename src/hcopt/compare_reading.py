@@ -114,6 +114,9 @@ def _setting_remarks(a: RunRecord, b: RunRecord, *, same_configuration: bool) ->
     versions = [run.environment.hcopt_version for run in (a, b)]
     if versions[0] != versions[1]:
         remarks.append(f"Made by hcopt {versions[0]} and {versions[1]}, which may measure in different ways.")
+    for name, run in (("A", a), ("B", b)):
+        if run.noise is not None and run.noise.exceeded:
+            remarks.append(f"{name}'s machine went beyond the limits of `noise`: {', '.join(run.noise.exceeded)}.")
     best_a, best_b = a.confirmation.best, b.confirmation.best
     if best_a is None or best_b is None:
         return remarks

@@ -152,6 +152,10 @@ def test_json_says_what_the_table_says() -> None:
     assert found["a"]["noise"] == {"block_sd_ratio": 0.031, "resolvable_ratio": 0.052, "exceeded": ["steal"]}
 
 
+def test_machine_that_was_too_noisy_is_remarked() -> None:
+    assert "note: A's machine went beyond the limits of `noise`: steal." in shown(full_record(), run_record())
+
+
 def test_json_of_other_conditions_has_no_ratio() -> None:
     run = full_record()
     found = checked(run, replace(run, environment=replace(run.environment, server_image="sha256:1")))
