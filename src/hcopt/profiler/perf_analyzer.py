@@ -64,6 +64,7 @@ class PerfAnalyzer:
         input_arguments: perf_analyzer's options for the rows to send (`--input-data`, `--shape`).
         folder: The run's folder; samples go to `samples/`, logs to `logs/`.
         server_times: Reads the server's own times around a window: called before, and what it returns after.
+        latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
     """
 
     tools: Tools
@@ -71,6 +72,7 @@ class PerfAnalyzer:
     input_arguments: Sequence[str]
     folder: Path
     server_times: Callable[[], Callable[[], ServerTimes | None]]
+    latency_p99_limit_ms: float | None = None
 
     def measure(self, window: Window) -> Measurement:
         """One window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -84,13 +86,18 @@ class PerfAnalyzer:
         cpu_before, server_after = read_cpu_times(), self.server_times()
         try:
             finished, samples = self._samples(window, name)
-            found = measurements.figures(samples, client_batch_size=window.load.client_batch_size)
+            found = measurements.figures(
+                samples,
+                client_batch_size=window.load.client_batch_size,
+                latency_limit_ms=self.latency_p99_limit_ms,
+            )
         except ProfileError as error:
             return failed(window, error.message)
         measurements.write_samples(samples, self.folder / name)
         return _measured(
             window,
             found,
+            error_count=samples.failed_count,
             started_at=started_at,
             server=server_after(),
             steal=steal_ratio(cpu_before, read_cpu_times()),
@@ -192,6 +199,7 @@ def _measured(
     window: Window,
     found: WindowFigures,
     *,
+    error_count: int,
     started_at: str,
     server: ServerTimes | None,
     steal: float | None,
@@ -209,6 +217,8 @@ def _measured(
         throughput_infer_per_s=found.throughput_infer_per_s,
         latency=found.latency,
         request_count=found.request_count,
+        error_count=error_count,
+        miss_count=found.miss_count,
         server=server,
         steal_ratio=steal,
         client_cpu_ratio=client_cpu_ratio,
