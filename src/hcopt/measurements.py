@@ -33,7 +33,8 @@ class RequestSamples:
         latency_ns: How long each took, in ns; shape (n,).
         warm_up_ns: Requests sent before this count as warm-up.
         end_ns: The last sending: until then the load was kept up, afterwards it runs dry.
-        failed_count: Requests after the warm-up that the export shows without an answer; not among the above.
+        failed_count: Requests after the warm-up that are known to be without an answer; not among the above.
+        lag_ns: In an open loop `sent_ns` is when each was meant to be sent, and this how much later it was; shape (n,).
     """
 
     sent_ns: NDArray[np.int64]
@@ -41,6 +42,7 @@ class RequestSamples:
     warm_up_ns: int
     end_ns: int
     failed_count: int = 0
+    lag_ns: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,7 @@ def write_samples(samples: RequestSamples, path: Path) -> None:
             warm_up_ns=samples.warm_up_ns,
             end_ns=samples.end_ns,
             failed_count=samples.failed_count,
+            **({} if samples.lag_ns is None else {"lag_ns": samples.lag_ns}),
         )
     temporary.replace(path)
 
@@ -204,6 +207,7 @@ def read_samples(path: Path) -> RequestSamples:
                 warm_up_ns=int(archive["warm_up_ns"]),
                 end_ns=int(archive["end_ns"]),
                 failed_count=int(archive["failed_count"]),
+                lag_ns=archive["lag_ns"] if "lag_ns" in archive else None,
             )
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ProfileError(f"cannot read the samples {path}: {error}") from error
