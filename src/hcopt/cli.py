@@ -55,6 +55,9 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
 ]
 RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse to compare on a machine that is noisier than `noise` allows.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -79,6 +82,7 @@ def profile(
     profiler: ProfilerOption = None,
     set_: SetOption = None,
     promote: PromoteOption = None,
+    strict: StrictOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the expected time; measure and write nothing.")
     ] = False,
@@ -91,7 +95,9 @@ def profile(
     or MLflow; 130 interrupted.
     """
     with _boundary(debug=debug):
-        given = _overrides(model=model, runtime=runtime, endpoint=endpoint, profiler=profiler, promote=promote)
+        given = _overrides(
+            model=model, runtime=runtime, endpoint=endpoint, profiler=profiler, promote=promote, strict=strict
+        )
         loaded = _load(config, [*given, *(set_ or [])])
         if dry_run:
             _print_plan(loaded, output, as_json=as_json)
@@ -254,6 +260,7 @@ def _overrides(
     endpoint: str | None = None,
     profiler: str | None = None,
     promote: str | None = None,
+    strict: bool = False,
 ) -> list[str]:
     """Options that stand for one key of config.yaml each."""
     given = {
@@ -262,6 +269,7 @@ def _overrides(
         "runtime.remote.grpc": endpoint,
         "profiler.kind": profiler,
         "mlflow.promote_alias": promote,
+        "noise.gate": "strict" if strict else None,
     }
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 

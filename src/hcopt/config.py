@@ -144,10 +144,13 @@ class ConstraintsSection(_Section):
 
 
 class NoiseSection(_Section):
-    """When the run says that the machine was too noisy."""
+    """The default measured against itself before the sweep (A/A), and when the machine counts as too noisy."""
 
-    gate: Literal["off", "warn", "strict"] = "warn"
+    gate: Literal["off", "warn", "strict"] = Field(
+        "warn", description="off: no A/A measurement; warn: say so and measure longer; strict: refuse to go on."
+    )
     max_steal_ratio: Ratio = Field(0.05, description="CPU time taken by the hypervisor, 0-1.")
+    max_throttled_ratio: Ratio = Field(0.05, description="Time held back by a CPU quota, 0-1.")
     max_block_cv_ratio: Ratio = Field(0.15, description="Coefficient of variation between blocks, 0-1.")
 
 
@@ -159,6 +162,12 @@ class ConfirmationSection(_Section):
     indifference_ratio: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
         0.02, description="Differences below this do not matter, 0-0.5."
     )
+
+
+class CapacitySection(_Section):
+    """The open-loop check of the best configuration: the rate that it sustains under Poisson arrivals."""
+
+    max_minutes: Annotated[Number, Field(ge=0)] = Field(1.5, description="Longest check, in minutes; 0: none.")
 
 
 class S3Section(_Section):
@@ -206,6 +215,7 @@ class Config(_Section):
     constraints: ConstraintsSection = ConstraintsSection()
     noise: NoiseSection = NoiseSection()
     confirmation: ConfirmationSection = ConfirmationSection()
+    capacity: CapacitySection = CapacitySection()
     s3: S3Section = S3Section()
     mlflow: MlflowSection = MlflowSection()
     report: ReportSection = ReportSection()

@@ -10,6 +10,7 @@ from hcopt import model_repository
 from hcopt.config import Config, without_credentials
 from hcopt.confirmation import COMPARISONS
 from hcopt.errors import OutputError
+from hcopt.noise_gate import BLOCKS, SECONDS_BESIDE_A_WINDOW
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
@@ -20,7 +21,6 @@ from hcopt.statistics import fewest_blocks
 from hcopt.sweep import expected_sweep_s
 
 _FINALISTS = 3
-_SECONDS_BESIDE_A_WINDOW = 1.5
 _SECONDS_AROUND = 25.0
 # What MLflow's database takes when it is new.
 _PROBE_BYTES = 2 << 20
@@ -35,6 +35,7 @@ class PlannedJob:
     notes: tuple[Note, ...]
     confirmation_count: int
     expected_s: float
+    noise_count: int = 0
 
     def as_json(self) -> JsonObject:
         """The same for machines."""
@@ -42,7 +43,11 @@ class PlannedJob:
             "plan": {**asdict(self.plan), "notes": [note.en for note in self.plan.notes]},
             "source_uri": self.source_uri,
             "notes": [note.en for note in self.notes],
-            "measurements": {"sweep": self.plan.measurement_count, "confirmation": self.confirmation_count},
+            "measurements": {
+                "noise": self.noise_count,
+                "sweep": self.plan.measurement_count,
+                "confirmation": self.confirmation_count,
+            },
             "expected_s": round(self.expected_s, 1),
         }
 
@@ -91,18 +96,20 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     with tempfile.TemporaryDirectory(prefix="hcopt-") as folder:
         prepared = prepare(source, into=Path(folder), tracking_uri=resolve_tracking(config, results).tracking_uri)
     plan = prepared.plan
-    window_s = config.profiler.measurement_interval_ms / 1000
-    blocks = fewest_blocks(config.confirmation.alpha, COMPARISONS)
-    confirmation_s = min(
-        60 * config.confirmation.max_minutes, blocks * _FINALISTS * (window_s + _SECONDS_BESIDE_A_WINDOW)
-    )
+    window_s = config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW
+    noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
+    confirmation_count = _FINALISTS * fewest_blocks(config.confirmation.alpha, COMPARISONS)
+    confirmation_s = min(60 * config.confirmation.max_minutes, confirmation_count * window_s)
+    checks_capacity = config.constraints.latency_p99_ms is not None
+    capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0
     sweep_s = expected_sweep_s(plan, interval_ms=config.profiler.measurement_interval_ms)
     return PlannedJob(
         plan=plan,
         source_uri=config.model.uri,
         notes=prepared.notes,
-        confirmation_count=blocks * _FINALISTS,
-        expected_s=_SECONDS_AROUND + sweep_s + confirmation_s,
+        noise_count=noise_count,
+        confirmation_count=confirmation_count,
+        expected_s=_SECONDS_AROUND + noise_count * window_s + sweep_s + confirmation_s + capacity_s,
     )
 
 

@@ -1,18 +1,116 @@
-"""What the measurements themselves say about the machine. Pure."""
+"""What the measurements themselves say about the machine, above all the default's against itself (A/A). Pure."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from hcopt.config import NoiseSection
-from hcopt.schema import Measurement, Note
-from hcopt.statistics import standard_deviation
+from hcopt.config import ConfirmationSection, NoiseSection
+from hcopt.schema import LoadPoint, Measurement, Noise, NoiseLimit, Note
+from hcopt.statistics import resolvable_ratio, standard_deviation
 
 # Below so many blocks a spread says nothing.
 _FEWEST_BLOCKS = 4
+# Windows grow at most so many times: what remains after that is drift, which longer windows do not average out.
+_LONGEST_WINDOWS = 4
+
+
+def assess(
+    pairs: Sequence[tuple[Measurement, Measurement]],
+    *,
+    load: LoadPoint,
+    window_s: float,
+    planned_blocks: int,
+    settings: NoiseSection,
+    confirmation: ConfirmationSection,
+) -> Noise | None:
+    """What pairs of windows of one and the same configuration say; None where there are too few.
+
+    Args:
+        pairs: A block each: two windows, one after the other, both with figures.
+        load: Their load.
+        window_s: Their length in seconds.
+        planned_blocks: Blocks that the confirmation has time for.
+        settings: The limits.
+        confirmation: The error rate that a difference has to be told apart at.
+
+    Source: A/A tests as in Kohavi, Tang, Xu (2020), Trustworthy Online Controlled Experiments, chapter 19.
+    """
+    if len(pairs) < _FEWEST_BLOCKS:
+        return None
+    logs = [tuple(math.log(m.throughput_infer_per_s or math.nan) for m in pair) for pair in pairs]
+    # The two are the same, so their mean difference is known to be zero and every block counts in full.
+    pair_sd = math.sqrt(fmean((first - second) ** 2 for first, second in logs))
+    block_sd = math.sqrt(fmean(standard_deviation(column) ** 2 for column in zip(*logs, strict=True)))
+    windows = [m for pair in pairs for m in pair]
+    steal, throttled = (_largest(windows, name) for name in ("steal_ratio", "throttled_ratio"))
+    limits: tuple[tuple[NoiseLimit, float | None, float], ...] = (
+        ("steal", steal, settings.max_steal_ratio),
+        ("throttling", throttled, settings.max_throttled_ratio),
+        ("variation", block_sd, settings.max_block_cv_ratio),
+    )
+    return Noise(
+        load=load,
+        block_count=len(pairs),
+        window_s=window_s * _lengthened(block_sd, settings.max_block_cv_ratio),
+        block_sd_ratio=block_sd,
+        pair_sd_ratio=pair_sd,
+        resolvable_ratio=resolvable_ratio(pair_sd, planned_blocks, alpha=confirmation.alpha),
+        planned_blocks=planned_blocks,
+        max_steal_ratio=steal,
+        max_throttled_ratio=throttled,
+        exceeded=tuple(name for name, value, limit in limits if value is not None and value > limit),
+    )
+
+
+def _largest(windows: Sequence[Measurement], name: str) -> float | None:
+    known = [value for m in windows if (value := getattr(m, name)) is not None]
+    return max(known, default=None)
+
+
+def _lengthened(block_sd_ratio: float, limit_ratio: float) -> int:
+    """How many times longer a window has to be for its independent part of the variation to come under the limit."""
+    if block_sd_ratio <= limit_ratio:
+        return 1
+    return min(_LONGEST_WINDOWS, math.ceil((block_sd_ratio / limit_ratio) ** 2))
+
+
+def gate_note(noise: Noise, settings: NoiseSection) -> Note | None:
+    """What the user has to know where a limit was exceeded; None where none was, or the gate is off."""
+    if not noise.exceeded or settings.gate == "off":
+        return None
+    values = {
+        "steal": (noise.max_steal_ratio, settings.max_steal_ratio),
+        "throttling": (noise.max_throttled_ratio, settings.max_throttled_ratio),
+        "variation": (noise.block_sd_ratio, settings.max_block_cv_ratio),
+    }
+    words = {
+        "steal": ("CPU time taken by the hypervisor", "CPU steal"),
+        "throttling": ("time held back by the CPU quota", "CPU 쿼터 throttling"),
+        "variation": ("variation between blocks", "블록 간 변동"),
+    }
+    shown = [(words[name], values[name]) for name in noise.exceeded]
+    longer = "variation" in noise.exceeded
+    return Note(
+        en="The machine is noisy: "
+        + ", ".join(f"{en} {value or 0:.0%} (limit {limit:.0%})" for (en, _), (value, limit) in shown)
+        + (f"; the confirmation measures windows of {noise.window_s:g} s." if longer else "."),
+        ko="측정 장비의 노이즈가 큼: "
+        + ", ".join(f"{ko} {value or 0:.0%}(한도 {limit:.0%})" for (_, ko), (value, limit) in shown)
+        + (f". 검증 측정 구간을 {noise.window_s:g}초로 연장." if longer else "."),
+    )
+
+
+def resolution_note(noise: Noise) -> Note:
+    """Which differences this machine can show at all."""
+    return Note(
+        en=f"On this machine differences in throughput below {noise.resolvable_ratio:.0%} cannot be told apart "
+        f"({noise.planned_blocks} blocks; one configuration varies by {noise.block_sd_ratio:.1%}).",
+        ko=f"이 장비에서는 {noise.resolvable_ratio:.0%} 미만의 처리량 차이를 구분할 수 없음"
+        f"(블록 {noise.planned_blocks}개 기준, 같은 설정의 변동 {noise.block_sd_ratio:.1%}).",
+    )
 
 
 def noise_notes(measurements: Iterable[Measurement], settings: NoiseSection) -> tuple[Note, ...]:

@@ -6,48 +6,24 @@ Composes the stages and formats nothing.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
-from hcopt.errors import ConfigError, ModelSourceError, OutputError, ProfileError
+from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.files import write_whole
-from hcopt.load_data import write_perf_analyzer_json
-from hcopt.measurements import MeasurementLog
-from hcopt.preparation import Prepared, prepare
-from hcopt.profiler.base import ProfileJob
-from hcopt.profiler.model_analyzer import ModelAnalyzer
-from hcopt.profiler.perf_analyzer import PerfAnalyzer
+from hcopt.measuring import Found, Measuring, Stopwatch
+from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
-from hcopt.proof import Proof
-from hcopt.ranking import rank
 from hcopt.report.pdf import write_pdf
 from hcopt.run_folder import RunFolder, new_run, record_json
-from hcopt.runtime.base import Server
-from hcopt.runtime.choice import choose_runtime
-from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import (
-    Confirmation,
-    Environment,
-    JsonObject,
-    Measurement,
-    ModelConfigVariant,
-    Note,
-    Ranking,
-    RunRecord,
-)
-from hcopt.serving import ServedModel
+from hcopt.schema import JsonObject, Measurement, Note, RunRecord
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
-
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +83,6 @@ def profile(job: Job, progress: Progress) -> FinishedRun:
         ) from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What the server was needed for."""
-
-    environment: Environment
-    ranking: Ranking
-    confirmation: Confirmation
-
-
 @dataclass(slots=True, kw_only=True)
 class _Run:
     """One run under way; each method is a stage."""
@@ -124,7 +91,7 @@ class _Run:
     folder: RunFolder
     progress: Progress
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    elapsed_s: dict[str, float] = field(default_factory=dict)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     taken: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
@@ -137,18 +104,10 @@ class _Run:
         return self._log(record)
 
     @contextmanager
-    def _phase(self, name: str, *, steps: int | None = None) -> Iterator[None]:
-        self.progress.phase(name, steps=steps)
-        with self._timed(name):
+    def _phase(self, name: str) -> Iterator[None]:
+        self.progress.phase(name)
+        with self.stopwatch.phase(name):
             yield
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.elapsed_s[name] = self.elapsed_s.get(name, 0.0) + time.monotonic() - started
 
     def _prepare(self) -> Prepared:
         with self._phase("fetch"):
@@ -164,84 +123,18 @@ class _Run:
         self.notes.append(note)
         self.progress.note(note)
 
-    def _measure(self, prepared: Prepared) -> _Found:
-        repository = self.folder.path / "repository"
-        model_repository.write_repository(repository, prepared.artifact, prepared.base.config)
-        rows = self.folder.path / "input.json"
-        write_perf_analyzer_json(prepared.load, rows)
-        try:
-            with ExitStack() as stack:
-                with self._phase("serve"):
-                    choice = choose_runtime(self.job.config, progress=self.progress, note=self._note)
-                    if choice.note is not None:
-                        self._note(choice.note)
-                    server = stack.enter_context(choice.runtime.serve(repository, self.folder.path))
-                arguments = ("--input-data", server.tools.path(rows))
-                with self._phase("sweep", steps=prepared.plan.measurement_count):
-                    self._sweep(prepared, server, repository, arguments)
-                ranking = self._rank(prepared)
-                with self._timed("confirmation"):
-                    found = self._confirm(prepared, server, ranking, arguments)
-                return _Found(environment=server.environment, ranking=ranking, confirmation=found)
-        finally:
-            shutil.rmtree(repository, ignore_errors=True)
+    def _measure(self, prepared: Prepared) -> Found:
+        return Measuring(
+            config=self.job.config,
+            folder=self.folder.path,
+            prepared=prepared,
+            taken=self.taken,
+            stopwatch=self.stopwatch,
+            note=self._note,
+            progress=self.progress,
+        ).run()
 
-    def _record_measurement(self, measurement: Measurement) -> None:
-        MeasurementLog(self.folder.path).append(measurement)
-        self.taken.append(measurement)
-
-    def _sweep(self, prepared: Prepared, server: Server, repository: Path, arguments: tuple[str, ...]) -> None:
-        config = self.job.config
-        profiler = ModelAnalyzer(
-            interval_ms=config.profiler.measurement_interval_ms,
-            latency_p99_limit_ms=config.constraints.latency_p99_ms,
-        )
-        profiler.profile(
-            ProfileJob(
-                plan=prepared.plan,
-                server=server,
-                repository=repository,
-                folder=self.folder.path,
-                input_arguments=arguments,
-                record=self._record_measurement,
-                progress=self.progress,
-            )
-        )
-
-    def _rank(self, prepared: Prepared) -> Ranking:
-        ranking = rank(prepared.plan, self.taken, latency_p99_limit_ms=self.job.config.constraints.latency_p99_ms)
-        if not ranking.ranked:
-            reason = next((m.error for m in self.taken if m.error), "no reason is known")
-            raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder.path / "logs")
-        return ranking
-
-    def _confirm(
-        self, prepared: Prepared, server: Server, ranking: Ranking, arguments: tuple[str, ...]
-    ) -> Confirmation:
-        name = prepared.artifact.name
-        with ModelControl(server.endpoint) as control:
-            served = ServedModel(control, name, lambda variant: config_json(prepared, variant))
-            perf_analyzer = PerfAnalyzer(
-                tools=server.tools,
-                model_name=name,
-                input_arguments=arguments,
-                folder=self.folder.path,
-                server_times=served.watch,
-            )
-            proof = Proof(
-                config=self.job.config,
-                plan=prepared.plan,
-                ranking=ranking,
-                served=served,
-                perf_analyzer=perf_analyzer,
-                revive_server=server.revive,
-                record=self._record_measurement,
-                note=self._note,
-                progress=self.progress,
-            )
-            return proof.run()
-
-    def _record(self, prepared: Prepared, found: _Found) -> RunRecord:
+    def _record(self, prepared: Prepared, found: Found) -> RunRecord:
         best = found.confirmation.best
         for note in noise.noise_notes(self.taken, self.job.config.noise):
             self._note(note)
@@ -260,7 +153,9 @@ class _Run:
             indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),
             best_config_pbtxt=None if best is None else config_text(prepared, best.variant),
-            elapsed_s=self.elapsed_s,
+            noise=found.noise,
+            capacity=found.capacity,
+            elapsed_s=self.stopwatch.elapsed_s,
             notes=tuple(self.notes),
         )
 
@@ -325,20 +220,3 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
     if config.mlflow.promote_alias is not None:
         promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri, config=config)
     return tracked
-
-
-def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
-    """A variant's configuration; the default's is the user's own, untouched."""
-    if variant == prepared.plan.default:
-        return prepared.base.config
-    return model_repository.apply_variant(prepared.base.config, variant, prepared.plan.instance_kind)
-
-
-def config_text(prepared: Prepared, variant: ModelConfigVariant) -> str:
-    """A variant's config.pbtxt."""
-    return model_repository.to_text(variant_config(prepared, variant))
-
-
-def config_json(prepared: Prepared, variant: ModelConfigVariant) -> str:
-    """A variant's configuration as Triton's load request takes it."""
-    return model_repository.to_json(variant_config(prepared, variant))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hcopt import model_repository
 from hcopt.config import Config
 from hcopt.errors import ConfigError
 from hcopt.load_data import LoadData, build_load
 from hcopt.model_repository import BaseConfiguration, base_configuration, variant_of
 from hcopt.model_source import fetch_model
 from hcopt.onnx_model import has_batch_dimension
-from hcopt.schema import ModelArtifact, Note, SweepPlan
+from hcopt.schema import ModelArtifact, ModelConfigVariant, Note, SweepPlan
 from hcopt.servability import check_servable
 from hcopt.sweep import plan_sweep
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +87,20 @@ def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) 
         seed=config.profiler.seed,
     )
     return base, load
+
+
+def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
+    """A variant's configuration; the default's is the user's own, untouched."""
+    if variant == prepared.plan.default:
+        return prepared.base.config
+    return model_repository.apply_variant(prepared.base.config, variant, prepared.plan.instance_kind)
+
+
+def config_text(prepared: Prepared, variant: ModelConfigVariant) -> str:
+    """A variant's config.pbtxt."""
+    return model_repository.to_text(variant_config(prepared, variant))
+
+
+def config_json(prepared: Prepared, variant: ModelConfigVariant) -> str:
+    """A variant's configuration as Triton's load request takes it."""
+    return model_repository.to_json(variant_config(prepared, variant))

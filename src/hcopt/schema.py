@@ -433,8 +433,8 @@ class Capacity:
 
     Attributes:
         config_name: The variant.
-        sustainable_rate_infer_per_s: `ci_low` is the highest rate at which the limit is shown to hold, and what capacity
-            planning uses; `ci_high` the lowest at which it is shown not to, or None where none was found.
+        sustainable_rate_infer_per_s: `ci_low` is the highest rate at which the limit is shown to hold, and what
+            capacity planning uses; `ci_high` the lowest at which it is shown not to, or None where none was found.
         latency_p99_limit_ms: The limit.
         client_batch_size: Rows a request.
         seed: Of the arrival schedules.

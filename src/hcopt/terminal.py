@@ -17,8 +17,10 @@ _TITLES: Mapping[str, str] = {
     "seed": "Registering the sample model in MLflow under results/",
     "fetch": "Fetching the model and planning",
     "serve": "Starting Triton",
+    "noise": "Noise (the default against itself)",
     "sweep": "Sweep",
     "confirmation": "Confirmation",
+    "open_loop": "Capacity (requests arriving at random)",
     "report": "Writing the report",
     "log": "Logging to MLflow",
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from hcopt.config import NoiseSection
-from hcopt.noise import noise_notes
-from hcopt.schema import Measurement
+from hcopt.config import ConfirmationSection, NoiseSection
+from hcopt.noise import assess, gate_note, noise_notes, resolution_note
+from hcopt.schema import Measurement, Noise
 from tests.notes import said
 from tests.records import HEAVY, default_variant, grid_variants, measurement
 
@@ -65,3 +66,95 @@ def test_gate_that_is_off_says_nothing(gate: str) -> None:
 def test_failed_windows_say_nothing() -> None:
     failed = measurement(default_variant(), HEAVY, None, steal_ratio=0.9)
     assert noise_notes([failed], SETTINGS) == ()
+
+
+# --- A/A -------------------------------------------------------------------------------------------------------------
+
+
+def _assessed(*pairs: tuple[float, float], **changes: float | None) -> Noise | None:
+    windows = [
+        tuple(
+            measurement(default_variant(), HEAVY, (value, 8.0), phase="noise", block=block, **changes) for value in pair
+        )
+        for block, pair in enumerate(pairs)
+    ]
+    return assess(
+        [(first, second) for first, second in windows],
+        load=HEAVY,
+        window_s=1.0,
+        planned_blocks=9,
+        settings=SETTINGS,
+        confirmation=ConfirmationSection(alpha=0.01),
+    )
+
+
+def test_pairs_of_the_same_configuration_give_what_a_comparison_faces() -> None:
+    e = math.e
+    # Log-ratios 0.1, -0.1, 0.1, -0.1 about a mean that is known to be 0: their spread is 0.1. Each window's logarithm
+    # is ±0.05 about the same centre, so one configuration varies by sqrt(4 · 0.05² / 3) = 0.0577 between blocks.
+    up, down = 1000 * e**0.05, 1000 * e**-0.05
+    found = _assessed((up, down), (down, up), (up, down), (down, up))
+    assert found is not None
+    assert found.pair_sd_ratio == pytest.approx(0.1)
+    assert found.block_sd_ratio == pytest.approx(0.0577, abs=1e-4)
+    # Eight degrees of freedom: t(0.99) = 2.896, t(0.90) = 1.397; (2.896 + 1.397) · 0.1 / 3 = 0.1431; e^0.1431 = 1.154.
+    assert found.resolvable_ratio == pytest.approx(0.154, abs=1e-3)
+    assert found.exceeded == ()
+    assert found.window_s == 1.0
+
+
+def test_drift_that_both_windows_of_a_block_share_is_no_part_of_what_a_comparison_faces() -> None:
+    found = _assessed((1000.0, 1000.0), (1500.0, 1500.0), (700.0, 700.0), (1200.0, 1200.0))
+    assert found is not None
+    assert found.pair_sd_ratio == 0
+    assert found.exceeded == ("variation",)
+
+
+def test_windows_grow_with_the_square_of_the_excess_and_at_most_fourfold() -> None:
+    def windows_s(factor: float) -> float:
+        found = _assessed(*[(1000.0, 1000.0), (1000.0 * factor, 1000.0 * factor)] * 3)
+        assert found is not None
+        return found.window_s
+
+    # Six values of two kinds, log(factor) apart: their standard deviation is log(factor) / 2 · sqrt(6 / 5).
+    assert windows_s(math.exp(0.2)) == 1.0  # 0.11 of 0.15
+    assert windows_s(math.exp(0.3)) == 2.0  # 0.164
+    assert windows_s(math.exp(3.0)) == 4.0
+
+
+def test_steal_and_throttling_are_the_worst_windows() -> None:
+    same = [(1000.0, 1000.0)] * 4
+    found = _assessed(*same, steal_ratio=0.06, throttled_ratio=0.5)
+    assert found is not None
+    assert (found.max_steal_ratio, found.max_throttled_ratio) == (0.06, 0.5)
+    assert found.exceeded == ("steal", "throttling")
+    unknown = _assessed(*same, steal_ratio=None)
+    assert unknown is not None and unknown.max_steal_ratio is None
+
+
+def test_few_pairs_say_nothing() -> None:
+    assert _assessed(*[(1000.0, 1000.0)] * 3) is None
+
+
+def test_user_is_told_what_cannot_be_told_apart() -> None:
+    found = _assessed(*[(1000.0, 1000.0)] * 4)
+    assert found is not None
+    told = replace(found, resolvable_ratio=0.061, block_sd_ratio=0.034, planned_blocks=32)
+    assert said(resolution_note(told)) == (
+        "On this machine differences in throughput below 6% cannot be told apart (32 blocks; one configuration varies "
+        "by 3.4%)."
+    )
+
+
+def test_user_is_told_which_limits_were_exceeded_and_what_follows() -> None:
+    found = _assessed(*[(1000.0, 1000.0)] * 4)
+    assert found is not None
+    assert gate_note(found, SETTINGS) is None
+    noisy = replace(found, exceeded=("steal", "variation"), max_steal_ratio=0.08, block_sd_ratio=0.21, window_s=2.0)
+    note = gate_note(noisy, SETTINGS)
+    assert note is not None
+    assert said(note) == (
+        "The machine is noisy: CPU time taken by the hypervisor 8% (limit 5%), variation between blocks 21% (limit "
+        "15%); the confirmation measures windows of 2 s."
+    )
+    assert gate_note(noisy, SETTINGS.model_copy(update={"gate": "off"})) is None

@@ -1,0 +1,56 @@
+"""One model on a running server, measured window by window: every window is a Measurement that is recorded at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hcopt.errors import RuntimeStartError
+from hcopt.profiler.base import with_reason
+from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window, failed
+from hcopt.progress import Progress
+from hcopt.schema import Measurement
+from hcopt.serving import ServedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Measures windows of any variant of one model.
+
+    Attributes:
+        served: Switches the server from variant to variant.
+        perf_analyzer: Measures the windows.
+        revive_server: See `Server.revive`.
+        record: Takes each measurement.
+        progress: Told what is under way.
+    """
+
+    served: ServedModel
+    perf_analyzer: PerfAnalyzer
+    revive_server: Callable[[], str | None]
+    record: Callable[[Measurement], None]
+    progress: Progress
+
+    def measure(self, window: Window) -> Measurement:
+        """One window on a freshly loaded variant; what cannot be measured is a Measurement with its reason.
+
+        Raises:
+            RuntimeStartError: The server died and cannot be brought back.
+        """
+        self.progress.started(_described(window))
+        try:
+            self.served.switch_to(window.variant)
+            measurement = self.perf_analyzer.measure(window)
+        except RuntimeStartError as error:
+            measurement = failed(window, error.message)
+        try:
+            measurement = with_reason(measurement, self.revive_server())
+        finally:
+            self.record(measurement)
+            self.progress.measured(measurement)
+        return measurement
+
+
+def _described(window: Window) -> str:
+    block = "" if window.block is None else f", block {window.block + 1}"
+    return f"{window.variant.config_name}, concurrency {window.load.concurrency}{block}"

@@ -1,0 +1,201 @@
+"""All that needs a running server: noise, sweep, ranking, confirmation, capacity; values in, values out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcopt import model_repository, noise
+from hcopt.bench import Bench
+from hcopt.config import Config
+from hcopt.errors import ProfileError
+from hcopt.load_data import write_perf_analyzer_json
+from hcopt.measurements import MeasurementLog
+from hcopt.noise_gate import NoiseGate
+from hcopt.preparation import Prepared, config_json
+from hcopt.profiler.base import ProfileJob
+from hcopt.profiler.model_analyzer import ModelAnalyzer
+from hcopt.profiler.perf_analyzer import PerfAnalyzer
+from hcopt.progress import Progress
+from hcopt.proof import Proof
+from hcopt.ranking import rank
+from hcopt.runtime.base import Server
+from hcopt.runtime.choice import choose_runtime
+from hcopt.runtime.model_control import ModelControl
+from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Ranking
+from hcopt.serving import ServedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the server was needed for."""
+
+    environment: Environment
+    noise: Noise | None
+    ranking: Ranking
+    confirmation: Confirmation
+    capacity: Capacity | None
+
+
+class Stopwatch:
+    """Seconds a phase, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self.elapsed_s: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds what the context takes to a phase."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.elapsed_s[name] = self.elapsed_s.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass(slots=True, kw_only=True)
+class Measuring:
+    """One model measured on one machine.
+
+    Attributes:
+        config: The configuration.
+        folder: The run's folder.
+        prepared: The model, its load and the plan.
+        taken: Every measurement so far; grows while this runs.
+        stopwatch: Takes the time of each stage.
+        note: Takes what the user has to know.
+        progress: Told what is under way.
+    """
+
+    config: Config
+    folder: Path
+    prepared: Prepared
+    taken: list[Measurement]
+    stopwatch: Stopwatch
+    note: Callable[[Note], None]
+    progress: Progress
+
+    def run(self) -> Found:
+        """Starts the server, measures, and ends the server, whatever happens.
+
+        Raises:
+            RuntimeStartError: Triton does not serve.
+            ProfileError: Nothing could be measured, or the machine is noisier than allowed.
+        """
+        repository = self.folder / "repository"
+        model_repository.write_repository(repository, self.prepared.artifact, self.prepared.base.config)
+        rows = self.folder / "input.json"
+        write_perf_analyzer_json(self.prepared.load, rows)
+        try:
+            with ExitStack() as stack:
+                server = stack.enter_context(self._served(repository))
+                arguments = ("--input-data", server.tools.path(rows))
+                control = stack.enter_context(ModelControl(server.endpoint))
+                return self._measure(server, control, repository, arguments)
+        finally:
+            shutil.rmtree(repository, ignore_errors=True)
+
+    @contextmanager
+    def _served(self, repository: Path) -> Iterator[Server]:
+        self.progress.phase("serve")
+        with ExitStack() as stack:
+            with self.stopwatch.phase("serve"):
+                choice = choose_runtime(self.config, progress=self.progress, note=self.note)
+                if choice.note is not None:
+                    self.note(choice.note)
+                server = stack.enter_context(choice.runtime.serve(repository, self.folder))
+            yield server
+
+    def _measure(self, server: Server, control: ModelControl, repository: Path, arguments: tuple[str, ...]) -> Found:
+        bench = self._bench(server, control, arguments)
+        with self.stopwatch.phase("noise"):
+            found_noise = self._noise(bench)
+        control.unload(self.prepared.artifact.name)
+        with self.stopwatch.phase("sweep"):
+            self._sweep(server, repository, arguments)
+        ranking = self._rank()
+        with self.stopwatch.phase("confirmation"):
+            confirmation = self._confirm(bench, ranking)
+        return Found(
+            environment=server.environment,
+            noise=found_noise,
+            ranking=ranking,
+            confirmation=confirmation,
+            capacity=None,
+        )
+
+    def _bench(self, server: Server, control: ModelControl, arguments: tuple[str, ...]) -> Bench:
+        name = self.prepared.artifact.name
+        served = ServedModel(control, name, lambda variant: config_json(self.prepared, variant))
+        perf_analyzer = PerfAnalyzer(
+            tools=server.tools,
+            model_name=name,
+            input_arguments=arguments,
+            folder=self.folder,
+            server_times=served.watch,
+        )
+        return Bench(
+            served=served,
+            perf_analyzer=perf_analyzer,
+            revive_server=server.revive,
+            record=self._record,
+            progress=self.progress,
+        )
+
+    def _record(self, measurement: Measurement) -> None:
+        MeasurementLog(self.folder).append(measurement)
+        self.taken.append(measurement)
+
+    def _noise(self, bench: Bench) -> Noise | None:
+        if self.config.noise.gate == "off":
+            return None
+        found = NoiseGate(config=self.config, plan=self.prepared.plan, bench=bench).run()
+        if found is not None:
+            self.progress.note(noise.resolution_note(found))
+            if (beyond := noise.gate_note(found, self.config.noise)) is not None:
+                self.note(beyond)
+        return found
+
+    def _sweep(self, server: Server, repository: Path, arguments: tuple[str, ...]) -> None:
+        self.progress.phase("sweep", steps=self.prepared.plan.measurement_count)
+        profiler = ModelAnalyzer(
+            interval_ms=self.config.profiler.measurement_interval_ms,
+            latency_p99_limit_ms=self.config.constraints.latency_p99_ms,
+        )
+        profiler.profile(
+            ProfileJob(
+                plan=self.prepared.plan,
+                server=server,
+                repository=repository,
+                folder=self.folder,
+                input_arguments=arguments,
+                record=self._record,
+                progress=self.progress,
+            )
+        )
+
+    def _rank(self) -> Ranking:
+        swept = [m for m in self.taken if m.phase == "sweep"]
+        ranking = rank(self.prepared.plan, swept, latency_p99_limit_ms=self.config.constraints.latency_p99_ms)
+        if not ranking.ranked:
+            reason = next((m.error for m in swept if m.error), "no reason is known")
+            raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder / "logs")
+        return ranking
+
+    def _confirm(self, bench: Bench, ranking: Ranking) -> Confirmation:
+        proof = Proof(
+            config=self.config,
+            plan=self.prepared.plan,
+            ranking=ranking,
+            served=bench.served,
+            perf_analyzer=bench.perf_analyzer,
+            revive_server=bench.revive_server,
+            record=self._record,
+            note=self.note,
+            progress=self.progress,
+        )
+        return proof.run()
