@@ -207,7 +207,7 @@ def read_samples(path: Path) -> RequestSamples:
                 warm_up_ns=int(archive["warm_up_ns"]),
                 end_ns=int(archive["end_ns"]),
                 failed_count=int(archive["failed_count"]),
-                lag_ns=archive["lag_ns"] if "lag_ns" in archive else None,
+                lag_ns=archive.get("lag_ns"),
             )
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ProfileError(f"cannot read the samples {path}: {error}") from error

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -63,15 +64,19 @@ class LoadOptions:
     Attributes:
         arguments: Its options for the load.
         lasts_s: How long it looks.
-        read: The samples of an export; another try is made where this raises ProfileError.
+        limit_s: When it is killed.
+        read: The samples of an export; ProfileError where it gives none.
         figures: What the samples show; a window of which this raises ProfileError is a failed one.
+        tries: How often a window that gives no samples is tried.
         counts_unanswered: Whether the figures count what went unanswered among the requests and misses.
     """
 
     arguments: Sequence[str]
     lasts_s: float
+    limit_s: float
     read: Callable[[Path], RequestSamples]
     figures: Callable[[RequestSamples], WindowFigures]
+    tries: int = 2
     counts_unanswered: bool = False
 
 
@@ -105,6 +110,7 @@ class PerfAnalyzer:
         load = LoadOptions(
             arguments=["--concurrency-range", str(window.load.concurrency)],
             lasts_s=load_s(window),
+            limit_s=2 * load_s(window) + _GRACE_S,
             read=lambda export: measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO),
             figures=lambda samples: measurements.figures(
                 samples,
@@ -142,27 +148,26 @@ class PerfAnalyzer:
         )
 
     def _samples(self, window: Window, load: LoadOptions, name: str) -> tuple[Finished, RequestSamples]:
-        """The window's samples, on the second try where the first one gave none.
+        """The window's samples, on a further try where one gave none.
 
         Raises:
-            ProfileError: Neither try gave any.
+            ProfileError: No try gave any.
         """
         export = self.folder / f"{name}.export.json"
         export.parent.mkdir(parents=True, exist_ok=True)
         log = self.folder / "logs" / "perf_analyzer.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._try(window, load, export, log)
-        except ProfileError:
-            return self._try(window, load, export, log)
+        for _ in range(load.tries - 1):
+            with suppress(ProfileError):
+                return self._try(window, load, export, log)
+        return self._try(window, load, export, log)
 
     def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        limit_s = 2 * load.lasts_s + _GRACE_S
         arguments = self._arguments(window, load, export)
         try:
-            finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=limit_s)
+            finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=load.limit_s)
             if finished.timed_out:
-                raise ProfileError(f"perf_analyzer did not end within {limit_s:.0f} s and was killed", log=log)
+                raise ProfileError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
                 raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
             return finished, load.read(export)
