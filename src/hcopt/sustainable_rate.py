@@ -26,12 +26,18 @@ _NARROW = 1.08
 _PROBE_MISS_RATIO = miss_rate.LIMIT_RATIO / 2
 # The rest of the time is for the verdicts.
 _PROBE_TIME_RATIO = 0.45
+# The highest rate that passed a probe passed by luck as well. The first candidate is so far below it, each further one
+# so far below the one before.
+_MARGIN = 0.92
 _BACK_OFF = 0.85
+# With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
+_CLEAR_MISS_RATIO = 10 * miss_rate.LIMIT_RATIO
 # As many blocks as in the confirmation, fewer where the time is short or nothing but a failure is to be shown.
 _WINDOWS = 8
 _FEWEST_WINDOWS = 4
-# A machine that stalls for a moment must not end the ascent.
-_TRIES = 2
+# A machine that stalls for a moment must not end the ascent, nor a verdict.
+_TRIES = 3
+_FAILURES_OF_A_VERDICT = 3
 
 Measure = Callable[[float, int], Measurement]
 
@@ -107,6 +113,7 @@ class Search:
         self._started = clock()
         self._durations_s: list[float] = []
         self._rates: dict[float, _Rate] = {}
+        self._alpha_left = limits.alpha
 
     def run(self, closed_loop_infer_per_s: float) -> FoundRate:
         """Searches until the bracket is narrow and both its ends are judged, or the time is over.
@@ -132,13 +139,13 @@ class Search:
         """The highest rate whose probe passed, 0 for none, and the lowest above it whose probe did not."""
         passing, failing, rate = 0.0, None, _rounded(_FIRST_SHARE * closed_loop)
         while rate <= _CEILING * closed_loop and self._may_probe():
-            if not self._passes(rate):
+            if not self._passes(rate, tries=_TRIES):
                 failing = rate
                 break
             passing, rate = rate, _rounded(rate * _STEP)
         while not passing and failing is not None and failing * _FALL >= _LOWEST_SHARE * closed_loop:
             rate = _rounded(failing * _FALL)
-            if self._passes(rate):
+            if self._passes(rate, tries=_TRIES):
                 passing = rate
             else:
                 failing = rate
@@ -147,7 +154,7 @@ class Search:
     def _narrow(self, passing: float, failing: float | None) -> float:
         while passing and failing is not None and failing > passing * _NARROW and self._may_probe():
             middle = _rounded(math.sqrt(passing * failing))
-            if self._passes(middle):
+            if self._passes(middle, tries=1):
                 passing = middle
             else:
                 failing = middle
@@ -156,9 +163,9 @@ class Search:
     def _may_probe(self) -> bool:
         return self._clock() - self._started < _PROBE_TIME_RATIO * self._limits.max_s
 
-    def _passes(self, rate: float) -> bool:
+    def _passes(self, rate: float, *, tries: int) -> bool:
         """Whether one window at a rate leaves room below the limit; a rate without a valid window does not."""
-        for _ in range(_TRIES):
+        for _ in range(tries):
             measured = self._window(rate)
             if measured is not None:
                 self._rates[rate].probes.append(measured)
@@ -166,42 +173,41 @@ class Search:
                 return missed <= _PROBE_MISS_RATIO * asked
         return False
 
-    def _examine(self, candidate: float, *, lowest: float) -> None:
-        """Judges the candidate, and lower ones until one is feasible; then the rates above it that probes rejected.
+    def _examine(self, passing: float, *, lowest: float) -> None:
+        """Judges a rate below the highest that passed a probe, lower ones until one is feasible, then both ends.
 
-        Each candidate has half of the error rate that is left, so that all of them keep it together. The rates above
-        one that is feasible need no share of their own, since `ci_low` goes up only as far as all of them are feasible.
-
-        Source: Maurer, Hothorn & Lehmacher (1995) for testing in a fixed sequence.
+        Each verdict that may raise `ci_low` has half of the error rate that is left, so that all of them together keep
+        it. The one on a rate that clearly fails has all of it, for `ci_high`.
         """
-        alpha = self._limits.alpha / 2
-        while self._judge(candidate, alpha, _WINDOWS) != "feasible":
-            candidate, alpha = _rounded(candidate * _BACK_OFF), alpha / 2
+        candidate = _rounded(passing * _MARGIN)
+        while self._judge(candidate, _WINDOWS, self._next_alpha()) != "feasible":
+            candidate = _rounded(candidate * _BACK_OFF)
             if candidate < lowest:
                 return
-        found: Feasibility = "feasible"
-        for rate in sorted(rate for rate, taken in self._rates.items() if rate > candidate and taken.probes):
-            if self._rates[rate].examined:
-                found = "undecided"
-                continue
-            found = self._judge(rate, alpha, _WINDOWS if found == "feasible" else _FEWEST_WINDOWS)
-            if found == "infeasible":
-                return
+        failing = [rate for rate, taken in self._rates.items() if _share(taken.probes) > _CLEAR_MISS_RATIO]
+        if failing:
+            self._judge(min(failing), _FEWEST_WINDOWS, self._limits.alpha)
+        if not self._rates[passing].examined:
+            self._judge(passing, _WINDOWS, self._next_alpha())
 
-    def _judge(self, rate: float, alpha: float, count: int) -> Feasibility:
-        """The verdict on fresh windows at a rate: judged once, on as many as the time that is left allows."""
+    def _next_alpha(self) -> float:
+        self._alpha_left /= 2
+        return self._alpha_left
+
+    def _judge(self, rate: float, count: int, alpha: float) -> Feasibility:
+        """The verdict on fresh windows at a rate: judged once, on as many as time and load generator allow."""
         count = min(count, self._windows_left())
         if count < _FEWEST_WINDOWS:
             raise _OutOfTimeError
-        taken = self._rates.setdefault(rate, _Rate())
+        taken, failures = self._rates.setdefault(rate, _Rate()), 0
         taken.alpha = alpha
-        for _ in range(count + count // 2):
+        while len(taken.examined) < count and failures <= _FAILURES_OF_A_VERDICT:
             measured = self._window(rate)
-            if measured is not None:
+            if measured is None:
+                failures += 1
+            else:
                 taken.examined.append(measured)
-            if len(taken.examined) == count:
-                break
-        return "undecided" if not taken.speaking else _verdict(taken, alpha)[0]
+        return _verdict(taken, alpha)[0] if taken.examined else "undecided"
 
     def _windows_left(self) -> int:
         if not self._durations_s:
@@ -237,6 +243,12 @@ def _counts(measured: Measurement) -> tuple[int, int]:
     return (measured.miss_count or 0) + measured.error_count, (measured.request_count or 0) + measured.error_count
 
 
+def _share(windows: Sequence[Measurement]) -> float:
+    """Share of misses; 0 where there is no window."""
+    counts = [_counts(measured) for measured in windows]
+    return sum(missed for missed, _ in counts) / max(1, sum(asked for _, asked in counts))
+
+
 def _verdict(taken: _Rate, alpha: float) -> tuple[Feasibility, Estimate]:
     counts = [_counts(measured) for measured in taken.speaking]
     return miss_rate.verdict([missed for missed, _ in counts], [asked for _, asked in counts], alpha=alpha)
@@ -247,7 +259,7 @@ def _found(rates: dict[float, _Rate], limits: Limits, *, out_of_time: bool) -> F
     points = tuple(_point(rate, taken, limits) for rate, taken in measured.items())
     lost = {rate: taken.failures for rate, taken in sorted(rates.items()) if not taken.speaking and taken.failures}
     return FoundRate(
-        sustainable_rate_infer_per_s=_sustainable(points, examined={r for r, t in measured.items() if t.examined}),
+        sustainable_rate_infer_per_s=_sustainable(points),
         points=points,
         unmeasured=tuple((rate, failures[-1]) for rate, failures in lost.items()),
         window_count=sum(len(taken.probes) + len(taken.examined) for taken in rates.values()),
@@ -268,20 +280,14 @@ def _point(rate: float, taken: _Rate, limits: Limits) -> RatePoint:
     )
 
 
-def _sustainable(points: Sequence[RatePoint], *, examined: set[float]) -> Estimate:
-    """See `FoundRate`; a rate that was examined and not found feasible bounds `ci_low`, whatever was found above it."""
-    high = min((point.rate_infer_per_s for point in points if point.verdict == "infeasible"), default=None)
-    low: float | None = None
-    for point in points:
-        if point.rate_infer_per_s not in examined:
-            continue
-        if point.verdict == "feasible":
-            low = point.rate_infer_per_s
-        elif low is not None:
-            break
-    within = [
-        point.rate_infer_per_s
-        for point in points
-        if point.miss_ratio.estimate <= miss_rate.LIMIT_RATIO and (high is None or point.rate_infer_per_s < high)
-    ]
-    return Estimate(estimate=max(within, default=0.0), ci_low=low, ci_high=high)
+def _sustainable(points: Sequence[RatePoint]) -> Estimate:
+    """See `FoundRate`; where a rate is shown infeasible, nothing above it counts."""
+    high = min((point.rate_infer_per_s for point in points if point.verdict == "infeasible"), default=math.inf)
+    below = [point for point in points if point.rate_infer_per_s < high]
+    feasible = [point.rate_infer_per_s for point in below if point.verdict == "feasible"]
+    within = [point.rate_infer_per_s for point in below if point.miss_ratio.estimate <= miss_rate.LIMIT_RATIO]
+    return Estimate(
+        estimate=max(within, default=0.0),
+        ci_low=max(feasible, default=None),
+        ci_high=high if math.isfinite(high) else None,
+    )
