@@ -65,14 +65,15 @@ def aligned(pairs: NDArray[np.int64], schedule: Schedule) -> RequestSamples:
 def _offset_and_start(sent_ns: NDArray[np.int64], intended_ns: NDArray[np.int64]) -> tuple[int, int]:
     """How many requests are missing at the start, and when the workers started by the export's clock."""
 
-    def behind(offset: int) -> tuple[int, int]:
-        differences = sent_ns - intended_ns[offset : offset + len(sent_ns)]
-        start_ns = int(differences.min())
-        return int((differences - start_ns).sum()), start_ns
+    def differences(offset: int) -> NDArray[np.int64]:
+        return sent_ns - intended_ns[offset : offset + len(sent_ns)]
+
+    def total_lag_ns(offset: int) -> int:
+        return int((differences(offset) - differences(offset).min()).sum())
 
     missing = min(len(intended_ns) - len(sent_ns), _MOST_LOST)
-    found = min((*behind(offset), offset) for offset in range(missing + 1))
-    return found[2], found[1]
+    found = min(range(missing + 1), key=total_lag_ns)
+    return found, int(differences(found).min())
 
 
 def open_loop_figures(
