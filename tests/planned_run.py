@@ -63,23 +63,6 @@ def native_environment() -> Environment:
     )
 
 
-def planned_summary(record: RunRecord) -> dict[str, Any]:
-    """Its summary.json."""
-    summary = summarize(record, tracking=None)
-    assert record.capacity is not None
-    rate = record.capacity.sustainable_rate_infer_per_s
-    model = summary["models"][0]
-    if model["capacity"] is None:
-        model["capacity"] = {
-            "sustainable_rate_infer_per_s": {
-                "estimate": rate.estimate,
-                "ci_low": rate.ci_low,
-                "ci_high": rate.ci_high,
-            }
-        }
-    return summary
-
-
 def write_planned_run(results: Path, **changes: Any) -> RunFolder:
     """Writes it under `results`, as the latest; `changes` are those of the record."""
     folder = new_run(results)
@@ -88,6 +71,6 @@ def write_planned_run(results: Path, **changes: Any) -> RunFolder:
     for measurement in record.measurements:
         log.append(measurement)
     folder.write_state("finished", {"config": Config().model_dump(mode="json"), "record": record_json(record)})
-    folder.write_summary(planned_summary(record) if record.capacity else summarize(record, tracking=None))
+    folder.write_summary(summarize(record, tracking=None))
     folder.show_as_latest()
     return folder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hcopt.errors import ConfigError, OutputError
 from hcopt.files import whole_file
 from hcopt.hpa_simulation import Moment, Simulation
-from hcopt.report.charts import BLUE, GREY, ORANGE, PRINT_THEME, to_svg
+from hcopt.report.charts.drawing import BLUE, GREY, ORANGE, PRINT_THEME, to_svg
 from hcopt.schema import JsonObject
 
 if TYPE_CHECKING:

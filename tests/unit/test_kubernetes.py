@@ -23,7 +23,8 @@ from hcopt.kubernetes.plan import Plan, plan_deployment
 from hcopt.model_repository import parse_text
 from hcopt.scaling import Scaling
 from hcopt.schema import ModelConfigVariant, RunRecord
-from tests.planned_run import capacity, native_environment, planned_record, planned_summary
+from hcopt.summary import summarize
+from tests.planned_run import capacity, native_environment, planned_record
 
 GOLDEN = Path(__file__).parents[1] / "data" / "kubernetes"
 COMMAND = "hcopt kubernetes results --peak 500000 --base 60000"
@@ -88,7 +89,7 @@ def test_every_number_has_a_comment(autoscaler: Autoscaler) -> None:
 
 @pytest.mark.parametrize("autoscaler", AUTOSCALERS)
 def test_every_key_that_a_comment_names_is_in_summary_json_with_that_value(autoscaler: Autoscaler) -> None:
-    summary = planned_summary(planned_record())
+    summary = summarize(planned_record(), tracking=None)
     traced = {
         key: value
         for text in render(plan(), autoscaler).values()
