@@ -8,27 +8,17 @@ from hcopt.report.text import Language, Text
 
 EN: Text = MappingProxyType(
     {
-        # What stands beside a chart
-        "section_pair": "Side by side",
-        "section_heat_map": "Best throughput within the limit, by setting",
-        "section_heat_map_no_limit": "Best throughput, by setting",
-        "section_load_curve": "Latency and throughput against concurrency",
-        "section_breakdown": "Where a request spends its time in the server",
-        "section_blocks": "The blocks of the confirmation",
-        "section_rates": "Arrival rate against the limit (open loop)",
-        "caption_heat_map": "Each cell is the highest throughput of the sweep at any load that meets the p99 limit; "
-        "single measurements.",
-        "caption_heat_map_no_limit": "Each cell is the highest throughput of the sweep at any load; single "
-        "measurements.",
-        "caption_load_curve": "Closed-loop loads of the sweep, each measured once.",
-        "caption_breakdown": "Means per request from Triton's own statistics, from the {source}.",
-        "caption_blocks": "In a block every finalist is measured once, in an order of its own; what a block has in "
-        "common cancels in the ratio.",
-        "caption_blocks_no_ratio": "In a block every finalist is measured once, in an order of its own.",
-        "caption_rates": "Poisson arrivals, whatever the server does; latency counts from the intended send time.",
+        # Above a chart
+        "title_pair": "Side by side",
+        "title_sweep": "Throughput against p99 latency",
+        "title_heat_map": "Best throughput within the limit, by setting",
+        "title_heat_map_no_limit": "Best throughput, by setting",
+        "title_load_curve": "Latency and throughput against concurrency",
+        "title_breakdown": "Where a request spends its time in the server",
+        "title_blocks": "The blocks of the confirmation",
+        "title_rates": "Arrival rate against the limit (open loop)",
         "source_confirmation": "confirmation",
         "source_sweep": "sweep",
-        "source_mixed": "confirmation where it measured, else the sweep",
         # Axes, legends, marks
         "axis_concurrency": "Concurrency",
         "axis_batch": "Max batch size",
@@ -93,24 +83,16 @@ EN: Text = MappingProxyType(
 
 KO: Text = MappingProxyType(
     {
-        "section_pair": "나란히 비교",
-        "section_heat_map": "설정별 한도 이내 최고 처리량",
-        "section_heat_map_no_limit": "설정별 최고 처리량",
-        "section_load_curve": "Concurrency에 따른 지연 시간과 처리량",
-        "section_breakdown": "서버 안에서 요청이 보낸 시간",
-        "section_blocks": "검증 측정의 블록",
-        "section_rates": "도착률과 p99 한도 (open loop)",
-        "caption_heat_map": "각 칸은 스윕에서 p99 한도를 충족한 부하 중 최고 처리량, 1회 측정값.",
-        "caption_heat_map_no_limit": "각 칸은 스윕의 전체 부하 중 최고 처리량, 1회 측정값.",
-        "caption_load_curve": "스윕의 closed-loop 부하, 각 1회 측정값.",
-        "caption_breakdown": "Triton 자체 통계의 요청당 평균, 출처: {source}.",
-        "caption_blocks": "한 블록에서 최종 후보를 서로 다른 순서로 한 번씩 측정. 블록에 공통된 변동은 "
-        "비율에서 상쇄됨.",
-        "caption_blocks_no_ratio": "한 블록에서 최종 후보를 서로 다른 순서로 한 번씩 측정.",
-        "caption_rates": "서버 상태와 무관한 Poisson 도착, 지연 시간은 예정된 전송 시각부터 계산.",
+        "title_pair": "나란히 비교",
+        "title_sweep": "처리량과 p99 지연 시간",
+        "title_heat_map": "설정별 한도 이내 최고 처리량",
+        "title_heat_map_no_limit": "설정별 최고 처리량",
+        "title_load_curve": "Concurrency에 따른 지연 시간과 처리량",
+        "title_breakdown": "서버 안에서 요청이 보낸 시간",
+        "title_blocks": "검증 측정의 블록",
+        "title_rates": "도착률과 p99 한도 (open loop)",
         "source_confirmation": "검증 측정",
         "source_sweep": "스윕",
-        "source_mixed": "검증 측정, 없으면 스윕",
         "axis_concurrency": "Concurrency",
         "axis_batch": "Max Batch Size",
         "axis_instances": "Instance Count",

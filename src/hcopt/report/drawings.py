@@ -1,4 +1,4 @@
-"""The charts as a report shows them: drawn once, with the words beside them, for the PDF and for the HTML page."""
+"""The charts as a report shows them: drawn once, each with its title, for the PDF and for the HTML page."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ from dataclasses import dataclass
 from hcopt.errors import OutputError
 from hcopt.report import charts
 from hcopt.report.chart_text import chart_texts
-from hcopt.report.charts.breakdown import server_shares
-from hcopt.report.text import Language, Text, texts
+from hcopt.report.text import Language, Text
 from hcopt.schema import JsonObject, RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """One chart with the words beside it.
+    """One chart.
 
     Attributes:
         title: A heading.
-        caption: What the reader has to know about its figures; empty where it says so itself.
         alt: For those who cannot see it.
         spec: Vega-Lite, without a theme.
         svg: In the print's colours.
     """
 
     title: str
-    caption: str
     alt: str
     spec: JsonObject
     svg: str
@@ -43,7 +40,7 @@ def drawings(run: RunRecord, *, language: Language) -> dict[str, Drawing]:
     Raises:
         OutputError: A chart cannot be drawn.
     """
-    words = {**texts(language), **chart_texts(language)}
+    words = chart_texts(language)
     try:
         return {
             name: _drawing(name, chart, run, words) for name, chart in charts.all_charts(run, language=language).items()
@@ -54,8 +51,7 @@ def drawings(run: RunRecord, *, language: Language) -> dict[str, Drawing]:
 
 def _drawing(name: str, chart: charts.Chart, run: RunRecord, words: Text) -> Drawing:
     return Drawing(
-        title=_worded("section", name, run, words),
-        caption=_caption(name, run, words),
+        title=_title(name, run, words),
         alt=str(chart.description),
         # The tests check the specification; here it would take longer than drawing it.
         spec=chart.to_dict(validate=False),
@@ -63,19 +59,9 @@ def _drawing(name: str, chart: charts.Chart, run: RunRecord, words: Text) -> Dra
     )
 
 
-def _worded(kind: str, name: str, run: RunRecord, words: Text) -> str:
-    """A heading or caption; where there is no limit, the one that does not speak of it."""
-    unlimited = f"{kind}_{name}_no_limit"
+def _title(name: str, run: RunRecord, words: Text) -> str:
+    """A heading; where there is no limit, the one that does not speak of it."""
+    unlimited = f"title_{name}_no_limit"
     if run.ranking.latency_p99_limit_ms is None and unlimited in words:
         return words[unlimited]
-    return words.get(f"{kind}_{name}", "")
-
-
-def _caption(name: str, run: RunRecord, words: Text) -> str:
-    if name == "breakdown":
-        phases = {share.phase for share in server_shares(run)}
-        source = phases.pop() if len(phases) == 1 else "mixed"
-        return words["caption_breakdown"].format(source=words[f"source_{source}"])
-    if name == "blocks" and run.confirmation.improvement is None:
-        return words["caption_blocks_no_ratio"]
-    return _worded("caption", name, run, words)
+    return words[f"title_{name}"]

@@ -76,7 +76,7 @@ def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
 
 
 def _picture(drawing: Drawing) -> dict[str, str]:
-    return {"svg": drawing.svg, "alt": drawing.alt, "title": drawing.title, "caption": drawing.caption}
+    return {"svg": drawing.svg, "alt": drawing.alt}
 
 
 def _json(value: JsonObject) -> str:

@@ -7,6 +7,7 @@ own. What depends on paper or screen (text, grid, background, whiskers) is left 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,9 @@ HALO, WHISKER, FRAME, CELL, CAPTION = "halo", "whisker", "frame", "cell", "capti
 BLUE, ORANGE, GREY, GREEN, PALE = "#0072B2", "#D55E00", "#767B83", "#009E73", "#9FB4C4"
 SKY, AMBER = "#56B4E9", "#E69F00"
 LIMIT_DASH = [5, 3]
+
+# Only where Vega names or uses one: a text of the user's never follows these signs.
+_GRADIENT = re.compile(r'(?:(?<=\bid=")|(?<=\burl\(#))gradient_\d+')
 
 # An axis over more than this is logarithmic, or the small values would share one spot.
 LOG_AXIS_RATIO = 8.0
@@ -108,7 +112,13 @@ def to_svg(chart: alt.TopLevelMixin, config: Mapping[str, Any] = PRINT_THEME) ->
     with as_file(files("hcopt.report") / "fonts") as folder:
         vl_convert.register_font_directory(str(folder))
         svg: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=dict(config))
-    return svg
+    return _numbered_from_zero(svg)
+
+
+def _numbered_from_zero(svg: str) -> str:
+    """The same drawing whatever was drawn before: Vega numbers gradients over the whole process."""
+    numbers = list(dict.fromkeys(_GRADIENT.findall(svg)))
+    return _GRADIENT.sub(lambda match: f"gradient_{numbers.index(match[0])}", svg)
 
 
 def data(rows: Sequence[JsonObject]) -> alt.Data:

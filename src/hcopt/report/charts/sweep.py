@@ -51,7 +51,7 @@ def throughput_against_p99(run: RunRecord, *, language: Language) -> alt.LayerCh
     bars = [row for row in points if row["p99_low"] is not None and row["throughput_low"] is not None]
     if bars:
         layers.append(_error_bars(bars, x, y))
-    layers += [_points(points, x, y, text, words), _labels(points, x, y)]
+    layers += [_points(points, x, y, text, words), *_labels(points, x, y)]
     chart: alt.LayerChart = alt.layer(*layers).properties(
         width=520,
         height=260,
@@ -241,15 +241,14 @@ def _group_styles(text: Text) -> dict[str, tuple[str, str]]:
     }
 
 
-def _labels(points: list[JsonObject], x: alt.X, y: alt.Y) -> alt.LayerChart:
+def _labels(points: list[JsonObject], x: alt.X, y: alt.Y) -> list[alt.LayerChart]:
     """Names of the two that the report is about: the upper one above its point, the lower one below, never at once."""
     named = sorted(
         (row for row in points if row["role"] not in (None, "runner_up")),
         key=lambda row: row["throughput"],
         reverse=True,
     )
-    both: alt.LayerChart = _label(named[:1], x, y, dy=-14) + _label(named[1:], x, y, dy=16)
-    return both
+    return [_label([row], x, y, dy=dy) for row, dy in zip(named[:2], (-14, 16), strict=False)]
 
 
 def _label(rows: Sequence[JsonObject], x: alt.X, y: alt.Y, *, dy: int) -> alt.LayerChart:
