@@ -22,6 +22,8 @@ FEWEST_PODS = 2
 SCHEDULING_S = 20
 # gRPC clients look for new pods when a connection ends; after so long the manifests' Triton ends each.
 CONNECTION_AGE_S = 30
+# Kubernetes' default of --horizontal-pod-autoscaler-downscale-stabilization.
+SHORTEST_SCALE_DOWN_S = 300
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _GROWTH = re.compile(r"(?P<factor>[0-9]+(?:\.[0-9]+)?)x/(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smh])")
 
@@ -190,6 +192,11 @@ def rate_for(replicas: int, per_pod_infer_per_s: float) -> float:
 def default_pod_start_s(record: RunRecord) -> int:
     """From the decision to the first answer: the run's own start of a server, scheduling, and clients finding it."""
     return math.ceil(record.elapsed_s.get("serve", 0.0)) + SCHEDULING_S + CONNECTION_AGE_S
+
+
+def scale_down_window_s(reaction: Reaction) -> int:
+    """How long pods stay after the load has gone: twice what it would take to bring them back."""
+    return max(SHORTEST_SCALE_DOWN_S, math.ceil(2 * reaction.total_s))
 
 
 def pending_target(capacity: Capacity) -> int:

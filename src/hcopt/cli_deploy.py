@@ -14,15 +14,15 @@ RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `re
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder with the results.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 GrowthOption = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
-ScrapeOption = Annotated[int, typer.Option("--scrape-interval", help="Prometheus's, in seconds.")]
-WindowOption = Annotated[int, typer.Option("--rate-window", help="Window of rate(), in seconds.")]
+ScrapeOption = Annotated[int, typer.Option("--scrape-interval", min=1, help="Prometheus's, in seconds.")]
+WindowOption = Annotated[int, typer.Option("--rate-window", min=1, help="Window of rate(), in seconds.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
 ]
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
 PodStartOption = Annotated[
     int | None,
-    typer.Option("--pod-start", help="Seconds from the autoscaler's decision to a new pod's first answer."),
+    typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
 ]
 
 
@@ -226,8 +226,8 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
         *,
         baseline: Annotated[str, typer.Option("--baseline", help="A run, or models:/NAME@alias and the like.")],
         golden: Annotated[
-            Path, typer.Option("--golden", help="Folder with the config.pbtxt and 1/model.onnx to check.")
-        ],
+            Path, typer.Option("--golden", help="The model's folder with config.pbtxt to check, or one that holds it.")
+        ] = Path("golden"),
         max_regression: Annotated[
             float, typer.Option("--max-regression", min=0, max=99, help="Still allowed, in percent.")
         ] = 5.0,
@@ -273,7 +273,7 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
             print(f"{checked.found.outcome}: {'; '.join(sentences)}")
             if checked.found.outcome == "regression":
                 raise RegressionError(
-                    f"{golden} is worse than {checked.sides.baseline}",
+                    f"{checked.sides.candidate} is worse than {checked.sides.baseline}",
                     remedy="Find the change that did it, or give --max-regression if it is meant.",
                 )
 

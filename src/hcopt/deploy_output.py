@@ -21,9 +21,10 @@ def print_deployment(
 ) -> None:
     """The figures, what is assumed and why, where the files are, and what to do next."""
     table = Table(show_header=False)
+    scale = plan.scale
     figures = {
-        "pods": f"{plan.replicas.min_replicas} to {plan.replicas.max_replicas}, {plan.cpus.value} CPUs each",
-        "target": f"{plan.target.value} infer/s a pod; guard: {plan.pending.value} pending requests",
+        "pods": f"{scale.replicas.min_replicas} to {scale.replicas.max_replicas}, {plan.cpus.value} CPUs each",
+        "target": f"{scale.target.value} infer/s a pod; guard: {scale.pending.value} pending requests",
         **{claim: plan.stands(claim) for claim in _CLAIMS},  # type: ignore[arg-type]
     }
     for label, value in figures.items():
@@ -34,7 +35,7 @@ def print_deployment(
     written = tuple(files)
     folder = written[0].parent
     console.print(Text(f"manifests:  {folder}/ ({', '.join(path.name for path in written)})"))
-    steps = [f"aws s3 cp --recursive {golden / plan.model_name / '1'}/ {plan.model_uri}"]
+    steps = [f"aws s3 cp --recursive {golden / plan.model.name / '1'}/ {plan.model.uri}"]
     if autoscaler == "hpa":
         steps.append(f"helm upgrade … --values {folder}/prometheus-adapter-values.yaml")
     for step in (*steps, f"kubectl apply -k {folder}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from hcopt.capacity import (
     plan_replicas,
     rate_for,
     replicas_for,
+    scale_down_window_s,
     sustained,
     target_rate,
 )
+from hcopt.errors import ConfigError
 from hcopt.hpa import Autoscaler, Policy, ScalingRules
 from hcopt.hpa_simulation import Simulation, Timing, simulate
 from hcopt.kubernetes.manifests import write_manifests
@@ -32,7 +35,7 @@ from hcopt.scaling import Scaling, read_scaling
 from hcopt.schema import JsonObject, RunRecord
 
 # As in the manifests.
-_DOWN = ScalingRules(stabilization_s=300, policies=(Policy(kind="Percent", value=10, period_s=60),))
+_DOWN_POLICY = Policy(kind="Percent", value=10, period_s=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,8 @@ def answer(folder: RunFolder, question: Question) -> Answer:
     Raises:
         ConfigError: The run has no capacity to plan with, or the question makes no sense.
     """
+    if question.rate_infer_per_s is not None and not math.isfinite(question.rate_infer_per_s):
+        raise ConfigError(f"--rate {question.rate_infer_per_s} is no load", remedy="Give inferences per second.")
     record = read_record(folder)
     found = sustained(record)
     reaction = Reaction(
@@ -201,7 +206,7 @@ def _simulated(
         targets=targets,
         min_replicas=plan.min_replicas,
         max_replicas=plan.max_replicas,
-        down=_DOWN,
+        down=ScalingRules(stabilization_s=scale_down_window_s(reaction), policies=(_DOWN_POLICY,)),
     )
     timing = Timing(
         scrape_interval_s=reaction.scrape_interval_s,

@@ -39,7 +39,8 @@ class CheckJob:
 
     Attributes:
         config: Runtime, MLflow, S3, windows; the model's input shapes and example.
-        golden: A model folder with the configuration to check: config.pbtxt and `1/model.onnx`.
+        golden: The configuration to check: a model folder with config.pbtxt and `1/model.onnx`, or a folder that holds
+            one such folder.
         baseline: A run, or a model URI.
         results: Where runs are.
         max_regression_ratio: What is still allowed.
@@ -81,13 +82,15 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
         raise ConfigError("hcopt check needs a server of its own, with both models", remedy="Use another --runtime.")
     if job.blocks < FEWEST_BLOCKS:
         raise ConfigError(f"{job.blocks} blocks show nothing", remedy=f"Give --blocks {FEWEST_BLOCKS} or more.")
+    if not 0 <= job.max_regression_ratio < 1:
+        raise ConfigError(f"--max-regression {100 * job.max_regression_ratio:g} is no share", remedy="Give 0 to 99.")
     started = time.monotonic()
-    baseline = _baseline(job)
+    baseline, golden = _baseline(job), model_folder(job.golden)
     with tempfile.TemporaryDirectory(prefix="hcopt-check-") as temporary:
         folder = Path(temporary)
         progress.phase("fetch")
         tracking_uri = resolve_tracking(job.config, job.results).tracking_uri
-        uris = dict(zip(_SIDES, (baseline.uri, str(job.golden)), strict=True))
+        uris = dict(zip(_SIDES, (baseline.uri, str(golden)), strict=True))
         prepared = {
             name: prepare_side(job.config, uri, name=name, into=folder / "models", tracking_uri=tracking_uri)
             for name, uri in uris.items()
@@ -107,12 +110,30 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
     return Checked(
         found=check_regression(taken, max_regression_ratio=job.max_regression_ratio),
         sides=CheckedSides(
-            candidate=str(job.golden),
+            candidate=str(golden),
             baseline=baseline.said,
             load=f"concurrency {baseline.load.concurrency}, rows a request: {baseline.load.client_batch_size}",
             environment=machine,
             elapsed_s=time.monotonic() - started,
         ),
+    )
+
+
+def model_folder(golden: Path) -> Path:
+    """The folder itself where it is a model's, else the only one in it.
+
+    Raises:
+        ConfigError: There is none, or more than one.
+    """
+    config = model_repository.CONFIG_FILE
+    if (golden / config).is_file():
+        return golden
+    found = sorted(path.parent for path in golden.glob(f"*/{config}"))
+    if len(found) == 1:
+        return found[0]
+    many = f"holds {len(found)}: {', '.join(path.name for path in found)}" if found else f"has no {config}"
+    raise ConfigError(
+        f"--golden {golden} {many}", remedy="Give the model's folder, with config.pbtxt and 1/model.onnx in it."
     )
 
 

@@ -220,6 +220,16 @@ def test_run_without_capacity_is_refused() -> None:
         plan(planned_record(capacity=None))
 
 
+def test_image_that_only_one_engine_knows_has_to_be_given() -> None:
+    local = replace(measured_record().environment, server_image="sha256:" + "cd" * 32)
+    record = replace(measured_record(), environment=local)
+    with pytest.raises(ConfigError, match="no image is known for Triton") as refused:
+        plan(record)
+    assert "--image" in (refused.value.remedy or "")
+    found = plan(record, image="registry.example.com/triton:1", node_cpu=local.cpu_model, exclusive_cpus=True)
+    assert [one.condition for one in found.assumptions] == ["image", "linearity"]
+
+
 def test_slow_model_gets_a_target_in_thousandths() -> None:
     slow = replace(capacity().sustainable_rate_infer_per_s, ci_low=1.0)
     found = objects(

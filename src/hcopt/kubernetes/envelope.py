@@ -63,7 +63,9 @@ def image_of(record: RunRecord, options: Options) -> str | None:
     """Triton's image: the user's, that of the run, or that of the same Triton's release; None where none is known."""
     environment = record.environment
     release = _RELEASES.get(environment.triton_version)
-    return options.image or environment.server_image or (release and f"{_REPOSITORY}:{release}-py3")
+    # An engine's own id of an image, without a registry's digest, means nothing to another machine.
+    pulled = environment.server_image if "@" in (environment.server_image or "") else None
+    return options.image or pulled or (release and f"{_REPOSITORY}:{release}-py3")
 
 
 def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) -> tuple[Assumption, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hcopt.capacity import (
     CONNECTION_AGE_S,
     SCHEDULING_S,
+    SHORTEST_SCALE_DOWN_S,
     SYNC_PERIOD_S,
     TOLERANCE_RATIO,
     Reaction,
@@ -17,6 +18,7 @@ from hcopt.capacity import (
     lower_bound,
     pending_target,
     plan_replicas,
+    scale_down_window_s,
     sustained,
     target_rate,
 )
@@ -31,7 +33,6 @@ from hcopt.schema import Capacity, JsonObject, RunRecord
 _PROBE_PERIOD_S = 5
 _START_MARGIN = 10
 _SHORTEST_START_S = 60
-_SHORTEST_SCALE_DOWN_S = 300
 _SHA_LENGTH = 12
 
 
@@ -44,41 +45,68 @@ class Sourced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What the templates fill in."""
+class Model:
+    """The model as a pod fetches and serves it.
+
+    Attributes:
+        uri: The folder on S3 with its files; `uri_given`: whether the user said so.
+        config_text: Its config.pbtxt; `config_facts`: where the numbers in it come from.
+        warm_up: Whether it is warmed up before it counts as ready.
+        script: Fetches it, in the init container.
+    """
 
     name: str
-    namespace: str
-    model_name: str
-    run_id: str
-    command: str
-    image: str
-    model_uri: str
-    model_uri_given: bool
-    s3_endpoint_url: str | None
-    prometheus_url: str
+    uri: str
+    uri_given: bool
     sha256: str
     config_text: str
     config_sha256: str
     config_facts: tuple[str, ...]
     warm_up: bool
     script: str
-    envelope: JsonObject
-    assumptions: tuple[Assumption, ...]
-    scaling: Scaling | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What the autoscaler is told.
+
+    Attributes:
+        facts: The figures behind the others, in the order in which they build on each other.
+        replicas: Its minimum and maximum.
+        target: Inferences per second a pod; `pending`: requests a pod, the guard.
+    """
+
     facts: tuple[str, ...]
     replicas: ReplicaPlan
-    cpus: Sourced
-    memory: Sourced
     target: Sourced
     pending: Sourced
     min_replicas: Sourced
     max_replicas: Sourced
-    start_failures: Sourced
-    connection_age_ms: Sourced
     scrape_interval: Sourced
     rate_window: Sourced
     scale_down_window_s: Sourced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the templates fill in."""
+
+    name: str
+    namespace: str
+    run_id: str
+    command: str
+    image: str
+    s3_endpoint_url: str | None
+    prometheus_url: str
+    envelope: JsonObject
+    assumptions: tuple[Assumption, ...]
+    scaling: Scaling | None
+    model: Model
+    scale: Scale
+    cpus: Sourced
+    memory: Sourced
+    start_failures: Sourced
+    connection_age_ms: Sourced
 
     def stands(self, claim: Claim) -> str:
         """Whether a claim of the run is measured for this Deployment."""
@@ -118,45 +146,61 @@ def plan_deployment(
     if strict:
         _refuse(differing)
     name = options.name or dns_label(record.model.name)
-    text = deployed_config(record)
-    reaction, start_fact = _reaction(record, options)
-    target = target_rate(lower_bound(found), reaction)
-    replicas = plan_replicas(
-        target, base_infer_per_s=options.base_infer_per_s, peak_infer_per_s=options.peak_infer_per_s
-    )
     return Plan(
         name=name,
         namespace=options.namespace,
-        model_name=record.model.name,
         run_id=record.run_id,
         command=command,
         image=image,
-        model_uri=_model_uri(record, options, name),
-        model_uri_given=options.model_uri is not None,
         s3_endpoint_url=options.s3_endpoint_url,
         prometheus_url=options.prometheus_url,
+        envelope=validity_envelope(record),
+        assumptions=differing,
+        scaling=scaling,
+        model=_model(record, options, name),
+        scale=_scale(record, options, found),
+        cpus=Sourced(value=record.environment.cpu_count, source=f"environment.cpu_count = {_cpus(record)}"),
+        memory=Sourced(value=f"{options.memory_mb}Mi", source="--memory; not measured"),
+        start_failures=_start_failures(record),
+        connection_age_ms=Sourced(value=1000 * CONNECTION_AGE_S, source="part of the pod start in τ"),
+    )
+
+
+def _model(record: RunRecord, options: Options, name: str) -> Model:
+    text = deployed_config(record)
+    # By content, so that a new model never changes what an old Deployment fetches.
+    uri = options.model_uri or f"s3://hcopt-models/{name}/{record.model.sha256[:_SHA_LENGTH]}"
+    return Model(
+        name=record.model.name,
+        uri=uri.rstrip("/") + "/",
+        uri_given=options.model_uri is not None,
         sha256=record.model.sha256,
         config_text=text,
         config_sha256=hashlib.sha256(text.encode()).hexdigest()[:_SHA_LENGTH],
         config_facts=_config_facts(record),
         warm_up=has_warm_up(text),
         script=fetch_script(model_files(record.model, text)),
-        envelope=validity_envelope(record),
-        assumptions=differing,
-        scaling=scaling,
+    )
+
+
+def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
+    reaction, start_fact = _reaction(record, options)
+    target = target_rate(lower_bound(found), reaction)
+    replicas = plan_replicas(
+        target, base_infer_per_s=options.base_infer_per_s, peak_infer_per_s=options.peak_infer_per_s
+    )
+    return Scale(
         facts=(start_fact, *_facts(found, options, reaction, target)),
         replicas=replicas,
-        cpus=Sourced(value=record.environment.cpu_count, source=f"environment.cpu_count = {_cpus(record)}"),
-        memory=Sourced(value=f"{options.memory_mb}Mi", source="--memory; not measured"),
         target=Sourced(value=_quantity(target), source="T, rounded down"),
         pending=Sourced(value=pending_target(found), source="C / rows a request · limit / ln 100, rounded up"),
         min_replicas=Sourced(value=replicas.min_replicas, source="max(2, ceil(base / T) + 1)"),
         max_replicas=Sourced(value=replicas.max_replicas, source="max(min, ceil(peak / T) + 1)"),
-        start_failures=_start_failures(record),
-        connection_age_ms=Sourced(value=1000 * CONNECTION_AGE_S, source="part of the pod start in τ"),
         scrape_interval=Sourced(value=f"{options.scrape_interval_s}s", source="--scrape-interval; part of τ"),
         rate_window=Sourced(value=f"{options.rate_window_s}s", source="--rate-window; part of τ"),
-        scale_down_window_s=_scale_down_window(reaction),
+        scale_down_window_s=Sourced(
+            value=scale_down_window_s(reaction), source=f"max({SHORTEST_SCALE_DOWN_S}, 2 τ), rounded up"
+        ),
     )
 
 
@@ -229,12 +273,6 @@ def _cpus(record: RunRecord) -> int:
     return record.environment.cpu_count
 
 
-def _model_uri(record: RunRecord, options: Options, name: str) -> str:
-    """By content, so that a new model never changes what an old Deployment fetches."""
-    uri = options.model_uri or f"s3://hcopt-models/{name}/{record.model.sha256[:_SHA_LENGTH]}"
-    return uri.rstrip("/") + "/"
-
-
 def _quantity(value: float) -> str:
     """A Kubernetes quantity that is not above the value; thousandths where whole numbers are too coarse."""
     return str(math.floor(value)) if value >= 10 else f"{max(1, math.floor(1000 * value))}m"
@@ -248,8 +286,3 @@ def _start_failures(record: RunRecord) -> Sourced:
         source=f"of {_PROBE_PERIOD_S} s: max({_SHORTEST_START_S} s, {_START_MARGIN} · elapsed_phases_s.serve = "
         f"{serve_s!r})",
     )
-
-
-def _scale_down_window(reaction: Reaction) -> Sourced:
-    window_s = max(_SHORTEST_SCALE_DOWN_S, math.ceil(2 * reaction.total_s))
-    return Sourced(value=window_s, source=f"max({_SHORTEST_SCALE_DOWN_S}, 2 τ)")
