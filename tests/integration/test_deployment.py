@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -99,5 +100,10 @@ def test_triton_serves_the_configuration_of_a_pod_and_warms_it_up(tmp_path: Path
         control.load(SAMPLE_MODEL)
         assert control.is_ready(SAMPLE_MODEL)
         active = json.loads(control.active_config(SAMPLE_MODEL))
+        with urlopen(server.endpoint.metrics_url, timeout=10) as answer:
+            metrics = answer.read().decode()
     assert [sample["batch_size"] for sample in active["model_warmup"]] == [1, 8]
+    # What the autoscaler asks for.
+    for name in ("nv_inference_count", "nv_inference_pending_request_count"):
+        assert f'{name}{{model="{SAMPLE_MODEL}"' in metrics
     assert active["parameters"]["intra_op_thread_count"]["string_value"] == "2"
