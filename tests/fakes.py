@@ -193,9 +193,13 @@ class RecordedProgress:
     steps: list[str] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    extensions: list[int] = field(default_factory=list)
 
     def phase(self, title: str, *, steps: int | None = None) -> None:
         self.phases.append((title, steps))
+
+    def extended(self, steps: int) -> None:
+        self.extensions.append(steps)
 
     def started(self, what: str) -> None:
         self.steps.append(what)

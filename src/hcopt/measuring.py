@@ -24,7 +24,7 @@ from hcopt.profiler.open_loop import OpenLoop
 from hcopt.profiler.perf_analyzer import PerfAnalyzer
 from hcopt.progress import Progress
 from hcopt.proof import Proof
-from hcopt.ranking import rank
+from hcopt.ranking import rank, unmeasured
 from hcopt.runtime.base import Server
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
@@ -122,7 +122,7 @@ class Measuring:
             self._sweep(server, repository, arguments)
         ranking = self._rank()
         with self.stopwatch.phase("confirmation"):
-            confirmation = self._confirm(bench, ranking)
+            confirmation = self._confirm(bench, ranking, None if found_noise is None else found_noise.window_s)
         with self.stopwatch.phase("open_loop"):
             capacity = self._capacity(bench, confirmation)
         return Found(
@@ -190,9 +190,11 @@ class Measuring:
         if not ranking.ranked:
             reason = next((m.error for m in swept if m.error), "no reason is known")
             raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder / "logs")
+        if (missing := unmeasured(self.prepared.plan, ranking)) is not None:
+            self.note(missing)
         return ranking
 
-    def _confirm(self, bench: Bench, ranking: Ranking) -> Confirmation:
+    def _confirm(self, bench: Bench, ranking: Ranking, window_s: float | None) -> Confirmation:
         proof = Proof(
             config=self.config,
             plan=self.prepared.plan,
@@ -203,6 +205,7 @@ class Measuring:
             record=self._record,
             note=self.note,
             progress=self.progress,
+            window_s=window_s,
         )
         return proof.run()
 

@@ -7,8 +7,9 @@ blocks are what counts as independent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from hcopt.looks import Look
 from hcopt.schema import Estimate, Feasibility
 
 # The share of slow requests that a p99 limit allows.
@@ -54,21 +55,52 @@ def miss_interval(misses: Sequence[int], requests: Sequence[int], *, alpha: floa
         requests; Clopper & Pearson (1934). Variance of a ratio of totals: Cochran (1977), Sampling Techniques, §2.11.
         Chosen by simulation over the modified Cox interval of log shares, see benchmarks/README.md.
     """
-    from scipy import special
-
     _check(misses, requests)
-    missed, asked = sum(misses), sum(requests)
-    share = missed / asked
+    share = sum(misses) / sum(requests)
     if len(misses) < 2:
         return Estimate(estimate=share)
-    shrink = float(special.ndtri(1 - alpha) / special.stdtrit(len(misses) - 1, 1 - alpha))
-    count = asked * shrink**2 / _design_effect(misses, requests)
+    count = sum(requests) / _design_effect(misses, requests)
+    low, high = _bounds(share, count, blocks=len(misses), alpha=alpha)
+    return Estimate(estimate=share, ci_low=low, ci_high=high)
+
+
+def blocks_to_decide(
+    misses: Sequence[int],
+    requests: Sequence[int],
+    *,
+    alpha: float,
+    further_looks: Iterable[Look],
+    limit_ratio: float = LIMIT_RATIO,
+) -> int | None:
+    """After how many blocks in all one of the looks would decide, if the share and its variation stay.
+
+    None where none of them does, or one block does not show the variation.
+
+    Raises:
+        ValueError: As `verdict`.
+    """
+    _check(misses, requests)
+    if len(misses) < 2:
+        return None
+    share = sum(misses) / sum(requests)
+    count_a_block = sum(requests) / _design_effect(misses, requests) / len(misses)
+    for look in further_looks:
+        blocks = look.block_count
+        low, high = _bounds(share, blocks * count_a_block, blocks=blocks, alpha=alpha * look.share)
+        if blocks > len(misses) and (high <= limit_ratio or low > limit_ratio):
+            return blocks
+    return None
+
+
+def _bounds(share: float, count: float, *, blocks: int, alpha: float) -> tuple[float, float]:
+    """Clopper and Pearson's, for `count` independent requests whose variation was seen in so many blocks."""
+    from scipy import special
+
+    count *= float(special.ndtri(1 - alpha) / special.stdtrit(blocks - 1, 1 - alpha)) ** 2
     hits = share * count
-    return Estimate(
-        estimate=share,
-        ci_low=float(special.betaincinv(hits, count - hits + 1, alpha)) if missed else 0.0,
-        ci_high=float(special.betaincinv(hits + 1, count - hits, 1 - alpha)) if missed < asked else 1.0,
-    )
+    low = float(special.betaincinv(hits, count - hits + 1, alpha)) if share > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, count - hits, 1 - alpha)) if share < 1 else 1.0
+    return low, high
 
 
 def _design_effect(misses: Sequence[int], requests: Sequence[int]) -> float:

@@ -67,6 +67,13 @@ class TerminalProgress:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(shown, total=steps)
 
+    def extended(self, steps: int) -> None:
+        """See `Progress.extended`."""
+        self._steps = (self._steps or 0) + steps
+        if self._task is not None:
+            self._bar.update(self._task, total=self._steps)
+        self._console.print(f"  not decided yet: up to {steps} measurements more", highlight=False)
+
     def started(self, what: str) -> None:
         """See `Progress.started`."""
         if self._task is not None:
