@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from hcopt import model_repository
+from hcopt.blocks import Arm, measure_block, whole_blocks
 from hcopt.config import Config
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.measurements import is_usable
@@ -23,12 +25,12 @@ from hcopt.run_folder import find_run, read_record
 from hcopt.runtime.base import Server
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import LoadPoint, Measurement
+from hcopt.schema import Environment, LoadPoint, Measurement, ModelConfigVariant
 from hcopt.sides import measure_speed, open_bench, prepare_side
 
 # Enough for 15 % at 5 % block noise in nine checks of ten, with both metrics' intervals at 97.5 %.
 BLOCKS = 12
-_SIDES = ("baseline", "candidate")
+BASELINE, CANDIDATE = "baseline", "candidate"
 # Longer than a sweep's window: there are few of them.
 _WINDOW_INTERVALS = 2
 
@@ -87,24 +89,7 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
     started = time.monotonic()
     baseline, golden = _baseline(job), model_folder(job.golden)
     with tempfile.TemporaryDirectory(prefix="hcopt-check-") as temporary:
-        folder = Path(temporary)
-        progress.phase("fetch")
-        tracking_uri = resolve_tracking(job.config, job.results).tracking_uri
-        uris = dict(zip(_SIDES, (baseline.uri, str(golden)), strict=True))
-        prepared = {
-            name: prepare_side(job.config, uri, name=name, into=folder / "models", tracking_uri=tracking_uri)
-            for name, uri in uris.items()
-        }
-        for side in prepared.values():
-            model_repository.write_repository(folder / "repository", side.artifact, side.base.config)
-        progress.phase("serve")
-        choice = choose_runtime(job.config, progress=progress, note=progress.note)
-        with ExitStack() as stack:
-            server = stack.enter_context(choice.runtime.serve(folder / "repository", folder))
-            control = stack.enter_context(ModelControl(server.endpoint))
-            blocks = _Blocks(job=job, load=baseline.load, prepared=prepared, folder=folder, progress=progress)
-            taken = blocks.measure(server, control)
-            machine = f"{server.environment.cpu_count} × {server.environment.cpu_model}, {server.environment.backend}"
+        taken, machine = _measured(job, baseline, golden, folder=Path(temporary), progress=progress)
     if len(taken) < FEWEST_BLOCKS:
         raise ProfileError(f"only {len(taken)} of {job.blocks} blocks could be measured")
     return Checked(
@@ -113,10 +98,31 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
             candidate=str(golden),
             baseline=baseline.said,
             load=f"concurrency {baseline.load.concurrency}, rows a request: {baseline.load.client_batch_size}",
-            environment=machine,
+            environment=f"{machine.cpu_count} × {machine.cpu_model}, {machine.backend}",
             elapsed_s=time.monotonic() - started,
         ),
     )
+
+
+def _measured(
+    job: CheckJob, baseline: _Baseline, golden: Path, *, folder: Path, progress: Progress
+) -> tuple[list[Block], Environment]:
+    """Serves both models under names of their own, and measures."""
+    progress.phase("fetch")
+    tracking_uri = resolve_tracking(job.config, job.results).tracking_uri
+    prepared = {
+        name: prepare_side(job.config, uri, name=name, into=folder / "models", tracking_uri=tracking_uri)
+        for name, uri in ((BASELINE, baseline.uri), (CANDIDATE, str(golden)))
+    }
+    for side in prepared.values():
+        model_repository.write_repository(folder / "repository", side.artifact, side.base.config)
+    progress.phase("serve")
+    choice = choose_runtime(job.config, progress=progress, note=progress.note)
+    with ExitStack() as stack:
+        server = stack.enter_context(choice.runtime.serve(folder / "repository", folder))
+        control = stack.enter_context(ModelControl(server.endpoint))
+        blocks = _Blocks(job=job, load=baseline.load, prepared=prepared, folder=folder, progress=progress)
+        return blocks.measure(server, control), server.environment
 
 
 def model_folder(golden: Path) -> Path:
@@ -137,60 +143,71 @@ def model_folder(golden: Path) -> Path:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Blocks:
     """Both sides on one server, one loaded at a time."""
 
     job: CheckJob
     load: LoadPoint
-    prepared: dict[str, Prepared]
+    prepared: Mapping[str, Prepared]
     folder: Path
     progress: Progress
+    taken: list[Measurement] = field(default_factory=list)
 
     def measure(self, server: Server, control: ModelControl) -> list[Block]:
-        """All blocks that could be measured."""
-        taken: list[Measurement] = []
+        """All blocks in which both gave figures."""
         benches = {
-            name: open_bench(side, server, control, folder=self.folder, record=taken.append, progress=self.progress)
+            name: open_bench(
+                side, server, control, folder=self.folder, record=self.taken.append, progress=self.progress
+            )
             for name, side in self.prepared.items()
         }
 
         def window_of(name: str, window: Window) -> Measurement:
             # An idle model's threads may spin: it is not to be there.
-            for other in _SIDES:
+            for other in benches:
                 if other != name:
                     control.unload(other)
             return benches[name].measure(window)
 
+        self.progress.phase("Baseline and candidate, block by block", steps=len(benches) * (self.job.blocks + 1))
         window_s = _WINDOW_INTERVALS * self.job.config.profiler.measurement_interval_ms / 1000
-        self.progress.phase("Baseline and candidate, block by block", steps=len(_SIDES) * (self.job.blocks + 1))
-        blocks_of = {
+        windows = {
             name: measure_speed(side, self.load, window_s=window_s, measure=partial(window_of, name))
             for name, side in self.prepared.items()
         }
-        blocks = []
+        arms = {name: Arm(variant=window.variant, load=self.load) for name, window in windows.items()}
+        names = {arm.variant: name for name, arm in arms.items()}
+
+        def measure_arm(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
+            return window_of(names[variant], replace(windows[names[variant]], block=block))
+
         for number in range(self.job.blocks):
-            order = _SIDES if number % 2 == 0 else _SIDES[::-1]
-            windows = {name: window_of(name, replace(blocks_of[name], block=number)) for name in order}
-            if (block := _block(windows["baseline"], windows["candidate"])) is not None:
-                blocks.append(block)
-        return blocks
+            measure_block(tuple(arms.values()), measure_arm, number)
+        pairs = whole_blocks(arms.values(), self.taken)
+        both = zip(pairs[arms[BASELINE]], pairs[arms[CANDIDATE]], strict=True)
+        return [block for pair in both if (block := _block(*pair)) is not None]
 
 
 def _block(baseline: Measurement, candidate: Measurement) -> Block | None:
-    """A block in which both gave figures."""
-    rates = (baseline.throughput_infer_per_s, candidate.throughput_infer_per_s)
-    if None in rates or baseline.latency is None or candidate.latency is None:
+    """One block, where its figures are numbers to reckon with."""
+    sides = (_figures(baseline), _figures(candidate))
+    if sides[0] is None or sides[1] is None:
         return None
-    figures = (*(rate or 0.0 for rate in rates), baseline.latency.p99_ms, candidate.latency.p99_ms)
-    if not is_usable(*figures):
-        return None
+    (baseline_rate, baseline_p99), (candidate_rate, candidate_p99) = sides
     return Block(
-        baseline_infer_per_s=figures[0],
-        candidate_infer_per_s=figures[1],
-        baseline_p99_ms=figures[2],
-        candidate_p99_ms=figures[3],
+        baseline_infer_per_s=baseline_rate,
+        candidate_infer_per_s=candidate_rate,
+        baseline_p99_ms=baseline_p99,
+        candidate_p99_ms=candidate_p99,
     )
+
+
+def _figures(measurement: Measurement) -> tuple[float, float] | None:
+    rate, latency = measurement.throughput_infer_per_s, measurement.latency
+    if rate is None or latency is None or not is_usable(rate, latency.p99_ms):
+        return None
+    return rate, latency.p99_ms
 
 
 def _baseline(job: CheckJob) -> _Baseline:
