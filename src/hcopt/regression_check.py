@@ -191,15 +191,14 @@ class _Blocks:
 
 def _block(baseline: Measurement, candidate: Measurement) -> Block | None:
     """One block, where its figures are numbers to reckon with."""
-    sides = (_figures(baseline), _figures(candidate))
-    if sides[0] is None or sides[1] is None:
+    old, new = _figures(baseline), _figures(candidate)
+    if old is None or new is None:
         return None
-    (baseline_rate, baseline_p99), (candidate_rate, candidate_p99) = sides
     return Block(
-        baseline_infer_per_s=baseline_rate,
-        candidate_infer_per_s=candidate_rate,
-        baseline_p99_ms=baseline_p99,
-        candidate_p99_ms=candidate_p99,
+        baseline_infer_per_s=old[0],
+        candidate_infer_per_s=new[0],
+        baseline_p99_ms=old[1],
+        candidate_p99_ms=new[1],
     )
 
 
