@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
@@ -24,19 +24,12 @@ def chart_images(run: RunRecord, language: Language) -> Mapping[str, bytes]:
     Raises:
         OutputError: A chart cannot be drawn.
     """
+    from hcopt.report.charts import all_charts
+
     try:
-        return {name: _png(chart) for name, chart in _charts(run, language)}
+        return {name: _png(chart) for name, chart in all_charts(run, language=language).items()}
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
-
-
-def _charts(run: RunRecord, language: Language) -> Iterator[tuple[str, alt.TopLevelMixin]]:
-    from hcopt.report import charts
-
-    if not run.ranking.ranked:
-        return
-    yield "pair", charts.default_against_best(run, language=language)
-    yield "sweep", charts.throughput_against_p99(run, language=language)
 
 
 def _png(chart: alt.TopLevelMixin) -> bytes:
