@@ -2,7 +2,9 @@
 
 The file holds whole µs between successive requests, one a line, and perf_analyzer goes round in it (its docs/cli.md and
 CustomLoadManager). Before the first arrival there is silence, because perf_analyzer empties its record after it has
-started its workers; behind the last one there is silence too, in which what is under way can be answered.
+started its workers. Behind the last one there is silence too, in which what is under way can be answered, and then a
+trickle: a thread that sleeps cannot be ended, and an overloaded server makes perf_analyzer late, which without it would
+send the whole load again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ THREADS = 4
 LEAD_S = 0.2
 # perf_analyzer's own waiting is a few ms longer than what it is asked for.
 _SLACK_S = 0.05
+_TRICKLE_EVERY_S = 0.25
+_TRICKLE_S = 30.0
 _US = 1_000_000
 
 
@@ -44,15 +48,17 @@ class Schedule:
         """How long perf_analyzer has to look."""
         return self.drain_end_ns / 1e9
 
-    def intervals_us(self) -> NDArray[np.int64]:
-        """What the file says: the arrivals, then one request for each thread that ends it.
+    @property
+    def trickle_ns(self) -> int:
+        """When the trickle begins."""
+        return self.drain_end_ns + round(_SLACK_S * 1e9)
 
-        Without the latter the threads would sleep on into the second round, and perf_analyzer waits for them.
-        """
+    def intervals_us(self) -> NDArray[np.int64]:
+        """What the file says: the arrivals, then the trickle of one request for each thread at a time."""
         import numpy as np
 
-        closing = [self.drain_end_ns // 1000 + round(_SLACK_S * _US)] * THREADS
-        return np.diff(np.concatenate([self.intended_ns // 1000, closing]), prepend=0)
+        ticks = self.trickle_ns // 1000 + np.arange(0, _TRICKLE_S * _US, _TRICKLE_EVERY_S * _US).astype(np.int64)
+        return np.diff(np.concatenate([self.intended_ns // 1000, np.repeat(ticks, THREADS)]), prepend=0)
 
     def text(self) -> str:
         """The file."""

@@ -24,10 +24,10 @@ def chart_images(run: RunRecord, language: Language) -> Mapping[str, bytes]:
     Raises:
         OutputError: A chart cannot be drawn.
     """
-    from hcopt.report.charts import all_charts
+    from hcopt.report import charts
 
     try:
-        return {name: _png(chart) for name, chart in all_charts(run, language=language).items()}
+        return {name: _png(chart) for name, chart in charts.all_charts(run, language=language).items()}
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
 

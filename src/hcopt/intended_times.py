@@ -43,10 +43,11 @@ def aligned(pairs: NDArray[np.int64], schedule: Schedule) -> RequestSamples:
     """
     import numpy as np
 
-    # What comes after them is the end of the file, or its second round.
-    pairs = pairs[: len(schedule.intended_ns)]
     if not len(pairs):
         raise ProfileError("perf_analyzer's export holds no request")
+    # What comes after them is the trickle.
+    until_ns = pairs[0, 0] - schedule.intended_ns[0] + (schedule.drain_end_ns + schedule.trickle_ns) // 2
+    pairs = pairs[pairs[:, 0] < until_ns][: len(schedule.intended_ns)]
     first, start_ns = _offset_and_start(pairs[:, 0], schedule.intended_ns)
     intended = schedule.intended_ns[first : first + len(pairs)]
     answered = pairs[:, 1] != NO_ANSWER

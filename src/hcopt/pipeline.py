@@ -19,6 +19,8 @@ from hcopt.files import write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
+from hcopt.report.drawings import drawings
+from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
 from hcopt.run_folder import RunFolder, new_run, record_json
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
@@ -214,13 +216,16 @@ class _Run:
 
 
 def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
-    """Makes a finished run's PDF, or makes it again; returns where it is.
+    """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
 
     Raises:
-        OutputError: It cannot be made or written.
+        OutputError: They cannot be made or written.
     """
+    language, price = config.report.language, config.report.price_per_hour
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    write_pdf(record, language=config.report.language, price_per_hour=config.report.price_per_hour, path=path)
+    drawn = drawings(record, language=language)
+    write_pdf(record, language=language, price_per_hour=price, drawn=drawn, path=path)
+    write_html(record, language=language, price_per_hour=price, drawn=drawn, path=path.with_suffix(".html"))
     return path
 
 

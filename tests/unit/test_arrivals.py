@@ -44,17 +44,20 @@ def test_arrivals_lie_in_the_load_and_its_bounds_follow_one_another() -> None:
     assert (np.diff(one.intended_ns) >= 0).all()
 
 
-def test_file_s_intervals_add_up_to_the_intended_times_and_end_with_one_request_a_thread() -> None:
+def test_file_s_intervals_add_up_to_the_intended_times_and_end_in_a_trickle() -> None:
     one = schedule()
     lines = one.text().splitlines()
     intervals = [int(line) for line in lines]
     assert [str(interval) for interval in intervals] == lines  # whole µs, nothing else
     assert min(intervals) >= 0
     sent_us = np.cumsum(intervals)
-    assert (1000 * sent_us[:-THREADS]).tolist() == one.intended_ns.tolist()
-    # Its last requests are beyond all that is watched, and so the first of the second round are too.
-    assert set(sent_us[-THREADS:].tolist()) == {sent_us[-1]}
-    assert sent_us[-1] * 1000 > one.drain_end_ns
+    load, trickle = sent_us[: len(one.intended_ns)], sent_us[len(one.intended_ns) :]
+    assert (1000 * load).tolist() == one.intended_ns.tolist()
+    # One for each thread at a time, none in what is watched, and for so long that no second round is reached.
+    assert trickle[0] * 1000 == one.trickle_ns > one.drain_end_ns
+    assert set(np.unique(trickle, return_counts=True)[1].tolist()) == {THREADS}
+    assert set(np.diff(np.unique(trickle)).tolist()) == {250_000}
+    assert trickle[-1] - trickle[0] >= 29_000_000
 
 
 def test_rate_of_millions_is_still_whole_microseconds() -> None:

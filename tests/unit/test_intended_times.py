@@ -77,10 +77,15 @@ def test_requests_missing_at_the_end_went_unanswered() -> None:
     assert found.failed_count == 25
 
 
-def test_second_round_of_the_file_does_not_count() -> None:
+@pytest.mark.parametrize("unanswered", [0, 3])
+def test_trickle_does_not_count_nor_take_the_place_of_what_went_unanswered(unanswered: int) -> None:
     one = every_ms(50)
-    closing = np.array([[START + one.drain_end_ns, START + one.drain_end_ns + MS]] * 4)
-    assert len(aligned(np.concatenate([export(one), closing]), one).sent_ns) == 50
+    trickle = np.array([[START + one.trickle_ns, START + one.trickle_ns + MS]] * 4)
+    found = aligned(np.concatenate([export(one)[: 50 - unanswered], trickle]), one)
+    assert len(found.sent_ns) == 50 - unanswered
+    assert found.failed_count == unanswered
+    assert found.lag_ns is not None
+    assert not found.lag_ns.any()
 
 
 def test_request_without_an_answer_is_counted_where_it_was_sent_after_the_warm_up() -> None:

@@ -28,9 +28,10 @@ MS = 1_000_000
 
 
 def arrivals_ns(call: fakes.Call) -> np.ndarray:
-    """When the file asks for requests."""
-    intervals = [int(line) for line in call.file("--request-intervals").read_text().splitlines()]
-    return 1000 * np.cumsum(intervals)[:-THREADS]
+    """When the file asks for the load's requests, without the trickle of one for each thread behind it."""
+    sent_ns = 1000 * np.cumsum([int(line) for line in call.file("--request-intervals").read_text().splitlines()])
+    times, counts = np.unique(sent_ns, return_counts=True)
+    return sent_ns[sent_ns < times[(counts == THREADS) & (times >= times[-1] - 29.75e9)][0]]
 
 
 def answers(*, latency_ms: float = 2.0, lag_ms: float = 0.0, lost: int = 0) -> fakes.Play:

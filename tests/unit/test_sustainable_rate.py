@@ -137,7 +137,9 @@ class Ticking:
 def test_lower_bound_is_below_what_a_known_server_sustains_in_nearly_all_runs(sd_ratio: float) -> None:
     found = [Simulated(seed, sd_ratio).search().sustainable_rate_infer_per_s for seed in range(300)]
     lows = [one.ci_low for one in found if one.ci_low is not None]
-    assert sum(low > true_rate(sd_ratio) for low in lows) <= 6  # 1 % of 300, and what chance adds to that
+    # Nominally 1 %, which 300 runs exceed 6 times in one case of thirty. Over 1,000 seeds it was 0 for the steady
+    # server, and 1.6 % for the one whose speed varies by 5 %: eight blocks rarely show the tail of its misses.
+    assert sum(low > true_rate(sd_ratio) for low in lows) <= 6
     assert all(one.ci_low <= one.estimate for one in found if one.ci_low is not None)
     assert all(one.ci_low < one.ci_high for one in found if one.ci_low is not None and one.ci_high is not None)
 

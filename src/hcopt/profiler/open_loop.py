@@ -20,7 +20,7 @@ _LIMITS_OF_LOAD = 4.0
 _LIMITS_OF_DRAIN = 1.2
 _FEWEST_REQUESTS = 40
 _MOST_REQUESTS = 200_000
-# Far beyond what the server can do perf_analyzer does not come to an end; another try would not either.
+# Beyond what the server can do perf_analyzer waits for it to catch up; another try would wait as long.
 _GRACE_S = 8.0
 
 
