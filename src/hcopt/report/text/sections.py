@@ -16,7 +16,8 @@ EN = {
     "section_confirmation": "Confirmation: the finalists on fresh data",
     "finalists_caption": "Measured again on fresh loads in {blocks} interleaved blocks; intervals at 95%.",
     "finalists_looks": " The data were judged {looks} times; the error rate is spent over these looks.",
-    "blocks_caption": "Throughput of each finalist, block by block.",
+    "blocks_caption": "In a block every finalist is measured once, in an order of its own; what a block has in common "
+    "cancels in ratios.",
     "finalist_config": "Configuration",
     "finalist_settings": "Settings",
     "finalist_load": "Load",
@@ -75,7 +76,7 @@ KO = {
     "section_confirmation": "검증: 최종 후보 재측정",
     "finalists_caption": "새로운 부하로 교차 블록 {blocks}개에서 재측정, 신뢰구간 95%.",
     "finalists_looks": " 판정 시도 {looks}회, 오류율은 전체 시도에 나누어 적용.",
-    "blocks_caption": "최종 후보의 블록별 처리량.",
+    "blocks_caption": "블록마다 최종 후보를 서로 다른 순서로 한 번씩 측정. 블록에 공통된 변동은 비율에서 상쇄됨.",
     "finalist_config": "설정",
     "finalist_settings": "설정값",
     "finalist_load": "부하",
