@@ -146,4 +146,5 @@ def seed(config: Config, *, results: Path) -> str:
 
 
 def _asks_for_sample(config: Config) -> bool:
-    return config.model.uri.startswith(f"models:/{SAMPLE_MODEL}")
+    """Whether the model is what `seed_sample_model` registers, under either of its names."""
+    return config.model.uri in (SAMPLE_URI, f"models:/{SAMPLE_MODEL}/1")

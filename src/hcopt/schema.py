@@ -440,7 +440,7 @@ class Capacity:
         latency_p99_limit_ms: The limit.
         client_batch_size: Rows a request.
         seed: Of the arrival schedules.
-        points: Every rate that was tried, in ascending order.
+        points: Every rate with a valid window, in ascending order.
     """
 
     config_name: str

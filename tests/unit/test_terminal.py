@@ -38,7 +38,7 @@ def test_plain_lines_one_a_measurement_with_count_and_time_left() -> None:
         progress.measured(taken())
         progress.measured(failed("perf_analyzer hung\nand more"))
     title, first, second = said(console).splitlines()
-    name = "HomeCreditDefaultModel_config_default, concurrency 32"
+    name = "config_default, concurrency 32"
     assert title == "Sweep: 10 measurements"
     assert first.startswith(f"  [ 1/10] {name}: 4,980 infer/s, p99 9.87 ms (about ")
     assert first.endswith(" left)")
@@ -59,7 +59,7 @@ def test_phase_without_steps_has_neither_count_nor_time() -> None:
         progress.phase("serve")
         progress.measured(taken())
     assert said(console).splitlines()[0] == "Starting Triton"
-    assert said(console).splitlines()[1].startswith("  HomeCreditDefaultModel_config_default")
+    assert said(console).splitlines()[1].startswith("  config_default")
 
 
 def test_further_round_of_a_phase_counts_anew() -> None:
