@@ -231,8 +231,9 @@ def test_sign_flip_is_what_counting_all_patterns_gives(differences: list[float])
     assert sign_flip_p_value(differences) == pytest.approx(counted, abs=1e-12)
 
 
-def test_sign_flip_of_24_blocks_reaches_its_floor_exactly() -> None:
-    assert sign_flip_p_value([0.1, 0.2, 0.3] * 8) == 2.0**-24
+@pytest.mark.parametrize("blocks", [24, 36])
+def test_sign_flip_reaches_its_floor_exactly(blocks: int) -> None:
+    assert sign_flip_p_value([0.1, 0.2, 0.3] * (blocks // 3)) == 2.0**-blocks
 
 
 def test_sign_flip_of_many_blocks_reaches_a_millionth() -> None:
