@@ -22,6 +22,7 @@ _EXACT_BLOCKS, _MOST_EXACT_BLOCKS = 24, 36
 _ENOUGH_AS_LARGE = 100
 _FIRST_DRAWS, _DRAWS, _MAX_DRAWS = 1_999, 99_999, 999_999
 _MAX_BLOCKS_TO_DECIDE = 10_000
+_LARGEST_GAIN_RATIO = 10.0
 
 
 def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
@@ -172,9 +173,10 @@ def blocks_to_decide(differences: Sequence[float], *, alpha: float, comparisons:
         error = spread / math.sqrt(count)
         confidence = max(1 - 2 * alpha * look.share / comparisons, look_confidence(0.95, look.share))
         superior = looks.fewest_blocks(alpha * look.share, comparisons) <= count
+        slower = -mean > _t_quantile(look_confidence(0.95, look.share), count - 1) * error
         superior = superior and mean > _t_quantile(confidence, count - 1) * error
         reach = _t_quantile(look_confidence(0.90, look.share), count - 1) * error
-        return superior or math.log(1 - zone) <= mean - reach <= mean + reach <= math.log(1 + zone)
+        return superior or slower or math.log(1 - zone) <= mean - reach <= mean + reach <= math.log(1 + zone)
 
     within = takewhile(lambda look: look.block_count < _MAX_BLOCKS_TO_DECIDE, looks.planned(alpha, comparisons))
     return next((look.block_count for look in within if look.block_count > len(differences) and decides(look)), None)
@@ -193,6 +195,8 @@ def look_confidence(confidence: float, share: float) -> float:
 def resolvable_ratio(pair_sd_ratio: float, blocks: int, *, alpha: float, power: float = 0.9) -> float:
     """The smallest gain that `blocks` paired blocks tell apart at one-sided `alpha` with this power: 0.06 is 6 %.
 
+    At most 10, a gain of elevenfold: what is beyond that says no more than that nothing can be told apart.
+
     Args:
         pair_sd_ratio: Standard deviation of the log-ratio of a block.
         blocks: At least two.
@@ -202,7 +206,7 @@ def resolvable_ratio(pair_sd_ratio: float, blocks: int, *, alpha: float, power: 
     Source: the sample-size formula of the paired t test, Chow, Shao, Wang (2008), Sample Size Calculations, 3.1.2.
     """
     quantiles = (_t_quantile(2 * probability - 1, blocks - 1) for probability in (1 - alpha, power))
-    return math.expm1(sum(quantiles) * pair_sd_ratio / math.sqrt(blocks))
+    return min(_LARGEST_GAIN_RATIO, math.expm1(min(1.0e2, sum(quantiles) * pair_sd_ratio / math.sqrt(blocks))))
 
 
 def standard_deviation(values: Sequence[float]) -> float:

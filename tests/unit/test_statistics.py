@@ -194,10 +194,14 @@ def test_blocks_to_decide_a_tie() -> None:
     assert found == 36
 
 
+def test_blocks_to_decide_is_the_first_look_for_a_clear_difference_in_either_direction() -> None:
+    for mean in (0.10, -0.10):
+        assert blocks_to_decide(alternating(mean, 0.05, 8), alpha=0.01, comparisons=2, zone=0.02) == 12
+
+
 @pytest.mark.parametrize(
     "differences",
     [
-        pytest.param(alternating(-0.10, 0.05, 8), id="slower than the zone: no block makes it better or tied"),
         pytest.param(alternating(0.001, 3.0, 8), id="too noisy"),
         pytest.param([0.3], id="one block shows no spread"),
     ],
