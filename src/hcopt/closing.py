@@ -61,22 +61,25 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
     """The answer in a table, then where the files are and which command opens what."""
     found = finished.record.confirmation
     console.print()
-    console.print(Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {found.reason}"), highlight=False)
+    # Between words on a terminal; in a file a sentence stays one line.
+    console.print(
+        Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {found.reason}"),
+        highlight=False,
+        soft_wrap=not console.is_terminal,
+    )
     needed = None if found.improvement is None else found.improvement.blocks_to_decide
     if needed is not None:
         console.print(f"About {needed} blocks would decide; {found.block_count} were measured.", highlight=False)
     if found.best is not None:
         console.print(_table(finished.record))
     for line in _beside_the_table(finished.record):
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=not console.is_terminal)
     results, name = finished.folder.results, finished.record.model.name
-    lines = [
-        ("report", results / "reports" / "summaries" / name / "result_summary.pdf"),
-        ("summary", results / "summary.json"),
-    ]
+    report = results / "reports" / "summaries" / name / "result_summary.pdf"
+    lines = [("report", report), ("page", report.with_suffix(".html")), ("summary", results / "summary.json")]
     if found.best is not None:
         label = "candidate, not proven" if found.verdict == "undecided" else "golden configuration"
-        lines.insert(1, (label, results / "golden" / name / "config.pbtxt"))
+        lines.insert(2, (label, results / "golden" / name / "config.pbtxt"))
     for label, path in lines:
         console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
     if finished.tracked is not None:

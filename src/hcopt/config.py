@@ -179,6 +179,12 @@ class NoiseSection(_Section):
     max_throttled_ratio: Ratio = Field(0.05, description="Time held back by a CPU quota, 0-1.")
     max_block_cv_ratio: Ratio = Field(0.15, description="Coefficient of variation between blocks, 0-1.")
 
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """`off` without quotes is a false to YAML."""
+        return "off" if value is False else value
+
 
 class ConfirmationSection(_Section):
     """How the winner is proved."""

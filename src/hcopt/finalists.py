@@ -63,7 +63,9 @@ class Cast:
     def pairs(self) -> tuple[Pair, ...]:
         """Candidate and baseline of every comparison that may be reported: the family over which α is kept."""
         pairs: list[tuple[Arm | None, Arm | None]]
-        pairs = [(self.best, self.default), (self.best, self.runner_up), (self.runner_up, self.default)]
+        pairs = [(self.best, self.default), (self.best, self.runner_up)]
+        if self.default != self.best:
+            pairs.append((self.runner_up, self.default))
         same_load = (arm for arm in (self.best, self.runner_up) if arm is not None and arm.load == self.best.load)
         pairs += [(candidate, self.default_at_best_load) for candidate in same_load]
         return tuple(dict.fromkeys((a, b) for a, b in pairs if a is not None and b is not None and a != b))

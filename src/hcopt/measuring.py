@@ -122,7 +122,7 @@ class Measuring:
             self._sweep(server, repository, arguments)
         ranking = self._rank()
         with self.stopwatch.phase("confirmation"):
-            confirmation = self._confirm(bench, ranking, None if found_noise is None else found_noise.window_s)
+            confirmation = self._confirm(bench, ranking, found_noise)
         with self.stopwatch.phase("open_loop"):
             capacity = self._capacity(bench, confirmation)
         return Found(
@@ -194,7 +194,7 @@ class Measuring:
             self.note(missing)
         return ranking
 
-    def _confirm(self, bench: Bench, ranking: Ranking, window_s: float | None) -> Confirmation:
+    def _confirm(self, bench: Bench, ranking: Ranking, found_noise: Noise | None) -> Confirmation:
         proof = Proof(
             config=self.config,
             plan=self.prepared.plan,
@@ -205,7 +205,7 @@ class Measuring:
             record=self._record,
             note=self.note,
             progress=self.progress,
-            window_s=window_s,
+            window_s=None if found_noise is None else found_noise.window_s,
         )
         return proof.run()
 

@@ -47,13 +47,14 @@ def miss_interval(misses: Sequence[int], requests: Sequence[int], *, alpha: floa
 
     The exact binomial bounds, for as many requests as would vary as much as the blocks do if they were independent
     (never more than there are), and fewer again by (z / t)², since few blocks show that variation badly. Without any
-    miss in n = 12 blocks it takes 767 requests where independent ones would need 527 (α = 0.5 %), and two blocks prove
+    miss in n = 12 blocks it takes 767 requests where independent ones would need 528 (α = 0.5 %), and two blocks prove
     nothing.
 
     Source: Korn & Graubard (1998), Confidence Intervals for Proportions with Small Expected Number of Positive Counts
         Estimated from Survey Data, Survey Methodology 24, 193-201, with blocks as clusters and z for their t of many
         requests; Clopper & Pearson (1934). Variance of a ratio of totals: Cochran (1977), Sampling Techniques, §2.11.
-        Chosen by simulation over the modified Cox interval of log shares, see benchmarks/README.md.
+        How often it is wrong on made-up machines stands in benchmarks/README.md. The modified Cox interval of log
+        shares, Olsson (2005), Journal of Statistics Education 13(1), leaves more undecided where misses are few.
     """
     _check(misses, requests)
     share = sum(misses) / sum(requests)

@@ -12,7 +12,7 @@ from hcopt.config import Config
 from hcopt.finalists import Finalists, choose_finalists
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
 from hcopt.progress import Progress
-from hcopt.ranking import find_default
+from hcopt.ranking import find_default, pooled
 from hcopt.schema import (
     Confirmation,
     ConfirmedVariant,
@@ -71,9 +71,17 @@ class Proof:
                 return self._nothing_feasible(refuted)
             found = self._confirm(finalists, taken, max_s=ends_at - self.clock())
             if found.best is None or found.best.feasibility != "infeasible":
-                return found
+                return self._not_alone(found)
             refuted.append(found)
             self.note(_replaced(found.best))
+
+    def _not_alone(self, found: Confirmation) -> Confirmation:
+        """The verdict, unless the default won because nothing else could be measured: that shows nothing."""
+        alone = {entry.variant.settings for entry in self.ranking.ranked} == {self.plan.default.settings}
+        if found.verdict != "tied" or not alone or len(pooled(self.plan)) == 1:
+            return found
+        reason = "No configuration but the default could be measured, so there is nothing to compare it with."
+        return replace(found, verdict="undecided", reason=reason)
 
     def _nothing_feasible(self, refuted: Sequence[Confirmation]) -> Confirmation:
         """What the sweep found feasible, and fresh data did not, stands with its fresh figures."""

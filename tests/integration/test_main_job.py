@@ -47,6 +47,10 @@ def run(place: Workplace, *arguments: str) -> Run:
     return Run(answer, shown["latest"], shown)
 
 
+# What every run of a user has, and the other runs of the tests leave out for the time it takes.
+EVIDENCE = ("--set=noise.gate=warn", "--set=capacity.max_minutes=0.3")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """Model Analyzer cannot take white space or `=` in a path, so both are in this one."""
@@ -56,7 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 @pytest.fixture(scope="module")
 def first(place: Workplace) -> Run:
     """With nothing configured: the sample model from the registry under results/."""
-    return run(place)
+    return run(place, *EVIDENCE)
 
 
 def summary(run: Run) -> Any:
@@ -77,8 +81,9 @@ def test_main_job_ends_well_and_leaves_no_process_and_no_temporary_file(first: R
 
 def test_progress_is_plain_lines_on_stderr_and_the_answer_is_on_stdout(first: Run) -> None:
     shown = [match.groups() for match in map(PROGRESS.search, first.answer.stderr.splitlines()) if match]
-    # Whichever of the two is best, both are finalists: three blocks of two.
-    steps = [(number, steps) for steps in (2, 6) for number in range(1, steps + 1)]
+    # Whichever of the two is best, both are finalists: twelve blocks of two until the first look, if the time allows.
+    confirmed = sum(m.phase == "confirmation" for m in read_measurements(first.folder))
+    steps = [(number, of) for of, done in ((13, 13), (2, 2), (24, confirmed)) for number in range(1, done + 1)]
     assert [(int(number), int(of)) for number, of, _ in shown] == steps
     assert [bool(left) for _, _, left in shown] == [number < of for number, of in steps]
     assert "\x1b" not in first.answer.stderr + first.answer.stdout, "no terminal, no colours"
@@ -87,9 +92,10 @@ def test_progress_is_plain_lines_on_stderr_and_the_answer_is_on_stdout(first: Ru
 
 
 def test_closing_lines_name_what_is_there(place: Workplace, first: Run) -> None:
-    named = dict(line.split(":", 1) for line in first.answer.stdout.splitlines() if re.match(r"[a-zA-Z ]+: +/", line))
-    assert set(named) == {"report", "golden configuration", "summary", "MLflow"}
-    for label in ("report", "golden configuration", "summary"):
+    named = dict(line.split(":", 1) for line in first.answer.stdout.splitlines() if re.match(r"[a-zA-Z, ]+: +/", line))
+    golden = named.keys() - {"report", "page", "summary", "MLflow"}
+    assert golden in ({"golden configuration"}, {"candidate, not proven"})
+    for label in ("report", "page", "summary", *golden):
         assert Path(named[label].strip()).is_file()
         assert named[label].strip().startswith(f"{place.results}/")
     program, *arguments = shlex.split(named["MLflow"])
@@ -155,11 +161,11 @@ def test_summary_keeps_its_schema_and_its_figures_hang_together(first: Run) -> N
     assert (model["model"]["name"], model["model"]["version"]) == (SAMPLE_MODEL, "1")
     assert model["model"]["source_uri"] == f"models:/{SAMPLE_MODEL}@prod"
     assert model["verdict"] in ("better", "tied", "undecided")
-    assert model["best"]["feasible"] is True
+    assert model["best"]["feasible"] in (True, None), "a few short blocks may leave it open"
     for figure in (model[side][key] for side in ("default", "best") for key in FIGURES):
         assert figure["ci_low"] < figure["estimate"] < figure["ci_high"]
     assert found["environment"]["backend"] == "onnxruntime (Python-based)"
-    assert (found["measurements"]["planned"], found["measurements"]["failed"]) == (measured(first), 0)
+    assert found["measurements"]["planned"] == measured(first)
 
 
 FIGURES = ("throughput_infer_per_s", "latency_p99_ms")
@@ -178,16 +184,32 @@ def test_measurements_are_read_back_with_their_samples(first: Run) -> None:
     taken = read_measurements(first.folder)
     sweep = [m for m in taken if m.phase == "sweep"]
     assert [m.variant.config_name for m in sweep] == [f"{SAMPLE_MODEL}_config_default", f"{SAMPLE_MODEL}_config_0"]
-    assert {m.error for m in taken} == {None}
+    assert {m.error for m in taken if m.phase != "open_loop"} == {None}, "but for a load generator that lags"
     confirmation = [m for m in taken if m.phase == "confirmation"]
-    assert {m.block for m in confirmation} == {0, 1, 2}
+    blocks = {m.block for m in confirmation}
+    assert blocks == set(range(len(blocks)))
+    assert len(confirmation) == 2 * len(blocks)
     assert all((first.folder / str(m.samples_file)).is_file() for m in confirmation)
+
+
+def test_run_has_the_noise_of_the_machine_before_and_the_sustainable_rate_after(first: Run) -> None:
+    answer, folder = first.answer, first.folder
+    assert answer.returncode == 0, answer.stderr
+    phases = list(dict.fromkeys(m.phase for m in read_measurements(folder)))
+    assert phases == ["noise", "sweep", "confirmation", "open_loop"]
+    found = summary(first)
+    assert list(found["elapsed_phases_s"])[:6] == ["fetch", "serve", "noise", "sweep", "confirmation", "open_loop"]
+    noise = found["models"][0]["noise"]
+    assert noise["block_count"] >= 4
+    assert "differences in throughput below" in answer.stderr
+    # On a machine this busy the load generator may lag in every window; then the run says so.
+    assert found["models"][0]["capacity"] or "No rate of requests is promised" in answer.stderr
 
 
 def test_run_is_read_back_whole(first: Run) -> None:
     record = read_record(find_run(str(first.folder), results=Path("elsewhere")))
     assert record.run_id == first.folder.name
-    assert record.command == shlex.join(["hcopt", "profile", *TINY])
+    assert record.command == shlex.join(["hcopt", "profile", *TINY, *EVIDENCE])
     assert list(record.measurements) == list(read_measurements(first.folder))
 
 
@@ -270,7 +292,7 @@ INTERRUPTIONS = {
     "fetch": Interruption("Fetching the model", signal.SIGHUP, "SIGHUP", measured=False),
     "start-up": Interruption("Starting Triton", signal.SIGTERM, "SIGTERM", measured=False),
     "sweep": Interruption("[1/2] ", signal.SIGINT, "interrupted", measured=True),
-    "confirmation": Interruption("[ 2/16] ", signal.SIGTERM, "SIGTERM", measured=True),
+    "confirmation": Interruption("[ 2/24] ", signal.SIGTERM, "SIGTERM", measured=True),
 }
 
 
@@ -298,7 +320,7 @@ def later(first: Run, place: Workplace, tmp_path_factory: pytest.TempPathFactory
     def interrupt(name: str) -> Interrupted:
         copy, what = copies[name], INTERRUPTIONS[name]
         latest = (copy.results / "latest").resolve()
-        answer = copy.run("profile", *TINY, "--set=confirmation.alpha=0.01", aim=what.aim, number=what.number)
+        answer = copy.run("profile", *TINY, "--set=confirmation.max_minutes=4", aim=what.aim, number=what.number)
         return Interrupted(answer, copy, latest)
 
     with ThreadPoolExecutor(1 + len(INTERRUPTIONS)) as pool:
@@ -377,7 +399,9 @@ def test_interruption_keeps_what_was_measured_and_shows_the_run_before(
     kept = [measurement for folder in folders for measurement in read_measurements(folder)]
     assert bool(kept) == INTERRUPTIONS[name].measured
     assert all(isinstance(measurement, Measurement) and measurement.error is None for measurement in kept)
-    assert [json.loads((folder / "run.json").read_text())["state"] for folder in folders] == ["measuring"] * bool(kept)
+    assert [json.loads((folder / "run.json").read_text())["state"] for folder in folders] == ["interrupted"] * bool(
+        kept
+    )
 
 
 # --- before a run ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import default_tracking_uri, ensure_experiment
+from hcopt.report.charts import all_charts
 from hcopt.schema import Feasibility, ModelArtifact, RegisteredVersion, RunRecord
 from hcopt.tracking import TrackedRun, log_run, promote
 from tests.records import MODEL_NAME, model_artifact, no_feasible_config_record, run_record, tied_record
@@ -115,8 +116,7 @@ def test_run_is_logged_with_variants_figures_and_artifacts(
         "report/result_summary.pdf",
         "golden/config.pbtxt",
         "default/config.pbtxt",
-        "charts/pair.png",
-        "charts/sweep.png",
+        *(f"charts/{name}.png" for name in all_charts(unregistered("logged"), language="ko")),
         "summary.json",
         "measurements.jsonl",
     }

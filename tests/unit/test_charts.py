@@ -24,10 +24,8 @@ from tests.records import (
     no_feasible_config_record,
     run_record,
     tied_record,
-    undecided_record,
 )
 
-RUNS = [run_record(), tied_record(), undecided_record(), no_feasible_config_record(), evidence_record(), noisy_record()]
 ALL = ["pair", "breakdown", "blocks", "sweep", "heat_map", "load_curve", "rates"]
 
 
@@ -160,11 +158,22 @@ def _charts(run: RunRecord, language: str = "en") -> dict[str, dict[str, Any]]:
     return {name: chart.to_dict() for name, chart in charts.all_charts(run, language=language).items()}
 
 
+def _svg(chart: charts.Chart) -> str:
+    return charts.to_svg(chart.to_dict())
+
+
+def _spec(name: str, run: RunRecord, language: str = "en") -> dict[str, Any]:
+    chart = charts.CHARTS[name](run, language=language)
+    assert chart is not None
+    spec: dict[str, Any] = chart.to_dict()
+    return spec
+
+
 @pytest.mark.parametrize(
     ("run", "names"),
     [
         (evidence_record(), ALL),
-        (run_record(), [name for name in ALL if name != "rates"]),
+        (replace(run_record(), capacity=None), [name for name in ALL if name != "rates"]),
         (no_feasible_config_record(), ["pair", "breakdown", "sweep", "heat_map", "load_curve"]),
         (many_variants_record(), [name for name in ALL if name != "load_curve"]),
         (replace(run_record(), ranking=replace(run_record().ranking, ranked=())), []),
@@ -175,14 +184,28 @@ def test_run_has_the_charts_that_it_has_data_for(run, names):
     assert list(_charts(run)) == names
 
 
-@pytest.mark.parametrize("run", RUNS, ids=range(len(RUNS)))
-def test_every_chart_keeps_its_language_and_the_reports_font_when_drawn(run):
-    for language in ("ko", "en"):
-        for chart in charts.all_charts(run, language=language).values():
-            svg = charts.to_svg(chart)
-            assert svg.startswith("<svg") and 'font-family="Hcopt Gothic"' in svg
-            assert bool(re.search("[가-힣]", svg)) == (language == "ko")
-            assert bool(re.search("[가-힣]", str(chart.description))) == (language == "ko")
+@pytest.mark.parametrize(
+    ("run", "language"),
+    [
+        (evidence_record(), "ko"),
+        (evidence_record(), "en"),
+        (noisy_record(), "ko"),
+        (tied_record(), "en"),
+        (no_feasible_config_record(), "ko"),
+    ],
+    ids=range(5),
+)
+def test_every_chart_keeps_its_language_and_the_reports_font_when_drawn(run, language):
+    for chart in charts.all_charts(run, language=language).values():
+        svg = _svg(chart)
+        assert svg.startswith("<svg") and 'font-family="Hcopt Gothic"' in svg
+        assert bool(re.search("[가-힣]", svg)) == (language == "ko")
+        assert bool(re.search("[가-힣]", str(chart.description))) == (language == "ko")
+
+
+def test_same_chart_gives_the_same_drawing_whatever_was_drawn_before():
+    chart = charts.CHARTS["heat_map"](run_record(), language="en")
+    assert _svg(chart) == _svg(chart)
 
 
 @pytest.mark.parametrize("run", [evidence_record(), many_variants_record(), no_feasible_config_record()], ids=range(3))
@@ -209,7 +232,7 @@ def test_sweep_puts_finalists_where_the_confirmation_found_them_with_both_interv
 
 
 def test_heat_map_has_a_cell_for_every_setting_with_its_best_load_within_the_limit():
-    cells = _rows(_charts(run_record())["heat_map"], "batch")
+    cells = _rows(_spec("heat_map", run_record()), "batch")
     assert len(cells) == 8
     # config_7 failed at concurrency 32: its cell is the other load's.
     found = {(cell["delay"], cell["batch"], cell["instances"]): cell for cell in cells}
@@ -223,17 +246,17 @@ def test_heat_map_has_a_cell_for_every_setting_with_its_best_load_within_the_lim
 def test_heat_map_takes_the_best_load_that_keeps_the_limit():
     run = run_record()
     limited = replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=8.0))
-    cells = {cell["name"]: cell for cell in _rows(_charts(limited)["heat_map"], "batch")}
+    cells = {cell["name"]: cell for cell in _rows(_spec("heat_map", limited), "batch")}
     assert cells["config_6"]["load"] == "concurrency 32" and cells["config_5"]["load"] == "concurrency 8"
 
 
 def test_heat_map_marks_what_misses_the_limit_and_what_was_not_measured():
-    cells = _rows(_charts(many_variants_record())["heat_map"], "batch")
+    cells = _rows(_spec("heat_map", many_variants_record()), "batch")
     states = [cell["state"] for cell in cells]
     assert len(cells) == 200 and states.count("not measured") == 20
     assert states.count("over the limit at every load") > 10
     assert all((cell["state"] is None) == (cell["throughput"] is not None) for cell in cells)
-    assert {cell["state"] for cell in _rows(_charts(no_feasible_config_record())["heat_map"], "batch")} == {
+    assert {cell["state"] for cell in _rows(_spec("heat_map", no_feasible_config_record()), "batch")} == {
         "over the limit at every load"
     }
 
@@ -243,13 +266,13 @@ def test_heat_map_names_a_variant_without_dynamic_batching():
     variants = tuple(replace(variant, dynamic_batching=variant.max_queue_delay_us > 0) for variant in run.plan.variants)
     delays = [
         cell["delay"]
-        for cell in _rows(_charts(replace(run, plan=replace(run.plan, variants=variants)))["heat_map"], "batch")
+        for cell in _rows(_spec("heat_map", replace(run, plan=replace(run.plan, variants=variants))), "batch")
     ]
     assert set(delays) == {"No dynamic batching", "Queue delay 500 µs"} and delays[0] == "No dynamic batching"
 
 
 def test_load_curve_follows_the_pair_and_draws_a_limit_that_is_near():
-    rows = _rows(_charts(evidence_record())["load_curve"], "concurrency")
+    rows = _rows(_spec("load_curve", evidence_record()), "concurrency")
     assert [(row["name"], row["concurrency"], round(row["throughput"])) for row in rows] == [
         ("default", 8, 3419),
         ("default", 16, 4930),
@@ -258,9 +281,9 @@ def test_load_curve_follows_the_pair_and_draws_a_limit_that_is_near():
         ("config_6", 16, 5821),
         ("config_6", 32, 6514),
     ]
-    near = _charts(no_feasible_config_record())["load_curve"]
+    near = _spec("load_curve", no_feasible_config_record())
     assert {"p99_ms": 2.0} in [row for node in _nodes(near) for row in node.get("values", [])]
-    far = _charts(evidence_record())["load_curve"]
+    far = _spec("load_curve", evidence_record())
     assert {"p99_ms": 50.0} not in [row for node in _nodes(far) for row in node.get("values", [])]
     assert "limit 50\u00a0ms" in far["concat"][0]["title"]["text"]
 
@@ -269,12 +292,12 @@ def test_load_curve_keeps_to_one_client_batch_size():
     run = run_record()
     batched = replace(HEAVY, client_batch_size=4, concurrency=64)
     other = measurement(default_variant(), batched, (9000.0, 20.0))
-    rows = _rows(_charts(replace(run, measurements=(*run.measurements, other)))["load_curve"], "concurrency")
+    rows = _rows(_spec("load_curve", replace(run, measurements=(*run.measurements, other))), "concurrency")
     assert 64 not in {row["concurrency"] for row in rows}
 
 
 def test_breakdown_sets_the_pair_side_by_side_at_equal_load_too():
-    rows = _rows(_charts(evidence_record())["breakdown"], "stage")
+    rows = _rows(_spec("breakdown", evidence_record()), "stage")
     assert list(dict.fromkeys(row["bar"] for row in rows)) == [
         "Default · config_default\nconcurrency 16",
         "Default · config_default\nconcurrency 32",
@@ -292,20 +315,20 @@ def test_breakdown_is_the_mean_over_the_confirmations_windows():
         for m in run.measurements
         if m.phase == "confirmation" and m.variant == default_variant() and m.server is not None
     ]
-    queue = next(row for row in _rows(_charts(run)["breakdown"], "stage") if row["bar"].startswith("Default"))
+    queue = next(row for row in _rows(_spec("breakdown", run), "stage") if row["bar"].startswith("Default"))
     assert queue["end"] == pytest.approx(sum(times.queue_us for times in windows) / len(windows) / 1000)
 
 
 def test_breakdown_takes_the_sweep_where_nothing_was_confirmed_and_is_left_out_without_statistics():
     run = no_feasible_config_record()
-    assert {row["source"] for row in _rows(_charts(run)["breakdown"], "stage")} == {"sweep"}
+    assert {row["source"] for row in _rows(_spec("breakdown", run), "stage")} == {"sweep"}
     silent = replace(run, measurements=tuple(replace(m, server=None) for m in run.measurements))
     assert "breakdown" not in _charts(silent)
 
 
 def test_blocks_pair_the_finalists_and_show_the_ratios_interval():
     run = evidence_record()
-    spec = _charts(run)["blocks"]
+    spec = _spec("blocks", run)
     rows = [row for row in _rows(spec, "throughput") if "block" in row]
     assert len(rows) == 36 and {row["block"] for row in rows} == set(range(1, 13))
     # The default at the load of the best is another measurement.
@@ -320,7 +343,7 @@ def test_blocks_pair_the_finalists_and_show_the_ratios_interval():
 def test_blocks_show_no_ratio_where_nothing_was_compared():
     run = run_record()
     alone = replace(run, confirmation=replace(run.confirmation, default=None, improvement=None))
-    assert len(_charts(alone)["blocks"]["concat"]) == 1
+    assert len(_spec("blocks", alone)["concat"]) == 1
 
 
 def test_blocks_of_a_default_that_wins_name_it_once():
@@ -328,12 +351,12 @@ def test_blocks_of_a_default_that_wins_name_it_once():
     found = run.confirmation
     kept = replace(found, verdict="tied", best=found.default, improvement=None)
     run = replace(run, confirmation=kept, ranking=default_first(run.ranking))
-    names = {row["name"] for row in _rows(_charts(run)["blocks"], "block") if "name" in row}
+    names = {row["name"] for row in _rows(_spec("blocks", run), "block") if "name" in row}
     assert names == {"config_default (default)", "config_5 (runner-up)"}
 
 
 def test_rates_show_misses_the_limit_and_the_sustainable_rate():
-    spec = _charts(evidence_record())["rates"]
+    spec = _spec("rates", evidence_record())
     assert [(row["rate"], row["verdict"]) for row in _rows(spec, "rate") if "verdict" in row] == [
         (1900.0, "holds"),
         (3700.0, "holds"),
@@ -349,7 +372,7 @@ def test_rates_draw_no_sustainable_rate_where_none_was_found():
     run = evidence_record()
     assert run.capacity is not None
     none = replace(run.capacity, sustainable_rate_infer_per_s=Estimate(estimate=0.0, ci_low=0.0, ci_high=1900.0))
-    spec = _charts(replace(run, capacity=none))["rates"]
+    spec = _spec("rates", replace(run, capacity=none))
     assert [row for row in _rows(spec, "rate") if "verdict" not in row] == []
 
 
@@ -372,7 +395,7 @@ def test_drawings_have_a_title_a_text_for_those_who_cannot_see_them_and_a_pictur
 
 @pytest.mark.parametrize("count", [1, 2, 200])
 def test_sweep_draws_any_number_of_variants(count):
-    svg = charts.to_svg(charts.throughput_against_p99(_many(count), language="en"))
+    svg = _svg(charts.throughput_against_p99(_many(count), language="en"))
     assert svg.count('aria-roledescription="point"') == count
 
 
@@ -384,7 +407,7 @@ def test_drawing_shortens_a_long_name_that_does_not_start_with_the_models():
     run = replace(run, confirmation=replace(run.confirmation, best=best))
     assert pairing(run).right is not None
     widths = [
-        float(re.search(r'width="([\d.]+)"', charts.to_svg(charts.default_against_best(each, language="en")))[1])
+        float(re.search(r'width="([\d.]+)"', _svg(charts.default_against_best(each, language="en")))[1])
         for each in (run_record(), run)
     ]
     assert widths[1] < 1.1 * widths[0]
@@ -399,4 +422,4 @@ def test_names_are_data_and_never_expressions():
     spec = _pair(run)
     expressions = [node[key] for node in _nodes(spec) for key in ("labelExpr", "expr", "filter") if key in node]
     assert expressions and not [text for text in expressions if "alert" in str(text)]
-    assert "<script>" not in charts.to_svg(charts.default_against_best(run, language="en"))
+    assert "<script>" not in _svg(charts.default_against_best(run, language="en"))

@@ -120,11 +120,12 @@ def test_an_undecided_run_hands_over_a_candidate_and_says_what_would_decide() ->
 
 def test_answer_says_where_everything_is_and_takes_names_literally() -> None:
     tracked = TrackedRun(tracking_uri="x", experiment_id="1", run_id="r", page_command="mlflow ui [--port 5000]")
-    lines = closing(run_record(), tracked).splitlines()[-4:]
-    assert [line.split(None, 1)[0] for line in lines] == ["report:", "golden", "summary:", "MLflow:"]
+    lines = closing(run_record(), tracked).splitlines()[-5:]
+    assert [line.split(None, 1)[0] for line in lines] == ["report:", "page:", "golden", "summary:", "MLflow:"]
     assert lines[0].endswith(f"/results[x]/reports/summaries/{MODEL_NAME}/result_summary.pdf")
-    assert lines[1].endswith(f"/results[x]/golden/{MODEL_NAME}/config.pbtxt")
-    assert lines[3].endswith("mlflow ui [--port 5000]")
+    assert lines[1].endswith(f"/results[x]/reports/summaries/{MODEL_NAME}/result_summary.html")
+    assert lines[2].endswith(f"/results[x]/golden/{MODEL_NAME}/config.pbtxt")
+    assert lines[4].endswith("mlflow ui [--port 5000]")
 
 
 def test_answer_without_feasible_configuration_has_no_table_and_no_golden_one() -> None:

@@ -257,6 +257,11 @@ def test_release_needs_no_quotes(written: str, meant: str) -> None:
     assert load_config(overrides=[f"runtime.docker.release={written}"]).runtime.docker.release == meant
 
 
+@pytest.mark.parametrize("written", ["off", '"off"'])
+def test_gate_that_is_off_needs_no_quotes(written: str) -> None:
+    assert load_config(overrides=[f"noise.gate={written}"]).noise.gate == "off"
+
+
 @pytest.mark.parametrize(
     ("text", "public"),
     [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hcopt.miss_rate import miss_interval, verdict
+from hcopt.looks import planned
+from hcopt.miss_rate import blocks_to_decide, miss_interval, verdict
 
 blocks = st.lists(
     st.integers(1, 5000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))),
@@ -104,3 +107,22 @@ def test_order_of_the_blocks_plays_no_part(counted: list[tuple[int, int]]) -> No
     misses, requests = zip(*counted, strict=True)
     one, other = (miss_interval(m, r, alpha=0.01) for m, r in ((misses, requests), (misses[::-1], requests[::-1])))
     assert one.ci_high == pytest.approx(other.ci_high, rel=1e-9)
+
+
+def test_blocks_to_decide_names_the_first_look_that_would() -> None:
+    misses, requests = [0] * 12, [20] * 12
+    found = blocks_to_decide(misses, requests, alpha=0.01, further_looks=planned(0.01, 3))
+    # The last look spends 1/3 of 1 % at 36 blocks: ln(1/300) / ln 0.99 = 567.5, times (t / z)² = (2.882 / 2.713)²: 640
+    # requests, of 720. At 24 blocks there are 480, and 1/4 of 1 % wants 596 · (3.104 / 2.807)² = 729.
+    assert found == 36
+    look = next(look for look in planned(0.01, 3) if look.block_count == found)
+    assert verdict([0] * 36, [20] * 36, alpha=0.01 * look.share)[0] == "feasible"
+
+
+@pytest.mark.parametrize(
+    ("misses", "requests"),
+    [pytest.param([10] * 12, [1000] * 12, id="at the limit"), pytest.param([0], [9000], id="one block")],
+)
+def test_blocks_to_decide_is_none_where_no_look_would(misses: list[int], requests: list[int]) -> None:
+    looks = islice(planned(0.01, 3), 15)
+    assert blocks_to_decide(misses, requests, alpha=0.01, further_looks=looks) is None

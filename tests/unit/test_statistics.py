@@ -194,10 +194,14 @@ def test_blocks_to_decide_a_tie() -> None:
     assert found == 36
 
 
+def test_blocks_to_decide_is_the_first_look_for_a_clear_difference_in_either_direction() -> None:
+    for mean in (0.10, -0.10):
+        assert blocks_to_decide(alternating(mean, 0.05, 8), alpha=0.01, comparisons=2, zone=0.02) == 12
+
+
 @pytest.mark.parametrize(
     "differences",
     [
-        pytest.param(alternating(-0.10, 0.05, 8), id="slower than the zone: no block makes it better or tied"),
         pytest.param(alternating(0.001, 3.0, 8), id="too noisy"),
         pytest.param([0.3], id="one block shows no spread"),
     ],
@@ -231,8 +235,9 @@ def test_sign_flip_is_what_counting_all_patterns_gives(differences: list[float])
     assert sign_flip_p_value(differences) == pytest.approx(counted, abs=1e-12)
 
 
-def test_sign_flip_of_24_blocks_reaches_its_floor_exactly() -> None:
-    assert sign_flip_p_value([0.1, 0.2, 0.3] * 8) == 2.0**-24
+@pytest.mark.parametrize("blocks", [24, 36])
+def test_sign_flip_reaches_its_floor_exactly(blocks: int) -> None:
+    assert sign_flip_p_value([0.1, 0.2, 0.3] * (blocks // 3)) == 2.0**-blocks
 
 
 def test_sign_flip_of_many_blocks_reaches_a_millionth() -> None:

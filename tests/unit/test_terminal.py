@@ -53,6 +53,19 @@ def test_last_measurement_has_no_time_left() -> None:
     assert said(console).splitlines()[-1].endswith("p99 9.87 ms")
 
 
+def test_phase_that_takes_longer_than_was_said_counts_on() -> None:
+    console = plain()
+    with TerminalProgress(console) as progress:
+        progress.phase("confirmation", steps=1)
+        progress.measured(taken())
+        progress.extended(18)
+        progress.measured(taken())
+    first, more, second = said(console).splitlines()[1:]
+    assert first.startswith("  [1/1] ")
+    assert more == "  not decided yet: up to 18 measurements more"
+    assert second.startswith("  [ 2/19] ")
+
+
 def test_phase_without_steps_has_neither_count_nor_time() -> None:
     console = plain()
     with TerminalProgress(console) as progress:

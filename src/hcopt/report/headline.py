@@ -20,11 +20,16 @@ def headline(run: RunRecord, pair: Pairing, text: Text) -> Headline:
     tones: dict[str, Tone] = {"better": "good", "tied": "neutral", "undecided": "open", "no_feasible_config": "bad"}
     return Headline(
         tone=tones[found.verdict],
-        badge=text["badge_default_wins" if default_wins(run) else f"badge_{found.verdict}"],
+        badge=text["badge_default_wins" if _keeps_default(run) else f"badge_{found.verdict}"],
         sentence=_sentence(run, pair, text),
         answers=(_deploy(run, pair, text), _gain(run, pair, text), _certainty(run, pair, text)),
         facts=tuple(fact for fact in (limit_fact(run, pair, text), capacity_fact(run, pair, text)) if fact),
     )
+
+
+def _keeps_default(run: RunRecord) -> bool:
+    """Whether the default is shown to be the one to keep, and not only all that there is to show."""
+    return default_wins(run) and run.confirmation.verdict == "tied"
 
 
 def load_name(load: LoadPoint, text: Text) -> str:
@@ -56,7 +61,7 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
     if verdict == "no_feasible_config":
         return _no_feasible_sentence(run, right, text)
     if default_wins(run):
-        return _default_wins_sentence(run, pair, text)
+        return _default_sentence(run, pair, right, text)
     if only_best_is_feasible(run, pair):
         assert pair.left is not None and limit_ms is not None
         p99 = figures.latency(pair.left.latency_p99_ms.estimate)
@@ -88,6 +93,15 @@ def _compared_sentence(run: RunRecord, right: Side, pair: Pairing, comparison: C
         latency=_latency_phrase(comparison.latency_p99_ratio, text),
         needed=needed_blocks(comparison, run.confirmation.block_count, text),
     )
+
+
+def _default_sentence(run: RunRecord, pair: Pairing, right: Side, text: Text) -> str:
+    limit_ms = run.ranking.latency_p99_limit_ms
+    if _keeps_default(run):
+        return _default_wins_sentence(run, pair, text)
+    if right.feasibility == "undecided" and limit_ms is not None:
+        return text["undecided_default_limit"].format(limit=figures.limit(limit_ms))
+    return text["undecided_uncompared"]
 
 
 def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:

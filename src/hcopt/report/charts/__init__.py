@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Chart: TypeAlias = alt.LayerChart | alt.ConcatChart | alt.FacetChart
 
 __all__ = [
+    "CHARTS",
     "PRINT_THEME",
     "all_charts",
     "confirmation_blocks",
@@ -37,8 +38,8 @@ __all__ = [
     "to_svg",
 ]
 
-# In the order in which a reader meets them.
-_CHARTS: Mapping[str, Callable[..., Chart | None]] = {
+# What makes a chart, by its name; a run without the data for one gives None.
+CHARTS: Mapping[str, Callable[..., Chart | None]] = {
     "pair": default_against_best,
     "breakdown": latency_breakdown,
     "blocks": confirmation_blocks,
@@ -53,5 +54,5 @@ def all_charts(run: RunRecord, *, language: Language) -> dict[str, Chart]:
     """Every chart that the run has data for, by name; each describes itself for those who cannot see it."""
     if not run.ranking.ranked:
         return {}
-    made = {name: make(run, language=language) for name, make in _CHARTS.items()}
+    made = {name: make(run, language=language) for name, make in CHARTS.items()}
     return {name: chart for name, chart in made.items() if chart is not None}

@@ -101,8 +101,8 @@ def theme(*, font: str, ink: str, soft: str, grid: str, paper: str, size: float)
 PRINT_THEME = theme(font=FONT, ink="#1B1F24", soft="#3A3F45", grid="#E6E8EB", paper="white", size=8.5)
 
 
-def to_svg(chart: alt.TopLevelMixin, config: Mapping[str, Any] = PRINT_THEME) -> str:
-    """Draws a chart; its text stays text, in the font of the report.
+def to_svg(spec: JsonObject, config: Mapping[str, Any] = PRINT_THEME) -> str:
+    """Draws the Vega-Lite specification of a chart; its text stays text, in the font of the report.
 
     Raises:
         ValueError: The chart cannot be drawn.
@@ -111,7 +111,7 @@ def to_svg(chart: alt.TopLevelMixin, config: Mapping[str, Any] = PRINT_THEME) ->
 
     with as_file(files("hcopt.report") / "fonts") as folder:
         vl_convert.register_font_directory(str(folder))
-        svg: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), config=dict(config))
+        svg: str = vl_convert.vegalite_to_svg(spec, config=dict(config))
     return _numbered_from_zero(svg)
 
 
@@ -125,7 +125,8 @@ def data(rows: Sequence[JsonObject]) -> alt.Data:
     """Rows as a chart's data."""
     import altair as alt
 
-    return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]
+    # Altair copies lists, each row of them, at every step; a tuple it leaves alone.
+    return alt.Data(values=tuple(rows))  # type: ignore[no-untyped-call]
 
 
 def tooltip(words: Text, **fields: str) -> list[alt.Tooltip]:

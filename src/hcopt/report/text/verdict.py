@@ -22,6 +22,8 @@ EN = {
     "undecided_limit": "Undecided: {name} is not shown to keep p99 within {limit}; throughput {change} against the "
     "default{interval}.",
     "undecided_needed": "; about {blocks} blocks would decide, {measured} were measured",
+    "undecided_default_limit": "Undecided: the default was fastest in the sweep, but is not shown to keep p99 within "
+    "{limit}.",
     "undecided_uncompared": "Undecided: the confirmation could not compare a candidate with the default.",
     "no_feasible_config": "No configuration keeps p99 within {limit}: {name} at {load} is closest, {p99} ms{over}.",
     "no_feasible_over": ", {over} over the limit",
@@ -85,6 +87,7 @@ KO = {
     "undecided_limit": "판정 보류: {name} 처리량은 기본 설정 대비 {change}{interval}이나 p99 한도 {limit} 충족은 "
     "미확인.",
     "undecided_needed": ", 판정에는 약 {blocks}개 블록 필요(현재 {measured}개)",
+    "undecided_default_limit": "판정 보류: 스윕에서 기본 설정이 가장 빨랐으나 p99 한도 {limit} 충족은 미확인.",
     "undecided_uncompared": "판정 보류: 검증 측정에서 후보 설정과 기본 설정을 비교하지 못함.",
     "no_feasible_config": "p99 {limit} 이내인 설정 없음: 가장 근접한 {name}({load})의 p99는 {p99} ms{over}.",
     "no_feasible_over": ", 한도보다 {over} 초과",
