@@ -70,7 +70,7 @@ def write_chart(chart: alt.VConcatChart, path: Path) -> None:
             if path.suffix == ".html":
                 temporary.write_text(chart.to_html(inline=True), encoding="utf-8")
             elif path.suffix == ".svg":
-                temporary.write_text(to_svg(chart, {**PRINT_THEME, "background": "white"}), encoding="utf-8")
+                temporary.write_text(to_svg(chart.to_dict(), {**PRINT_THEME, "background": "white"}), encoding="utf-8")
             else:
                 temporary.write_bytes(_png(chart))
     except (OSError, ValueError) as error:
@@ -80,7 +80,7 @@ def write_chart(chart: alt.VConcatChart, path: Path) -> None:
 def _png(chart: alt.VConcatChart) -> bytes:
     import vl_convert
 
-    svg = to_svg(chart, {**PRINT_THEME, "background": "white"})
+    svg = to_svg(chart.to_dict(), {**PRINT_THEME, "background": "white"})
     return bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE))
 
 

@@ -84,13 +84,11 @@ def _asked(found: Answer) -> dict[str, str]:
 
 def _queue_model(found: Answer) -> str:
     pod = found.pod
-    if pod.point_count == 0:
-        return "too few rates measured to fit one: the worst that the run allows"
-    error = (
-        "too few to hold one out"
-        if pod.held_out_error_ratio is None
-        else f"p99 off by {100 * pod.held_out_error_ratio:.0f} % at points held out"
-    )
+    if pod.held_out_error_ratio is None:
+        return f"{pod.point_count} rates are too few to fit one and check it: the worst that the run allows"
+    error = f"p99 off by {100 * pod.held_out_error_ratio:.0f} % at points held out"
+    if not pod.fitted:
+        return f"a fit to {pod.point_count} rates has {error}: the worst that the run allows"
     return f"fitted to {pod.point_count} rates; {error}"
 
 

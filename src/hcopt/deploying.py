@@ -117,6 +117,7 @@ class Answer:
             "queue_model": {
                 "saturation_infer_per_s": self.pod.saturation_infer_per_s,
                 "points": self.pod.point_count,
+                "fitted": self.pod.fitted,
                 "held_out_error_ratio": self.pod.held_out_error_ratio,
             },
             "simulation": None

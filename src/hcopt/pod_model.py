@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ _PARAMETERS = 3
 # A p99 far beyond the limit is that of a queue which never settled: it says how long the window was.
 _SETTLED_LIMITS = 4.0
 _NEAREST_SATURATION = 1.002
+# A fit that is further off than this at points it has not seen says nothing of those in between either.
+_WORST_ERROR_RATIO = 0.5
 _FULL = 0.999
 _TAIL = 0.01
 
@@ -43,7 +45,9 @@ class PodModel:
             explains, are in it.
         held_out_error_ratio: Median relative error of p99 at measured points that the fit has not seen; None where
             there are too few points to hold one out.
-        point_count: Points that the fit uses; 0 where there were too few, and the model only joins the lower bound.
+        point_count: Measured points that a fit could use.
+        fitted: Whether this is the fit; else there were too few points, or it was too far off at those held out, and
+            this is the worst that the run allows.
     """
 
     saturation_infer_per_s: float
@@ -54,6 +58,7 @@ class PodModel:
     measured_misses: tuple[tuple[float, float], ...] = ()
     held_out_error_ratio: float | None = None
     point_count: int = 0
+    fitted: bool = False
 
     def p99_ms(self, rate_infer_per_s: float) -> float:
         """The 99th percentile of latency at a rate; infinite from saturation on."""
@@ -91,8 +96,9 @@ def fit_pod_model(capacity: Capacity) -> PodModel:
         for point in capacity.points
         if 0 < point.latency_p99_ms <= _SETTLED_LIMITS * capacity.latency_p99_limit_ms and point.rate_infer_per_s > 0
     )
-    if len(points) < _PARAMETERS:
-        return _through_lower_bound(capacity)
+    error = _held_out_error(points)
+    if error is None or error > _WORST_ERROR_RATIO:
+        return replace(_through_lower_bound(capacity), held_out_error_ratio=error, point_count=len(points))
     saturation, floor, slope = _fit(points)
     return PodModel(
         saturation_infer_per_s=saturation,
@@ -101,8 +107,9 @@ def fit_pod_model(capacity: Capacity) -> PodModel:
         limit_ms=capacity.latency_p99_limit_ms,
         rows_per_request=capacity.client_batch_size,
         measured_misses=_measured_misses(capacity),
-        held_out_error_ratio=_held_out_error(points),
+        held_out_error_ratio=error,
         point_count=len(points),
+        fitted=True,
     )
 
 
@@ -152,10 +159,10 @@ def _fit(points: Sequence[RatePoint]) -> tuple[float, float, float]:
 
 
 def _held_out_error(points: Sequence[RatePoint]) -> float | None:
-    """Each point but the outermost two predicted from all others."""
-    inner = sorted(points, key=lambda point: point.rate_infer_per_s)[1:-1]
+    """Each point but the outermost two predicted from all others; None where a fit would then have too few."""
     if len(points) <= _PARAMETERS:
         return None
+    inner = sorted(points, key=lambda point: point.rate_infer_per_s)[1:-1]
     errors = []
     for held_out in inner:
         saturation, floor, slope = _fit([point for point in points if point is not held_out])

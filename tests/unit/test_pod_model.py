@@ -64,12 +64,24 @@ def test_fit_recovers_the_model_that_made_the_points() -> None:
     assert math.isclose(found.saturation_infer_per_s, 1000, rel_tol=1e-3)
     assert math.isclose(found.floor_ms, 4, rel_tol=1e-2)
     assert found.held_out_error_ratio is not None and found.held_out_error_ratio < 0.01
-    assert found.point_count == 5
+    assert (found.point_count, found.fitted) == (5, True)
 
 
-def test_error_is_shown_only_where_a_point_can_be_held_out() -> None:
+def test_fit_that_cannot_be_checked_is_not_used() -> None:
     found = fit_pod_model(capacity(points=capacity().points[2:5]))
-    assert (found.point_count, found.held_out_error_ratio) == (3, None)
+    assert (found.point_count, found.held_out_error_ratio, found.fitted) == (3, None, False)
+    assert math.isclose(found.p99_ms(5800), 50.0)
+
+
+def test_fit_that_is_far_off_is_not_used() -> None:
+    """As a noisy machine gives them: p99 goes up and down."""
+    noisy = tuple(
+        replace(point, latency_p99_ms=p99) for point, p99 in zip(capacity().points, (30, 4, 45, 5, 40, 3), strict=True)
+    )
+    found = fit_pod_model(capacity(points=noisy))
+    assert found.held_out_error_ratio is not None and found.held_out_error_ratio > 0.5
+    assert not found.fitted
+    assert math.isclose(found.p99_ms(5800), 50.0)
 
 
 @pytest.mark.parametrize("high", [6100.0, None])

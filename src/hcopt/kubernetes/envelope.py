@@ -85,7 +85,7 @@ def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) ->
 def _verdict(record: RunRecord) -> Assumption | None:
     if record.confirmation.verdict != "undecided":
         return None
-    said = f"The run could not tell the candidate from the default: {record.confirmation.reason}."
+    said = f"The run could not tell the candidate from the default: {record.confirmation.reason.rstrip('.')}."
     return Assumption(condition="verdict", said=said, claims=("golden",))
 
 

@@ -221,7 +221,7 @@ def _reaction(record: RunRecord, options: Options) -> tuple[Reaction, str]:
     else:
         pod_start_s = default_pod_start_s(record)
         fact = (
-            f"pod start = {pod_start_s} s: elapsed_phases_s.serve = {serve_s!r}, + {SCHEDULING_S} to schedule it and "
+            f"pod start = {pod_start_s} s: elapsed_phases_s.serve = {serve_s:.6g}, + {SCHEDULING_S} to schedule it and "
             f"fetch the model (assumed), + {CONNECTION_AGE_S} until clients find it"
         )
     reaction = Reaction(
@@ -238,10 +238,10 @@ def _facts(found: Capacity, options: Options, reaction: Reaction, target: float)
     best, capacity = "models[0].best", "models[0].capacity"
     return (
         f"base = {options.base_infer_per_s:g} infer/s: --base; peak = {options.peak_infer_per_s:g} infer/s: --peak",
-        f"C = {lower_bound(found)!r} infer/s a pod: {capacity}.sustainable_rate_infer_per_s.ci_low = "
-        f"{lower_bound(found)!r}",
+        f"C = {lower_bound(found):.6g} infer/s a pod: {capacity}.sustainable_rate_infer_per_s.ci_low = "
+        f"{lower_bound(found):.6g}",
         f"rows a request: {best}.client_batch_size = {found.client_batch_size}",
-        f"limit: models[0].latency_p99_limit_ms = {found.latency_p99_limit_ms!r}",
+        f"limit: models[0].latency_p99_limit_ms = {found.latency_p99_limit_ms:.6g}",
         f"g = {reaction.growth.ratio_per_s:.6f} a second: --growth {options.growth_text}",
         f"τ = {reaction.total_s:g} s: scrape interval {reaction.scrape_interval_s:g} + rate window "
         f"{reaction.rate_window_s:g} + HPA sync {SYNC_PERIOD_S:g} + pod start {reaction.pod_start_s:g}",
@@ -284,5 +284,5 @@ def _start_failures(record: RunRecord) -> Sourced:
     return Sourced(
         value=math.ceil(allowed_s / _PROBE_PERIOD_S),
         source=f"of {_PROBE_PERIOD_S} s: max({_SHORTEST_START_S} s, {_START_MARGIN} · elapsed_phases_s.serve = "
-        f"{serve_s!r})",
+        f"{serve_s:.6g})",
     )
