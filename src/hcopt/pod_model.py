@@ -124,8 +124,19 @@ def _through_lower_bound(capacity: Capacity) -> PodModel:
         slope_ms=capacity.latency_p99_limit_ms * (1 - load) / load,
         limit_ms=capacity.latency_p99_limit_ms,
         rows_per_request=capacity.client_batch_size,
-        measured_misses=_measured_misses(capacity),
+        measured_misses=_worst_misses(capacity),
     )
+
+
+def _worst_misses(capacity: Capacity) -> tuple[tuple[float, float], ...]:
+    """Upper bounds of the misses up to the lower bound, and 1 % there: all that the verdict says."""
+    lower = lower_bound(capacity)
+    bounds = {
+        point.rate_infer_per_s: point.miss_ratio.ci_high
+        for point in capacity.points
+        if point.rate_infer_per_s <= lower and point.miss_ratio.ci_high is not None
+    }
+    return tuple(sorted(({lower: _TAIL} | bounds).items()))
 
 
 def _measured_misses(capacity: Capacity) -> tuple[tuple[float, float], ...]:

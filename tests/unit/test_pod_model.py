@@ -82,6 +82,8 @@ def test_fit_that_is_far_off_is_not_used() -> None:
     assert found.held_out_error_ratio is not None and found.held_out_error_ratio > 0.5
     assert not found.fitted
     assert math.isclose(found.p99_ms(5800), 50.0)
+    # The upper bounds of the nearest rates that were measured.
+    assert (found.miss_ratio(1000), found.miss_ratio(4000)) == (0.0004, 0.0011)
 
 
 @pytest.mark.parametrize("high", [6100.0, None])
