@@ -68,7 +68,12 @@ def live(config: Config) -> Iterator[Live]:
         ):
             arguments = ("--input-data", server.tools.path(folder / "input.json"))
             yield Live(
-                server, control, prepared, _bench(server, control, prepared, folder, arguments), repository, folder,
+                server,
+                control,
+                prepared,
+                _bench(server, control, prepared, folder, arguments),
+                repository,
+                folder,
                 arguments,
             )
 
@@ -88,6 +93,6 @@ def _bench(
             server_times=served.watch,
         ),
         revive_server=server.revive,
-        record=lambda measurement: None,
+        record=Silent().measured,
         progress=Silent(),
     )

@@ -150,7 +150,11 @@ class Replay:
         late = centre + scale * truth.p99_residual[place][picks].mean()
         throughput = math.exp(log_throughput)
         requests = max(1, int(throughput * window_s / load.client_batch_size))
-        share = float(expit(logit(np.clip(truth.miss_ratio[place], 1e-5, 1 - 1e-5)) + scale * truth.miss_residual[place][picks]).mean())
+        share = float(
+            expit(
+                logit(np.clip(truth.miss_ratio[place], 1e-5, 1 - 1e-5)) + scale * truth.miss_residual[place][picks]
+            ).mean()
+        )
         p99 = math.exp(late)
         return Measurement(
             phase="sweep",

@@ -107,13 +107,14 @@ def synthetic(
     tail = 1.25 + 0.5 * np.minimum(1.0, instances / 2 / server.cores) ** 2 + 0.25 * (rows < instances * 4)
     p99 = 1000 * rows / mean * tail * np.exp(0.05 * random.standard_normal(shape))
     limit = float(np.quantile(p99, limit_share))
-    return _noisy(plan, mean, p99, limit, blocks, random)
+    return _noisy(plan, mean, p99, limit_ms=limit, blocks=blocks, random=random)
 
 
 def _noisy(
     plan: SweepPlan,
     mean: NDArray[np.float64],
     p99: NDArray[np.float64],
+    *,
     limit_ms: float,
     blocks: int,
     random: np.random.Generator,

@@ -14,9 +14,13 @@ from hcopt.search.grid import Grid
 from hcopt.search.surface import Array, Integers, Prior, Surface, Windows, draw, fit
 
 _MS_PER_S = 1000
+# How far windows of one point vary where nobody knows better.
+NOISE = 0.08
 _SPEED = {"signal": 0.5, "point": 0.02, "block": 0.05}
 _TAIL = Prior(signal=0.3, point=0.05, block=0.05, noise=0.15)
 _MISS_RATIO = 0.01
+# With which probability a point has to keep the limit to be proposed.
+SURE = 0.95
 # By how much the share of requests over the limit grows with p99, as a power of it; and how many windows that is worth.
 _STEEPNESS = 5.0
 _STEEPNESS_WINDOWS = 4.0
@@ -110,7 +114,13 @@ class Belief:
 
 
 def believe(
-    grid: Grid, taken: Sequence[Taken], *, limit_ms: float | None, noise: float, before: Belief | None, refit: bool
+    grid: Grid,
+    taken: Sequence[Taken],
+    *,
+    limit_ms: float | None,
+    noise: float = NOISE,
+    before: Belief | None = None,
+    refit: bool = True,
 ) -> Belief:
     """The belief after some windows; `before` is where a fit begins, or what is kept of it."""
     points = np.array([window.point for window in taken], dtype=np.int64)
@@ -143,4 +153,4 @@ def _steepness(grid: Grid, taken: Sequence[Taken], limit_ms: float | None) -> fl
     ]
     squares = sum(x * x for x, _ in pairs)
     own = _STEEPNESS_WINDOWS * 0.1**2
-    return (sum(x * y for x, y in pairs) + _STEEPNESS * own) / (squares + own)
+    return float((sum(x * y for x, y in pairs) + _STEEPNESS * own) / (squares + own))

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hcopt.ranking import pooled
+from hcopt.ranking import Settings, pooled
 from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
 from hcopt.search.surface import Array, Integers
 
@@ -42,7 +42,12 @@ class Grid:
 
     def variant(self, point: int) -> ModelConfigVariant:
         """The variant that a point belongs to."""
-        return self.variants[self.owner[point]]
+        return self.variants[int(self.owner[point])]
+
+    @cached_property
+    def places(self) -> dict[tuple[Settings, LoadPoint], int]:
+        """Where each setting and load stands among the points."""
+        return {(self.variant(point).settings, load): point for point, load in enumerate(self.loads)}
 
     @cached_property
     def log_rows(self) -> Array:

@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
 
 from hcopt.schema import Measurement, SweepPlan
-from hcopt.search.belief import Belief, Taken, believe
+from hcopt.search.belief import SURE, Belief, Taken, believe
 from hcopt.search.grid import grid_of
+from hcopt.search.order import believe_afresh, best_point, candidates_of, window_of
 from hcopt.search.surface import Array, Integers
 from hcopt.search.values import Action, Candidate, Decision, Measure, SearchResult, SearchSettings
 
 # Windows at most, over the square root of the number of points: cost grows slower than the grid.
-_WINDOWS_A_ROOT = 8.0
+_WINDOWS_A_ROOT = 10.0
 _FEWEST_WINDOWS = 12
 _FIRST_A_ROOT = 1.5
 _FIRST_WINDOWS = 4
@@ -34,7 +36,6 @@ _DEFAULT_EVERY = 4
 _FIRST_REFITS = 3
 _REFIT_GROWTH = 1.25
 _FAILURES = 2
-_SURE = 0.95
 _GAIN_SHARE = 0.1
 _FEWEST_OF_A_WINNER = 3
 _HOPELESS = 0.01
@@ -47,7 +48,7 @@ def search(
     measure: Measure,
     clock: Callable[[], float],
     settings: SearchSettings,
-    decided: Callable[[Decision], None] = lambda decision: None,
+    decided: Callable[[Decision], None] | None = None,
 ) -> SearchResult:
     """Looks for the point of a plan with the most throughput within the limit.
 
@@ -60,7 +61,9 @@ def search(
         settings: Limit, length of a window, budget, seed.
         decided: Takes each decision at once.
     """
-    return _Search(plan, measure, clock, settings, decided).run()
+    # Threads of the linear algebra would go on spinning into the windows that are measured.
+    with threadpool_limits(1):
+        return _Search(plan, measure, clock, settings, decided).run()
 
 
 class _Search:
@@ -70,7 +73,7 @@ class _Search:
         measure: Measure,
         clock: Callable[[], float],
         settings: SearchSettings,
-        decided: Callable[[Decision], None],
+        decided: Callable[[Decision], None] | None,
     ) -> None:
         self._grid = grid_of(plan)
         self._measure = measure
@@ -159,21 +162,7 @@ class _Search:
             self._fail(point, measured.error or "")
             return
         self._windows[point] += 1
-        log_throughput = math.log(measured.throughput_infer_per_s)
-        mean_log_ms = self._grid.log_rows[point] + math.log(1000) - log_throughput
-        log_tail = math.log(measured.latency.p99_ms) - mean_log_ms
-        misses = None
-        if measured.miss_count is not None and measured.request_count:
-            misses = measured.miss_count / measured.request_count
-        self._taken.append(
-            Taken(
-                point=point,
-                block=self._block,
-                log_throughput=log_throughput,
-                log_tail=float(log_tail),
-                miss_ratio=misses,
-            )
-        )
+        self._taken.append(window_of(self._grid, point, measured, self._block))
 
     def _fail(self, point: int, reason: str) -> None:
         """Closes a variant that has failed as often without one success as is allowed; a point likewise."""
@@ -205,17 +194,8 @@ class _Search:
             self._fit_count, self._fitted_at = self._fit_count + 1, count
         return self._belief
 
-    def _measured_points(self) -> Integers:
-        return np.array(sorted(self._windows), dtype=np.int64)
-
     def _best(self, belief: Belief) -> int:
-        """The best point that was measured, by what is known of the limit; the closest to it where none keeps it."""
-        measured = self._measured_points()
-        for sure in (_SURE, 0.5):
-            best = belief.best(measured, sure=sure)
-            if best is not None:
-                return best
-        return int(measured[np.argmin(belief.log_latency[0][measured])])
+        return best_point(belief, np.array(sorted(self._windows), dtype=np.int64))
 
     def _drop(self, belief: Belief, best: int) -> None:
         """Closes points of measured variants that cannot be best any more; α is spent over the looks as 1/k².
@@ -226,7 +206,7 @@ class _Search:
         alpha = self._settings.alpha * 6 / (math.pi * self._looks) ** 2
         mean, sd = belief.against(best)
         high = mean + float(-ndtri(alpha)) * sd
-        visited = np.isin(self._grid.owner, self._grid.owner[self._measured_points()])
+        visited = np.isin(self._grid.owner, self._grid.owner[sorted(self._windows)])
         slow, late = high < 0, belief.feasible < alpha
         if belief.feasible[best] < 0.5:
             slow = np.zeros_like(slow)
@@ -235,19 +215,18 @@ class _Search:
         still_open = set(self._grid.owner[self._open].tolist())
         for owner in sorted(set(self._grid.owner[visited].tolist()) - still_open - self._dropped):
             self._dropped.add(owner)
-            self._explain_drop(belief, best, owner, high, late, alpha)
+            self._explain_drop(belief, best, owner, alpha)
 
-    def _explain_drop(
-        self, belief: Belief, best: int, owner: int, high: Array, late: Array, alpha: float
-    ) -> None:
+    def _explain_drop(self, belief: Belief, best: int, owner: int, alpha: float) -> None:
         own = np.flatnonzero(self._grid.owner == owner)
-        in_time = own[~late[own]]
+        in_time = own[belief.feasible[own] >= alpha]
         if not len(in_time):
             point = int(own[np.argmax(belief.feasible[own])])
-            limit = self._settings.latency_p99_limit_ms
-            p99 = math.exp(belief.log_latency[0][point])
+            limit, p99 = self._settings.latency_p99_limit_ms, math.exp(belief.log_latency[0][point])
             reason = f"misses the p99 limit of {limit:g} ms at every load (error rate {alpha:.2g}): about {p99:.3g} ms"
         else:
+            mean, sd = belief.against(best)
+            high = mean - float(ndtri(alpha)) * sd
             point = int(in_time[np.argmax(high[in_time])])
             reason = (
                 f"at most {math.exp(high[point]):.1%} of the throughput of {self._name(best)} at concurrency "
@@ -271,7 +250,7 @@ class _Search:
             return "nothing is left that could be measured"
         most = max(_FEWEST_WINDOWS, math.ceil(_WINDOWS_A_ROOT * math.sqrt(len(self._grid))))
         gain = self._expected_gain(best, points, draws)
-        if gain is not None and belief.feasible[best] >= _SURE and self._windows[best] >= _FEWEST_OF_A_WINNER:
+        if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _FEWEST_OF_A_WINNER:
             goal = _GAIN_SHARE * self._settings.indifference_ratio
             if gain <= goal:
                 return f"going on would gain {gain:.2%} on average, less than {goal:.2%}"
@@ -308,11 +287,14 @@ class _Search:
         return budget is not None and self._clock() - self._started_s >= budget
 
     def _result(self) -> SearchResult:
-        candidates = self._ranked(self._update()) if self._taken else ()
+        """What all windows say, fitted afresh: the same as can be had from them later."""
         visited = {int(self._grid.owner[point]) for point in self._windows}
         unvisited = [owner for owner in range(len(self._grid.variants)) if owner not in visited | self._dropped]
-        if candidates:
-            self._explain_end(unvisited)
+        candidates: tuple[Candidate, ...] = ()
+        if self._taken:
+            belief = believe_afresh(self._grid, self._taken, limit_ms=self._settings.latency_p99_limit_ms)
+            self._explain_end(belief, unvisited)
+            candidates = candidates_of(belief, self._windows)
         return SearchResult(
             candidates=candidates,
             decisions=tuple(self._decisions),
@@ -320,9 +302,7 @@ class _Search:
             unvisited_count=len(unvisited),
         )
 
-    def _explain_end(self, unvisited: Iterable[int]) -> None:
-        belief = self._belief
-        assert belief is not None  # there are candidates
+    def _explain_end(self, belief: Belief, unvisited: Iterable[int]) -> None:
         best = self._best(belief)
         mean, sd = belief.against(best)
         for owner in unvisited:
@@ -330,36 +310,16 @@ class _Search:
             point = int(own[np.argmax(np.where(belief.feasible[own] >= 0.5, (mean + 2 * sd)[own], -np.inf))])
             self._decide(
                 "unvisited",
-                f"never measured: by its neighbours {math.exp(mean[point]):.0%} of the best, or with a probability of "
-                f"{belief.feasible[point]:.0%} within the limit",
+                f"never measured: by its neighbours {math.exp(mean[point]):.0%} of the best, and within the limit with "
+                f"a probability of {belief.feasible[point]:.0%}",
                 **self._place(point),
                 **self._figures(belief, best, point),
             )
         self._decide(
-            "winner", f"{self._windows[best]} windows", **self._place(best), **self._figures(belief, best, best)
-        )
-
-    def _ranked(self, belief: Belief) -> tuple[Candidate, ...]:
-        measured = self._measured_points()
-        sure = _SURE if belief.best(measured, sure=_SURE) is not None else 0.5
-        found = []
-        for owner in sorted(set(self._grid.owner[measured].tolist())):
-            own = measured[self._grid.owner[measured] == owner]
-            point = belief.best(own, sure=sure)
-            found.append(int(own[np.argmax(belief.feasible[own])]) if point is None else point)
-        order = sorted(found, key=lambda point: (belief.feasible[point] < sure, -belief.log_throughput[0][point]))
-        return tuple(self._candidate(belief, point, sure) for point in order)
-
-    def _candidate(self, belief: Belief, point: int, sure: float) -> Candidate:
-        return Candidate(
-            variant=self._grid.variant(point),
-            load=self._grid.loads[point],
-            throughput_infer_per_s=math.exp(belief.log_throughput[0][point]),
-            latency_p99_ms=math.exp(belief.log_latency[0][point]),
-            feasible=bool(belief.feasible[point] >= sure),
-            feasible_probability=float(belief.feasible[point]),
-            window_count=self._windows[point],
-            equal_names=self._grid.equal_names[self._grid.owner[point]],
+            "winner",
+            f"the most throughput within the limit, by {self._windows[best]} windows at this load",
+            **self._place(best),
+            **self._figures(belief, best, best),
         )
 
     def _announce(self, action: Action, points: Sequence[int]) -> None:
@@ -397,4 +357,5 @@ class _Search:
             **details,
         )
         self._decisions.append(decision)
-        self._decided(decision)
+        if self._decided is not None:
+            self._decided(decision)

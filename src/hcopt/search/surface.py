@@ -84,7 +84,7 @@ class Surface:
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
         own = np.exp(2 * self.logs[0]) + np.exp(2 * self.logs[1]) + _LEVEL_SD**2
         variance = own - np.einsum("ij,ij->j", half, half)
-        return self.level + cross @ self.coefficients, np.sqrt(np.maximum(variance, _JITTER))
+        return np.asarray(self.level + cross @ self.coefficients), np.sqrt(np.maximum(variance, _JITTER))
 
     def joint(self, points: Integers) -> tuple[Array, Array]:
         """Means and the covariance matrix at some points."""
@@ -92,7 +92,7 @@ class Surface:
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
         own = _covariance(self.features[points], self.features[points], self.logs)
         own += np.exp(2 * self.logs[1]) * (points[:, None] == points[None, :]) + _LEVEL_SD**2
-        return self.level + cross @ self.coefficients, own - half.T @ half
+        return np.asarray(self.level + cross @ self.coefficients), np.asarray(own - half.T @ half)
 
     def covariance_with(self, point: int) -> Array:
         """Covariance of every point with one of them, given the windows; (points,)."""
@@ -107,7 +107,7 @@ class Surface:
         measured = self.windows.point
         same = points[:, None] == measured[None, :]
         smooth = _covariance(self.features[points], self.features[measured], self.logs)
-        return smooth + np.exp(2 * self.logs[1]) * same + _LEVEL_SD**2
+        return np.asarray(smooth + np.exp(2 * self.logs[1]) * same + _LEVEL_SD**2)
 
 
 def fit(features: Array, windows: Windows, prior: Prior, *, start: Surface | None, refit: bool) -> Surface:
@@ -205,7 +205,7 @@ def _weights(surface: Surface) -> Array:
     left_out = surface.coefficients / np.diag(inverse)
     spread = np.sqrt(1 / np.diag(inverse) + surface.noise**2 * (1 - surface.weight))
     far = np.abs(left_out) / np.maximum(spread, surface.noise)
-    return np.maximum(1.0, far / _OUTLIER_SDS)
+    return np.asarray(np.maximum(1.0, far / _OUTLIER_SDS))
 
 
 def _covariance(one: Array, other: Array, logs: Array) -> Array:
