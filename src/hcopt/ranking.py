@@ -8,7 +8,7 @@ from statistics import fmean
 
 from hcopt.schema import LatencySummary, LoadPoint, Measurement, ModelConfigVariant, RankedVariant, Ranking, SweepPlan
 
-Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool]
+Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...]]
 
 
 def rank(plan: SweepPlan, measurements: Iterable[Measurement], *, latency_p99_limit_ms: float | None) -> Ranking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +58,7 @@ class Belief:
     speed: Surface
     tail: Surface
     steepness: float
+    _known: dict[int, tuple[Array, Array]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def log_throughput(self) -> tuple[Array, Array]:
@@ -99,10 +100,11 @@ class Belief:
 
     def against(self, best: int) -> tuple[Array, Array]:
         """For all points, mean and standard deviation of the log-ratio of their throughput to that of one of them."""
-        mean, sd = self.log_throughput
-        covariance = self.speed.covariance_with(best)
-        variance = sd**2 + sd[best] ** 2 - 2 * covariance
-        return mean - mean[best], np.sqrt(np.maximum(variance, 1e-10))
+        if best not in self._known:
+            mean, sd = self.log_throughput
+            variance = sd**2 + sd[best] ** 2 - 2 * self.speed.covariance_with(best)
+            self._known[best] = (mean - mean[best], np.sqrt(np.maximum(variance, 1e-10)))
+        return self._known[best]
 
     def draws(self, points: Integers, count: int, random: np.random.Generator) -> Array:
         """Samples of log-throughput at some points, (count, points); −inf where the limit is broken in the sample."""

@@ -85,6 +85,8 @@ def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]]) -> Array:
         lambda _, load: math.log2(load.client_batch_size),
     )
     columns = [[measure(*point) for point in points] for measure in measures]
+    preferred = [variant.preferred_batch_sizes for variant, _ in points]
+    columns += [[float(value == sizes) for value in preferred] for sizes in _distinct(preferred)[1:]]
     keys = sorted({key for variant, _ in points for key, _ in variant.parameters})
     for key in keys:
         columns += _parameter_columns([dict(variant.parameters).get(key) for variant, _ in points])

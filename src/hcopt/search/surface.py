@@ -136,7 +136,7 @@ def fit(features: Array, windows: Windows, prior: Prior, *, start: Surface | Non
 
 def _centre(prior: Prior, dimensions: int) -> Array:
     scales = [prior.signal, prior.point, prior.block, prior.noise]
-    return np.log(np.array([*scales, *([0.7] * dimensions)]))
+    return np.asarray(np.log([*scales, *([0.7] * dimensions)]))
 
 
 # How firmly each hyperparameter is held to its prior: standard deviations of the logarithms.
