@@ -8,6 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 system_packages() {
   local missing=()
   command -v pdftoppm >/dev/null 2>&1 || missing+=(poppler-utils)
+  command -v chromium >/dev/null 2>&1 || missing+=(chromium)
+  command -v chromedriver >/dev/null 2>&1 || missing+=(chromium-driver)
   command -v wkhtmltopdf >/dev/null 2>&1 || missing+=(wkhtmltopdf)
   command -v dockerd >/dev/null 2>&1 || missing+=(docker.io iptables)
   command -v debootstrap >/dev/null 2>&1 || missing+=(debootstrap)

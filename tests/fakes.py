@@ -85,9 +85,12 @@ class FakeTools:
         return self.plays.pop(0)(call)
 
 
-def export_text(requests: Sequence[tuple[int, int]]) -> str:
-    """A perf_analyzer export of requests, each as (sent, answered) in ns."""
-    entries = [{"timestamp": sent, "response_timestamps": [answered]} for sent, answered in requests]
+def export_text(requests: Sequence[tuple[int, int]], unanswered: Sequence[int] = ()) -> str:
+    """A perf_analyzer export of requests, each as (sent, answered) in ns; those of some indices have no answer."""
+    entries = [
+        {"timestamp": sent, "response_timestamps": [] if index in unanswered else [answered]}
+        for index, (sent, answered) in enumerate(requests)
+    ]
     return json.dumps({"experiments": [{"requests": entries}]})
 
 
@@ -97,11 +100,17 @@ def steady(count: int, *, every_ns: int = 1_000_000, latency_ns: int = 2_000_000
     return [(start + i * every_ns, start + i * every_ns + latency_ns) for i in range(count)]
 
 
-def exports(requests: Sequence[tuple[int, int]], *, cut: bool = False, finished: Finished = WELL) -> Play:
+def exports(
+    requests: Sequence[tuple[int, int]],
+    *,
+    cut: bool = False,
+    unanswered: Sequence[int] = (),
+    finished: Finished = WELL,
+) -> Play:
     """A perf_analyzer that writes its export."""
 
     def play(call: Call) -> Finished:
-        text = export_text(requests)
+        text = export_text(requests, unanswered)
         call.file("--profile-export-file").write_text(text[: len(text) // 2] if cut else text)
         return finished
 
@@ -184,9 +193,13 @@ class RecordedProgress:
     steps: list[str] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    extensions: list[int] = field(default_factory=list)
 
     def phase(self, title: str, *, steps: int | None = None) -> None:
         self.phases.append((title, steps))
+
+    def extended(self, steps: int) -> None:
+        self.extensions.append(steps)
 
     def started(self, what: str) -> None:
         self.steps.append(what)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from hcopt.config import Config
 from hcopt.measurements import MeasurementLog
 from hcopt.run_folder import RunFolder, new_run, record_json
+from hcopt.schema import RunRecord
 from hcopt.summary import summarize
 from tests.records import model_artifact, run_record
 
 
-def write_finished_run(results: Path, config: Config) -> RunFolder:
-    """Writes one under `results`, as the latest; its model comes from no registry."""
+def write_finished_run(results: Path, config: Config, record: RunRecord | None = None) -> RunFolder:
+    """Writes one under `results`, as the latest; without a record its model comes from no registry."""
     folder = new_run(results)
-    record = run_record(run_id=folder.run_id, folder=folder.path, model=model_artifact(registered_version=None))
+    given = record or run_record(model=model_artifact(registered_version=None))
+    record = replace(given, run_id=folder.run_id, folder=folder.path)
     log = MeasurementLog(folder.path)
     for measurement in record.measurements:
         log.append(measurement)
@@ -23,3 +27,18 @@ def write_finished_run(results: Path, config: Config) -> RunFolder:
     folder.write_summary(summarize(record, tracking=None))
     folder.show_as_latest()
     return folder
+
+
+def make_older(folder: RunFolder) -> None:
+    """Rewrites a run's record as hcopt wrote it before it judged the limit by the share of slow requests."""
+    state = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
+    record = state.pop("record")
+    for key in ("noise", "capacity"):
+        del record[key]
+    found = record["confirmation"]
+    for key in ("look_count", "equal_load", "default_at_best_load"):
+        del found[key]
+    for side in (found["best"], found["default"], found["runner_up"]):
+        side["feasible"] = side.pop("feasibility") == "feasible"
+        del side["miss_ratio"]
+    folder.write_state("finished", {"config": state["config"], "record": record})

@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from hcopt.schema import (
+    Capacity,
     Comparison,
     Confirmation,
     ConfirmedVariant,
     Environment,
     Estimate,
+    Feasibility,
     LatencySummary,
     LoadPoint,
     Measurement,
     ModelArtifact,
     ModelConfigVariant,
     ModelSignature,
+    Noise,
     Note,
     RankedVariant,
     Ranking,
+    RatePoint,
     RegisteredVersion,
     RunRecord,
     ServerTimes,
@@ -282,6 +286,46 @@ def _confirmation() -> Confirmation:
     )
 
 
+def noise(**changes: Any) -> Noise:
+    """A quiet machine: six blocks of the default against itself, differences from 6 % on can be told apart."""
+    found = Noise(
+        load=HEAVY,
+        block_count=6,
+        window_s=1.0,
+        block_sd_ratio=0.021,
+        pair_sd_ratio=0.015,
+        resolvable_ratio=0.06,
+        planned_blocks=12,
+        max_steal_ratio=0.004,
+    )
+    return replace(found, **changes)
+
+
+def rate_point(rate: float, miss: tuple[float, float, float], p99_ms: float, verdict: Feasibility) -> RatePoint:
+    """One rate of the open-loop check; `miss` is estimate, lower and upper bound."""
+    estimate, low, high = miss
+    ratio = Estimate(estimate=estimate, ci_low=low, ci_high=high)
+    return RatePoint(rate_infer_per_s=rate, window_count=8, miss_ratio=ratio, latency_p99_ms=p99_ms, verdict=verdict)
+
+
+def capacity(**changes: Any) -> Capacity:
+    """config_6 sustains at least 4,800 infer/s; at 5,760 it is shown not to keep the limit."""
+    found = Capacity(
+        config_name=f"{MODEL_NAME}_config_6",
+        sustainable_rate_infer_per_s=Estimate(estimate=4800.0, ci_low=4800.0, ci_high=5760.0),
+        latency_p99_limit_ms=LATENCY_P99_LIMIT_MS,
+        client_batch_size=1,
+        seed=7,
+        points=(
+            rate_point(3200.0, (0.0004, 0.0001, 0.0011), 11.2, "feasible"),
+            rate_point(4800.0, (0.0027, 0.0014, 0.0058), 24.6, "feasible"),
+            rate_point(5280.0, (0.0089, 0.0052, 0.0153), 47.1, "undecided"),
+            rate_point(5760.0, (0.0412, 0.0287, 0.0590), 118.3, "infeasible"),
+        ),
+    )
+    return replace(found, **changes)
+
+
 def _environment() -> Environment:
     return Environment(
         runtime="embedded",
@@ -321,6 +365,8 @@ def run_record(**changes: Any) -> RunRecord:
         indifference_ratio=0.02,
         default_config_pbtxt=config_pbtxt(default_variant()),
         best_config_pbtxt=config_pbtxt(best),
+        noise=noise(),
+        capacity=capacity(),
         elapsed_s={"fetch": 4.2, "serve": 6.9, "sweep": 148.3, "confirmation": 71.5},
         notes=(
             Note(en="Load generator and server share the CPUs 0-1.", ko="부하 생성기와 서버가 CPU 0-1을 함께 사용."),
@@ -428,5 +474,6 @@ def no_feasible_config_record(**changes: Any) -> RunRecord:
             default=None,
         ),
         best_config_pbtxt=None,
+        capacity=None,
     )
     return replace(record, **changes)

@@ -11,12 +11,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from hcopt import __version__
-from hcopt.errors import HcoptError, InterruptedRunError, NoFeasibleConfigError, ProfileError
+from hcopt.errors import ConfigError, HcoptError, InterruptedRunError, NoFeasibleConfigError, ProfileError
 
 if TYPE_CHECKING:
     from hcopt.config import Config
@@ -175,6 +175,23 @@ def report(
 
 
 @app.command()
+def compare(
+    run_a: RunArgument,
+    run_b: RunArgument,
+    *,
+    output: OutputOption = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Two finished runs side by side, from their files alone; ratios only where the conditions were the same."""
+    with _boundary(debug=debug):
+        if as_json and as_markdown:
+            raise ConfigError("--json and --markdown exclude each other")
+        _compare(run_a, run_b, output, form="json" if as_json else "markdown" if as_markdown else "table")
+
+
+@app.command()
 def doctor(
     *,
     config: ConfigOption = None,
@@ -242,10 +259,12 @@ def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
     from rich.console import Console
     from rich.markup import escape
 
+    from hcopt.config import without_credentials
+
     if debug:
         traceback.print_exc()
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    console.print(f"[bold red]error:[/bold red] {escape(error.message)}")
+    console.print(f"[bold red]error:[/bold red] {escape(without_credentials(error.message))}")
     if error.remedy:
         console.print(f"[bold]what to do:[/bold] {escape(error.remedy)}")
     if error.log:
@@ -294,8 +313,8 @@ def _profile(config: Config, output: Path, *, as_json: bool) -> None:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:
         _print_result(finished)
-    if finished.logging_error is not None:
-        raise finished.logging_error
+    if finished.failure is not None:
+        raise finished.failure
     found = finished.record.confirmation
     if found.verdict == "no_feasible_config":
         raise NoFeasibleConfigError(
@@ -308,6 +327,26 @@ def _profile(config: Config, output: Path, *, as_json: bool) -> None:
             remedy="The failed measurements in the report and the logs say why.",
             log=finished.folder.path / "logs",
         )
+
+
+def _compare(run_a: str, run_b: str, output: Path, *, form: Literal["table", "json", "markdown"]) -> None:
+    from rich.console import Console
+
+    from hcopt import compare_output
+    from hcopt.compare import compare_runs
+    from hcopt.run_folder import find_run, read_record
+
+    folders = [find_run(reference, results=output) for reference in (run_a, run_b)]
+    if folders[0].path == folders[1].path:
+        raise ConfigError(f"{run_a} and {run_b} are the same run, {folders[0].run_id}", remedy="Name two runs.")
+    comparison = compare_runs(*map(read_record, folders))
+    if form == "json":
+        print(json.dumps(compare_output.as_json(comparison), indent=2, allow_nan=False))
+    elif form == "markdown":
+        print(compare_output.markdown(comparison), end="")
+    else:
+        # A terminal gets whole words, a pipe whole lines.
+        compare_output.print_comparison(Console(soft_wrap=not sys.stdout.isatty()), comparison)
 
 
 def _examined(config: Config, output: Path, *, fix: bool, quiet: bool) -> dict[str, Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -9,7 +11,7 @@ from rich.text import Text
 from hcopt.doctor.findings import Finding
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
-from hcopt.schema import Estimate, ModelConfigVariant, RunRecord
+from hcopt.schema import Capacity, Comparison, ConfirmedVariant, Estimate, ModelConfigVariant, RunRecord
 from hcopt.terminal import duration, print_note
 
 _VERDICTS = {
@@ -18,6 +20,7 @@ _VERDICTS = {
     "undecided": ("undecided", "bold yellow"),
     "no_feasible_config": ("no configuration meets the limit", "bold red"),
 }
+_LIMIT_VERDICTS = {"feasible": "holds", "infeasible": "missed", "undecided": "not shown"}
 _PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)")
 
 _STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -64,6 +67,8 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
         console.print(f"About {needed} blocks would decide; {found.block_count} were measured.", highlight=False)
     if found.best is not None:
         console.print(_table(finished.record))
+    for line in _beside_the_table(finished.record):
+        console.print(Text(line))
     results, name = finished.folder.results, finished.record.model.name
     lines = [
         ("report", results / "reports" / "summaries" / name / "result_summary.pdf"),
@@ -76,6 +81,29 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
         console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
     if finished.tracked is not None:
         console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
+
+
+def _beside_the_table(record: RunRecord) -> Iterator[str]:
+    """What the table has no column for: the comparison at equal load, and what one server sustains."""
+    found = record.confirmation
+    if found.equal_load is not None and found.best is not None:
+        yield f"Both at concurrency {found.best.load.concurrency}: {_ratios(found.equal_load)}."
+    if record.capacity is not None:
+        yield _sustained(record.capacity, record)
+
+
+def _ratios(comparison: Comparison) -> str:
+    ratios = {"throughput": comparison.throughput_ratio, "p99 latency": comparison.latency_p99_ratio}
+    return ", ".join(f"{name} × {_interval(ratio, '{:.2f}')}" for name, ratio in ratios.items())
+
+
+def _sustained(capacity: Capacity, record: RunRecord) -> str:
+    """The lower bound, which is what planning may use."""
+    name = capacity.config_name.removeprefix(f"{record.model.name}_")
+    limit, low = f"{capacity.latency_p99_limit_ms:g} ms", capacity.sustainable_rate_infer_per_s.ci_low
+    if low is None or low <= 0:
+        return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried."
+    return f"{name} sustains at least {low:,.0f} infer/s under Poisson arrivals with p99 within {limit}."
 
 
 def _table(record: RunRecord) -> Table:
@@ -97,9 +125,17 @@ def _table(record: RunRecord) -> Table:
         "throughput (infer/s)": [_interval(side.throughput_infer_per_s, "{:,.0f}") for _, side in sides],
         "p99 latency (ms)": [_interval(side.latency_p99_ms, "{:.2f}") for _, side in sides],
     }
+    if any(side.miss_ratio is not None for _, side in sides):
+        rows[f"over {record.ranking.latency_p99_limit_ms:g} ms"] = [_missed(side) for _, side in sides]
+        rows["limit (at most 1%)"] = [_LIMIT_VERDICTS[side.feasibility] for _, side in sides]
     for label, cells in rows.items():
         table.add_row(label, *map(Text, cells))
     return table
+
+
+def _missed(side: ConfirmedVariant) -> str:
+    """The share of slow requests, with the bounds of the verdict on it."""
+    return "" if side.miss_ratio is None else _interval(side.miss_ratio, "{:.2%}")
 
 
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:

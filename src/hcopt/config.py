@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
 from hcopt.errors import ConfigError
 from hcopt.schema import InstanceKind, JsonObject
@@ -44,12 +53,21 @@ _LOGINS = (
     ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
 )
-_USERINFO = re.compile(r"://[^/\s]*@")
+# A password may hold a slash: with a name and a colon before it all up to the @ is a login, unless a port stands there.
+_USERINFO = re.compile(r"://(?:[^/\s@:]+:(?!\d+/)[^\s@]*(?:@[^\s@/]*)*@|[^/\s]*@)")
+_SECRET_PARAMETER = re.compile(
+    r"([?&][\w-]*(?:token|password|passwd|pwd|secret|signature|credential|key)=)[^&\s\"']+", re.IGNORECASE
+)
 
 
 def without_credentials(text: str) -> str:
-    """The text with user name and password taken out of every URL in it."""
-    return _USERINFO.sub("://", text)
+    """The text with user name, password and secret parameters taken out of every URL in it."""
+    return _SECRET_PARAMETER.sub(r"\1…", _USERINFO.sub("://", text))
+
+
+def _public(text: str | None) -> str | None:
+    """A configuration is written into the run's files, which are no place for a login."""
+    return None if text is None else without_credentials(text)
 
 
 class _Section(BaseModel):
@@ -94,6 +112,12 @@ class DockerSection(_Section):
     )
     memory_mb: PositiveInt | None = Field(None, description="Memory limit of the server, in MB.")
 
+    @field_validator("release", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """26.10 without quotes is a number to YAML, and has lost its last digit; a month always has two."""
+        return f"{value:05.2f}" if isinstance(value, float) else value
+
 
 class RemoteSection(_Section):
     """A Triton that already runs in explicit model-control mode, with the model in its own repository."""
@@ -101,6 +125,8 @@ class RemoteSection(_Section):
     grpc: str | None = Field(None, description="host:port; also --endpoint grpc://host:port.")
     http: str | None = Field(None, description="host:port; null: the port before that of grpc.")
     metrics: str | None = Field(None, description="URL; null: /metrics at the port after that of grpc.")
+
+    _public_urls = field_serializer("grpc", "http", "metrics")(_public)
 
 
 class RuntimeSection(_Section):
@@ -184,6 +210,8 @@ class S3Section(_Section):
     ca_bundle: str | None = Field(None, description="File of the certificates to trust; null: AWS_CA_BUNDLE.")
     timeout_s: Annotated[Number, Field(gt=0)] = Field(600, description="Longest download of one model, in seconds.")
 
+    _public_url = field_serializer("endpoint_url")(_public)
+
 
 class MlflowSection(_Section):
     """Tracking and registry; logins come from the environment and .env only."""
@@ -195,10 +223,7 @@ class MlflowSection(_Section):
     experiment: str = Field("hcopt", min_length=1)
     promote_alias: str | None = Field(None, description="Alias that the model version gets on the verdict `better`.")
 
-    @field_serializer("tracking_uri")
-    def _public_uri(self, uri: str | None) -> str | None:
-        """A configuration is written into the run's files, which is no place for a login."""
-        return None if uri is None else without_credentials(uri)
+    _public_uri = field_serializer("tracking_uri")(_public)
 
 
 class ReportSection(_Section):

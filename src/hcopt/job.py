@@ -8,8 +8,9 @@ from pathlib import Path
 
 from hcopt import model_repository
 from hcopt.config import Config, without_credentials
-from hcopt.confirmation import COMPARISONS
 from hcopt.errors import OutputError
+from hcopt.evidence import COMPARISONS
+from hcopt.looks import first_look
 from hcopt.noise_gate import BLOCKS, SECONDS_BESIDE_A_WINDOW
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
@@ -17,7 +18,6 @@ from hcopt.progress import Progress
 from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, resolve_tracking, seed_sample_model
 from hcopt.sample import sample_repository
 from hcopt.schema import JsonObject, Note, SweepPlan
-from hcopt.statistics import fewest_blocks
 from hcopt.sweep import expected_sweep_s
 
 _FINALISTS = 3
@@ -98,7 +98,7 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     plan = prepared.plan
     window_s = config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
-    confirmation_count = _FINALISTS * fewest_blocks(config.confirmation.alpha, COMPARISONS)
+    confirmation_count = _FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
     confirmation_s = min(60 * config.confirmation.max_minutes, confirmation_count * window_s)
     checks_capacity = config.constraints.latency_p99_ms is not None
     capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0
@@ -146,4 +146,5 @@ def seed(config: Config, *, results: Path) -> str:
 
 
 def _asks_for_sample(config: Config) -> bool:
-    return config.model.uri.startswith(f"models:/{SAMPLE_MODEL}")
+    """Whether the model is what `seed_sample_model` registers, under either of its names."""
+    return config.model.uri in (SAMPLE_URI, f"models:/{SAMPLE_MODEL}/1")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE_NAME = "measurements.jsonl"
+# In the place of a response's time.
+NO_ANSWER = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,22 +33,27 @@ class RequestSamples:
         latency_ns: How long each took, in ns; shape (n,).
         warm_up_ns: Requests sent before this count as warm-up.
         end_ns: The last sending: until then the load was kept up, afterwards it runs dry.
+        failed_count: Requests after the warm-up that are known to be without an answer; not among the above.
+        lag_ns: In an open loop `sent_ns` is when each was meant to be sent, and this how much later it was; shape (n,).
     """
 
     sent_ns: NDArray[np.int64]
     latency_ns: NDArray[np.int64]
     warm_up_ns: int
     end_ns: int
+    failed_count: int = 0
+    lag_ns: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowFigures:
-    """What one window of samples shows."""
+    """What one window of samples shows; `miss_count` of its requests took longer than the limit, where there is one."""
 
     duration_s: float
     throughput_infer_per_s: float
     latency: LatencySummary
     request_count: int
+    miss_count: int | None = None
 
 
 def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
@@ -61,6 +68,33 @@ def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
 
     Source: perf_analyzer's docs/measurements_metrics.md; seen in the exports of perf_analyzer 2.51.
     """
+    import numpy as np
+
+    pairs = read_pairs(export)
+    failed = pairs[pairs[:, 1] == NO_ANSWER, 0]
+    pairs = pairs[pairs[:, 1] != NO_ANSWER]
+    if not len(pairs):
+        raise ProfileError("perf_analyzer's export holds no request that was answered")
+    sent = pairs[:, 0] - pairs[0, 0]
+    end = int(sent[-1])
+    warm_up = int(end * warm_up_ratio)
+    return RequestSamples(
+        sent_ns=sent,
+        latency_ns=pairs[:, 1] - pairs[:, 0],
+        warm_up_ns=warm_up,
+        end_ns=end,
+        failed_count=int(np.count_nonzero(failed - pairs[0, 0] >= warm_up)),
+    )
+
+
+def read_pairs(export: Path) -> NDArray[np.int64]:
+    """Every request of an export as (sent, last response) in ns of the system's clock, in the order of sending.
+
+    A request that has no response has `NO_ANSWER` in its place. Shape (n, 2).
+
+    Raises:
+        ProfileError: The file is cut, or not such an export.
+    """
     import ijson
     import numpy as np
 
@@ -69,18 +103,11 @@ def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
             pairs = np.fromiter(_send_and_receive(file), dtype=np.int64).reshape(-1, 2)
     except (OSError, ijson.JSONError, ValueError) as error:
         raise ProfileError(f"perf_analyzer's export {export.name} cannot be read: {error}") from error
-    if not len(pairs):
-        raise ProfileError("perf_analyzer's export holds no request that was answered")
-    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
-    sent = pairs[:, 0] - pairs[0, 0]
-    end = int(sent[-1])
-    return RequestSamples(
-        sent_ns=sent, latency_ns=pairs[:, 1] - pairs[:, 0], warm_up_ns=int(end * warm_up_ratio), end_ns=end
-    )
+    return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
 
 def _send_and_receive(file: object) -> Iterator[int]:
-    """Sent, last response in ns of each answered request in turn; the fields of one request come in any order."""
+    """Sent, last response in ns of each request in turn; the fields of one request come in any order."""
     import ijson
 
     request = "experiments.item.requests.item"
@@ -92,13 +119,13 @@ def _send_and_receive(file: object) -> Iterator[int]:
         elif prefix == f"{request}.response_timestamps.item":
             received = int(value)
         elif prefix == request and event == "end_map":
-            if sent is not None and received is not None:
+            if sent is not None:
                 yield sent
-                yield received
+                yield NO_ANSWER if received is None else received
             sent = received = None
 
 
-def figures(samples: RequestSamples, *, client_batch_size: int) -> WindowFigures:
+def figures(samples: RequestSamples, *, client_batch_size: int, latency_limit_ms: float | None = None) -> WindowFigures:
     """Throughput and latency of the window between warm-up and the last sending.
 
     Throughput counts the responses that arrived in the window. Latency is that of the requests sent in it, but for the
@@ -116,13 +143,21 @@ def figures(samples: RequestSamples, *, client_batch_size: int) -> WindowFigures
     latencies_ms = _settled_latency_ns(samples) / 1e6
     if duration_s <= 0 or completed == 0 or not len(latencies_ms):
         raise ProfileError(f"the window is too short: {len(samples.sent_ns)} requests, none of them after the warm-up")
-    p50, p90, p95, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 90, 95, 99)))
     return WindowFigures(
         duration_s=duration_s,
         throughput_infer_per_s=completed * client_batch_size / duration_s,
-        latency=LatencySummary(avg_ms=float(latencies_ms.mean()), p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99),
+        latency=summarised(latencies_ms),
         request_count=len(latencies_ms),
+        miss_count=None if latency_limit_ms is None else int(np.count_nonzero(latencies_ms > latency_limit_ms)),
     )
+
+
+def summarised(latencies_ms: NDArray[np.float64]) -> LatencySummary:
+    """Mean and percentiles of at least one latency, linear between the ranks."""
+    import numpy as np
+
+    p50, p90, p95, p99 = (float(value) for value in np.percentile(latencies_ms, (50, 90, 95, 99)))
+    return LatencySummary(avg_ms=float(latencies_ms.mean()), p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99)
 
 
 def _settled_latency_ns(samples: RequestSamples) -> NDArray[np.int64]:
@@ -145,6 +180,8 @@ def write_samples(samples: RequestSamples, path: Path) -> None:
             latency_ns=samples.latency_ns,
             warm_up_ns=samples.warm_up_ns,
             end_ns=samples.end_ns,
+            failed_count=samples.failed_count,
+            **({} if samples.lag_ns is None else {"lag_ns": samples.lag_ns}),
         )
     temporary.replace(path)
 
@@ -169,6 +206,8 @@ def read_samples(path: Path) -> RequestSamples:
                 latency_ns=archive["latency_ns"],
                 warm_up_ns=int(archive["warm_up_ns"]),
                 end_ns=int(archive["end_ns"]),
+                failed_count=int(archive["failed_count"]),
+                lag_ns=archive.get("lag_ns"),
             )
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ProfileError(f"cannot read the samples {path}: {error}") from error

@@ -11,23 +11,26 @@ from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.bench import Bench
+from hcopt.capacity_check import CapacityCheck, capacity_failed, capacity_notes
 from hcopt.config import Config
-from hcopt.errors import ProfileError
+from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.load_data import write_perf_analyzer_json
 from hcopt.measurements import MeasurementLog
 from hcopt.noise_gate import NoiseGate
 from hcopt.preparation import Prepared, config_json
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.model_analyzer import ModelAnalyzer
+from hcopt.profiler.open_loop import OpenLoop
 from hcopt.profiler.perf_analyzer import PerfAnalyzer
 from hcopt.progress import Progress
 from hcopt.proof import Proof
-from hcopt.ranking import rank
+from hcopt.ranking import rank, unmeasured
 from hcopt.runtime.base import Server
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
 from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Ranking
 from hcopt.serving import ServedModel
+from hcopt.sustainable_rate import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +122,15 @@ class Measuring:
             self._sweep(server, repository, arguments)
         ranking = self._rank()
         with self.stopwatch.phase("confirmation"):
-            confirmation = self._confirm(bench, ranking)
+            confirmation = self._confirm(bench, ranking, found_noise)
+        with self.stopwatch.phase("open_loop"):
+            capacity = self._capacity(bench, confirmation)
         return Found(
             environment=server.environment,
             noise=found_noise,
             ranking=ranking,
             confirmation=confirmation,
-            capacity=None,
+            capacity=capacity,
         )
 
     def _bench(self, server: Server, control: ModelControl, arguments: tuple[str, ...]) -> Bench:
@@ -137,6 +142,7 @@ class Measuring:
             input_arguments=arguments,
             folder=self.folder,
             server_times=served.watch,
+            latency_p99_limit_ms=self.config.constraints.latency_p99_ms,
         )
         return Bench(
             served=served,
@@ -184,9 +190,11 @@ class Measuring:
         if not ranking.ranked:
             reason = next((m.error for m in swept if m.error), "no reason is known")
             raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder / "logs")
+        if (missing := unmeasured(self.prepared.plan, ranking)) is not None:
+            self.note(missing)
         return ranking
 
-    def _confirm(self, bench: Bench, ranking: Ranking) -> Confirmation:
+    def _confirm(self, bench: Bench, ranking: Ranking, found_noise: Noise | None) -> Confirmation:
         proof = Proof(
             config=self.config,
             plan=self.prepared.plan,
@@ -197,5 +205,33 @@ class Measuring:
             record=self._record,
             note=self.note,
             progress=self.progress,
+            window_s=None if found_noise is None else found_noise.window_s,
         )
         return proof.run()
+
+    def _capacity(self, bench: Bench, confirmation: Confirmation) -> Capacity | None:
+        """The rate that the best sustains; None where there is no best, no limit, no time, or no answer."""
+        best, limit_ms = confirmation.best, self.config.constraints.latency_p99_ms
+        max_s = 60 * self.config.capacity.max_minutes
+        if best is None or limit_ms is None or max_s == 0:
+            return None
+        check = CapacityCheck(
+            bench=bench,
+            open_loop=OpenLoop(
+                perf_analyzer=bench.perf_analyzer,
+                variant=best.variant,
+                client_batch_size=best.load.client_batch_size,
+                latency_p99_limit_ms=limit_ms,
+                seed=self.config.profiler.seed,
+            ),
+            limits=Limits(max_s=max_s, alpha=self.config.confirmation.alpha),
+        )
+        try:
+            found = check.run(best.throughput_infer_per_s.estimate)
+        except RuntimeStartError as error:
+            # All that was confirmed stands without it.
+            self.note(capacity_failed(error.message))
+            return None
+        for note in capacity_notes(found):
+            self.note(note)
+        return check.capacity(found)

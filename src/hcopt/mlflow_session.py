@@ -41,7 +41,7 @@ _SILENCE = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_LOUD_LOGGERS = ("mlflow", "alembic", "urllib3", "botocore")
+_LOUD_LOGGERS = ("mlflow", "alembic", "sqlalchemy", "urllib3", "botocore")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from hcopt.config import ConfirmationSection, NoiseSection
+from hcopt.evidence import COMPARISONS
 from hcopt.schema import LoadPoint, Measurement, Noise, NoiseLimit, Note
 from hcopt.statistics import resolvable_ratio, standard_deviation
 
@@ -57,7 +58,8 @@ def assess(
         window_s=window_s * _lengthened(block_sd, settings.max_block_cv_ratio),
         block_sd_ratio=block_sd,
         pair_sd_ratio=pair_sd,
-        resolvable_ratio=resolvable_ratio(pair_sd, planned_blocks, alpha=confirmation.alpha),
+        # At the last look, which has about half of the error rate left, and by Holm's first step.
+        resolvable_ratio=resolvable_ratio(pair_sd, planned_blocks, alpha=confirmation.alpha / (2 * COMPARISONS)),
         planned_blocks=planned_blocks,
         max_steal_ratio=steal,
         max_throttled_ratio=throttled,

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
-from hcopt.errors import ConfigError, ModelSourceError, OutputError
+from hcopt.errors import HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
 from hcopt.files import write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
+from hcopt.report.drawings import drawings
+from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
 from hcopt.run_folder import RunFolder, new_run, record_json
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
@@ -50,14 +52,14 @@ class FinishedRun:
     Attributes:
         folder: Its place.
         record: Everything that it found.
-        tracked: Where MLflow has it, or None where logging failed.
-        logging_error: Why logging failed.
+        tracked: Where MLflow has it, or None where it could not be handed over.
+        failure: What kept the report from being written or MLflow from taking it: a fault, or an interruption.
     """
 
     folder: RunFolder
     record: RunRecord
     tracked: TrackedRun | None
-    logging_error: OutputError | None = None
+    failure: HcoptError | None = None
 
 
 def profile(job: Job, progress: Progress) -> FinishedRun:
@@ -72,9 +74,8 @@ def profile(job: Job, progress: Progress) -> FinishedRun:
         run = _Run(job=job, folder=new_run(job.results), progress=progress)
         try:
             return run.execute()
-        except (ConfigError, ModelSourceError, OutputError, OSError, KeyboardInterrupt):
-            if not run.taken:
-                run.folder.discard()
+        except (HcoptError, OSError, KeyboardInterrupt) as error:
+            run.end(error)
             raise
     except OSError as error:
         raise OutputError(
@@ -101,7 +102,19 @@ class _Run:
         found = self._measure(prepared)
         record = self._record(prepared, found)
         self._write_results(prepared, record)
-        return self._log(record)
+        return self._hand_over(record)
+
+    def end(self, error: BaseException) -> None:
+        """Leaves what was measured, with a state that says how it ended; or nothing, where nothing was."""
+        shutil.rmtree(self.folder.path / "model", ignore_errors=True)
+        if self.taken:
+            with suppress(OSError):
+                self._write_state("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            if isinstance(error, KeyboardInterrupt):
+                what = str(error) or "interrupted by Ctrl-C"
+                error.args = (f"{what}; {len(self.taken)} measurements are kept in {self.folder.path}",)
+        elif not isinstance(error, (RuntimeStartError, ProfileError)):  # their logs say why
+            self.folder.discard()
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -165,20 +178,31 @@ class _Run:
             config = variant_config(prepared, best.variant)
             model_repository.write_repository(self.folder.golden, prepared.artifact, config)
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
-        with self._phase("report"):
-            write_report(self.job.config, self.folder, record)
+        # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.
         self._write_state("finished", record)
         self.folder.write_summary(summarize(record, tracking=None))
-        self.folder.show_as_latest()
 
-    def _log(self, record: RunRecord) -> FinishedRun:
+    def _hand_over(self, record: RunRecord) -> FinishedRun:
+        """Report and MLflow; what stops either leaves a run that is complete on disk."""
+        tracked: TrackedRun | None = None
+        failure: HcoptError | None = None
         try:
+            try:
+                with self._phase("report"):
+                    write_report(self.job.config, self.folder, record)
+            finally:
+                self.folder.show_as_latest()
             with self._phase("log"):
                 tracked = log_finished_run(self.job.config, self.folder, record, tracking_uri=self.job.tracking_uri)
         except OutputError as error:
-            return FinishedRun(folder=self.folder, record=record, tracked=None, logging_error=error)
+            failure = error
+        except KeyboardInterrupt as interruption:
+            failure = InterruptedRunError(
+                f"{interruption or 'interrupted by Ctrl-C'}; the results on disk are complete",
+                remedy=f"`hcopt report {self.folder.path}` and `hcopt log {self.folder.path}` do what is missing.",
+            )
         self._write_state("finished", record)
-        return FinishedRun(folder=self.folder, record=record, tracked=tracked)
+        return FinishedRun(folder=self.folder, record=record, tracked=tracked, failure=failure)
 
     def _write_state(self, state: str, record: RunRecord | None = None) -> None:
         details: JsonObject = {
@@ -192,13 +216,16 @@ class _Run:
 
 
 def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
-    """Makes a finished run's PDF, or makes it again; returns where it is.
+    """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
 
     Raises:
-        OutputError: It cannot be made or written.
+        OutputError: They cannot be made or written.
     """
+    language, price = config.report.language, config.report.price_per_hour
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    write_pdf(record, language=config.report.language, price_per_hour=config.report.price_per_hour, path=path)
+    drawn = drawings(record, language=language)
+    write_pdf(record, language=language, price_per_hour=price, drawn=drawn, path=path)
+    write_html(record, language=language, price_per_hour=price, drawn=drawn, path=path.with_suffix(".html"))
     return path
 
 

@@ -13,6 +13,9 @@ class Progress(Protocol):
     def phase(self, title: str, *, steps: int | None = None) -> None:
         """A new phase begins; `steps` is how many measurements it takes, where that is known."""
 
+    def extended(self, steps: int) -> None:
+        """The phase takes up to so many measurements more than was said: nothing is decided yet."""
+
     def started(self, what: str) -> None:
         """A step begins."""
 
@@ -27,6 +30,9 @@ class SilentProgress:
     """Tells nobody."""
 
     def phase(self, title: str, *, steps: int | None = None) -> None:
+        """Does nothing."""
+
+    def extended(self, steps: int) -> None:
         """Does nothing."""
 
     def started(self, what: str) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 
 from hcopt import confirmation
+from hcopt.bench import Bench
 from hcopt.config import Config
-from hcopt.confirmation import Finalists
-from hcopt.errors import RuntimeStartError
-from hcopt.profiler.base import with_reason
-from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window, failed
+from hcopt.finalists import Finalists, choose_finalists
+from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
 from hcopt.progress import Progress
-from hcopt.ranking import find_default
+from hcopt.ranking import find_default, pooled
 from hcopt.schema import (
     Confirmation,
     ConfirmedVariant,
@@ -26,7 +24,6 @@ from hcopt.schema import (
     SweepPlan,
 )
 from hcopt.serving import ServedModel
-from hcopt.statistics import fewest_blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +40,7 @@ class Proof:
         record: Takes each measurement.
         note: Takes what the user has to know about how it went.
         progress: Told what is under way.
+        window_s: Length of a window in seconds; None: the configuration's measurement interval.
         clock: Seconds that only grow.
     """
 
@@ -55,27 +53,35 @@ class Proof:
     record: Callable[[Measurement], None]
     note: Callable[[Note], None]
     progress: Progress
+    window_s: float | None = None
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> Confirmation:
-        """Measures until a winner keeps the limit on fresh data too, or none is left.
+        """Measures until a winner is not refuted by fresh data, or none is left.
 
         Raises:
             RuntimeStartError: The server died.
         """
-        default, refuted = find_default(self.plan, self.ranking), list[Confirmation]()
+        default, refuted, taken = find_default(self.plan, self.ranking), list[Confirmation](), list[Measurement]()
         ends_at = self.clock() + 60 * self.config.confirmation.max_minutes
-        for round_number in count():
+        while True:
             excluded = [found.best.variant.config_name for found in refuted if found.best is not None]
-            finalists = confirmation.choose_finalists(self.ranking.feasible, default, excluded=excluded)
+            finalists = choose_finalists(self.ranking.feasible, default, excluded=excluded)
             if finalists is None:
                 return self._nothing_feasible(refuted)
-            found = self._confirm(finalists, round_number, max_s=ends_at - self.clock())
-            if found.best is None or found.best.feasible:
-                return found
+            found = self._confirm(finalists, taken, max_s=ends_at - self.clock())
+            if found.best is None or found.best.feasibility != "infeasible":
+                return self._not_alone(found)
             refuted.append(found)
             self.note(_replaced(found.best))
-        raise AssertionError("count() does not end")
+
+    def _not_alone(self, found: Confirmation) -> Confirmation:
+        """The verdict, unless the default won because nothing else could be measured: that shows nothing."""
+        alone = {entry.variant.settings for entry in self.ranking.ranked} == {self.plan.default.settings}
+        if found.verdict != "tied" or not alone or len(pooled(self.plan)) == 1:
+            return found
+        reason = "No configuration but the default could be measured, so there is nothing to compare it with."
+        return replace(found, verdict="undecided", reason=reason)
 
     def _nothing_feasible(self, refuted: Sequence[Confirmation]) -> Confirmation:
         """What the sweep found feasible, and fresh data did not, stands with its fresh figures."""
@@ -91,48 +97,48 @@ class Proof:
             block_count=refuted[-1].block_count if refuted else 0,
         )
 
-    def _confirm(self, finalists: Finalists, round_number: int, *, max_s: float) -> Confirmation:
+    def _confirm(self, finalists: Finalists, taken: list[Measurement], *, max_s: float) -> Confirmation:
+        """One round; adds what it measures to `taken`, after which it numbers its blocks."""
         settings = self.config.confirmation
-        blocks = fewest_blocks(settings.alpha, confirmation.COMPARISONS)
-        self.progress.phase("confirmation", steps=blocks * len(finalists.entries))
+        self.progress.phase("confirmation", steps=confirmation.first_window_count(finalists, settings))
         rates = {e.variant.config_name: e.throughput_infer_per_s for e in finalists.entries}
 
         def measure(variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement:
-            return self._measure(variant, load, block, rates[variant.config_name])
+            measurement = self._bench.measure(self._window(variant, load, block, rates[variant.config_name]))
+            taken.append(measurement)
+            return measurement
 
-        first = round_number * blocks
-        taken = list(
-            confirmation.run_blocks(
-                finalists, measure, blocks=range(first, first + blocks), max_s=max_s, clock=self.clock
-            )
-        )
-        return confirmation.decide(
-            finalists, taken, latency_p99_limit_ms=self.config.constraints.latency_p99_ms, settings=settings
+        return confirmation.confirm(
+            finalists,
+            measure,
+            latency_p99_limit_ms=self.config.constraints.latency_p99_ms,
+            settings=settings,
+            max_s=max_s,
+            first_block=1 + max((one.block for one in taken if one.block is not None), default=-1),
+            extend=self.progress.extended,
+            clock=self.clock,
         )
 
-    def _measure(
-        self, variant: ModelConfigVariant, load: LoadPoint, block: int, expected_infer_per_s: float
-    ) -> Measurement:
-        self.progress.started(f"{variant.config_name}, concurrency {load.concurrency}, block {block + 1}")
-        window = Window(
+    @property
+    def _bench(self) -> Bench:
+        return Bench(
+            served=self.served,
+            perf_analyzer=self.perf_analyzer,
+            revive_server=self.revive_server,
+            record=self.record,
+            progress=self.progress,
+        )
+
+    def _window(self, variant: ModelConfigVariant, load: LoadPoint, block: int, expected_infer_per_s: float) -> Window:
+        interval_s = self.config.profiler.measurement_interval_ms / 1000
+        return Window(
             variant=variant,
             load=load,
             expected_infer_per_s=expected_infer_per_s,
-            window_s=self.config.profiler.measurement_interval_ms / 1000,
+            window_s=interval_s if self.window_s is None else self.window_s,
             phase="confirmation",
             block=block,
         )
-        try:
-            self.served.switch_to(variant)
-            measurement = self.perf_analyzer.measure(window)
-        except RuntimeStartError as error:
-            measurement = failed(window, error.message)
-        try:
-            measurement = with_reason(measurement, self.revive_server())
-        finally:
-            self.record(measurement)
-            self.progress.measured(measurement)
-        return measurement
 
 
 def _replaced(refuted: ConfirmedVariant) -> Note:

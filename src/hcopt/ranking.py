@@ -6,7 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from hcopt.schema import LatencySummary, LoadPoint, Measurement, ModelConfigVariant, RankedVariant, Ranking, SweepPlan
+from hcopt.schema import (
+    LatencySummary,
+    LoadPoint,
+    Measurement,
+    ModelConfigVariant,
+    Note,
+    RankedVariant,
+    Ranking,
+    SweepPlan,
+)
+
+# A note names at most so many.
+_MOST_NAMES = 5
 
 Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...]]
 
@@ -53,6 +65,22 @@ def pooled(plan: SweepPlan) -> dict[Settings, tuple[ModelConfigVariant, ...]]:
 def find_default(plan: SweepPlan, ranking: Ranking) -> RankedVariant | None:
     """The default's entry, under whichever name; None where none of its measurements succeeded."""
     return next((entry for entry in ranking.ranked if entry.variant.settings == plan.default.settings), None)
+
+
+def unmeasured(plan: SweepPlan, ranking: Ranking) -> Note | None:
+    """What the user has to know where configurations have no figures at all; None where each has some."""
+    ranked = {entry.variant.settings for entry in ranking.ranked}
+    groups = pooled(plan)
+    names = [group[0].config_name for settings, group in groups.items() if settings not in ranked]
+    if not names:
+        return None
+    named = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
+    return Note(
+        en=f"{len(names)} of {len(groups)} configurations could not be measured at any load and take no part in the "
+        f"comparison: {named}. The failed measurements say why.",
+        ko=f"전체 {len(groups)}개 설정 중 {len(names)}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: {named}. "
+        "원인은 실패한 측정 목록 참조.",
+    )
 
 
 def _at_best_load(

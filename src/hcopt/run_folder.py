@@ -9,7 +9,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,12 +18,17 @@ from pydantic import TypeAdapter, ValidationError
 from hcopt.errors import ConfigError
 from hcopt.files import point_to, write_whole
 from hcopt.measurements import read_measurements
-from hcopt.schema import JsonObject, RunRecord
+from hcopt.schema import JsonObject, Note, RunRecord
 
 # What `results/` shows of the latest run. They are links through `latest`, so that one rename switches them all.
 SHOWN = ("reports", "output_models", "golden", "summary.json", "measurements.jsonl")
 _LATEST = "latest"
 _RECORD = "run.json"
+_OLDER_LIMIT = Note(
+    en="Made by an older hcopt, which judged the p99 limit by the mean of the blocks' p99, and not by the share of "
+    "requests over it: that the limit is kept is a weaker claim here.",
+    ko="이전 버전의 hcopt로 생성: p99 제한 준수를 초과 요청 비율이 아닌 블록별 p99 평균으로 판정하여 근거가 더 약함.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +134,36 @@ def read_record(run: RunFolder) -> RunRecord:
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
     measurements = read_measurements(run.path)
+    record = _with_feasibility(data["record"])
     try:
-        return TypeAdapter(RunRecord).validate_python({**data["record"], "measurements": measurements})
+        return TypeAdapter(RunRecord).validate_python({**record, "measurements": measurements})
     except ValidationError as error:
-        raise ConfigError(f"{run.path / _RECORD} is damaged: {error.errors()[0]['msg']}") from error
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{run.path / _RECORD} is damaged, or of another version of hcopt: {where}: {first['msg']}"
+        ) from error
+
+
+def _with_feasibility(record: JsonObject) -> JsonObject:
+    """The record of a run whose `feasible` was yes or no, as today's, with a note of what that rested on."""
+    found = record.get("confirmation")
+    if not isinstance(found, dict):
+        return record
+    old = {
+        key: side for key, side in found.items() if isinstance(side, dict) and isinstance(side.get("feasible"), bool)
+    }
+    if not old:
+        return record
+    judged = {
+        key: {**side, "feasibility": "feasible" if side["feasible"] else "infeasible"} for key, side in old.items()
+    }
+    notes = record.get("notes", [])
+    return {
+        **record,
+        "confirmation": {**found, **judged},
+        "notes": [*notes, asdict(_OLDER_LIMIT)] if isinstance(notes, list) else notes,
+    }
 
 
 def recorded_config(run: RunFolder) -> JsonObject:

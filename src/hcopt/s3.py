@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hcopt.config import Config, S3Section
+from hcopt.config import Config, S3Section, without_credentials
 from hcopt.errors import ModelSourceError
 from hcopt.process_environment import lent
 
@@ -218,7 +218,7 @@ def explain_s3_error(error: Exception, what: str, endpoint_url: str | None = Non
     """
     from botocore.exceptions import ClientError
 
-    where = endpoint_url or "AWS"
+    where = without_credentials(endpoint_url or "AWS")
     if isinstance(error, ClientError):
         return _explain_refusal(error, what, where)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -312,6 +312,7 @@ class ConfirmedVariant:
         feasibility: What the blocks' shares of slow requests say of the p99 limit; `feasible` where there is none.
         miss_ratio: Share of the requests that took longer than the limit; None without a limit. Its bounds are those
             of the verdict, so that `feasible` means that the upper one is at most 1 %.
+        blocks_to_decide: How many blocks in all would decide the feasibility, where undecided and computable.
     """
 
     variant: ModelConfigVariant
@@ -321,6 +322,7 @@ class ConfirmedVariant:
     feasibility: Feasibility
     block_count: int
     miss_ratio: Estimate | None = None
+    blocks_to_decide: int | None = None
 
     @property
     def feasible(self) -> bool:
@@ -335,7 +337,7 @@ class Comparison:
     Attributes:
         throughput_ratio: Interval at 95 %.
         latency_p99_ratio: Interval at 95 %.
-        p_value: One-sided exact sign-flip test, adjusted over the comparisons of the family.
+        p_value: One-sided exact sign-flip test, adjusted over the comparisons of the family and the looks.
         verdict: better, tied or undecided.
         reason: The verdict in a sentence that names the figures it rests on.
         blocks_to_decide: How many blocks in all would decide, where undecided and computable.
@@ -441,7 +443,7 @@ class Capacity:
         latency_p99_limit_ms: The limit.
         client_batch_size: Rows a request.
         seed: Of the arrival schedules.
-        points: Every rate that was tried, in ascending order.
+        points: Every rate with a valid window, in ascending order.
     """
 
     config_name: str

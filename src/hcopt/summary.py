@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from hcopt.schema import (
+    Capacity,
+    Comparison,
+    Confirmation,
     ConfirmedVariant,
     Estimate,
+    Feasibility,
     JsonObject,
     LoadPoint,
     ModelConfigVariant,
+    Noise,
+    RatePoint,
     RunRecord,
 )
 
@@ -25,7 +31,7 @@ def summarize(run: RunRecord, *, tracking: Mapping[str, str] | None) -> JsonObje
         tracking: `tracking_uri` and `run_id` of the MLflow run, or None where it has not been logged.
     """
     failed = sum(1 for measurement in run.measurements if measurement.error is not None)
-    planned = run.plan.measurement_count + sum(1 for m in run.measurements if m.phase == "confirmation")
+    planned = run.plan.measurement_count + sum(1 for m in run.measurements if m.phase != "sweep")
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,
@@ -42,7 +48,6 @@ def summarize(run: RunRecord, *, tracking: Mapping[str, str] | None) -> JsonObje
 
 def _model(run: RunRecord) -> JsonObject:
     found = run.confirmation
-    improvement = found.improvement
     return {
         "model": {
             "name": run.model.name,
@@ -53,28 +58,92 @@ def _model(run: RunRecord) -> JsonObject:
         "latency_p99_limit_ms": run.ranking.latency_p99_limit_ms,
         "default": _confirmed(found.default) or _swept_default(run),
         "best": _confirmed(found.best),
-        "runner_up": _confirmed(found.runner_up),
-        "improvement": None
-        if improvement is None or not _ratio_holds(run)
-        else {
-            "throughput_ratio": _estimate(improvement.throughput_ratio),
-            "latency_p99_ratio": _estimate(improvement.latency_p99_ratio),
-        },
+        "runner_up": _runner_up(found),
+        "improvement": _ratios(found.improvement) if _ratio_holds(run) else None,
+        "equal_load": _equal_load(found),
         "verdict": found.verdict,
         "reason": found.reason,
-        "runner_up_relation": None if found.runner_up_relation is None else found.runner_up_relation.verdict,
         "blocks": found.block_count,
+        "looks": found.look_count,
         "notes": [note.en for note in run.notes],
-        # Filled by the noise gate and the open-loop check, which this version does not have yet.
-        "noise": None,
-        "capacity": None,
+        "noise": _noise(run.noise),
+        "capacity": _capacity(run.capacity),
     }
 
 
 def _ratio_holds(run: RunRecord) -> bool:
     """A default that misses the limit has no throughput to compare with."""
     default = run.confirmation.default
-    return default is not None and default.feasible
+    return default is not None and default.feasibility != "infeasible"
+
+
+def _ratios(comparison: Comparison | None) -> JsonObject | None:
+    if comparison is None:
+        return None
+    return {
+        "throughput_ratio": _estimate(comparison.throughput_ratio),
+        "latency_p99_ratio": _estimate(comparison.latency_p99_ratio),
+    }
+
+
+def _runner_up(found: Confirmation) -> JsonObject | None:
+    confirmed = _confirmed(found.runner_up)
+    if confirmed is None:
+        return None
+    relation = found.runner_up_relation
+    return {**confirmed, "relation": None if relation is None else relation.verdict}
+
+
+def _equal_load(found: Confirmation) -> JsonObject | None:
+    """Best against default, both at the load of the best; None where `improvement` says that already."""
+    ratios = _ratios(found.equal_load)
+    if ratios is None or found.equal_load is None or found.best is None:
+        return None
+    load = found.best.load
+    return {
+        "concurrency": load.concurrency,
+        "client_batch_size": load.client_batch_size,
+        **ratios,
+        "verdict": found.equal_load.verdict,
+        "default": _confirmed(found.default_at_best_load),
+    }
+
+
+def _noise(noise: Noise | None) -> JsonObject | None:
+    if noise is None:
+        return None
+    figures = asdict(noise)
+    del figures["load"]
+    return {
+        "concurrency": noise.load.concurrency,
+        "client_batch_size": noise.load.client_batch_size,
+        **figures,
+        "exceeded": list(noise.exceeded),
+    }
+
+
+def _capacity(capacity: Capacity | None) -> JsonObject | None:
+    if capacity is None:
+        return None
+    return {
+        "config_name": capacity.config_name,
+        "latency_p99_limit_ms": capacity.latency_p99_limit_ms,
+        "sustainable_rate_infer_per_s": _estimate(capacity.sustainable_rate_infer_per_s),
+        "client_batch_size": capacity.client_batch_size,
+        "arrival_process": "poisson",
+        "seed": capacity.seed,
+        "points": [_point(point) for point in capacity.points],
+    }
+
+
+def _point(point: RatePoint) -> JsonObject:
+    return {
+        "rate_infer_per_s": point.rate_infer_per_s,
+        "window_count": point.window_count,
+        "miss_ratio": _estimate(point.miss_ratio),
+        "latency_p99_ms": point.latency_p99_ms,
+        "feasibility": point.verdict,
+    }
 
 
 def _confirmed(confirmed: ConfirmedVariant | None) -> JsonObject | None:
@@ -84,7 +153,7 @@ def _confirmed(confirmed: ConfirmedVariant | None) -> JsonObject | None:
         **_settings(confirmed.variant, confirmed.load),
         "throughput_infer_per_s": _estimate(confirmed.throughput_infer_per_s),
         "latency_p99_ms": _estimate(confirmed.latency_p99_ms),
-        "feasible": confirmed.feasible,
+        **_limit(confirmed.feasibility, confirmed.miss_ratio),
     }
 
 
@@ -98,7 +167,16 @@ def _swept_default(run: RunRecord) -> JsonObject | None:
         **_settings(run.plan.default, entry.load),
         "throughput_infer_per_s": _estimate(Estimate(estimate=entry.throughput_infer_per_s)),
         "latency_p99_ms": _estimate(Estimate(estimate=entry.latency_p99_ms)),
-        "feasible": entry.feasible,
+        **_limit("feasible" if entry.feasible else "infeasible", None),
+    }
+
+
+def _limit(feasibility: Feasibility, miss_ratio: Estimate | None) -> JsonObject:
+    """What is known of the p99 limit; `feasible` is null where it is not decided."""
+    return {
+        "feasible": None if feasibility == "undecided" else feasibility == "feasible",
+        "feasibility": feasibility,
+        "miss_ratio": None if miss_ratio is None else _estimate(miss_ratio),
     }
 
 

@@ -34,7 +34,7 @@ class TerminalProgress:
         self._bar = RichProgress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
             console=console,
@@ -67,10 +67,17 @@ class TerminalProgress:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(shown, total=steps)
 
+    def extended(self, steps: int) -> None:
+        """See `Progress.extended`."""
+        self._steps = (self._steps or 0) + steps
+        if self._task is not None:
+            self._bar.update(self._task, total=self._steps)
+        self._console.print(f"  not decided yet: up to {steps} measurements more", highlight=False)
+
     def started(self, what: str) -> None:
         """See `Progress.started`."""
         if self._task is not None:
-            self._bar.update(self._task, description=f"{self._title}: {what}")
+            self._bar.update(self._task, description=f"{self._title}: {_short(what)}")
 
     def measured(self, measurement: Measurement) -> None:
         """See `Progress.measured`."""
@@ -105,10 +112,17 @@ def describe(measurement: Measurement) -> str:
     """One measurement in one line."""
     load = measurement.load
     rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
-    name = f"{measurement.variant.config_name}, concurrency {load.concurrency}{rows}"
+    asked = f"concurrency {load.concurrency}" if load.concurrency else f"{load.request_rate_per_s:,.0f} requests/s"
+    name = f"{_short(measurement.variant.config_name)}, {asked}{rows}"
     if measurement.throughput_infer_per_s is None or measurement.latency is None:
         return f"{name}: failed: {next(iter((measurement.error or '').splitlines()), '')[:160]}"
     return f"{name}: {measurement.throughput_infer_per_s:,.0f} infer/s, p99 {measurement.latency.p99_ms:.2f} ms"
+
+
+def _short(text: str) -> str:
+    """Without the model's name, which is the same on every line and would leave no room for what differs."""
+    before, mark, after = text.partition("_config_")
+    return f"config_{after}" if mark and " " not in before else text
 
 
 def duration(seconds: float) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from hcopt.schema import (
+    Comparison,
     ConfirmedVariant,
     Estimate,
     LoadPoint,
@@ -20,11 +21,26 @@ from hcopt.schema import (
     RunRecord,
     SweepPlan,
 )
+from hcopt.tracked_note import run_note
+
+_NOISE_FIGURES = (
+    "block_sd_ratio",
+    "pair_sd_ratio",
+    "resolvable_ratio",
+    "window_s",
+    "block_count",
+    "max_steal_ratio",
+    "max_throttled_ratio",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricPoint:
-    """One value of a metric; the step is the concurrency in the sweep, and the block in the confirmation."""
+    """One value of a metric.
+
+    Attributes:
+        step: The concurrency in the sweep, the arrival rate in the open-loop check, the block elsewhere.
+    """
 
     key: str
     value: float
@@ -99,17 +115,26 @@ def _key(text: str) -> str:
 
 
 def run_metrics(run: RunRecord) -> list[MetricPoint]:
-    """The confirmed figures with their intervals, the improvement, the counts, and seconds a phase."""
+    """What was found, most important first since MLflow keeps the order: improvement, confirmed figures with their
+    intervals, capacity, noise, counts, and seconds a phase.
+    """
     found = run.confirmation
     values: dict[str, float | None] = {}
-    for role, confirmed in (("best", found.best), ("default", found.default), ("runner_up", found.runner_up)):
+    for name, comparison in (("improvement", _improvement(run)), ("equal_load", found.equal_load)):
+        if comparison is not None:
+            values |= _ratios(name, comparison)
+    for role, confirmed in (
+        ("best", found.best),
+        ("default", found.default),
+        ("default_at_best_load", found.default_at_best_load),
+        ("runner_up", found.runner_up),
+    ):
         if confirmed is not None:
-            values |= _bounds(f"{role}.throughput_infer_per_s", confirmed.throughput_infer_per_s)
-            values |= _bounds(f"{role}.latency_p99_ms", confirmed.latency_p99_ms)
-    if found.improvement is not None:
-        values |= _bounds("improvement.throughput_ratio", found.improvement.throughput_ratio)
-        values |= _bounds("improvement.latency_p99_ratio", found.improvement.latency_p99_ratio)
-        values["improvement.p_value"] = found.improvement.p_value
+            values |= _confirmed_figures(role, confirmed)
+    if run.capacity is not None:
+        values |= _bounds("capacity.sustainable_rate_infer_per_s", run.capacity.sustainable_rate_infer_per_s)
+    if run.noise is not None:
+        values |= {f"noise.{key}": getattr(run.noise, key) for key in _NOISE_FIGURES}
     failed = sum(1 for measurement in run.measurements if measurement.error is not None)
     values |= {
         "measurements.sweep_planned": run.plan.measurement_count,
@@ -120,6 +145,28 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         **{f"elapsed_s.{_key(phase)}": seconds for phase, seconds in run.elapsed_s.items()},
     }
     return list(_points(values, step=0, timestamp_ms=epoch_ms(run.started_at)))
+
+
+def _improvement(run: RunRecord) -> Comparison | None:
+    """None where the default misses the limit: then it has no throughput to compare with."""
+    default = run.confirmation.default
+    return run.confirmation.improvement if default is not None and default.feasible else None
+
+
+def _confirmed_figures(role: str, confirmed: ConfirmedVariant) -> dict[str, float | None]:
+    return {
+        **_bounds(f"{role}.throughput_infer_per_s", confirmed.throughput_infer_per_s),
+        **_bounds(f"{role}.latency_p99_ms", confirmed.latency_p99_ms),
+        **({} if confirmed.miss_ratio is None else _bounds(f"{role}.miss_ratio", confirmed.miss_ratio)),
+    }
+
+
+def _ratios(name: str, comparison: Comparison) -> dict[str, float | None]:
+    return {
+        **_bounds(f"{name}.throughput_ratio", comparison.throughput_ratio),
+        **_bounds(f"{name}.latency_p99_ratio", comparison.latency_p99_ratio),
+        f"{name}.p_value": comparison.p_value,
+    }
 
 
 def _bounds(key: str, figure: Estimate) -> dict[str, float | None]:
@@ -138,17 +185,25 @@ def variant_params(variant: ModelConfigVariant) -> dict[str, str]:
 
 
 def variant_metrics(run: RunRecord, config_name: str) -> list[MetricPoint]:
-    """A variant's figures: of the sweep by concurrency, of the confirmation by block."""
-    several = len({load.client_batch_size for load in run.plan.loads}) > 1
+    """A variant's figures: of the sweep by concurrency, of the open-loop check by rate, of the rest by block."""
+    taken = variant_measurements(run, config_name)
     return [
         point
-        for measurement in variant_measurements(run, config_name)
+        for measurement in taken
+        if (step := _step(measurement)) is not None
         for point in _points(
-            {f"{_prefix(measurement, several=several)}{key}": value for key, value in _figures(measurement).items()},
-            step=measurement.load.concurrency if measurement.block is None else measurement.block,
+            {f"{_prefix(measurement, run, taken)}{key}": value for key, value in _figures(measurement).items()},
+            step=step,
             timestamp_ms=epoch_ms(measurement.started_at),
         )
     ]
+
+
+def _step(measurement: Measurement) -> int | None:
+    """None for a window that only warms up, before the first block."""
+    if measurement.load.request_rate_per_s is not None:
+        return round(measurement.load.request_rate_per_s)
+    return measurement.load.concurrency if measurement.phase == "sweep" else measurement.block
 
 
 def variant_measurements(run: RunRecord, config_name: str) -> list[Measurement]:
@@ -178,12 +233,19 @@ def variant_failure(run: RunRecord, config_name: str) -> str | None:
 
 def _load_text(load: LoadPoint) -> str:
     rows = f", {load.client_batch_size} rows a request" if load.client_batch_size > 1 else ""
-    return f"concurrency {load.concurrency}{rows}"
+    rate = load.request_rate_per_s
+    return f"concurrency {load.concurrency}{rows}" if rate is None else f"{rate:g} requests/s{rows}"
 
 
-def _prefix(measurement: Measurement, *, several: bool) -> str:
+def _prefix(measurement: Measurement, run: RunRecord, taken: Sequence[Measurement]) -> str:
+    """The phase; then the loads that its blocks would mix (the default, at its own load and at the best one's)."""
     phase = "" if measurement.phase == "sweep" else f"{measurement.phase}."
-    return f"{phase}client_batch_{measurement.load.client_batch_size}." if several else phase
+    if len({load.client_batch_size for load in run.plan.loads}) > 1:
+        phase += f"client_batch_{measurement.load.client_batch_size}."
+    loads = {other.load.concurrency for other in taken if other.phase == measurement.phase}
+    if measurement.phase in ("noise", "confirmation") and len(loads) > 1:
+        phase += f"concurrency_{measurement.load.concurrency}."
+    return phase
 
 
 def _figures(measurement: Measurement) -> dict[str, float | None]:
@@ -191,7 +253,9 @@ def _figures(measurement: Measurement) -> dict[str, float | None]:
         "throughput_infer_per_s": measurement.throughput_infer_per_s,
         "request_count": measurement.request_count,
         "error_count": measurement.error_count if measurement.error is None else None,
+        "miss_count": measurement.miss_count,
         "steal_ratio": measurement.steal_ratio,
+        "throttled_ratio": measurement.throttled_ratio,
         "client_cpu_ratio": measurement.client_cpu_ratio,
     }
     if measurement.latency is not None:
@@ -206,13 +270,15 @@ def run_tags(run: RunRecord) -> dict[str, str]:
     best = run.confirmation.best
     return _texts(
         {
-            "hcopt.run_id": run.run_id,
             "hcopt.verdict": run.confirmation.verdict,
+            "hcopt.best_config_name": best.variant.config_name if best else None,
+            "hcopt.feasibility": best.feasibility if best else None,
+            "hcopt.noise_exceeded": ", ".join(run.noise.exceeded) or "no" if run.noise else None,
+            "hcopt.run_id": run.run_id,
             "hcopt.version": run.environment.hcopt_version,
             "hcopt.model_sha256": run.model.sha256,
-            "hcopt.best_config_name": best.variant.config_name if best else None,
             "mlflow.source.name": "hcopt",
-            "mlflow.note.content": f"**{run.confirmation.verdict}**: {run.confirmation.reason}\n\n`{run.command}`",
+            "mlflow.note.content": run_note(run),
         }
     )
 
@@ -230,9 +296,11 @@ def version_tags(run: RunRecord, mlflow_run_id: str) -> dict[str, str]:
     }
     if found.best is not None:
         deployed = _deployed(found.best)
-        tags |= {"best_config_name": deployed.pop("config_name"), **deployed}
+        tags |= {"best_config_name": deployed.pop("config_name"), "feasibility": found.best.feasibility, **deployed}
         tags["throughput_infer_per_s"] = f"{found.best.throughput_infer_per_s.estimate:.6g}"
         tags["latency_p99_ms"] = f"{found.best.latency_p99_ms.estimate:.4g}"
-    if found.improvement is not None:
-        tags["throughput_ratio"] = f"{found.improvement.throughput_ratio.estimate:.4g}"
+    if (improvement := _improvement(run)) is not None:
+        tags["throughput_ratio"] = f"{improvement.throughput_ratio.estimate:.4g}"
+    if run.capacity is not None and (lowest := run.capacity.sustainable_rate_infer_per_s.ci_low) is not None:
+        tags["sustainable_rate_infer_per_s"] = f"{lowest:.6g}"
     return {f"hcopt.{key}": value for key, value in _texts(tags).items()}

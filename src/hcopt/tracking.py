@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from hcopt.chart_images import chart_images
 from hcopt.config import Config, without_credentials
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
@@ -78,7 +80,8 @@ def log_run(
     try:
         with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
             experiment_id = ensure_experiment(client, tracking_uri, experiment)
-            run_id = _log_parent(client, experiment_id, run, artifacts)
+            language = (config or Config()).report.language
+            run_id = _log_parent(client, experiment_id, run, artifacts, language)
             if run.model.registered_version is not None:
                 _tag_version(client, run.model.registered_version, version_tags(run, run_id))
     except OutputError as error:
@@ -93,12 +96,13 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | N
     """Gives the run's model version an alias, where the run has proven its best configuration better.
 
     Returns:
-        Whether it did; on every other verdict it does nothing.
+        Whether it did. On every other verdict, or where the limit is not shown to hold, it does nothing.
 
     Raises:
         OutputError: The model came from no registry, or MLflow does not take it.
     """
-    if run.confirmation.verdict != "better":
+    best = run.confirmation.best
+    if run.confirmation.verdict != "better" or best is None or not best.feasible:
         return False
     version = run.model.registered_version
     if version is None:
@@ -111,7 +115,9 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | N
     return True
 
 
-def _log_parent(client: MlflowClient, experiment_id: str, run: RunRecord, artifacts: Path) -> str:
+def _log_parent(
+    client: MlflowClient, experiment_id: str, run: RunRecord, artifacts: Path, language: Literal["ko", "en"]
+) -> str:
     parent = _find_parent(client, experiment_id, run.run_id) or client.create_run(
         experiment_id, start_time=epoch_ms(run.started_at), tags={_RUN_ID_TAG: run.run_id}, run_name=run.run_id
     )
@@ -119,6 +125,7 @@ def _log_parent(client: MlflowClient, experiment_id: str, run: RunRecord, artifa
     _log_values(client, parent, params=run_params(run), metrics=run_metrics(run), tags=run_tags(run))
     _log_variants(client, experiment_id, run_id, run)
     _log_artifacts(client, run_id, run, artifacts)
+    _log_charts(client, run_id, chart_images(run, language))
     if parent.info.status == "RUNNING":
         end_ms = epoch_ms(run.started_at) + round(1000 * sum(run.elapsed_s.values()))
         client.set_terminated(run_id, end_time=end_ms)
@@ -211,6 +218,13 @@ def _log_artifacts(client: MlflowClient, run_id: str, run: RunRecord, folder: Pa
         client.log_text(run_id, run.best_config_pbtxt, "golden/config.pbtxt")
 
 
+def _log_charts(client: MlflowClient, run_id: str, images: Mapping[str, bytes]) -> None:
+    with TemporaryDirectory() as scratch:
+        for name, image in images.items():
+            (Path(scratch) / f"{name}.png").write_bytes(image)
+        client.log_artifacts(run_id, scratch, "charts")
+
+
 def _tag_version(client: MlflowClient, version: RegisteredVersion, tags: Mapping[str, str]) -> None:
     """Sets the tags, and takes away those that only an earlier run had (a best configuration that is none now)."""
     before = client.get_model_version(version.name, version.version).tags
@@ -223,7 +237,8 @@ def _tag_version(client: MlflowClient, version: RegisteredVersion, tags: Mapping
 
 def _page_command(uri: str, experiment_id: str, run_id: str) -> str:
     if urlsplit(uri).scheme in ("http", "https"):
-        return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+        # Without the type, MLflow 3 opens on its pages for language models, where there is no model registry.
+        return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
     beside_python = Path(sys.executable).parent / "mlflow"
     program = str(beside_python) if beside_python.exists() else "mlflow"
     return shlex.join([program, "ui", "--backend-store-uri", uri, "--port", "5000"])

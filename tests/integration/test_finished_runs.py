@@ -1,4 +1,4 @@
-"""`hcopt log` and `hcopt report` on a finished run's files, with an MLflow server that goes away and comes back."""
+"""What is done with finished runs, from their files: report, comparison, MLflow that goes away and comes back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import default_tracking_uri
 from hcopt.run_folder import RunFolder
 from tests.command import Answer, Workplace, workplace
-from tests.finished_run import write_finished_run
+from tests.finished_run import make_older, write_finished_run
+from tests.records import undecided_record
 from tests.services import BIN, answers, free_ports, running
 
 EXPERIMENT = "of the run itself"
@@ -79,7 +80,7 @@ def test_log_completes_what_an_outage_left_and_doubles_nothing(tmp_path: Path) -
         assert second == first
         where = tracked(run)
         assert where is not None
-        assert first.stdout.strip().endswith(f"/runs/{where['run_id']}")
+        assert f"/runs/{where['run_id']}?" in first.stdout
         with mlflow_session(url, error=OutputError) as client:
             parents = [
                 parent
@@ -122,6 +123,54 @@ def test_report_is_made_again_from_the_files_alone(tmp_path: Path) -> None:
 
 def pages(path: Path) -> str:
     return "".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
+
+
+def test_run_of_an_older_version_is_reported_logged_and_compared(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    run = write_finished_run(place.results, Config(report=ReportSection(language="en")))
+    make_older(run)
+    for command in ("report", "log"):
+        answer = place.run(command, "results")
+        assert (answer.returncode, answer.stderr) == (0, "")
+    assert "Made by an older hcopt" in " ".join(
+        pages(run.report_folder("HomeCreditDefaultModel") / "result_summary.pdf").split()
+    )
+    summary = json.loads(run.summary.read_text(encoding="utf-8"))["models"][0]
+    assert (summary["best"]["feasible"], summary["verdict"]) == (True, "better")
+    newer = write_finished_run(place.results, Config())
+    assert json.loads(place.run("compare", run.run_id, newer.run_id, "--json").stdout)["repeatability_check"]
+
+
+def test_two_runs_are_compared_from_their_files_alone(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    first = write_finished_run(place.results, Config())
+    second = write_finished_run(place.results, Config(), undecided_record())
+    before = sorted(place.folder.rglob("*"))
+    table = place.run("compare", first.run_id, "results")
+    assert (table.returncode, table.stderr, table.left) == (0, "", ())
+    assert "Repeatability check" in table.stdout
+    assert max(map(len, table.stdout.partition("Repeatability")[0].splitlines())) <= 80
+    assert "\x1b" not in table.stdout
+    found = json.loads(place.run("compare", str(first.path), second.run_id, "--json").stdout)
+    assert (found["a"]["run_id"], found["b"]["run_id"]) == (first.run_id, second.run_id)
+    markdown = place.run("compare", first.run_id, second.run_id, "--markdown").stdout
+    assert "| throughput (infer/s) |" in markdown
+    assert sorted(place.folder.rglob("*")) == before
+
+
+def test_comparison_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    first = write_finished_run(place.results, Config())
+    same = place.run("compare", "results", first.run_id)
+    assert same.returncode == 2
+    assert f"are the same run, {first.run_id}" in same.stderr
+    second = write_finished_run(place.results, Config())
+    both = place.run("compare", first.run_id, second.run_id, "--json", "--markdown")
+    assert (both.returncode, both.stdout) == (2, "")
+    second.write_state("measuring", {})
+    unfinished = place.run("compare", first.run_id, second.run_id)
+    assert unfinished.returncode == 2
+    assert f"run {second.run_id} is not finished (state: measuring)" in unfinished.stderr
 
 
 @pytest.mark.parametrize("command", ["log", "report"])

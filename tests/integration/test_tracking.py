@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ import pytest
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import default_tracking_uri, ensure_experiment
-from hcopt.schema import RegisteredVersion, RunRecord
+from hcopt.report.charts import all_charts
+from hcopt.schema import Feasibility, ModelArtifact, RegisteredVersion, RunRecord
 from hcopt.tracking import TrackedRun, log_run, promote
 from tests.records import MODEL_NAME, model_artifact, no_feasible_config_record, run_record, tied_record
 from tests.services import free_ports
@@ -56,6 +58,14 @@ def version(client: MlflowClient, mlflow_server: str, request: pytest.FixtureReq
 
 def log(run: RunRecord, tracking_uri: str, artifacts: Path) -> TrackedRun:
     return log_run(run, tracking_uri=tracking_uri, experiment=EXPERIMENT, artifacts=artifacts)
+
+
+def run_with_best(feasibility: Feasibility, model: ModelArtifact) -> RunRecord:
+    """Better, with a limit that the best configuration may not keep."""
+    run = run_record(model=model)
+    assert run.confirmation.best is not None
+    best = replace(run.confirmation.best, feasibility=feasibility)
+    return replace(run, confirmation=replace(run.confirmation, best=best))
 
 
 def unregistered(run_id: str) -> RunRecord:
@@ -106,6 +116,7 @@ def test_run_is_logged_with_variants_figures_and_artifacts(
         "report/result_summary.pdf",
         "golden/config.pbtxt",
         "default/config.pbtxt",
+        *(f"charts/{name}.png" for name in all_charts(unregistered("logged"), language="ko")),
         "summary.json",
         "measurements.jsonl",
     }
@@ -113,7 +124,8 @@ def test_run_is_logged_with_variants_figures_and_artifacts(
     assert half_failed.data.params["instance_count"] == "2"
     assert half_failed.data.tags["hcopt.error"].startswith("concurrency 32: perf_analyzer gave no result")
     assert history(client, half_failed.info.run_id, "latency_p99_ms") == [(8, 3.41)]
-    assert tracked.page_command == f"{mlflow_server}/#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}"
+    page = f"{mlflow_server}/#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}"
+    assert tracked.page_command.partition("?")[0] == page
 
 
 def test_run_logged_again_is_the_same_and_takes_new_artifacts(
@@ -124,7 +136,10 @@ def test_run_logged_again_is_the_same_and_takes_new_artifacts(
     (artifacts / "reports" / "summaries" / MODEL_NAME / "result_summary.html").write_text("<html>", encoding="utf-8")
     assert log(run, mlflow_server, artifacts) == first
     assert_logged_once(client, first)
-    assert "report/result_summary.html" in paths(client, first.run_id)
+    before = paths(client, first.run_id)
+    assert {"report/result_summary.html", "charts/pair.png"} <= before
+    log(run, mlflow_server, artifacts)
+    assert paths(client, first.run_id) == before
 
 
 def test_run_whose_logging_was_interrupted_is_completed(
@@ -172,6 +187,8 @@ def test_version_is_promoted_on_the_verdict_better_only(
 ) -> None:
     model = model_artifact(registered_version=version)
     assert promote(tied_record(model=model), "prod", tracking_uri=mlflow_server) is False
+    assert client.get_registered_model(version.name).aliases == {}
+    assert promote(run_with_best("undecided", model), "prod", tracking_uri=mlflow_server) is False
     assert client.get_registered_model(version.name).aliases == {}
     assert promote(run_record(model=model), "prod", tracking_uri=mlflow_server) is True
     assert client.get_registered_model(version.name).aliases == {"prod": version.version}

@@ -5,16 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
+from statistics import geometric_mean
 from typing import Any
 
 import pytest
 
-from hcopt.report import charts
+from hcopt.report import chart_text, charts
+from hcopt.report.drawings import drawings
 from hcopt.report.selection import pairing
-from hcopt.schema import LoadPoint, ModelConfigVariant, RankedVariant, RunRecord
-from tests.records import no_feasible_config_record, run_record, tied_record, undecided_record
+from hcopt.schema import Estimate, LoadPoint, ModelConfigVariant, RankedVariant, RunRecord
+from tests.evidence_records import evidence_record, many_variants_record, noisy_record
+from tests.records import (
+    HEAVY,
+    default_first,
+    default_variant,
+    measurement,
+    no_feasible_config_record,
+    run_record,
+    tied_record,
+)
 
-RUNS = [run_record(), tied_record(), undecided_record(), no_feasible_config_record()]
+ALL = ["pair", "breakdown", "blocks", "sweep", "heat_map", "load_curve", "rates"]
 
 
 def _nodes(spec: Any) -> Iterator[dict[str, Any]]:
@@ -84,7 +96,7 @@ def test_pair_draws_a_limit_that_is_near_and_names_one_that_is_far():
     assert {"value": 2.0} in [row for node in _nodes(near) for row in node.get("values", [])]
     far = _pair(run_record())
     assert {"value": 50.0} not in [row for node in _nodes(far) for row in node.get("values", [])]
-    assert "lower is better · limit 50\u00a0ms" in far["hconcat"][1]["title"]["subtitle"]
+    assert "lower is better · limit 50\u00a0ms" in far["concat"][1]["title"]["subtitle"]
 
 
 def test_pair_names_the_load_under_each_bar_where_the_loads_differ():
@@ -141,17 +153,249 @@ def test_sweep_follows_the_pair_over_its_loads():
     ]
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.confirmation.verdict)
-@pytest.mark.parametrize("chart", [charts.default_against_best, charts.throughput_against_p99])
-def test_drawing_keeps_hangul_as_text_in_the_reports_font(run, chart):
-    svg = charts.to_svg(chart(run, language="ko"))
-    assert svg.startswith("<svg") and "처리량" in svg and 'font-family="Hcopt Gothic"' in svg
-    assert not re.search("[가-힣]", charts.to_svg(chart(run, language="en")))
+def _charts(run: RunRecord, language: str = "en") -> dict[str, dict[str, Any]]:
+    """Specifications by name, each checked against Vega-Lite's schema."""
+    return {name: chart.to_dict() for name, chart in charts.all_charts(run, language=language).items()}
+
+
+def _svg(chart: charts.Chart) -> str:
+    return charts.to_svg(chart.to_dict())
+
+
+def _spec(name: str, run: RunRecord, language: str = "en") -> dict[str, Any]:
+    chart = charts.CHARTS[name](run, language=language)
+    assert chart is not None
+    spec: dict[str, Any] = chart.to_dict()
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("run", "names"),
+    [
+        (evidence_record(), ALL),
+        (replace(run_record(), capacity=None), [name for name in ALL if name != "rates"]),
+        (no_feasible_config_record(), ["pair", "breakdown", "sweep", "heat_map", "load_curve"]),
+        (many_variants_record(), [name for name in ALL if name != "load_curve"]),
+        (replace(run_record(), ranking=replace(run_record().ranking, ranked=())), []),
+    ],
+    ids=range(5),
+)
+def test_run_has_the_charts_that_it_has_data_for(run, names):
+    assert list(_charts(run)) == names
+
+
+@pytest.mark.parametrize(
+    ("run", "language"),
+    [
+        (evidence_record(), "ko"),
+        (evidence_record(), "en"),
+        (noisy_record(), "ko"),
+        (tied_record(), "en"),
+        (no_feasible_config_record(), "ko"),
+    ],
+    ids=range(5),
+)
+def test_every_chart_keeps_its_language_and_the_reports_font_when_drawn(run, language):
+    for chart in charts.all_charts(run, language=language).values():
+        svg = _svg(chart)
+        assert svg.startswith("<svg") and 'font-family="Hcopt Gothic"' in svg
+        assert bool(re.search("[가-힣]", svg)) == (language == "ko")
+        assert bool(re.search("[가-힣]", str(chart.description))) == (language == "ko")
+
+
+def test_same_chart_gives_the_same_drawing_whatever_was_drawn_before():
+    chart = charts.CHARTS["heat_map"](run_record(), language="en")
+    assert _svg(chart) == _svg(chart)
+
+
+@pytest.mark.parametrize("run", [evidence_record(), many_variants_record(), no_feasible_config_record()], ids=range(3))
+def test_every_figure_under_the_pointer_has_a_title_in_the_readers_language(run):
+    for language, table in (("ko", chart_text.KO), ("en", chart_text.EN)):
+        for spec in _charts(run, language).values():
+            fields = [tip for node in _nodes(spec) for tip in node.get("encoding", {}).get("tooltip", [])]
+            assert fields and {tip["title"] for tip in fields} <= set(table.values())
+
+
+def test_sweep_puts_finalists_where_the_confirmation_found_them_with_both_intervals():
+    run = run_record()
+    assert run.confirmation.best is not None
+    best = next(row for row in _rows(_sweep(run), "group") if row["role"] == "best")
+    assert (best["throughput"], best["p99_ms"]) == (6438.0, 7.96)
+    bars = _rows(_sweep(run), "throughput_low")
+    assert {
+        (row["p99_low"], row["p99_high"], row["throughput_low"], row["throughput_high"])
+        for row in bars
+        if row["throughput"] == 6438.0
+    } == {(7.81, 8.12, 6352.1, 6523.9)}
+    assert "Error bars" in _sweep(run)["title"]["text"]
+    assert "title" not in _sweep(no_feasible_config_record())
+
+
+def test_heat_map_has_a_cell_for_every_setting_with_its_best_load_within_the_limit():
+    cells = _rows(_spec("heat_map", run_record()), "batch")
+    assert len(cells) == 8
+    # config_7 failed at concurrency 32: its cell is the other load's.
+    found = {(cell["delay"], cell["batch"], cell["instances"]): cell for cell in cells}
+    assert found["Queue delay 500 µs", 16, 2]["shown"] == "4,187"
+    assert found["Queue delay 500 µs", 16, 2]["load"] == "concurrency 8"
+    # config_1 has the default's settings: the mean of both.
+    assert found["Queue delay 0 µs", 16, 1]["shown"] == "4,996"
+    assert [key for key, cell in found.items() if cell["framed"]] == [("Queue delay 500 µs", 8, 2)]
+
+
+def test_heat_map_takes_the_best_load_that_keeps_the_limit():
+    run = run_record()
+    limited = replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=8.0))
+    cells = {cell["name"]: cell for cell in _rows(_spec("heat_map", limited), "batch")}
+    assert cells["config_6"]["load"] == "concurrency 32" and cells["config_5"]["load"] == "concurrency 8"
+
+
+def test_heat_map_marks_what_misses_the_limit_and_what_was_not_measured():
+    cells = _rows(_spec("heat_map", many_variants_record()), "batch")
+    states = [cell["state"] for cell in cells]
+    assert len(cells) == 200 and states.count("not measured") == 20
+    assert states.count("over the limit at every load") > 10
+    assert all((cell["state"] is None) == (cell["throughput"] is not None) for cell in cells)
+    assert {cell["state"] for cell in _rows(_spec("heat_map", no_feasible_config_record()), "batch")} == {
+        "over the limit at every load"
+    }
+
+
+def test_heat_map_names_a_variant_without_dynamic_batching():
+    run = run_record()
+    variants = tuple(replace(variant, dynamic_batching=variant.max_queue_delay_us > 0) for variant in run.plan.variants)
+    delays = [
+        cell["delay"]
+        for cell in _rows(_spec("heat_map", replace(run, plan=replace(run.plan, variants=variants))), "batch")
+    ]
+    assert set(delays) == {"No dynamic batching", "Queue delay 500 µs"} and delays[0] == "No dynamic batching"
+
+
+def test_load_curve_follows_the_pair_and_draws_a_limit_that_is_near():
+    rows = _rows(_spec("load_curve", evidence_record()), "concurrency")
+    assert [(row["name"], row["concurrency"], round(row["throughput"])) for row in rows] == [
+        ("default", 8, 3419),
+        ("default", 16, 4930),
+        ("default", 32, 4996),
+        ("config_6", 8, 4211),
+        ("config_6", 16, 5821),
+        ("config_6", 32, 6514),
+    ]
+    near = _spec("load_curve", no_feasible_config_record())
+    assert {"p99_ms": 2.0} in [row for node in _nodes(near) for row in node.get("values", [])]
+    far = _spec("load_curve", evidence_record())
+    assert {"p99_ms": 50.0} not in [row for node in _nodes(far) for row in node.get("values", [])]
+    assert "limit 50\u00a0ms" in far["concat"][0]["title"]["text"]
+
+
+def test_load_curve_keeps_to_one_client_batch_size():
+    run = run_record()
+    batched = replace(HEAVY, client_batch_size=4, concurrency=64)
+    other = measurement(default_variant(), batched, (9000.0, 20.0))
+    rows = _rows(_spec("load_curve", replace(run, measurements=(*run.measurements, other))), "concurrency")
+    assert 64 not in {row["concurrency"] for row in rows}
+
+
+def test_breakdown_sets_the_pair_side_by_side_at_equal_load_too():
+    rows = _rows(_spec("breakdown", evidence_record()), "stage")
+    assert list(dict.fromkeys(row["bar"] for row in rows)) == [
+        "Default · config_default\nconcurrency 16",
+        "Default · config_default\nconcurrency 32",
+        "Best · config_6\nconcurrency 32",
+    ]
+    assert [row["stage"] for row in rows[:4]] == ["queue", "compute input", "infer", "compute output"]
+    assert all(left["end"] == right["start"] for left, right in pairwise(rows[:4]))
+    assert {row["source"] for row in rows} == {"confirmation"}
+
+
+def test_breakdown_is_the_mean_over_the_confirmations_windows():
+    run = run_record()
+    windows = [
+        m.server
+        for m in run.measurements
+        if m.phase == "confirmation" and m.variant == default_variant() and m.server is not None
+    ]
+    queue = next(row for row in _rows(_spec("breakdown", run), "stage") if row["bar"].startswith("Default"))
+    assert queue["end"] == pytest.approx(sum(times.queue_us for times in windows) / len(windows) / 1000)
+
+
+def test_breakdown_takes_the_sweep_where_nothing_was_confirmed_and_is_left_out_without_statistics():
+    run = no_feasible_config_record()
+    assert {row["source"] for row in _rows(_spec("breakdown", run), "stage")} == {"sweep"}
+    silent = replace(run, measurements=tuple(replace(m, server=None) for m in run.measurements))
+    assert "breakdown" not in _charts(silent)
+
+
+def test_blocks_pair_the_finalists_and_show_the_ratios_interval():
+    run = evidence_record()
+    spec = _spec("blocks", run)
+    rows = [row for row in _rows(spec, "throughput") if "block" in row]
+    assert len(rows) == 36 and {row["block"] for row in rows} == set(range(1, 13))
+    # The default at the load of the best is another measurement.
+    assert max(row["throughput"] for row in rows if row["role"] == "default") < 5050
+    assert run.confirmation.improvement is not None
+    ratio = run.confirmation.improvement.throughput_ratio
+    assert {"ratio": ratio.ci_low, "high": ratio.ci_high} in _rows(spec, "ratio")
+    ratios = [row["ratio"] for row in _rows(spec, "ratio") if "block" in row]
+    assert len(ratios) == 12 and geometric_mean(ratios) == pytest.approx(ratio.estimate)
+
+
+def test_blocks_show_no_ratio_where_nothing_was_compared():
+    run = run_record()
+    alone = replace(run, confirmation=replace(run.confirmation, default=None, improvement=None))
+    assert len(_spec("blocks", alone)["concat"]) == 1
+
+
+def test_blocks_of_a_default_that_wins_name_it_once():
+    run = run_record()
+    found = run.confirmation
+    kept = replace(found, verdict="tied", best=found.default, improvement=None)
+    run = replace(run, confirmation=kept, ranking=default_first(run.ranking))
+    names = {row["name"] for row in _rows(_spec("blocks", run), "block") if "name" in row}
+    assert names == {"config_default (default)", "config_5 (runner-up)"}
+
+
+def test_rates_show_misses_the_limit_and_the_sustainable_rate():
+    spec = _spec("rates", evidence_record())
+    assert [(row["rate"], row["verdict"]) for row in _rows(spec, "rate") if "verdict" in row] == [
+        (1900.0, "holds"),
+        (3700.0, "holds"),
+        (4650.0, "holds"),
+        (5100.0, "undecided"),
+        (5600.0, "does not hold"),
+    ]
+    values = [row for node in _nodes(spec) for row in node.get("values", [])]
+    assert {"rate": 4650.0} in values and {"miss": 0.01} in values and {"p99_ms": 50.0} in values
+
+
+def test_rates_draw_no_sustainable_rate_where_none_was_found():
+    run = evidence_record()
+    assert run.capacity is not None
+    none = replace(run.capacity, sustainable_rate_infer_per_s=Estimate(estimate=0.0, ci_low=0.0, ci_high=1900.0))
+    spec = _spec("rates", replace(run, capacity=none))
+    assert [row for row in _rows(spec, "rate") if "verdict" not in row] == []
+
+
+@pytest.mark.parametrize("run", [evidence_record(), noisy_record()], ids=["quiet", "noisy"])
+def test_charts_of_a_run_without_a_limit_do_not_speak_of_one(run):
+    unlimited = replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=None), capacity=None)
+    for name, drawing in drawings(unlimited, language="en").items():
+        words = " ".join(re.findall("<text[^>]*>([^<]*)", drawing.svg))
+        assert words and "limit" not in drawing.title + words, name
+
+
+def test_drawings_have_a_title_a_text_for_those_who_cannot_see_them_and_a_picture():
+    for language in ("ko", "en"):
+        drawn = drawings(evidence_record(), language=language)
+        assert list(drawn) == ALL
+        for drawing in drawn.values():
+            assert drawing.title and len(drawing.alt) > 15 and drawing.svg.startswith("<svg")
+            assert bool(re.search("[가-힣]", drawing.title)) == (language == "ko")
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])
 def test_sweep_draws_any_number_of_variants(count):
-    svg = charts.to_svg(charts.throughput_against_p99(_many(count), language="en"))
+    svg = _svg(charts.throughput_against_p99(_many(count), language="en"))
     assert svg.count('aria-roledescription="point"') == count
 
 
@@ -163,7 +407,7 @@ def test_drawing_shortens_a_long_name_that_does_not_start_with_the_models():
     run = replace(run, confirmation=replace(run.confirmation, best=best))
     assert pairing(run).right is not None
     widths = [
-        float(re.search(r'width="([\d.]+)"', charts.to_svg(charts.default_against_best(each, language="en")))[1])
+        float(re.search(r'width="([\d.]+)"', _svg(charts.default_against_best(each, language="en")))[1])
         for each in (run_record(), run)
     ]
     assert widths[1] < 1.1 * widths[0]
@@ -178,9 +422,4 @@ def test_names_are_data_and_never_expressions():
     spec = _pair(run)
     expressions = [node[key] for node in _nodes(spec) for key in ("labelExpr", "expr", "filter") if key in node]
     assert expressions and not [text for text in expressions if "alert" in str(text)]
-    assert "<script>" not in charts.to_svg(charts.default_against_best(run, language="en"))
-
-
-@pytest.mark.parametrize("chart", [charts.default_against_best, charts.throughput_against_p99])
-def test_chart_describes_itself_for_those_who_cannot_see_it(chart):
-    assert len(str(chart(run_record(), language="ko").description)) > 20
+    assert "<script>" not in _svg(charts.default_against_best(run, language="en"))

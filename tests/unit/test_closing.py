@@ -13,9 +13,10 @@ from hcopt.closing import print_closing, print_plan
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
 from hcopt.run_folder import RunFolder
-from hcopt.schema import Confirmation, Note, RunRecord
+from hcopt.schema import Confirmation, Estimate, Note, RunRecord
 from hcopt.tracking import TrackedRun
-from tests.records import MODEL_NAME, no_feasible_config_record, run_record, tied_record, undecided_record
+from tests.records import MODEL_NAME, capacity, no_feasible_config_record, run_record, tied_record, undecided_record
+from tests.verdict_records import equal_load_record, limit_open_record, only_best_feasible_record
 
 RESULTS = Path("/results[x]")
 
@@ -65,6 +66,42 @@ def test_answer_shows_default_beside_best_with_intervals() -> None:
     assert row(text, "throughput (infer/s)") == ["4,951 [4,885, 5,017]", "6,438 [6,352, 6,524]"]
     assert row(text, "p99 latency (ms)") == ["9.93 [9.77, 10.10]", "7.96 [7.81, 8.12]"]
     assert "parameters" not in text
+
+
+@pytest.mark.parametrize(
+    ("record", "shares", "verdicts"),
+    [
+        (run_record(), ["0.10% [0.05%, 0.20%]"] * 2, ["holds", "holds"]),
+        (only_best_feasible_record(50), ["3.10% [2.20%, 4.30%]", "0.20% [0.10%, 0.40%]"], ["missed", "holds"]),
+        (limit_open_record(), ["0.10% [0.05%, 0.20%]", "0.80% [0.30%, 1.40%]"], ["holds", "not shown"]),
+    ],
+    ids=["both hold", "default misses", "not shown"],
+)
+def test_answer_has_the_verdict_on_the_limit(record: RunRecord, shares: list[str], verdicts: list[str]) -> None:
+    assert row(closing(record), "over 50 ms") == shares
+    assert row(closing(record), "limit (at most 1%)") == verdicts
+
+
+def test_answer_without_a_limit_has_no_verdict_on_it() -> None:
+    found = run_record().confirmation
+    assert found.best is not None and found.default is not None
+    best, default = replace(found.best, miss_ratio=None), replace(found.default, miss_ratio=None)
+    text = closing(run_record(confirmation=replace(found, best=best, default=default), capacity=None))
+    assert "over" not in text and "Poisson" not in text
+
+
+def test_answer_compares_at_equal_load_only_where_the_loads_differ() -> None:
+    line = "Both at concurrency 32: throughput × 1.30 [1.28, 1.32], p99 latency × 0.80 [0.78, 0.82]."
+    assert line in closing(equal_load_record())
+    assert "Both at" not in closing(run_record())
+
+
+def test_answer_says_what_one_server_sustains_at_least() -> None:
+    assert "config_6 sustains at least 4,800 infer/s under Poisson arrivals with p99 within 50 ms." in closing(
+        run_record()
+    )
+    none = capacity(sustainable_rate_infer_per_s=Estimate(estimate=3200.0, ci_high=3200.0))
+    assert "is not shown to keep p99 within 50 ms at any rate" in closing(run_record(capacity=none))
 
 
 def test_names_are_whole_and_without_the_models_own() -> None:

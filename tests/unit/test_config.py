@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.config import Config, load_config
+from hcopt.config import Config, load_config, without_credentials
 from hcopt.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ def fault(load: Load, text: str | bytes, *overrides: str) -> str:
         ("noise:\n  max_steal_ratio: '0.1'\n", 2, "noise.max_steal_ratio: input should be a valid number"),
         ("mlflow:\n", 1, "mlflow: expected keys with values"),
         ("mlflow: 5\n", 1, "mlflow: expected keys with values"),
-        ("runtime:\n  docker:\n    release: 26.09\n", 3, "runtime.docker.release: input should be a valid string"),
+        ("runtime:\n  docker:\n    release: [26]\n", 3, "runtime.docker.release: input should be a valid string"),
         ("sweep:\n  parameters: {a: 3}\n", 2, "sweep.parameters.a: expected a list"),
         ("runtime:\n  cpuset:\n    server: all\n", 3, "runtime.cpuset.server: string should match"),
     ],
@@ -250,6 +250,35 @@ def test_config_is_frozen() -> None:
 
 def test_config_yaml_of_the_repository_is_the_defaults() -> None:
     assert load_config(REPOSITORY / "config.yaml", environment={}) == Config()
+
+
+@pytest.mark.parametrize(("written", "meant"), [("26.09", "26.09"), ("26.10", "26.10"), ('"25.12"', "25.12")])
+def test_release_needs_no_quotes(written: str, meant: str) -> None:
+    assert load_config(overrides=[f"runtime.docker.release={written}"]).runtime.docker.release == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("http://user:secret@host:1/x", "http://host:1/x"),
+        ("http://secret@host", "http://host"),
+        ("postgresql://bob:sec/ret@host/db", "postgresql://host/db"),
+        ("postgresql://host/db?user=bob&password=secret", "postgresql://host/db?user=bob&password=…"),
+        ("http://host/?token=secret&a=1, tried twice", "http://host/?token=…&a=1, tried twice"),
+        ("s3://bucket/key@1 and models:/NAME@prod", "s3://bucket/key@1 and models:/NAME@prod"),
+        ("http://host:80/a@b", "http://host:80/a@b"),
+    ],
+)
+def test_credentials_are_taken_out_of_a_text_and_nothing_else(text: str, public: str) -> None:
+    assert without_credentials(text) == public
+
+
+def test_logins_in_addresses_are_not_written_into_a_run() -> None:
+    secret = "http://user:planted@host:1"
+    keys = ("s3.endpoint_url", "mlflow.tracking_uri", "runtime.remote.grpc", "runtime.remote.http")
+    config = load_config(overrides=[f"{key}={secret}" for key in keys])
+    assert config.s3.endpoint_url == secret
+    assert "planted" not in config.model_dump_json()
 
 
 def test_config_yaml_of_the_repository_has_every_key() -> None:

@@ -1,16 +1,13 @@
-"""Who is measured again, and in which order: blocks that balance."""
+"""Who is measured again, at which loads, and what is compared."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import replace
 
-import pytest
-
-from hcopt.confirmation import Finalists, choose_finalists, nothing_feasible, run_blocks
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, RankedVariant
-from tests.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
+from hcopt.blocks import Arm
+from hcopt.finalists import Finalists, choose_finalists
+from hcopt.schema import LoadPoint, ModelConfigVariant, RankedVariant
+from tests.records import HEAVY, LIGHT, default_variant, grid_variants
 
 BEST, RUNNER_UP, OTHER = grid_variants()[6], grid_variants()[5], grid_variants()[4]
 DEFAULT = default_variant()
@@ -58,51 +55,39 @@ def test_refuted_variants_are_passed_over_until_none_is_left() -> None:
     assert choose_finalists([], ranked(DEFAULT, feasible=False)) is None
 
 
-def test_nothing_feasible_says_by_how_much_it_is_missed() -> None:
-    closest = replace(ranked(OTHER, feasible=False, load=LIGHT), latency_p99_ms=61.25)
-    found = nothing_feasible(closest, 50.0)
-    assert (found.verdict, found.best) == ("no_feasible_config", None)
-    assert found.reason == (
-        f"No configuration keeps p99 within 50 ms: the closest, {OTHER.config_name} at concurrency 8, has 61.2 ms "
-        "(1.23 times the limit)."
-    )
-    assert nothing_feasible(None, 50.0).reason == "No configuration could be measured."
+def test_finalists_at_one_load_are_three_arms_and_three_comparisons() -> None:
+    cast = THREE.cast
+    best, default, runner_up = (Arm(variant=variant, load=HEAVY) for variant in (BEST, DEFAULT, RUNNER_UP))
+    assert cast.arms == (best, default, runner_up)
+    assert cast.pairs == ((best, default), (best, runner_up), (runner_up, default))
+    assert cast.improvement == (best, default)
 
 
-def run(
-    finalists: Finalists, count: int, *, first: int = 0, max_s: float = math.inf, window_s: float = 1.0
-) -> list[str]:
-    """The visits as `block:variant number`, with a clock that only windows move."""
-    now = 0.0
-
-    def measure(variant: ModelConfigVariant, load: LoadPoint, number: int) -> Measurement:
-        nonlocal now
-        now += window_s
-        assert load == HEAVY
-        return measurement(variant, load, (1.0, 1.0), phase="confirmation", block=number)
-
-    taken = run_blocks(finalists, measure, blocks=range(first, first + count), max_s=max_s, clock=lambda: now)
-    return [f"{one.block}:{one.variant.config_name.rpartition('_')[2]}" for one in taken]
+def test_default_with_another_best_load_is_measured_at_both() -> None:
+    cast = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).cast
+    equal = Arm(variant=DEFAULT, load=HEAVY)
+    assert cast.default == Arm(variant=DEFAULT, load=LIGHT)
+    assert cast.default_at_best_load == equal
+    assert len(cast.arms) == 4
+    assert cast.pairs[3:] == ((cast.best, equal), (cast.runner_up, equal))
 
 
-def test_six_blocks_use_all_six_orders_of_three() -> None:
-    visits = run(THREE, 6)
-    orders = [tuple(visit.split(":")[1] for visit in visits[n : n + 3]) for n in range(0, 18, 3)]
-    assert len(set(orders)) == 6
-    assert {frozenset(order) for order in orders} == {frozenset({"6", "5", "default"})}
-    for position in range(3):  # each stands twice at each place
-        assert set(Counter(order[position] for order in orders).values()) == {2}
+def test_equal_load_is_that_of_the_best_and_of_nobody_else() -> None:
+    elsewhere = replace(THREE, default=ranked(DEFAULT, load=LIGHT), runner_up=ranked(RUNNER_UP, load=LIGHT)).cast
+    assert len(elsewhere.pairs) == 4
+    assert elsewhere.runner_up is not None
+    assert elsewhere.swapped(elsewhere.runner_up).default_at_best_load is None
+    together = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).cast
+    assert together.runner_up is not None
+    assert together.swapped(together.runner_up).default_at_best_load == together.default_at_best_load
 
 
-def test_two_finalists_take_turns_in_going_first() -> None:
-    assert run(TWO, 2) == ["0:6", "0:default", "1:default", "1:6"]
+def test_winning_default_is_compared_with_the_runner_up_alone() -> None:
+    cast = Finalists(best=ranked(DEFAULT), default=ranked(DEFAULT), runner_up=ranked(OTHER)).cast
+    assert cast.improvement is None
+    assert cast.pairs == ((cast.best, cast.runner_up),)
 
 
-def test_further_round_goes_on_with_the_block_numbers() -> None:
-    assert [visit.split(":")[0] for visit in run(TWO, 2, first=8)] == ["8", "8", "9", "9"]
-
-
-@pytest.mark.parametrize(("max_s", "visited"), [(1.9, 1), (3.9, 1), (4.0, 2), (5.9, 2), (100.0, 4), (-0.1, 0)])
-def test_no_block_begins_that_would_not_end_in_time(max_s: float, visited: int) -> None:
-    # A block of two windows takes 2 s; how long the first one takes is not known before.
-    assert len(run(TWO, 4, max_s=max_s)) == 2 * visited
+def test_missing_arms_leave_the_cast_but_the_best_stays() -> None:
+    cast = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).cast.without(lambda arm: True)
+    assert (cast.arms, cast.pairs) == ((cast.best,), ())

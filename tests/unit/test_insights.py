@@ -11,9 +11,8 @@ from hcopt.report.content import build
 from hcopt.report.headline import headline
 from hcopt.report.selection import pairing
 from hcopt.report.text import texts
-from hcopt.schema import Comparison, Confirmation, Estimate, ModelConfigVariant, Note, RunRecord
+from hcopt.schema import Confirmation, Estimate, ModelConfigVariant, Note, RunRecord
 from tests.records import (
-    default_first,
     default_variant,
     grid_variants,
     no_feasible_config_record,
@@ -21,6 +20,7 @@ from tests.records import (
     tied_record,
     undecided_record,
 )
+from tests.verdict_records import default_beats_record, default_wins_record, only_best_feasible_record
 
 EN, KO = texts("en"), texts("ko")
 
@@ -47,21 +47,6 @@ def _with_improvement(**changes: object) -> RunRecord:
     assert run.confirmation.improvement is not None
     improvement = replace(run.confirmation.improvement, **changes)
     return replace(run, confirmation=replace(run.confirmation, improvement=improvement))
-
-
-def _default_kept(relation: Comparison | None) -> RunRecord:
-    run = run_record()
-    found = run.confirmation
-    confirmation = replace(
-        found,
-        verdict="tied",
-        best=found.default,
-        improvement=None,
-        runner_up=found.runner_up if relation else None,
-        runner_up_relation=relation,
-    )
-    ranking = run.ranking if relation else default_first(run.ranking)
-    return replace(run, confirmation=confirmation, ranking=ranking, best_config_pbtxt=run.default_config_pbtxt)
 
 
 def _sentence(run: RunRecord) -> str:
@@ -213,8 +198,8 @@ def test_loads_that_differ_are_pointed_out():
     assert run.confirmation.default is not None
     default = replace(run.confirmation.default, load=run.plan.loads[0])
     other = replace(run, confirmation=replace(run.confirmation, default=default))
-    assert insights.load_lines(pairing(run), EN) == ("Same load for both",)
-    assert insights.load_lines(pairing(other), EN) == ("Each at its own best load: compare with care",)
+    assert insights.load_lines(run, pairing(run), EN) == ("Same load for both",)
+    assert insights.load_lines(other, pairing(other), EN) == ("Each at its own best load",)
 
 
 # The verdict
@@ -234,17 +219,19 @@ def test_headline_of_better_does_not_claim_latency_that_the_interval_does_not_sh
 
 
 def test_headline_of_better_rests_on_the_limit_where_only_the_best_keeps_it():
-    run = run_record()
-    assert run.confirmation.default is not None
-    default = replace(run.confirmation.default, feasibility="infeasible")
-    run = replace(
-        run,
-        confirmation=replace(run.confirmation, default=default),
-        ranking=replace(run.ranking, latency_p99_limit_ms=8.5),
-    )
+    run = only_best_feasible_record()
     assert _sentence(run) == "Deploy config_6: it keeps p99 within 8.5 ms, the default (9.93 ms) does not."
     assert _answers(run) == ["config_6", "−6.4%", "Confirmed"]
     assert insights.throughput_lines(run, pairing(run), EN) == ("Not compared: the default misses the limit",)
+
+
+def test_headline_without_shares_of_slow_requests_is_sure_only_where_no_interval_of_p99_reaches_the_limit():
+    run = only_best_feasible_record()
+    found = run.confirmation
+    assert found.default is not None and found.best is not None
+    best, default = replace(found.best, miss_ratio=None), replace(found.default, miss_ratio=None)
+    run = replace(run, confirmation=replace(found, best=best, default=default))
+    assert _answers(run)[2] == "Confirmed"
     near = replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=8.1))
     assert _answers(near)[2] == "Likely"
 
@@ -286,13 +273,7 @@ def test_closest_is_judged_by_the_confirmation_where_that_refuted_the_sweep():
 
 
 def test_headline_of_a_kept_default_compares_it_with_the_best_other_one():
-    relation = replace(
-        run_record().confirmation.runner_up_relation or pytest.fail("no relation"),
-        throughput_ratio=Estimate(estimate=1.12, ci_low=1.1, ci_high=1.14),
-        verdict="better",
-        blocks_to_decide=None,
-    )
-    run = _default_kept(relation)
+    run = default_beats_record()
     assert _sentence(run) == (
         "Keep the default: throughput +12% (95% interval +10% to +14%) against config_5, the best other one."
     )
@@ -301,13 +282,13 @@ def test_headline_of_a_kept_default_compares_it_with_the_best_other_one():
 
 
 def test_headline_of_a_kept_default_without_rival_claims_no_figure():
-    run = _default_kept(None)
+    run = default_wins_record(None)
     assert _answers(run) == ["Keep the default", "not compared", "not compared"]
     assert _sentence(run) == ("Keep the default: no swept configuration gave more throughput with p99 within 50 ms.")
 
 
 def test_headline_of_a_kept_default_says_that_faster_ones_were_refuted():
-    run = replace(_default_kept(None), ranking=run_record().ranking)
+    run = replace(default_wins_record(None), ranking=run_record().ranking)
     assert _sentence(run) == "Keep the default: what was faster in the sweep exceeded p99 50 ms on fresh data."
 
 
@@ -397,7 +378,7 @@ def test_notes_are_in_the_language_of_the_report_and_each_is_said_once():
 def test_method_names_the_error_rate_and_the_zone_of_equality_of_the_run():
     run = run_record(alpha=0.05, indifference_ratio=0.025)
     for language in ("ko", "en"):
-        verdict = build(run, language=language).method[-1]
+        verdict = " ".join(build(run, language=language).method)
         assert "p ≤ 0.05" in verdict and "±2.5%" in verdict
 
 
@@ -422,5 +403,8 @@ def test_command_is_cut_between_its_words():
 def test_lines_between_loads_are_explained_only_where_there_are_several():
     run = run_record()
     one = replace(run, plan=replace(run.plan, loads=run.plan.loads[:1]))
-    assert "Thin lines" in build(run, language="en").sweep_caption
-    assert "Thin lines" not in build(one, language="en").sweep_caption
+    captions = {
+        loads: next(f.caption for s in build(r, language="en").sections for f in s.figures if f.chart == "sweep")
+        for loads, r in ((2, run), (1, one))
+    }
+    assert "Thin lines" in captions[2] and "Thin lines" not in captions[1]

@@ -104,6 +104,20 @@ def test_request_without_answer_is_left_out_and_of_several_answers_the_last_coun
     assert found.latency_ns.tolist() == [80, 60]
 
 
+def test_requests_without_answer_are_counted_where_they_were_sent_after_the_warm_up(tmp_path: Path) -> None:
+    requests = [
+        {"timestamp": at, "response_timestamps": [] if at in (101, 160) else [at + 5]} for at in range(100, 201)
+    ]
+    found = read(tmp_path, json.dumps({"experiments": [{"requests": requests}]}), warm_up_ratio=0.5)
+    assert (len(found.sent_ns), found.failed_count) == (99, 1)
+
+
+def test_export_of_requests_that_all_went_unanswered_is_refused(tmp_path: Path) -> None:
+    requests = [{"timestamp": 100, "response_timestamps": []}]
+    with pytest.raises(ProfileError, match="no request that was answered"):
+        read(tmp_path, json.dumps({"experiments": [{"requests": requests}]}))
+
+
 def test_fields_in_other_order_and_requests_in_other_order_change_nothing(tmp_path: Path) -> None:
     requests = [
         {"response_timestamps": [190], "request_inputs": {"input": [1.0]}, "timestamp": 130},
@@ -146,6 +160,15 @@ def test_figures_count_between_warm_up_and_the_last_sending() -> None:
     # Sent at 20, 30 … 90; what was sent within the longest latency of the end might have unanswered neighbours.
     assert found.request_count == 8
     assert found.latency == LatencySummary(avg_ms=5, p50_ms=5, p90_ms=5, p95_ms=5, p99_ms=5)
+
+
+def test_figures_count_the_requests_that_took_longer_than_the_limit_and_only_those() -> None:
+    # Latencies of 0 … 9 ms in turn; sent after 91 ms, nine requests do not count.
+    window = samples([(t, t % 10) for t in range(101)], end_ms=100)
+    counted = {limit: figures(window, client_batch_size=1, latency_limit_ms=limit) for limit in (6.999, 7.0, 9.0)}
+    assert {found.request_count for found in counted.values()} == {92}
+    assert {limit: found.miss_count for limit, found in counted.items()} == {6.999: 27, 7.0: 18, 9.0: 0}
+    assert figures(window, client_batch_size=1).miss_count is None
 
 
 def test_figures_percentiles_are_those_of_the_requests_in_the_window() -> None:
@@ -198,12 +221,13 @@ def test_figures_are_positive_and_percentiles_rise(requests: list[tuple[int, int
 
 
 def test_samples_come_back_as_they_were_written(tmp_path: Path) -> None:
-    written = read_export(REAL_EXPORT, warm_up_ratio=0.1)
+    written = replace(read_export(REAL_EXPORT, warm_up_ratio=0.1), failed_count=3)
     write_samples(written, tmp_path / "one.npz")
     found = read_samples(tmp_path / "one.npz")
     assert found.sent_ns.tolist() == written.sent_ns.tolist()
     assert found.latency_ns.tolist() == written.latency_ns.tolist()
     assert (found.warm_up_ns, found.end_ns) == (written.warm_up_ns, written.end_ns)
+    assert found.failed_count == 3
     assert [path.name for path in tmp_path.iterdir()] == ["one.npz"]
     assert (tmp_path / "one.npz").stat().st_size < REAL_EXPORT.stat().st_size / 10
 

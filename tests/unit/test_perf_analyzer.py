@@ -64,6 +64,22 @@ def test_window_becomes_a_measurement_with_figures_and_samples(tmp_path: Path) -
     assert len(read_samples(tmp_path / taken.samples_file).sent_ns) == 1001
 
 
+@pytest.mark.parametrize(("limit_ms", "misses"), [(None, None), (1.9, 899), (2.0, 0)])
+def test_window_counts_what_took_longer_than_the_limit(
+    tmp_path: Path, limit_ms: float | None, misses: int | None
+) -> None:
+    perf_analyzer, _ = driver(tmp_path, fakes.exports(fakes.steady(1001)))
+    taken = replace(perf_analyzer, latency_p99_limit_ms=limit_ms).measure(WINDOW)
+    # 1,001 requests a millisecond apart, less 100 of warm-up and 2 that were sent within 2 ms of the end.
+    assert (taken.request_count, taken.miss_count, taken.error_count) == (899, misses, 0)
+
+
+def test_window_counts_requests_that_the_export_shows_unanswered(tmp_path: Path) -> None:
+    taken, _ = measure(tmp_path, fakes.exports(fakes.steady(1001), unanswered=[50, 500, 501]))
+    assert taken.error_count == 2  # the first one was warm-up
+    assert taken.request_count == 897
+
+
 def test_export_is_gone_after_a_window(tmp_path: Path) -> None:
     taken, _ = measure(tmp_path, fakes.exports(fakes.steady(1001)))
     assert files(tmp_path) == [taken.samples_file]

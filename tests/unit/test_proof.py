@@ -18,6 +18,10 @@ from tests import fakes
 from tests.notes import said
 from tests.records import MODEL_NAME, default_variant, grid_variants, measurement, run_record
 
+RUN = run_record()
+RATES = {entry.variant.config_name: entry.throughput_infer_per_s for entry in RUN.ranking.ranked}
+SIXTH, FIFTH, FOURTH = (grid_variants()[number] for number in (6, 5, 4))
+
 
 class AnyModel:
     """A server that serves whatever it is asked for."""
@@ -28,7 +32,7 @@ class AnyModel:
 
 @dataclass(frozen=True)
 class Windows:
-    """Every window gives 5000 infer/s and a p99 of 9 ms, or 60 ms for those named."""
+    """Every window gives what the sweep gave, and a p99 of 9 ms, or 60 ms for those named."""
 
     slow: tuple[str, ...]
 
@@ -37,7 +41,7 @@ class Windows:
         return measurement(
             window.variant,
             window.load,
-            (5000.0, p99_ms),
+            (RATES[window.variant.config_name], p99_ms),
             phase=window.phase,
             profiler="perf_analyzer",
             block=window.block,
@@ -75,17 +79,15 @@ def test_winner_that_misses_the_limit_is_replaced_by_the_next_and_the_user_is_to
     ]
 
 
-RUN = run_record()
-SIXTH, FIFTH, FOURTH = (grid_variants()[number] for number in (6, 5, 4))
-
-
 @dataclass
 class Bench:
-    """A proof on a fake server; p99 is 9 ms, or what `p99_ms` says for a variant. Each window takes `window_s`."""
+    """A proof on a fake server: the sweep's throughput, and a p99 of 9 ms or what `p99_ms` says for a variant."""
 
     p99_ms: dict[str, float] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     window_s: float = 1.0
+    longer_s: float | None = None
+    wobble: float = 0.0
     now: float = 0.0
     died: bool = False
     breaks_at: int = 0
@@ -104,7 +106,8 @@ class Bench:
     def measure(self, window: Window) -> Measurement:
         self.windows.append(window)
         self.now += self.window_s
-        figures = (5000.0, self.p99_ms.get(window.variant.config_name, 9.0))
+        figures = (RATES[window.variant.config_name], self.p99_ms.get(window.variant.config_name, 9.0))
+        figures = (figures[0], figures[1] * (1 + self.wobble * (-1) ** (window.block or 0)))
         return measurement(window.variant, window.load, figures, phase=window.phase, block=window.block)
 
     def revive(self) -> str | None:
@@ -123,6 +126,7 @@ class Bench:
             record=self.recorded.append,
             note=self.progress.note,
             progress=self.progress,
+            window_s=self.longer_s,
             clock=lambda: self.now,
         )
         return proof.run()
@@ -132,19 +136,19 @@ def everything_slow(p99_ms: float = 60.0) -> dict[str, float]:
     return {entry.variant.config_name: p99_ms for entry in RUN.ranking.ranked}
 
 
-def test_each_finalist_is_measured_in_eight_blocks_at_its_load_and_recorded() -> None:
+def test_each_finalist_is_measured_in_twelve_blocks_at_its_load_and_recorded() -> None:
     bench = Bench()
     found = bench.prove()
-    assert found.block_count == 8
-    assert len(bench.recorded) == len(bench.windows) == 24
-    assert {window.block for window in bench.windows} == set(range(8))
+    assert found.block_count == 12
+    assert len(bench.recorded) == len(bench.windows) == 36
+    assert {window.block for window in bench.windows} == set(range(12))
     assert {window.variant.config_name for window in bench.windows} == {
         v.config_name for v in (SIXTH, FIFTH, default_variant())
     }
     assert {(w.phase, w.window_s, w.load.concurrency) for w in bench.windows} == {("confirmation", 1.0, 32)}
-    rates = {entry.variant.config_name: entry.throughput_infer_per_s for entry in RUN.ranking.ranked}
-    assert all(window.expected_infer_per_s == rates[window.variant.config_name] for window in bench.windows)
-    assert bench.progress.phases == [("confirmation", 24)]
+    assert all(window.expected_infer_per_s == RATES[window.variant.config_name] for window in bench.windows)
+    assert bench.progress.phases == [("confirmation", 36)]
+    assert bench.progress.extensions == []
     assert bench.progress.measurements == bench.recorded
 
 
@@ -159,8 +163,8 @@ def test_replacement_is_confirmed_on_new_blocks() -> None:
     found = bench.prove()
     assert found.best is not None
     assert found.best.variant == FIFTH
-    assert found.block_count == 8  # its own, not those of the first round
-    assert {window.block for window in bench.windows if window.variant == FIFTH} == set(range(16))
+    assert found.block_count == 12  # its own, not those of the first round
+    assert {window.block for window in bench.windows if window.variant == FIFTH} == set(range(24))
     assert found.runner_up is not None
     assert found.runner_up.variant == FOURTH
 
@@ -197,9 +201,24 @@ def test_nothing_feasible_in_the_sweep_is_told_without_measuring() -> None:
 def test_time_limit_holds_over_all_rounds() -> None:
     bench = Bench(p99_ms=everything_slow(), window_s=10.0)
     found = bench.prove(max_minutes=4.9)
-    # 294 s: eight blocks of 30 s, another round's first one, a third round's, and then there is no time for a fourth.
+    # 294 s: nine blocks of 30 s, in which the first is refuted, and one of the next, which refutes nobody.
     assert len(bench.windows) == 30
-    assert (found.verdict, found.best) == ("undecided", None)
+    assert found.best is not None
+    assert (found.verdict, found.best.variant, found.best.feasibility) == ("undecided", FIFTH, "undecided")
+
+
+def test_undecided_look_tells_how_many_measurements_more() -> None:
+    bench = Bench(p99_ms={default_variant().config_name: 50.0}, wobble=0.05)
+    found = bench.prove()
+    assert found.block_count == 80
+    assert bench.progress.phases == [("confirmation", 36)]
+    assert bench.progress.extensions[:3] == [18, 18, 36]
+
+
+def test_window_may_be_longer_than_the_configuration_s_interval() -> None:
+    bench = Bench(longer_s=2.5)
+    bench.prove()
+    assert {window.window_s for window in bench.windows} == {2.5}
 
 
 def test_finalist_that_cannot_be_loaded_is_a_failed_measurement_and_the_others_go_on() -> None:
@@ -209,8 +228,8 @@ def test_finalist_that_cannot_be_loaded_is_a_failed_measurement_and_the_others_g
     assert {(one.variant, one.load.concurrency, one.error) for one in failed} == {
         (FIFTH, 32, f"Triton cannot load the model {MODEL_NAME}: refused")
     }
-    assert [one.block for one in failed] == list(range(8))
-    assert len(bench.recorded) == 24
+    assert [one.block for one in failed] == list(range(12))
+    assert len(bench.recorded) == 36
     assert found.best is not None
     assert found.runner_up is None
 
@@ -228,14 +247,15 @@ def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reaso
     assert [one.error for one in bench.recorded if one.error is not None] == [
         "the container has ended with 137: Triton does not answer"
     ]
-    assert len(bench.recorded) == 24
-    assert found.best is not None
+    # Eleven whole blocks cannot reach α by Holm at the first look, so there is a second one.
+    assert len(bench.recorded) == 54
+    assert (found.verdict, found.block_count) == ("better", 17)
 
 
 def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
     control = fakes.FakeControl(refused={FIFTH.config_name})
     served = ServedModel(control, MODEL_NAME, lambda variant: variant.config_name)  # type: ignore[arg-type]
-    tools = fakes.FakeTools(16 * [fakes.exports(fakes.steady(1001))])
+    tools = fakes.FakeTools(24 * [fakes.exports(fakes.steady(1001))])
     driver = PerfAnalyzer(
         tools=tools, model_name=MODEL_NAME, input_arguments=(), folder=tmp_path, server_times=served.watch
     )
@@ -253,7 +273,7 @@ def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
     )
     found = proof.run()
     assert found.verdict == "tied"  # all windows are alike
-    assert control.loaded.count(SIXTH.config_name) == 8
+    assert control.loaded.count(SIXTH.config_name) == 12
     measured = [one for one in recorded if one.error is None]
-    assert len(measured) == 16
+    assert len(measured) == 24
     assert all(one.server is not None and one.server.queue_us == pytest.approx(4.0) for one in measured)

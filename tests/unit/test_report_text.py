@@ -9,6 +9,7 @@ from string import Formatter
 import pytest
 from fontTools.ttLib import TTFont
 
+from hcopt.report import chart_text
 from hcopt.report.text import EN, KO, texts
 
 HANGUL = re.compile("[가-힣]")
@@ -18,16 +19,26 @@ def _placeholders(template: str) -> set[str]:
     return {field for _, field, _, _ in Formatter().parse(template) if field is not None}
 
 
-def test_tables_have_the_same_keys():
-    assert set(EN) == set(KO)
+TABLES = [(EN, KO), (chart_text.EN, chart_text.KO)]
 
 
-def test_both_languages_fill_in_the_same_values():
-    assert {key: _placeholders(EN[key]) for key in EN} == {key: _placeholders(KO[key]) for key in EN}
+@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts"])
+def test_tables_have_the_same_keys(english, korean):
+    assert set(english) == set(korean)
 
 
-def test_english_has_no_hangul():
-    assert not [key for key, value in EN.items() if HANGUL.search(value)]
+@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts"])
+def test_both_languages_fill_in_the_same_values(english, korean):
+    assert {key: _placeholders(english[key]) for key in english} == {key: _placeholders(korean[key]) for key in english}
+
+
+@pytest.mark.parametrize("english", [EN, chart_text.EN], ids=["report", "charts"])
+def test_english_has_no_hangul(english):
+    assert not [key for key, value in english.items() if HANGUL.search(value)]
+
+
+def test_words_of_the_charts_are_not_those_of_the_report():
+    assert not set(EN) & set(chart_text.EN)
 
 
 def test_language_chooses_the_table():
@@ -41,11 +52,17 @@ def test_template_uses_only_texts_that_exist():
     assert used and used <= set(EN)
 
 
+def test_page_uses_only_texts_that_exist():
+    template = (files("hcopt.report") / "templates" / "report.html.jinja").read_text(encoding="utf-8")
+    used = set(re.findall(r"\bwords\.([a-z0-9_]+)", template))
+    assert used and used <= set(EN) | set(chart_text.EN)
+
+
 @pytest.mark.parametrize("style", ["Regular", "Bold"])
 def test_fonts_draw_every_letter_of_both_tables_and_every_syllable(style):
     with (files("hcopt.report") / "fonts" / f"HcoptGothic-{style}.ttf").open("rb") as file:
         drawn = set(TTFont(file).getBestCmap())
-    needed = {ord(letter) for table in (EN, KO) for value in table.values() for letter in value}
+    needed = {ord(letter) for pair in TABLES for table in pair for value in table.values() for letter in value}
     assert needed | set(range(0xAC00, 0xD7A4)) | {ord(sign) for sign in "−±≤※…"} <= drawn
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hcopt.statistics import (
     blocks_to_decide,
-    fewest_blocks,
     holm,
     log_ratios,
+    look_confidence,
     positive_interval,
     ratio_interval,
     sign_flip_p_value,
@@ -171,14 +171,6 @@ def test_holm_raises_and_keeps_the_order(raw: list[float]) -> None:
     assert all(adjusted[a] <= adjusted[b] for a, b in pairwise(order))
 
 
-@pytest.mark.parametrize(
-    ("alpha", "comparisons", "blocks"), [(0.01, 2, 8), (0.05, 1, 5), (1 / 128, 2, 8), (0.25, 2, 3), (0.49, 1, 2)]
-)
-def test_fewest_blocks_can_just_reach_alpha(alpha: float, comparisons: int, blocks: int) -> None:
-    assert fewest_blocks(alpha, comparisons) == blocks
-    assert comparisons * 2.0**-blocks <= alpha
-
-
 def alternating(mean: float, spread: float, count: int) -> list[float]:
     """Values with this mean and this standard deviation (n - 1)."""
     step = spread * math.sqrt((count - 1) / count)
@@ -189,14 +181,17 @@ def test_blocks_to_decide_a_real_difference() -> None:
     differences = alternating(0.10, 0.12, 8)
     assert standard_deviation(differences) == pytest.approx(0.12)
     found = blocks_to_decide(differences, alpha=0.01, comparisons=2, zone=0.02)
-    # t(0.995; n - 1) · 0.12 / √n < 0.10: n = 13 gives 3.0545 · 0.03328 = 0.1017, n = 14 gives 0.0966.
-    assert found == 14
+    # The last look spends 1/3 (18 blocks) or 1/4 (24) of 0.01, halved by Holm, where the mean is 0.10:
+    # t(1 - 0.01/6; 17) · 0.12 / √18 = 3.407 · 0.02828 = 0.0964.
+    # Twelve blocks alone: t(1 - 0.01/2; 11) · 0.12 / √12 = 3.106 · 0.03464 = 0.1076.
+    assert found == 18
 
 
 def test_blocks_to_decide_a_tie() -> None:
     found = blocks_to_decide(alternating(0.0, 0.05, 8), alpha=0.01, comparisons=2, zone=0.02)
-    # t(0.95; n - 1) · 0.05 / √n ≤ ln 1.02 = 0.0198: n = 19 gives 1.7341 · 0.01147 = 0.01989, n = 20 gives 0.01933.
-    assert found == 20
+    # The last look spends 1/3 of 10 % at 36 blocks: t(1 - 1/60; 35) · 0.05 / √36 = 2.218 · 0.00833 = 0.01848, within
+    # ln 1.02 = 0.0198; 1/4 at 24 blocks: t(0.9875; 23) · 0.05 / √24 = 2.398 · 0.01021 = 0.02447, beyond it.
+    assert found == 36
 
 
 @pytest.mark.parametrize(
@@ -220,3 +215,26 @@ def test_blocks_to_decide_asks_for_more_than_there_are(differences: list[float])
 @pytest.mark.parametrize(("values", "expected"), [([], 0.0), ([3.0], 0.0), ([1.0, 3.0], math.sqrt(2))])
 def test_standard_deviation_is_that_of_a_sample(values: list[float], expected: float) -> None:
     assert standard_deviation(values) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("share", "confidence"), [(1.0, 0.95), (0.5, 0.975), (0.25, 0.9875)])
+def test_look_confidence_spends_its_part_of_what_may_be_wrong(share: float, confidence: float) -> None:
+    assert look_confidence(0.95, share) == pytest.approx(confidence)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=9))
+def test_sign_flip_is_what_counting_all_patterns_gives(differences: list[float]) -> None:
+    patterns = product((-1, 1), repeat=len(differences))
+    sums = [math.fsum(a * b for a, b in zip(differences, signs, strict=True)) for signs in patterns]
+    reached = math.fsum(differences) - 1e-12 * math.fsum(map(abs, differences))
+    counted = sum(value >= reached for value in sums) / len(sums)
+    assert sign_flip_p_value(differences) == pytest.approx(counted, abs=1e-12)
+
+
+@pytest.mark.parametrize("blocks", [24, 36])
+def test_sign_flip_reaches_its_floor_exactly(blocks: int) -> None:
+    assert sign_flip_p_value([0.1, 0.2, 0.3] * (blocks // 3)) == 2.0**-blocks
+
+
+def test_sign_flip_of_many_blocks_reaches_a_millionth() -> None:
+    assert sign_flip_p_value([0.1] * 40) == pytest.approx(1e-6)

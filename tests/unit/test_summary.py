@@ -12,7 +12,23 @@ import pytest
 
 from hcopt.schema import JsonObject, RunRecord
 from hcopt.summary import summarize
-from tests.records import no_feasible_config_record, run_record, tied_record, undecided_record
+from tests.records import (
+    LIGHT,
+    default_variant,
+    measurement,
+    no_feasible_config_record,
+    run_record,
+    tied_record,
+    undecided_record,
+)
+from tests.verdict_records import (
+    default_beats_record,
+    equal_load_record,
+    limit_open_record,
+    noisy_record,
+    only_best_feasible_record,
+    tied_runner_up_record,
+)
 
 
 def test_notes_are_the_english_sentences() -> None:
@@ -34,7 +50,21 @@ def model_of(record: RunRecord) -> JsonObject:
     return model
 
 
-@pytest.mark.parametrize("record", [run_record(), tied_record(), undecided_record(), no_feasible_config_record()])
+@pytest.mark.parametrize(
+    "record",
+    [
+        run_record(),
+        tied_record(),
+        undecided_record(),
+        no_feasible_config_record(),
+        default_beats_record(),
+        equal_load_record(),
+        limit_open_record(),
+        noisy_record(),
+        only_best_feasible_record(),
+        tied_runner_up_record(),
+    ],
+)
 def test_summary_of_every_verdict_keeps_the_schema(record: RunRecord) -> None:
     assert model_of(record)["verdict"] == record.confirmation.verdict
 
@@ -43,6 +73,56 @@ def test_measurements_are_counted_over_sweep_and_confirmation() -> None:
     found = summary_of(run_record())
     # 18 of the sweep, one of them failed, and 24 of the confirmation.
     assert found["measurements"] == {"planned": 42, "done": 41, "failed": 1}
+
+
+def test_windows_of_the_noise_gate_and_of_the_open_loop_count_as_planned() -> None:
+    run = run_record()
+    beside = tuple(
+        measurement(default_variant(), LIGHT, (3400.0, 4.0), phase=phase, block=0) for phase in ("noise", "open_loop")
+    )
+    assert summary_of(replace(run, measurements=(*beside, *run.measurements)))["measurements"]["planned"] == 44
+
+
+def test_limit_that_is_not_decided_is_null_and_said_in_words() -> None:
+    best = model_of(limit_open_record())["best"]
+    assert (best["feasible"], best["feasibility"]) == (None, "undecided")
+    assert best["miss_ratio"] == {"estimate": 0.008, "ci_low": 0.003, "ci_high": 0.014}
+
+
+def test_only_a_default_that_is_shown_to_miss_the_limit_takes_the_ratio_away() -> None:
+    found = run_record().confirmation
+    assert found.default is not None
+    unsure = replace(found, default=replace(found.default, feasibility="undecided"))
+    assert model_of(run_record(confirmation=unsure))["improvement"] is not None
+    assert model_of(only_best_feasible_record())["improvement"] is None
+
+
+def test_equal_load_has_both_ratios_and_the_default_there() -> None:
+    equal = model_of(equal_load_record())["equal_load"]
+    assert (equal["concurrency"], equal["client_batch_size"], equal["verdict"]) == (32, 1, "better")
+    assert equal["throughput_ratio"] == {"estimate": 1.3, "ci_low": 1.276, "ci_high": 1.325}
+    assert equal["default"]["concurrency"] == 32
+    assert model_of(run_record())["equal_load"] is None
+
+
+def test_noise_says_what_the_machine_can_tell_apart_and_which_limits_were_exceeded() -> None:
+    noise = model_of(noisy_record())["noise"]
+    assert (noise["concurrency"], noise["resolvable_ratio"], noise["planned_blocks"]) == (32, 0.34, 12)
+    assert noise["exceeded"] == ["steal", "variation"]
+    assert model_of(run_record(noise=None))["noise"] is None
+
+
+def test_capacity_is_what_planning_may_use_with_the_conditions_it_holds_under() -> None:
+    capacity = model_of(run_record())["capacity"]
+    assert capacity["sustainable_rate_infer_per_s"] == {"estimate": 4800.0, "ci_low": 4800.0, "ci_high": 5760.0}
+    assert (capacity["arrival_process"], capacity["seed"], capacity["client_batch_size"]) == ("poisson", 7, 1)
+    assert [point["feasibility"] for point in capacity["points"]] == [
+        "feasible",
+        "feasible",
+        "undecided",
+        "infeasible",
+    ]
+    assert model_of(run_record(capacity=None))["capacity"] is None
 
 
 def test_sweep_that_ended_early_shows_what_was_planned() -> None:
@@ -69,7 +149,8 @@ def test_best_default_and_improvement_carry_their_intervals() -> None:
     assert (model["best"]["max_queue_delay_us"], model["best"]["concurrency"]) == (500, 32)
     assert model["default"]["feasible"] is True
     assert model["improvement"]["throughput_ratio"] == {"estimate": 1.3, "ci_low": 1.276, "ci_high": 1.325}
-    assert model["runner_up_relation"] == "undecided"
+    assert model["runner_up"]["relation"] == "undecided"
+    assert model["looks"] == 1
 
 
 def test_ratio_over_a_default_that_misses_the_limit_is_null() -> None:

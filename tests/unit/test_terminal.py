@@ -38,7 +38,7 @@ def test_plain_lines_one_a_measurement_with_count_and_time_left() -> None:
         progress.measured(taken())
         progress.measured(failed("perf_analyzer hung\nand more"))
     title, first, second = said(console).splitlines()
-    name = "HomeCreditDefaultModel_config_default, concurrency 32"
+    name = "config_default, concurrency 32"
     assert title == "Sweep: 10 measurements"
     assert first.startswith(f"  [ 1/10] {name}: 4,980 infer/s, p99 9.87 ms (about ")
     assert first.endswith(" left)")
@@ -53,13 +53,26 @@ def test_last_measurement_has_no_time_left() -> None:
     assert said(console).splitlines()[-1].endswith("p99 9.87 ms")
 
 
+def test_phase_that_takes_longer_than_was_said_counts_on() -> None:
+    console = plain()
+    with TerminalProgress(console) as progress:
+        progress.phase("confirmation", steps=1)
+        progress.measured(taken())
+        progress.extended(18)
+        progress.measured(taken())
+    first, more, second = said(console).splitlines()[1:]
+    assert first.startswith("  [1/1] ")
+    assert more == "  not decided yet: up to 18 measurements more"
+    assert second.startswith("  [ 2/19] ")
+
+
 def test_phase_without_steps_has_neither_count_nor_time() -> None:
     console = plain()
     with TerminalProgress(console) as progress:
         progress.phase("serve")
         progress.measured(taken())
     assert said(console).splitlines()[0] == "Starting Triton"
-    assert said(console).splitlines()[1].startswith("  HomeCreditDefaultModel_config_default")
+    assert said(console).splitlines()[1].startswith("  config_default")
 
 
 def test_further_round_of_a_phase_counts_anew() -> None:

@@ -3,15 +3,20 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from hcopt.chart_images import chart_images
 from hcopt.config import Config, S3Section, without_credentials
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import default_tracking_uri, resolve_tracking
-from hcopt.schema import Estimate, LoadPoint, RunRecord
+from hcopt.report.text import Language
+from hcopt.schema import Capacity, Estimate, Feasibility, LoadPoint, Noise, RunRecord
+from hcopt.tracked_note import run_note
 from hcopt.tracked_values import (
     epoch_ms,
     run_metrics,
@@ -25,9 +30,12 @@ from hcopt.tracked_values import (
 )
 from hcopt.tracking import log_run, promote
 from tests.records import (
+    HEAVY,
+    LIGHT,
     MODEL_NAME,
     RUN_ID,
     default_variant,
+    measurement,
     model_artifact,
     no_feasible_config_record,
     run_record,
@@ -151,6 +159,148 @@ def test_version_tags_say_how_to_serve_and_how_sure_that_is() -> None:
     assert tags["hcopt.throughput_ratio"] == "1.3"
 
 
+def evidence_record() -> RunRecord:
+    """With all that the stages of evidence hand on: noise, open-loop check, the default also at the best one's load."""
+    run = run_record()
+    found = run.confirmation
+    assert found.default is not None and found.improvement is not None and found.best is not None
+    default = replace(found.default, load=LIGHT)
+    confirmation = replace(found, default=default, default_at_best_load=found.default, equal_load=found.improvement)
+    own_load = [
+        replace(m, load=LIGHT, started_at="2026-11-23T01:05:00+00:00")
+        for m in run.measurements
+        if m.phase == "confirmation" and m.variant == default_variant()
+    ]
+    window = measurement(found.best.variant, HEAVY, (4000.0, 9.0), phase="open_loop", miss_count=3)
+    open_loop = [
+        replace(window, block=block, load=LoadPoint(request_rate_per_s=rate), throughput_infer_per_s=rate)
+        for rate in (4000.0, 5000.0)
+        for block in range(2)
+    ]
+    warm_up = measurement(default_variant(), HEAVY, (4900.0, 9.9), phase="noise")
+    return replace(
+        run,
+        confirmation=confirmation,
+        measurements=(*run.measurements, *own_load, *open_loop, warm_up, replace(warm_up, block=0)),
+        noise=Noise(
+            load=HEAVY,
+            block_count=6,
+            window_s=3.0,
+            block_sd_ratio=0.031,
+            pair_sd_ratio=0.04,
+            resolvable_ratio=0.052,
+            planned_blocks=8,
+            exceeded=("steal", "variation"),
+        ),
+        capacity=Capacity(
+            config_name=BEST,
+            sustainable_rate_infer_per_s=Estimate(estimate=5000.0, ci_low=4800.0),
+            latency_p99_limit_ms=50.0,
+            client_batch_size=1,
+            seed=0,
+        ),
+    )
+
+
+def test_run_metrics_hold_misses_equal_load_capacity_and_noise() -> None:
+    found = values(evidence_record())
+    assert (found["best.miss_ratio"], found["best.miss_ratio.ci_high"]) == (0.001, 0.002)
+    assert found["equal_load.throughput_ratio.ci_low"] == 1.276
+    assert found["default_at_best_load.throughput_infer_per_s"] == 4951.0
+    assert found["capacity.sustainable_rate_infer_per_s"] == 5000.0
+    assert found["capacity.sustainable_rate_infer_per_s.ci_low"] == 4800.0
+    assert "capacity.sustainable_rate_infer_per_s.ci_high" not in found, "no rate was found that fails"
+    assert (found["noise.resolvable_ratio"], found["noise.window_s"]) == (0.052, 3.0)
+    assert "noise.max_steal_ratio" not in found, "not known"
+
+
+def test_run_metrics_begin_with_the_answer() -> None:
+    assert next(iter(values(run_record()))) == "improvement.throughput_ratio"
+
+
+def test_default_that_misses_the_limit_gives_no_ratio() -> None:
+    run = run_record()
+    assert run.confirmation.default is not None
+    late = replace(run.confirmation.default, feasibility="infeasible")
+    run = replace(run, confirmation=replace(run.confirmation, default=late))
+    assert not [key for key in values(run) if key.startswith("improvement.")]
+    assert "hcopt.throughput_ratio" not in version_tags(run, "abc")
+
+
+def test_variant_metrics_of_the_open_loop_check_have_the_rate_as_step() -> None:
+    points = variant_metrics(evidence_record(), BEST)
+    assert [(p.step, p.value) for p in points if p.key == "open_loop.throughput_infer_per_s"] == [
+        (4000, 4000.0),
+        (4000, 4000.0),
+        (5000, 5000.0),
+        (5000, 5000.0),
+    ]
+    assert {p.value for p in points if p.key == "open_loop.miss_count"} == {3.0}
+
+
+def test_variant_metrics_tell_the_loads_of_the_confirmation_apart() -> None:
+    points = variant_metrics(evidence_record(), default_variant().config_name)
+    for load in (8, 32):
+        key = f"confirmation.concurrency_{load}.throughput_infer_per_s"
+        assert [point.step for point in points if point.key == key] == list(range(8))
+    assert [point.step for point in points if point.key == "noise.throughput_infer_per_s"] == [0], "no warm-up"
+
+
+def test_failure_of_the_open_loop_check_names_the_rate() -> None:
+    run = run_record()
+    failed = replace(run.measurements[-1], throughput_infer_per_s=None, latency=None, error="lagged")
+    failed = replace(failed, load=LoadPoint(request_rate_per_s=1250.5), phase="open_loop")
+    failure = variant_failure(replace(run, measurements=(failed,)), failed.variant.config_name)
+    assert failure == "1250.5 requests/s: lagged"
+
+
+def test_tags_say_verdict_limit_noise_and_rate() -> None:
+    tags = run_tags(evidence_record())
+    assert (tags["hcopt.verdict"], tags["hcopt.feasibility"]) == ("better", "feasible")
+    assert tags["hcopt.noise_exceeded"] == "steal, variation"
+    assert "hcopt.noise_exceeded" not in run_tags(run_record(noise=None)), "it was not measured"
+    version = version_tags(evidence_record(), "abc")
+    assert (version["hcopt.feasibility"], version["hcopt.sustainable_rate_infer_per_s"]) == ("feasible", "4800")
+
+
+def test_note_shows_default_beside_best_and_the_command() -> None:
+    note = run_note(run_record())
+    assert note.startswith("**better**: the throughput ratio's interval")
+    assert r"| configuration | &emsp;config\_default | &emsp;config\_6 |" in note
+    assert "| throughput (infer/s) | &emsp;4,951 (4,885 to 5,017) | &emsp;6,438 (6,352 to 6,524) |" in note
+    assert "| p99 limit 50 ms | &emsp;kept | &emsp;kept |" in note
+    assert note.endswith("```sh\nhcopt profile --config config.yaml\n```")
+
+
+def test_note_calls_an_unproven_configuration_a_candidate() -> None:
+    assert "candidate, not proven" in run_note(undecided_record())
+    assert "|" not in run_note(no_feasible_config_record())
+
+
+def test_note_of_odd_names_is_no_markup() -> None:
+    run = run_record()
+    found = replace(run.confirmation, reason="a | b *c* <i>")
+    note = run_note(replace(run, confirmation=found, command="hcopt ``` x"))
+    assert r"a \| b \*c\* \<i\>" in note
+    assert note.endswith("````sh\nhcopt ``` x\n````")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("record", [run_record(), undecided_record(), no_feasible_config_record()])
+def test_charts_are_opaque_png_images(language: Language, record: RunRecord) -> None:
+    images = chart_images(record, language)
+    assert {"pair", "sweep"} <= set(images)
+    for content in images.values():
+        image = Image.open(BytesIO(content)).convert("RGBA")
+        assert min(image.size) > 200
+        assert image.getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+def test_run_in_which_nothing_was_measured_has_no_charts() -> None:
+    run = run_record()
+    assert chart_images(replace(run, ranking=replace(run.ranking, ranked=())), "en") == {}
+
+
 @pytest.mark.parametrize(
     "timestamp", ["2026-11-23T01:02:03+00:00", "2026-11-23T01:02:03Z", "2026-11-23T02:02:03+01:00"]
 )
@@ -229,6 +379,15 @@ def test_logging_to_what_is_no_mlflow_says_so_and_how_to_log_later(tmp_path: Pat
 @pytest.mark.parametrize("record", [tied_record(), undecided_record(), no_feasible_config_record()])
 def test_promotion_does_nothing_without_the_verdict_better(record: RunRecord) -> None:
     assert promote(record, "prod", tracking_uri="http://127.0.0.1:1") is False
+
+
+@pytest.mark.parametrize("feasibility", ["undecided", "infeasible"])
+def test_promotion_does_nothing_where_the_limit_is_not_shown_to_hold(feasibility: Feasibility) -> None:
+    run = run_record()
+    assert run.confirmation.best is not None
+    best = replace(run.confirmation.best, feasibility=feasibility)
+    run = replace(run, confirmation=replace(run.confirmation, best=best))
+    assert promote(run, "prod", tracking_uri="http://127.0.0.1:1") is False
 
 
 def test_promotion_of_a_model_from_no_registry_is_refused() -> None:

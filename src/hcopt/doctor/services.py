@@ -72,7 +72,7 @@ def look_at_s3(config: Config) -> Finding:
     wanted = _bucket_of(config.model.uri)
     if wanted is None and config.s3.endpoint_url is None:
         return ok("none is configured, and the model comes from elsewhere")
-    where = config.s3.endpoint_url or "AWS"
+    where = without_credentials(config.s3.endpoint_url or "AWS")
     with open_bucket(wanted or "", config) as bucket:
         if wanted is not None:
             return _tried(bucket, where)

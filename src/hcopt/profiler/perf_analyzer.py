@@ -1,5 +1,7 @@
 """One perf_analyzer process a window: real rows, a load kept up for a fixed time, throughput from the timestamps.
 
+The load is closed-loop here; `open_loop` brings one by arrival times.
+
 Never with `--request-count`: perf_analyzer starts its workers before it empties its record of answers, then waits for
 that many in the record. Where an answer came in between it waits for ever; on two busy cores that was one run in ten.
 """
@@ -10,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,6 +58,29 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """How perf_analyzer makes one load, and how its export is read.
+
+    Attributes:
+        arguments: Its options for the load.
+        lasts_s: How long it looks.
+        limit_s: When it is killed.
+        read: The samples of an export; ProfileError where it gives none.
+        figures: What the samples show; a window of which this raises ProfileError is a failed one.
+        tries: How often a window that gives no samples is tried.
+        counts_unanswered: Whether the figures count what went unanswered among the requests and misses.
+    """
+
+    arguments: Sequence[str]
+    lasts_s: float
+    limit_s: float
+    read: Callable[[Path], RequestSamples]
+    figures: Callable[[RequestSamples], WindowFigures]
+    tries: int = 2
+    counts_unanswered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PerfAnalyzer:
     """Measures windows of one model through a runtime's tools.
 
@@ -64,6 +90,7 @@ class PerfAnalyzer:
         input_arguments: perf_analyzer's options for the rows to send (`--input-data`, `--shape`).
         folder: The run's folder; samples go to `samples/`, logs to `logs/`.
         server_times: Reads the server's own times around a window: called before, and what it returns after.
+        latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
     """
 
     tools: Tools
@@ -71,9 +98,30 @@ class PerfAnalyzer:
     input_arguments: Sequence[str]
     folder: Path
     server_times: Callable[[], Callable[[], ServerTimes | None]]
+    latency_p99_limit_ms: float | None = None
 
     def measure(self, window: Window) -> Measurement:
-        """One window; what cannot be measured is a Measurement with its reason, never an exception.
+        """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
+
+        Raises:
+            RuntimeStartError: The server itself has died.
+            OSError: The samples cannot be written.
+        """
+        load = LoadOptions(
+            arguments=["--concurrency-range", str(window.load.concurrency)],
+            lasts_s=load_s(window),
+            limit_s=2 * load_s(window) + _GRACE_S,
+            read=lambda export: measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO),
+            figures=lambda samples: measurements.figures(
+                samples,
+                client_batch_size=window.load.client_batch_size,
+                latency_limit_ms=self.latency_p99_limit_ms,
+            ),
+        )
+        return self.measure_load(window, load)
+
+    def measure_load(self, window: Window, load: LoadOptions) -> Measurement:
+        """As `measure`, with a load of any kind.
 
         Raises:
             RuntimeStartError: The server itself has died.
@@ -83,14 +131,15 @@ class PerfAnalyzer:
         name = _sample_name(window)
         cpu_before, server_after = read_cpu_times(), self.server_times()
         try:
-            finished, samples = self._samples(window, name)
-            found = measurements.figures(samples, client_batch_size=window.load.client_batch_size)
+            finished, samples = self._samples(window, load, name)
+            found = load.figures(samples)
         except ProfileError as error:
             return failed(window, error.message)
         measurements.write_samples(samples, self.folder / name)
         return _measured(
             window,
             found,
+            error_count=0 if load.counts_unanswered else samples.failed_count,
             started_at=started_at,
             server=server_after(),
             steal=steal_ratio(cpu_before, read_cpu_times()),
@@ -98,36 +147,34 @@ class PerfAnalyzer:
             samples_file=name,
         )
 
-    def _samples(self, window: Window, name: str) -> tuple[Finished, RequestSamples]:
-        """The window's samples, on the second try where the first one gave none.
+    def _samples(self, window: Window, load: LoadOptions, name: str) -> tuple[Finished, RequestSamples]:
+        """The window's samples, on a further try where one gave none.
 
         Raises:
-            ProfileError: Neither try gave any.
+            ProfileError: No try gave any.
         """
         export = self.folder / f"{name}.export.json"
         export.parent.mkdir(parents=True, exist_ok=True)
         log = self.folder / "logs" / "perf_analyzer.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._try(window, export, log)
-        except ProfileError:
-            return self._try(window, export, log)
+        for _ in range(load.tries - 1):
+            with suppress(ProfileError):
+                return self._try(window, load, export, log)
+        return self._try(window, load, export, log)
 
-    def _try(self, window: Window, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        limit_s = 2 * load_s(window) + _GRACE_S
+    def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
+        arguments = self._arguments(window, load, export)
         try:
-            finished = self.tools.run(
-                "perf_analyzer", self._arguments(window, export), folder=self.folder, log=log, timeout_s=limit_s
-            )
+            finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=load.limit_s)
             if finished.timed_out:
-                raise ProfileError(f"perf_analyzer did not end within {limit_s:.0f} s and was killed", log=log)
+                raise ProfileError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
                 raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
-            return finished, measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO)
+            return finished, load.read(export)
         finally:
             export.unlink(missing_ok=True)  # perf_analyzer refuses a file that exists, and it is large
 
-    def _arguments(self, window: Window, export: Path) -> list[str]:
+    def _arguments(self, window: Window, load: LoadOptions, export: Path) -> list[str]:
         return [
             "-m",
             self.model_name,
@@ -138,12 +185,11 @@ class PerfAnalyzer:
             "--async",
             "-b",
             str(window.load.client_batch_size),
-            "--concurrency-range",
-            str(window.load.concurrency),
+            *load.arguments,
             "--measurement-mode",
             "time_windows",
             "--measurement-interval",
-            str(math.ceil(1000 * load_s(window) / _WINDOWS / _OVERRUN_RATIO)),
+            str(math.ceil(1000 * load.lasts_s / _WINDOWS / _OVERRUN_RATIO)),
             # Stable whatever they show: judging noise is the caller's work.
             "--stability-percentage",
             "1000000",
@@ -165,7 +211,8 @@ def load_s(window: Window) -> float:
 def _sample_name(window: Window) -> str:
     load = window.load
     block = "" if window.block is None else f"_block_{window.block}"
-    stem = f"{window.variant.config_name}_c{load.concurrency}_b{load.client_batch_size}{block}_{time.monotonic_ns():x}"
+    amount = f"c{load.concurrency}" if load.request_rate_per_s is None else f"r{load.request_rate_per_s:.0f}"
+    stem = f"{window.variant.config_name}_{amount}_b{load.client_batch_size}{block}_{time.monotonic_ns():x}"
     return f"samples/{window.phase}/{stem}.npz"
 
 
@@ -192,6 +239,7 @@ def _measured(
     window: Window,
     found: WindowFigures,
     *,
+    error_count: int,
     started_at: str,
     server: ServerTimes | None,
     steal: float | None,
@@ -209,6 +257,8 @@ def _measured(
         throughput_infer_per_s=found.throughput_infer_per_s,
         latency=found.latency,
         request_count=found.request_count,
+        error_count=error_count,
+        miss_count=found.miss_count,
         server=server,
         steal_ratio=steal,
         client_cpu_ratio=client_cpu_ratio,

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 
-from hcopt.report import details, figures, first_page, insights
+from hcopt.report import (
+    breakdown,
+    confirmed,
+    details,
+    figures,
+    first_page,
+    insights,
+    method,
+    noise,
+    open_loop,
+)
 from hcopt.report.headline import headline
-from hcopt.report.selection import pairing
-from hcopt.report.text import Language, texts
-from hcopt.report.values import Report
+from hcopt.report.selection import Pairing, pairing
+from hcopt.report.text import Language, Text, texts
+from hcopt.report.values import Figure, Report, Section
 from hcopt.schema import Note, RunRecord
 
 # Letters of the fixed-width font that a line of the page takes.
@@ -41,10 +52,7 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
         caveats=insights.caveats(run, pair, text),
         config=first_page.config_file(run, text),
         remedies=first_page.remedies(run, text) if run.confirmation.verdict == "no_feasible_config" else (),
-        runner_up=details.runner_up_sentence(run, text),
-        finalists=details.finalists(run, text),
-        finalists_caption=text["finalists_caption"].format(blocks=run.confirmation.block_count),
-        sweep_caption=text["sweep_caption"] + (text["sweep_caption_lines"] if len(run.plan.loads) > 1 else ""),
+        sections=tuple(_sections(run, pair, text)),
         measurements=details.measurement_rows(run, text),
         measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms)),
         has_parameters=any(variant.parameters for variant in run.plan.all_variants),
@@ -56,9 +64,31 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
         environment=details.environment(run, text),
         # Both may hold the same sentence; each is said once.
         notes=tuple(dict.fromkeys(_said(note, language) for note in (*run.notes, *run.plan.notes))),
-        method=details.method(run, text),
-        limits=tuple(text[key] for key in ("limit_scope", "limit_closed_loop", "limit_client", "limit_instances")),
+        method=method.method(run, text),
+        limits=method.limits(run, text),
     )
+
+
+def _sections(run: RunRecord, pair: Pairing, text: Text) -> Iterator[Section]:
+    """What the verdict rests on, in the order in which a reader asks for it."""
+    found = (
+        confirmed.confirmation(run, text),
+        breakdown.breakdown(run, pair, text),
+        open_loop.open_loop(run, text),
+        noise.noise(run, pair, text),
+        _sweep(run, text),
+    )
+    yield from (section for section in found if section is not None)
+
+
+def _sweep(run: RunRecord, text: Text) -> Section | None:
+    if not run.ranking.ranked:
+        return None
+    caption = text["sweep_caption"] + (text["sweep_caption_lines"] if len(run.plan.loads) > 1 else "")
+    heat_map = "heat_map_caption_no_limit" if run.ranking.latency_p99_limit_ms is None else "heat_map_caption"
+    captions = {"sweep": caption, "heat_map": text[heat_map], "load_curve": text["load_curve_caption"]}
+    figures = tuple(Figure(chart=chart, caption=said) for chart, said in captions.items())
+    return Section(name="sweep", title=text["section_sweep"], figures=figures)
 
 
 def _said(note: Note, language: Language) -> str:

@@ -23,6 +23,42 @@ def limit(value: float) -> str:
     return f"{value:.12g}\u00a0ms"
 
 
+def share(ratio: float) -> str:
+    """A share of 0-1 as a percentage, with what it takes to tell it from a limit of 1 %."""
+    percent = 100 * ratio
+    if 0 < percent < 0.005:
+        return "<0.01%"
+    return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def rough(ratio: float) -> str:
+    """A ratio of 0-1 that is itself an estimate, as a percentage with two digits."""
+    percent = 100 * ratio
+    return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
+
+
+def share_range(ratio: Estimate, text: Text) -> str | None:
+    """The bounds of a share; None where there are none."""
+    if ratio.ci_low is None or ratio.ci_high is None:
+        return None
+    return text["range"].format(low=share(ratio.ci_low), high=share(ratio.ci_high))
+
+
+def difference(value_ms: float) -> str:
+    """A difference of times in ms, with its sign."""
+    digits = latency(abs(value_ms))
+    if not digits.strip("0."):
+        return f"{digits} ms"
+    return f"{'+' if value_ms > 0 else _MINUS}{digits}\u00a0ms"
+
+
+def difference_range(value_ms: Estimate, text: Text) -> str | None:
+    """The bounds of a difference of times; None where there are none."""
+    if value_ms.ci_low is None or value_ms.ci_high is None:
+        return None
+    return text["range"].format(low=difference(value_ms.ci_low), high=difference(value_ms.ci_high))
+
+
 def change(ratio: float) -> str:
     """A ratio as a signed percentage: 1.3 is +30%."""
     return _signed_percent((ratio - 1) * 100, _decimals(ratio))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from hcopt.report import figures, insights
 from hcopt.report.headline import load_value
+from hcopt.report.p99_limit import miss_cell, miss_lines
 from hcopt.report.selection import Pairing, Side, default_wins, short_name
 from hcopt.report.text import Text
 from hcopt.report.values import Cell, ComparisonRow, ComparisonTable, ConfigFile, ConfigLine
@@ -21,7 +22,9 @@ def comparison_table(run: RunRecord, pair: Pairing, text: Text, price_per_hour: 
     if pair.right is None:
         return None
     rows = [_setting_row(run, pair, setting, text) for setting in insights.setting_names(pair)]
-    rows += [_load_row(pair, text), _throughput_row(run, pair, text), _latency_row(run, pair, text)]
+    rows += [_load_row(run, pair, text), _throughput_row(run, pair, text), _latency_row(run, pair, text)]
+    if any(side.miss_ratio is not None for side in pair.sides):
+        rows.append(_miss_row(run, pair, text))
     if price_per_hour is not None:
         rows.append(_cost_row(pair, price_per_hour, text))
     heading = None if pair.left is None else _heading(pair.left, run, text)
@@ -54,9 +57,9 @@ def _setting_cell(variant: ModelConfigVariant, setting: str, text: Text) -> Cell
     return Cell(value=f"{value}")
 
 
-def _load_row(pair: Pairing, text: Text) -> ComparisonRow:
+def _load_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
     cells = [Cell(value=load_value(side.load, text)) for side in pair.sides]
-    return _row(text["row_load"], pair, cells, insights.load_lines(pair, text))
+    return _row(text["row_load"], pair, cells, insights.load_lines(run, pair, text))
 
 
 def _throughput_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
@@ -67,6 +70,13 @@ def _throughput_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
 def _latency_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
     cells = [latency_cell(side.latency_p99_ms, text) for side in pair.sides]
     return _row(text["row_latency"], pair, cells, insights.latency_lines(run, pair, text))
+
+
+def _miss_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
+    limit_ms = run.ranking.latency_p99_limit_ms
+    assert limit_ms is not None  # there is no share of slow requests without a limit
+    cells = [miss_cell(side.miss_ratio, text) for side in pair.sides]
+    return _row(text["row_miss"].format(limit=figures.limit(limit_ms)), pair, cells, miss_lines(run, pair, text))
 
 
 def throughput_cell(figure: Estimate, text: Text) -> Cell:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hcopt.report import figures
-from hcopt.report.selection import Pairing, Side, batches, default_wins, short_name
+from hcopt.report.open_loop import capacity_fact
+from hcopt.report.p99_limit import limit_fact
+from hcopt.report.relations import cheaper_than_runner_up, equal_load, equal_load_phrase, straddles_one
+from hcopt.report.selection import Pairing, Side, batches, default_wins, side_name
 from hcopt.report.text import Text
 from hcopt.report.values import Answer, Headline, Tone
 from hcopt.schema import Comparison, Estimate, LoadPoint, ModelConfigVariant, RunRecord
@@ -17,15 +20,16 @@ def headline(run: RunRecord, pair: Pairing, text: Text) -> Headline:
     tones: dict[str, Tone] = {"better": "good", "tied": "neutral", "undecided": "open", "no_feasible_config": "bad"}
     return Headline(
         tone=tones[found.verdict],
-        badge=text["badge_default_wins" if default_wins(run) else f"badge_{found.verdict}"],
+        badge=text["badge_default_wins" if _keeps_default(run) else f"badge_{found.verdict}"],
         sentence=_sentence(run, pair, text),
         answers=(_deploy(run, pair, text), _gain(run, pair, text), _certainty(run, pair, text)),
+        facts=tuple(fact for fact in (limit_fact(run, pair, text), capacity_fact(run, pair, text)) if fact),
     )
 
 
-def side_name(side: Side, run: RunRecord, text: Text) -> str:
-    """How a sentence calls a configuration: the default by its role, others by their name."""
-    return text["group_default"] if side.role == "default" else short_name(side.variant.config_name, run)
+def _keeps_default(run: RunRecord) -> bool:
+    """Whether the default is shown to be the one to keep, and not only all that there is to show."""
+    return default_wins(run) and run.confirmation.verdict == "tied"
 
 
 def load_name(load: LoadPoint, text: Text) -> str:
@@ -57,7 +61,7 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
     if verdict == "no_feasible_config":
         return _no_feasible_sentence(run, right, text)
     if default_wins(run):
-        return _default_wins_sentence(run, pair, text)
+        return _default_sentence(run, pair, right, text)
     if only_best_is_feasible(run, pair):
         assert pair.left is not None and limit_ms is not None
         p99 = figures.latency(pair.left.latency_p99_ms.estimate)
@@ -65,13 +69,39 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
         return text["better_only_feasible"].format(name=name, limit=figures.limit(limit_ms), default_p99=p99)
     if pair.comparison is None:
         return text["undecided_uncompared"]
-    return text[verdict].format(
+    return _compared_sentence(run, right, pair, pair.comparison, text)
+
+
+def _compared_sentence(run: RunRecord, right: Side, pair: Pairing, comparison: Comparison, text: Text) -> str:
+    verdict, limit_ms = run.confirmation.verdict, run.ranking.latency_p99_limit_ms
+    equal = equal_load(run, pair)
+    if verdict == "better" and equal is not None and pair.left is not None:
+        # p99 at different loads says little, so the sentence has it at the same one.
+        return text["better_loads"].format(
+            name=side_name(right, run, text),
+            change=figures.change(comparison.throughput_ratio.estimate),
+            interval=interval_inline(comparison.throughput_ratio, text),
+            right_load=load_value(right.load, text),
+            left_load=load_value(pair.left.load, text),
+            equal=equal_load_phrase(equal, text),
+        )
+    return text["undecided_limit" if _limit_is_open(run, pair) else verdict].format(
         name=side_name(right, run, text),
-        change=figures.change(pair.comparison.throughput_ratio.estimate),
-        interval=interval_inline(pair.comparison.throughput_ratio, text),
-        latency=_latency_phrase(pair.comparison.latency_p99_ratio, text),
-        needed=needed_blocks(pair.comparison, run.confirmation.block_count, text),
+        limit="" if limit_ms is None else figures.limit(limit_ms),
+        change=figures.change(comparison.throughput_ratio.estimate),
+        interval=interval_inline(comparison.throughput_ratio, text),
+        latency=_latency_phrase(comparison.latency_p99_ratio, text),
+        needed=needed_blocks(comparison, run.confirmation.block_count, text),
     )
+
+
+def _default_sentence(run: RunRecord, pair: Pairing, right: Side, text: Text) -> str:
+    limit_ms = run.ranking.latency_p99_limit_ms
+    if _keeps_default(run):
+        return _default_wins_sentence(run, pair, text)
+    if right.feasibility == "undecided" and limit_ms is not None:
+        return text["undecided_default_limit"].format(limit=figures.limit(limit_ms))
+    return text["undecided_uncompared"]
 
 
 def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
@@ -109,7 +139,15 @@ def only_best_is_feasible(run: RunRecord, pair: Pairing) -> bool:
     left, right = pair.left, pair.right
     if run.confirmation.verdict != "better" or left is None or right is None:
         return False
-    return right.feasible and not left.feasible
+    return right.feasible and left.feasibility == "infeasible"
+
+
+def _limit_is_open(run: RunRecord, pair: Pairing) -> bool:
+    """Whether `undecided` is for want of proof that the limit holds, and not of a difference in throughput."""
+    right, comparison = pair.right, pair.comparison
+    if run.confirmation.verdict != "undecided" or right is None or comparison is None:
+        return False
+    return right.feasibility == "undecided" and comparison.verdict != "undecided"
 
 
 def interval_inline(ratio: Estimate, text: Text) -> str:
@@ -119,15 +157,10 @@ def interval_inline(ratio: Estimate, text: Text) -> str:
 
 
 def _latency_phrase(ratio: Estimate, text: Text) -> str:
-    key = "latency_unclear" if _straddles_one(ratio) else "latency_change"
+    key = "latency_unclear" if straddles_one(ratio) else "latency_change"
     bounds = figures.change_range(ratio, text)
     interval = "" if bounds is None else f", {bounds}" if key == "latency_unclear" else interval_inline(ratio, text)
     return text[key].format(change=figures.change(ratio.estimate), interval=interval)
-
-
-def _straddles_one(ratio: Estimate) -> bool:
-    """Whether nothing is shown; an estimate without an interval shows nothing either."""
-    return ratio.ci_low is None or ratio.ci_high is None or ratio.ci_low <= 1 <= ratio.ci_high
 
 
 def needed_blocks(comparison: Comparison, measured: int, text: Text) -> str:
@@ -143,7 +176,9 @@ def _deploy(run: RunRecord, pair: Pairing, text: Text) -> Answer:
         return Answer(question=question, answer=text["deploy_nothing"], details=(text["deploy_nothing_detail"],))
     settings = settings_name(right.variant, text)
     if verdict == "better":
-        return Answer(question=question, answer=side_name(right, run, text), details=(settings,))
+        cheaper = cheaper_than_runner_up(run, text)
+        details = (settings, *((cheaper,) if cheaper else ()))
+        return Answer(question=question, answer=side_name(right, run, text), details=details)
     answer = text["deploy_keep"] if verdict == "tied" else text["deploy_wait"]
     if right.role == "default":
         return Answer(question=question, answer=answer, details=(settings,))
@@ -166,7 +201,12 @@ def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:
     ratio, p99_ratio = pair.comparison.throughput_ratio, pair.comparison.latency_p99_ratio
     bounds = figures.change_range(ratio, text)
     details = () if bounds is None else (text["interval"].format(range=bounds),)
-    p99_line = text["gain_p99"].format(change=figures.change(p99_ratio.estimate))
+    equal = equal_load(run, pair)
+    if equal is not None:
+        line = text["gain_equal"].format(equal=equal_load_phrase(equal, text))
+        return Answer(question=question, answer=figures.change(ratio.estimate), details=(*details, line))
+    p99_key = "gain_p99_unclear" if straddles_one(p99_ratio) else "gain_p99"
+    p99_line = text[p99_key].format(change=figures.change(p99_ratio.estimate))
     return Answer(question=question, answer=figures.change(ratio.estimate), details=(*details, p99_line))
 
 
@@ -187,22 +227,30 @@ def _certainty(run: RunRecord, pair: Pairing, text: Text) -> Answer:
         return _certainty_of_limit(run, pair.sides, blocks, text)
     if comparison is None:
         return Answer(question=question, answer=text["not_compared"], details=blocks)
+    if _limit_is_open(run, pair):
+        return Answer(question=question, answer=text["sure_undecided"], details=(*blocks, text["sure_limit_detail"]))
     details = [text["sure_detail"].format(p_value=figures.p_value(comparison.p_value), blocks=measured)]
     if comparison.blocks_to_decide is not None:
         details.append(text["sure_needed"].format(blocks=f"{comparison.blocks_to_decide:,}"))
+    if comparison.verdict == "undecided" and run.noise is not None:
+        details.append(text["sure_resolvable"].format(difference=figures.rough(run.noise.resolvable_ratio)))
     # Equality is judged by the interval, so a p-value beside it would only puzzle.
     shown = blocks if comparison.verdict == "tied" else tuple(details)
     return Answer(question=question, answer=text[f"sure_{comparison.verdict}"], details=shown)
 
 
 def _certainty_of_limit(run: RunRecord, sides: Sequence[Side], blocks: tuple[str, ...], text: Text) -> Answer:
-    """How sure a verdict is that rests on the limit: only when no interval of p99 reaches it."""
-    limit_ms = run.ranking.latency_p99_limit_ms
-    figures_ms = [side.latency_p99_ms for side in sides]
-    clear = limit_ms is not None and all(
-        p99.ci_low is not None and p99.ci_high is not None and not p99.ci_low <= limit_ms <= p99.ci_high
-        for p99 in figures_ms
-    )
-    if clear:
+    """How sure a verdict is that rests on the limit."""
+    if all(_limit_is_clear(side, run.ranking.latency_p99_limit_ms) for side in sides):
         return Answer(question=text["tile_sure"], answer=text["sure_better"], details=blocks)
     return Answer(question=text["tile_sure"], answer=text["sure_likely"], details=(*blocks, text["sure_likely_detail"]))
+
+
+def _limit_is_clear(side: Side, limit_ms: float | None) -> bool:
+    """Whether the blocks decide on the limit; where they have no shares, no interval of p99 may reach it."""
+    if side.miss_ratio is not None:
+        return side.feasibility != "undecided"
+    p99 = side.latency_p99_ms
+    if limit_ms is None or p99.ci_low is None or p99.ci_high is None:
+        return False
+    return not p99.ci_low <= limit_ms <= p99.ci_high

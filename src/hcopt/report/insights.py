@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
@@ -9,13 +10,16 @@ from itertools import pairwise
 from statistics import median
 
 from hcopt.report import figures
-from hcopt.report.headline import only_best_is_feasible, side_name
-from hcopt.report.selection import Pairing, Side, SweepPoint, batches, sweep_points
+from hcopt.report.headline import load_value, only_best_is_feasible
+from hcopt.report.noise import exceeded_line
+from hcopt.report.relations import equal_load, straddles_one
+from hcopt.report.selection import Pairing, Side, SweepPoint, batches, side_name, sweep_points
 from hcopt.report.text import Text
-from hcopt.schema import Estimate, ModelConfigVariant, RunRecord
+from hcopt.schema import Comparison, Estimate, ModelConfigVariant, RunRecord
 
 SettingValue = int | str | None
 
+_NORMAL_95 = 1.96
 THREADS = "intra_op_thread_count"
 # "More instances are slower" is said when the median pair loses this much and three quarters of the pairs lose at all.
 _TRAP_MEDIAN_RATIO = 0.95
@@ -56,11 +60,28 @@ def setting_lines(run: RunRecord, pair: Pairing, setting: str, text: Text) -> tu
     return (_setting_phrase(setting, left, right, text), *((evidence,) if evidence else ()))
 
 
-def load_lines(pair: Pairing, text: Text) -> tuple[str, ...]:
-    """Whether the two were measured under the same load."""
+def load_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
+    """Whether the two were measured under the same load, and if not, how they compare where they were."""
     if pair.left is None or pair.right is None:
         return (text["load_single"],)
-    return (text["load_same" if pair.left.load == pair.right.load else "load_differs"],)
+    if pair.left.load == pair.right.load:
+        return (text["load_same"],)
+    equal = equal_load(run, pair)
+    if equal is None:
+        return (text["load_differs"],)
+    line = equal_load_line(equal, text)
+    return (text["load_differs"], text["load_equal"].format(load=load_value(pair.right.load, text), line=line))
+
+
+def equal_load_line(equal: Comparison, text: Text) -> str:
+    """Both at the load of the best: how much throughput and p99 differ, as far as that is shown."""
+    return text["equal_load"].format(
+        throughput=_shown_change(equal.throughput_ratio, text), latency=_shown_change(equal.latency_p99_ratio, text)
+    )
+
+
+def _shown_change(ratio: Estimate, text: Text) -> str:
+    return _with_range("change_unclear" if straddles_one(ratio) else "change_shown", ratio, text)
 
 
 def throughput_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
@@ -95,7 +116,10 @@ def caveats(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
         lines.append(trap)
     right = pair.right
     if right is not None and right.confirmed and not right.feasible and run.confirmation.best is not None:
-        lines.append(text["infeasible_best"].format(name=side_name(right, run, text)))
+        lines.append(text[f"{right.feasibility}_best"].format(name=side_name(right, run, text)))
+    noisy = exceeded_line(run, text)
+    if noisy is not None:
+        lines.append(noisy)
     return tuple(lines)
 
 
@@ -156,7 +180,15 @@ def _evidence(run: RunRecord, pair: Pairing, setting: str, text: Text) -> str | 
         return text["only_difference"]
     at_load = {p.variant.settings: p.throughput_infer_per_s for p in sweep_points(run) if p.load == right.load}
     ours, theirs = at_load.get(right.variant.settings), at_load.get(without.settings)
-    return None if ours is None or theirs is None else text["effect"].format(change=figures.change(ours / theirs))
+    if ours is None or theirs is None:
+        return None
+    key = "effect" if _beyond_noise(run, ours / theirs) else "effect_unclear"
+    return text[key].format(change=figures.change(ours / theirs))
+
+
+def _beyond_noise(run: RunRecord, ratio: float) -> bool:
+    """Whether two single windows differ by more than two of one configuration do in 95 of 100 cases, where known."""
+    return run.noise is None or abs(math.log(ratio)) > _NORMAL_95 * run.noise.pair_sd_ratio
 
 
 def _with_setting(variant: ModelConfigVariant, setting: str, value: SettingValue) -> ModelConfigVariant:
@@ -218,6 +250,8 @@ def _limit_line(run: RunRecord, pair: Pairing, text: Text) -> str | None:
     if limit_ms is None or pair.right is None:
         return None
     limit = figures.limit(limit_ms)
+    if any(side.miss_ratio is not None for side in pair.sides):
+        return None  # a row of its own says what is shown
     if run.confirmation.verdict == "no_feasible_config":
         over = pair.right.latency_p99_ms.estimate / limit_ms
         return text["latency_over"].format(over=figures.excess(over), limit=limit) if over > 1 else None

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hcopt.errors import OutputError
 from hcopt.files import whole_file
-from hcopt.report import charts
 from hcopt.report.content import build
+from hcopt.report.drawings import Drawing, drawings
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
 from hcopt.schema import JsonObject, RunRecord
 
-if TYPE_CHECKING:
-    import altair as alt
 
-
-def write_pdf(run: RunRecord, *, language: Language, price_per_hour: float | None = None, path: Path) -> None:
+def write_pdf(
+    run: RunRecord,
+    *,
+    language: Language,
+    price_per_hour: float | None = None,
+    drawn: Mapping[str, Drawing] | None = None,
+    path: Path,
+) -> None:
     """Writes the report on a finished run.
 
     Args:
         run: A finished run, whatever its verdict.
         language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
+        drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
-    document = _compiled(build(run, language=language, price_per_hour=price_per_hour), _drawings(run, language))
+    document = _compiled(
+        build(run, language=language, price_per_hour=price_per_hour),
+        drawings(run, language=language) if drawn is None else drawn,
+    )
     try:
         with whole_file(path) as temporary:
             temporary.write_bytes(document)
@@ -40,31 +48,14 @@ def write_pdf(run: RunRecord, *, language: Language, price_per_hour: float | Non
         raise OutputError(f"cannot write the report {path}: {error}") from error
 
 
-def _drawings(run: RunRecord, language: Language) -> dict[str, dict[str, str]]:
-    """The charts as SVG with a text for those who cannot see them; none where nothing was measured."""
-    if not run.ranking.ranked:
-        return {}
-    try:
-        return {
-            "pair": _drawing(charts.default_against_best(run, language=language)),
-            "sweep": _drawing(charts.throughput_against_p99(run, language=language)),
-        }
-    except ValueError as error:
-        raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
-
-
-def _drawing(chart: alt.HConcatChart | alt.LayerChart) -> dict[str, str]:
-    return {"svg": charts.to_svg(chart), "alt": str(chart.description)}
-
-
-def _compiled(report: Report, drawings: dict[str, dict[str, str]]) -> bytes:
+def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
     import typst
 
     # As inputs, so that no text of the user's is ever source of the template.
     inputs = {
         "report": _json(asdict(report)),
         "words": _json(dict(texts(report.language))),
-        "charts": _json(drawings),
+        "charts": _json({name: _picture(drawing) for name, drawing in drawn.items()}),
     }
     try:
         with (
@@ -82,6 +73,10 @@ def _compiled(report: Report, drawings: dict[str, dict[str, str]]) -> bytes:
         raise OutputError(f"cannot make the report on run {report.run_id}: {error.diagnostic}") from error
     assert compiled is not None  # it is None only where an output file is named
     return compiled
+
+
+def _picture(drawing: Drawing) -> dict[str, str]:
+    return {"svg": drawing.svg, "alt": drawing.alt}
 
 
 def _json(value: JsonObject) -> str:

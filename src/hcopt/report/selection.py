@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
+from hcopt.report.text import Text
 from hcopt.schema import (
     Comparison,
     ConfirmedVariant,
     Estimate,
+    Feasibility,
     LoadPoint,
     ModelConfigVariant,
     RankedVariant,
@@ -28,7 +30,9 @@ class Side:
 
     Attributes:
         role: What it is in this run; only the verdict `better` makes a `best`.
+        feasibility: What is known of the p99 limit; the sweep only has its p99 to judge by.
         confirmed: Whether the figures come from the confirmation; those of the sweep have no interval.
+        miss_ratio: Share of the requests over the limit; None without a limit or without a confirmation.
     """
 
     role: Role
@@ -36,8 +40,14 @@ class Side:
     load: LoadPoint
     throughput_infer_per_s: Estimate
     latency_p99_ms: Estimate
-    feasible: bool
+    feasibility: Feasibility
     confirmed: bool
+    miss_ratio: Estimate | None = None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the limit holds, by whatever is known."""
+        return self.feasibility == "feasible"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,11 @@ class SweepPoint:
 def short_name(config_name: str, run: RunRecord) -> str:
     """`config_6` of `<model>_config_6`: the model's name stands in the title."""
     return config_name.removeprefix(f"{run.plan.model_name}_")
+
+
+def side_name(side: Side, run: RunRecord, text: Text) -> str:
+    """How a sentence calls a configuration: the default by its role, others by their name."""
+    return text["group_default"] if side.role == "default" else short_name(side.variant.config_name, run)
 
 
 def batches(variant: ModelConfigVariant) -> bool:
@@ -147,8 +162,9 @@ def _confirmed(entry: ConfirmedVariant, role: Role) -> Side:
         load=entry.load,
         throughput_infer_per_s=entry.throughput_infer_per_s,
         latency_p99_ms=entry.latency_p99_ms,
-        feasible=entry.feasible,
+        feasibility=entry.feasibility,
         confirmed=True,
+        miss_ratio=entry.miss_ratio,
     )
 
 
@@ -169,6 +185,6 @@ def _measured(entry: RankedVariant, run: RunRecord) -> Side:
         if blocks
         else Estimate(estimate=entry.throughput_infer_per_s),
         latency_p99_ms=positive_interval(p99s) if blocks else Estimate(estimate=entry.latency_p99_ms),
-        feasible=entry.feasible,
+        feasibility="feasible" if entry.feasible else "infeasible",
         confirmed=bool(blocks),
     )

@@ -21,17 +21,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """The verdict: a badge, a sentence, three answers."""
+    """The verdict: a badge, a sentence, three answers, and under them what is known of the limit and of the capacity.
+
+    Attributes:
+        facts: At most two answers of a smaller size; none where there is no limit.
+    """
 
     tone: Tone
     badge: str
     sentence: str
     answers: tuple[Answer, ...]
+    facts: tuple[Answer, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A figure and, under it, its interval."""
+    """A figure, or a name, and under it its interval, or what it stands for."""
 
     value: str
     detail: str = ""
@@ -81,16 +86,48 @@ class ConfigFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finalist:
-    """A row of the confirmation's table."""
+class Table:
+    """Cells under a header.
 
-    role: str
+    Attributes:
+        word_columns: So many columns from the left hold words; the others hold figures.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    word_columns: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """Where a chart goes; without the chart (there was no data for it) the caption goes too.
+
+    Attributes:
+        chart: Its name among the charts of the run.
+    """
+
+    chart: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the report after the first page, from top to bottom: title, lines, facts, table, note, figures.
+
+    Attributes:
+        name: confirmation, breakdown, open_loop, noise or sweep.
+        lines: What the data show, a sentence each.
+        facts: (label, value) pairs.
+        note: How the table and the figures came about, in small print.
+    """
+
     name: str
-    settings: str
-    load: str
-    throughput: Cell
-    latency: Cell
-    feasible: str
+    title: str
+    lines: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    table: Table | None = None
+    note: str = ""
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +171,7 @@ class Report:
     caveats: tuple[str, ...]
     config: ConfigFile | None
     remedies: tuple[str, ...]
-    runner_up: str
-    finalists: tuple[Finalist, ...]
-    finalists_caption: str
-    sweep_caption: str
+    sections: tuple[Section, ...]
     measurements: tuple[MeasurementRow, ...]
     measurements_caption: str
     has_parameters: bool

@@ -81,6 +81,8 @@ def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]]) -> Array:
         lambda variant, _: math.log2(variant.instance_count),
         lambda variant, _: math.log2(1 + variant.max_queue_delay_us / _DELAY_UNIT_US),
         lambda variant, _: float(variant.dynamic_batching),
+        _fill,
+        _wait,
         lambda _, load: math.log2(load.concurrency),
         lambda _, load: math.log2(load.client_batch_size),
     )
@@ -92,6 +94,21 @@ def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]]) -> Array:
         columns += _parameter_columns([dict(variant.parameters).get(key) for variant, _ in points])
     scaled = [_scaled(column) for column in columns if max(column) > min(column)]
     return np.array(scaled or [[0.0] * len(points)]).T
+
+
+def _fill(variant: ModelConfigVariant, load: LoadPoint) -> float:
+    """How far the requests under way can fill the batches of all instances, in logarithms; 0 where they can."""
+    rows = load.concurrency * load.client_batch_size
+    return math.log2(min(1.0, rows / (variant.instance_count * max(1, variant.max_batch_size))))
+
+
+def _wait(variant: ModelConfigVariant, load: LoadPoint) -> float:
+    """The queue delay as far as it is waited: a batch that is full goes at once, where the surface has a kink.
+
+    Source: Triton's model configuration, dynamic batcher, max_queue_delay_microseconds.
+    """
+    missing = 1 - 2.0 ** _fill(variant, load)
+    return math.log2(1 + missing * variant.max_queue_delay_us / _DELAY_UNIT_US)
 
 
 def _parameter_columns(values: Sequence[str | None]) -> list[list[float]]:

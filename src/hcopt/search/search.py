@@ -39,6 +39,7 @@ _FAILURES = 2
 _GAIN_SHARE = 0.1
 _FEWEST_OF_A_WINNER = 3
 _HOPELESS = 0.01
+_UNMEASURED_CAUTION = 2.0
 _MOST_CANDIDATES = 300
 
 
@@ -205,7 +206,7 @@ class _Search:
         self._looks += 1
         alpha = self._settings.alpha * 6 / (math.pi * self._looks) ** 2
         mean, sd = belief.against(best)
-        high = mean + float(-ndtri(alpha)) * sd
+        high = mean + float(-ndtri(alpha)) * sd * self._caution()
         visited = np.isin(self._grid.owner, self._grid.owner[sorted(self._windows)])
         slow, late = high < 0, belief.feasible < alpha
         if belief.feasible[best] < 0.5:
@@ -217,6 +218,12 @@ class _Search:
             self._dropped.add(owner)
             self._explain_drop(belief, best, owner, alpha)
 
+    def _caution(self) -> Array:
+        """For all points, the factor of their uncertainty: larger where a load is known from other loads only."""
+        factor = np.full(len(self._grid), _UNMEASURED_CAUTION)
+        factor[sorted(self._windows)] = 1.0
+        return factor
+
     def _explain_drop(self, belief: Belief, best: int, owner: int, alpha: float) -> None:
         own = np.flatnonzero(self._grid.owner == owner)
         in_time = own[belief.feasible[own] >= alpha]
@@ -226,7 +233,7 @@ class _Search:
             reason = f"misses the p99 limit of {limit:g} ms at every load (error rate {alpha:.2g}): about {p99:.3g} ms"
         else:
             mean, sd = belief.against(best)
-            high = mean - float(ndtri(alpha)) * sd
+            high = mean - float(ndtri(alpha)) * sd * self._caution()
             point = int(in_time[np.argmax(high[in_time])])
             reason = (
                 f"at most {math.exp(high[point]):.1%} of the throughput of {self._name(best)} at concurrency "

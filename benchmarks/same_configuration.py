@@ -1,0 +1,118 @@
+"""Two configurations that are the same under two names, confirmed again and again: how often is one called better?
+
+Each run is a whole confirmation on a real server, with fresh data and the rules of every run: the sample model's
+default against a copy that differs in a parameter that nothing reads. The copy stands where a sweep's winner would.
+
+    .venv/bin/python benchmarks/same_configuration.py --runs 20 --minutes 1.5
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from hcopt.config import Config, load_config
+from hcopt.load_data import write_perf_analyzer_json
+from hcopt.model_repository import write_repository
+from hcopt.preparation import Prepared, config_json, prepare
+from hcopt.profiler.perf_analyzer import PerfAnalyzer
+from hcopt.progress import SilentProgress
+from hcopt.proof import Proof
+from hcopt.runtime.base import Server
+from hcopt.runtime.embedded import EmbeddedRuntime
+from hcopt.runtime.model_control import ModelControl
+from hcopt.schema import Confirmation, LoadPoint, Note, RankedVariant, Ranking
+from hcopt.serving import ServedModel
+
+SAMPLE = Path(__file__).parent.parent / "model_repository" / "HomeCreditDefaultModel"
+UNREAD = (("hcopt_benchmark_copy", "1"),)
+
+
+@contextmanager
+def served(prepared: Prepared, folder: Path) -> Iterator[tuple[Server, ModelControl]]:
+    write_repository(folder / "repository", prepared.artifact, prepared.base.config)
+    write_perf_analyzer_json(prepared.load, folder / "input.json")
+    with EmbeddedRuntime().serve(folder / "repository", folder) as server, ModelControl(server.endpoint) as control:
+        yield server, control
+
+
+def same_under_two_names(prepared: Prepared, load: LoadPoint, limit_ms: float | None) -> tuple[Prepared, Ranking]:
+    default = prepared.plan.default
+    copy = replace(default, config_name=f"{prepared.artifact.name}_config_0", parameters=UNREAD)
+    entries = tuple(
+        # The rates only size the windows.
+        RankedVariant(variant=variant, load=load, throughput_infer_per_s=rate, latency_p99_ms=1.0, feasible=True)
+        for variant, rate in ((copy, 5001.0), (default, 5000.0))
+    )
+    plan = replace(prepared.plan, variants=(copy,))
+    return replace(prepared, plan=plan), Ranking(ranked=entries, latency_p99_limit_ms=limit_ms, failed_count=0)
+
+
+def confirmed(config: Config, prepared: Prepared, ranking: Ranking, folder: Path) -> Iterator[Confirmation]:
+    """One confirmation after the other, on one server."""
+    with served(prepared, folder) as (server, control):
+        name = prepared.artifact.name
+        model = ServedModel(control, name, lambda variant: config_json(prepared, variant))
+        perf_analyzer = PerfAnalyzer(
+            tools=server.tools,
+            model_name=name,
+            input_arguments=("--input-data", server.tools.path(folder / "input.json")),
+            folder=folder,
+            server_times=model.watch,
+            latency_p99_limit_ms=config.constraints.latency_p99_ms,
+        )
+        notes: list[Note] = []
+        while True:
+            yield Proof(
+                config=config,
+                plan=prepared.plan,
+                ranking=ranking,
+                served=model,
+                perf_analyzer=perf_analyzer,
+                revive_server=server.revive,
+                record=lambda _: None,
+                note=notes.append,
+                progress=SilentProgress(),
+            ).run()
+
+
+def row(number: int, found: Confirmation) -> str:
+    change = found.improvement or found.runner_up_relation
+    if change is None or change.throughput_ratio.ci_low is None:
+        return f"| {number} | {found.verdict} | {found.block_count} | | | |"
+    ratio, needed = change.throughput_ratio, change.blocks_to_decide
+    return (
+        f"| {number} | {found.verdict} | {found.block_count} | {ratio.estimate:.3f} "
+        f"({ratio.ci_low:.3f}–{ratio.ci_high:.3f}) | {change.p_value:.3f} | {'' if needed is None else needed} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=1.5, help="longest confirmation")
+    parser.add_argument("--concurrency", type=int, default=32)
+    options = parser.parse_args()
+    config = load_config(overrides=[f"model.uri={SAMPLE}", f"confirmation.max_minutes={options.minutes}"])
+    verdicts: Counter[str] = Counter()
+    print("| run | verdict | blocks | throughput ratio (95 % interval) | p | blocks that would decide |")
+    print("| ---: | --- | ---: | --- | ---: | ---: |", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        prepared = prepare(config, into=Path(name) / "model", tracking_uri="")
+        load = LoadPoint(concurrency=options.concurrency)
+        prepared, ranking = same_under_two_names(prepared, load, config.constraints.latency_p99_ms)
+        runs = islice(confirmed(config, prepared, ranking, Path(name)), options.runs)
+        for number, found in enumerate(runs, start=1):
+            verdicts[found.verdict] += 1
+            print(row(number, found), flush=True)
+    print(f"\n{dict(verdicts)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""How often the confirmation is wrong, and how often it decides: seeded runs of the real code on made-up machines.
+
+.venv/bin/python benchmarks/simulate_decisions.py [--runs 2000] [--only WORD]
+
+What runs is `hcopt.confirmation.confirm` with a clock and a server that are made up; stopping, looks and verdicts are
+its own. Each line is an event on a machine, with the upper 95 % bound of its rate by Clopper and Pearson.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+
+from hcopt.config import ConfirmationSection
+from hcopt.confirmation import confirm
+from hcopt.finalists import Finalists
+from hcopt.schema import Confirmation, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, RankedVariant
+
+WINDOW_S = 2.2
+RATE_INFER_PER_S = 5000.0
+LIMIT_MS = 50.0
+LOAD = LoadPoint(concurrency=32)
+DEFAULT, BEST, RUNNER_UP = (
+    ModelConfigVariant(config_name=name, max_batch_size=batch, instance_count=instances, max_queue_delay_us=0)
+    for name, batch, instances in (("default", 16, 1), ("best", 16, 2), ("runner_up", 32, 2))
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A made-up machine with three configurations.
+
+    Attributes:
+        gain_ratio: True throughput of the best over the default's.
+        runner_up_gain_ratio: The same of the runner-up.
+        block_sd: Standard deviation of the log throughput of one window.
+        drift: Standard deviation of the log of the machine's speed at the end of the time, a random walk until then.
+        miss_ratio: True share of slow requests of all three; None: there is no limit.
+        miss_log_sd: Standard deviation of the log share between blocks; the mean over blocks is `miss_ratio`.
+        requests: Requests a window.
+    """
+
+    gain_ratio: float = 1.0
+    runner_up_gain_ratio: float = 1.0
+    block_sd: float = 0.05
+    drift: float = 0.03
+    miss_ratio: float | None = None
+    miss_log_sd: float = 0.5
+    requests: int = 1500
+
+    def run(self, seed: int, settings: ConfirmationSection) -> Confirmation:
+        """One confirmation."""
+        server = _Server(machine=self, random=np.random.default_rng(seed), windows=60 * settings.max_minutes / WINDOW_S)
+        best, default, runner_up = (
+            RankedVariant(variant=one, load=LOAD, throughput_infer_per_s=1.0, latency_p99_ms=1.0, feasible=True)
+            for one in (BEST, DEFAULT, RUNNER_UP)
+        )
+        return confirm(
+            Finalists(best=best, default=default, runner_up=runner_up),
+            server.measure,
+            latency_p99_limit_ms=None if self.miss_ratio is None else LIMIT_MS,
+            settings=settings,
+            max_s=60 * settings.max_minutes,
+            clock=lambda: server.now_s,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Server:
+    machine: Machine
+    random: np.random.Generator
+    windows: float
+    now_s: float = 0.0
+    log_speed: float = 0.0
+    gains: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        machine = self.machine
+        self.gains = {"default": 1.0, "best": machine.gain_ratio, "runner_up": machine.runner_up_gain_ratio}
+
+    def measure(self, variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement:
+        machine, random = self.machine, self.random
+        self.now_s += WINDOW_S
+        self.log_speed += random.normal(0, machine.drift / math.sqrt(self.windows))
+        rate = RATE_INFER_PER_S * self.gains[variant.config_name]
+        misses = None
+        if machine.miss_ratio is not None:
+            log_sd = machine.miss_log_sd
+            share = machine.miss_ratio * math.exp(random.normal(0, log_sd) - log_sd**2 / 2 - self.log_speed)
+            misses = int(random.binomial(machine.requests, min(1.0, share)))
+        return Measurement(
+            phase="confirmation",
+            profiler="made-up",
+            variant=variant,
+            load=load,
+            started_at="",
+            block=block,
+            throughput_infer_per_s=rate * math.exp(random.normal(0, machine.block_sd) + self.log_speed),
+            latency=LatencySummary(avg_ms=5.0, p50_ms=5.0, p90_ms=7.0, p95_ms=8.0, p99_ms=9.0),
+            request_count=machine.requests,
+            miss_count=misses,
+        )
+
+
+Event = Callable[[Machine, Confirmation], bool]
+
+
+def is_better(_: Machine, found: Confirmation) -> bool:
+    return found.verdict == "better"
+
+
+def is_tied(_: Machine, found: Confirmation) -> bool:
+    return found.verdict == "tied"
+
+
+def misses_the_truth(machine: Machine, found: Confirmation) -> bool:
+    """Whether the 95 % interval of the improvement does not hold the true ratio of the two that it compares."""
+    if found.improvement is None:  # the default was kept: its relation to the sweep's winner, the other way round
+        assert found.runner_up_relation is not None
+        compared = found.runner_up_relation
+    else:
+        compared = found.improvement
+    gains = {"default": 1.0, "best": machine.gain_ratio, "runner_up": machine.runner_up_gain_ratio}
+    truth = gains[compared.candidate] / gains[compared.baseline]
+    low, high = compared.throughput_ratio.ci_low, compared.throughput_ratio.ci_high
+    return low is None or high is None or not low <= truth <= high
+
+
+def is_feasible(_: Machine, found: Confirmation) -> bool:
+    return found.best is not None and found.best.feasible
+
+
+def is_infeasible(_: Machine, found: Confirmation) -> bool:
+    return found.best is not None and found.best.feasibility == "infeasible"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """An event that is to be rare, or frequent, on a machine."""
+
+    name: str
+    machine: Machine
+    event: Event
+    at_most: float | None = None
+    at_least: float | None = None
+
+
+def promises() -> list[Promise]:
+    """What the table holds: comparisons, ties, and shares of misses."""
+    return [*_comparisons(), *_ties(), *_misses()]
+
+
+def _comparisons() -> Iterator[Promise]:
+    for block_sd in (0.03, 0.05, 0.08):
+        noise = f"{block_sd:.0%} block noise"
+        equal = Machine(block_sd=block_sd)
+        yield Promise(name=f"equal, {noise}: `better`", machine=equal, event=is_better, at_most=0.01)
+        for gain in (0.0, 0.05, 0.15):
+            truth = Machine(block_sd=block_sd, gain_ratio=1 + gain, runner_up_gain_ratio=1 + gain)
+            name = f"gain {gain:.0%}, {noise}: 95 % interval misses it"
+            yield Promise(name=name, machine=truth, event=misses_the_truth, at_most=0.06)
+        at_least = 0.9 if block_sd == 0.05 else None
+        yield Promise(name=f"gain 15 %, {noise}: `better`", machine=truth, event=is_better, at_least=at_least)
+
+
+def _ties() -> Iterator[Promise]:
+    for block_sd in (0.01, 0.03, 0.05):
+        at_least = 0.9 if block_sd == 0.01 else None
+        machine = Machine(block_sd=block_sd)
+        yield Promise(
+            name=f"equal, {block_sd:.0%} block noise: `tied`", machine=machine, event=is_tied, at_least=at_least
+        )
+
+
+def _misses() -> Iterator[Promise]:
+    for log_sd in (0.5, 1.0):
+        for requests in (300, 1500, 5000):
+            where = f"log-SD {log_sd:g}, {requests} requests"
+            over, within, at = (
+                Machine(miss_ratio=share, miss_log_sd=log_sd, requests=requests, gain_ratio=gain)
+                for share, gain in ((0.015, 1.0), (0.002, 1.15), (0.01, 1.0))
+            )
+            yield Promise(name=f"1.5 % misses, {where}: `feasible`", machine=over, event=is_feasible, at_most=0.01)
+            if requests == 1500:
+                yield Promise(name=f"1 % misses, {where}: `feasible`", machine=at, event=is_feasible)
+                yield Promise(name=f"1 % misses, {where}: `infeasible`", machine=at, event=is_infeasible)
+            at_least = 0.9 if log_sd == 0.5 else None
+            yield Promise(
+                name=f"0.2 % misses, {where}: `feasible`", machine=within, event=is_feasible, at_least=at_least
+            )
+
+
+def upper_bound(count: int, runs: int, confidence: float = 0.95) -> float:
+    """Clopper and Pearson's one-sided bound of a share."""
+    return 1.0 if count == runs else float(stats.beta.ppf(confidence, count + 1, runs - count))
+
+
+def simulate(machine: Machine, runs: int, settings: ConfirmationSection) -> list[Confirmation]:
+    """Runs with the seeds 0, 1, 2 …"""
+    return [machine.run(seed, settings) for seed in range(runs)]
+
+
+def row(promise: Promise, found: Sequence[Confirmation]) -> tuple[str, bool]:
+    """A line of the table, and whether the promise holds."""
+    runs = len(found)
+    count = sum(promise.event(promise.machine, one) for one in found)
+    share, high = count / runs, upper_bound(count, runs)
+    blocks = float(np.mean([one.block_count for one in found]))
+    kept, wanted = True, "–"
+    if promise.at_most is not None:
+        kept, wanted = high <= promise.at_most, f"bound ≤ {promise.at_most:.0%}"
+    if promise.at_least is not None:
+        kept, wanted = share >= promise.at_least, f"≥ {promise.at_least:.0%}"
+    verdict = "" if kept else " **no**"
+    return f"| {promise.name} | {share:.2%} | {high:.2%} | {wanted}{verdict} | {blocks:.0f} |", kept
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    settings, done, kept = ConfirmationSection(), dict[Machine, list[Confirmation]](), True
+    started = time.monotonic()
+    print("| machine: event | runs with it | upper bound | promise | blocks |\n| --- | ---: | ---: | --- | ---: |")
+    for promise in promises():
+        if arguments.only not in promise.name:
+            continue
+        if promise.machine not in done:
+            done[promise.machine] = simulate(promise.machine, arguments.runs, settings)
+        line, holds = row(promise, done[promise.machine])
+        kept = kept and holds
+        print(line, flush=True)
+    print(
+        f"\n{arguments.runs} runs a machine, {len(done)} machines, {time.monotonic() - started:.0f} s", file=sys.stderr
+    )
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

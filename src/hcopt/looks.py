@@ -1,0 +1,65 @@
+"""When the blocks of a confirmation are judged, and which part of the error rates each look may spend. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+# Blocks at the first look: whole cycles of the orders of two, three and four arms, and enough for a share of misses.
+_CYCLE = 12
+
+
+# A look that came at once would spend nothing, and no quantile belongs to that.
+_SMALLEST_SHARE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at the data.
+
+    Attributes:
+        block_count: Blocks that it waits for.
+        share: Part of every error rate that it may spend, 0-1, where the time is up with it.
+    """
+
+    block_count: int
+    share: float
+
+
+def planned(alpha: float, comparisons: int) -> Iterator[Look]:
+    """All looks: after 12, 18, 24, 36, 48, 72 … blocks; the first one later where α is too small for twelve."""
+    first, before = first_look(alpha, comparisons), 0
+    for index in count():
+        blocks = round(first * 2 ** (index // 2) * (1.0 if index % 2 == 0 else 1.5))
+        yield Look(block_count=blocks, share=(blocks - before) / blocks)
+        before = blocks
+
+
+def share_to_spend(used_ratio: float, spent: float) -> float:
+    """The part of every error rate for a look now: in proportion to the time used up, less what is spent.
+
+    The parts add up to one when the time is up. By the union bound no claim is wrong more often than its error rate
+    says, however many looks there are, and whatever made an earlier one go on: when a look comes depends on the clock,
+    not on what was measured.
+
+    Args:
+        used_ratio: Time used up, 0-1; 1 at the last look.
+        spent: What the looks before it have spent.
+
+    Source: Lan & DeMets (1983), Discrete Sequential Boundaries for Clinical Trials, Biometrika 70, 659-663, with the
+        spending function αt; (1989), Group Sequential Procedures: Calendar versus Information Time, Statistics in
+        Medicine 8, 1191-1198. The union bound in place of their joint distribution holds for every statistic.
+    """
+    return max(used_ratio - spent, _SMALLEST_SHARE)
+
+
+def first_look(alpha: float, comparisons: int) -> int:
+    """Blocks of the first look: a multiple of twelve at which the sign-flip test can reach its part of α by Holm."""
+    return _CYCLE * math.ceil(fewest_blocks(alpha / 2, comparisons) / _CYCLE)
+
+
+def fewest_blocks(alpha: float, comparisons: int) -> int:
+    """The fewest blocks whose sign-flip test can reach a family-wise α over so many comparisons by Holm."""
+    return max(2, math.ceil(math.log2(comparisons / alpha)))

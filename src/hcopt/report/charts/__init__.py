@@ -1,0 +1,58 @@
+"""A run becomes Altair charts, one definition for the PDF's SVG and for interactive HTML. Pure but for `to_svg`, which
+registers the fonts with the converter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+from hcopt.report.charts.blocks import confirmation_blocks
+from hcopt.report.charts.breakdown import latency_breakdown
+from hcopt.report.charts.drawing import PRINT_THEME, theme, to_svg
+from hcopt.report.charts.heat_map import throughput_by_settings
+from hcopt.report.charts.load_curve import latency_against_concurrency
+from hcopt.report.charts.pair import default_against_best
+from hcopt.report.charts.rates import misses_against_rate
+from hcopt.report.charts.sweep import throughput_against_p99
+from hcopt.report.text import Language
+from hcopt.schema import RunRecord
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    Chart: TypeAlias = alt.LayerChart | alt.ConcatChart | alt.FacetChart
+
+__all__ = [
+    "CHARTS",
+    "PRINT_THEME",
+    "all_charts",
+    "confirmation_blocks",
+    "default_against_best",
+    "latency_against_concurrency",
+    "latency_breakdown",
+    "misses_against_rate",
+    "theme",
+    "throughput_against_p99",
+    "throughput_by_settings",
+    "to_svg",
+]
+
+# What makes a chart, by its name; a run without the data for one gives None.
+CHARTS: Mapping[str, Callable[..., Chart | None]] = {
+    "pair": default_against_best,
+    "breakdown": latency_breakdown,
+    "blocks": confirmation_blocks,
+    "sweep": throughput_against_p99,
+    "heat_map": throughput_by_settings,
+    "load_curve": latency_against_concurrency,
+    "rates": misses_against_rate,
+}
+
+
+def all_charts(run: RunRecord, *, language: Language) -> dict[str, Chart]:
+    """Every chart that the run has data for, by name; each describes itself for those who cannot see it."""
+    if not run.ranking.ranked:
+        return {}
+    made = {name: make(run, language=language) for name, make in CHARTS.items()}
+    return {name: chart for name, chart in made.items() if chart is not None}

@@ -1,0 +1,176 @@
+"""What all charts share: colours and shapes, the print theme, rows as data, tooltips, and the way to SVG.
+
+Colours are of Okabe and Ito's set, which colour-blind readers can tell apart; each also has a shape or a place of its
+own. What depends on paper or screen (text, grid, background, whiskers) is left to the theme.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hcopt.report.selection import Role
+from hcopt.report.text import Text
+from hcopt.schema import Estimate, JsonObject
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    Channel = TypeVar("Channel", alt.X, alt.Y)
+
+Digits = Callable[[float], str]
+
+FONT = "Hcopt Gothic"
+HALO, WHISKER, FRAME, CELL, CAPTION = "halo", "whisker", "frame", "cell", "caption"
+BLUE, ORANGE, GREY, GREEN, PALE = "#0072B2", "#D55E00", "#767B83", "#009E73", "#9FB4C4"
+SKY, AMBER = "#56B4E9", "#E69F00"
+LIMIT_DASH = [5, 3]
+
+# Only where Vega names or uses one: a text of the user's never follows these signs.
+_GRADIENT = re.compile(r'(?:(?<=\bid=")|(?<=\burl\(#))gradient_\d+')
+
+# An axis over more than this is logarithmic, or the small values would share one spot.
+LOG_AXIS_RATIO = 8.0
+
+ROLE_STYLES: Mapping[Role, tuple[str, str]] = {
+    "best": (BLUE, "diamond"),
+    "candidate": (BLUE, "diamond"),
+    "closest": (BLUE, "diamond"),
+    "default": (GREY, "square"),
+    "runner_up": (GREEN, "triangle-up"),
+}
+
+
+def theme(*, font: str, ink: str, soft: str, grid: str, paper: str, size: float) -> Mapping[str, Any]:
+    """A Vega-Lite configuration.
+
+    Args:
+        font: Of all text.
+        ink: Colour of titles, figures and whiskers.
+        soft: Colour of axes' text.
+        grid: Colour of grid lines.
+        paper: What lies behind the chart; drawn around figures that a line crosses.
+        size: Of an axis' labels, in px.
+    """
+    return {
+        "font": font,
+        "background": None,
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": soft,
+            "titleColor": soft,
+            "titleFontWeight": "normal",
+            "labelFontSize": size,
+            "titleFontSize": size + 0.5,
+            "gridColor": grid,
+            "domainColor": PALE,
+            "tickColor": PALE,
+        },
+        "header": {"labelColor": ink, "labelFontSize": size + 0.5, "labelFontWeight": "bold"},
+        "legend": {
+            "labelFontSize": size,
+            "labelColor": soft,
+            "titleFontSize": size,
+            "titleColor": soft,
+            "titleFontWeight": "normal",
+        },
+        "title": {
+            "fontSize": size + 1.5,
+            "fontWeight": "bold",
+            "color": ink,
+            "subtitleFontSize": size - 0.5,
+            "subtitleColor": soft,
+            "anchor": "start",
+        },
+        "text": {"fontSize": size + 0.5, "color": ink},
+        "style": {
+            # Keeps a figure readable where a line runs behind it.
+            HALO: {"stroke": paper, "strokeWidth": 3, "strokeJoin": "round"},
+            WHISKER: {"stroke": ink, "strokeWidth": 1.4},
+            FRAME: {"stroke": ink, "strokeWidth": 2.2},
+            # A title that only explains.
+            CAPTION: {"font": font, "fontSize": size - 0.5, "fontWeight": "normal", "fill": soft},
+            CELL: {"stroke": paper, "strokeWidth": 1},
+        },
+    }
+
+
+PRINT_THEME = theme(font=FONT, ink="#1B1F24", soft="#3A3F45", grid="#E6E8EB", paper="white", size=8.5)
+
+
+def to_svg(spec: JsonObject, config: Mapping[str, Any] = PRINT_THEME) -> str:
+    """Draws the Vega-Lite specification of a chart; its text stays text, in the font of the report.
+
+    Raises:
+        ValueError: The chart cannot be drawn.
+    """
+    import vl_convert
+
+    with as_file(files("hcopt.report") / "fonts") as folder:
+        vl_convert.register_font_directory(str(folder))
+        svg: str = vl_convert.vegalite_to_svg(spec, config=dict(config))
+    return _numbered_from_zero(svg)
+
+
+def _numbered_from_zero(svg: str) -> str:
+    """The same drawing whatever was drawn before: Vega numbers gradients over the whole process."""
+    numbers = list(dict.fromkeys(_GRADIENT.findall(svg)))
+    return _GRADIENT.sub(lambda match: f"gradient_{numbers.index(match[0])}", svg)
+
+
+def data(rows: Sequence[JsonObject]) -> alt.Data:
+    """Rows as a chart's data."""
+    import altair as alt
+
+    # Altair copies lists, each row of them, at every step; a tuple it leaves alone.
+    return alt.Data(values=tuple(rows))  # type: ignore[no-untyped-call]
+
+
+def tooltip(words: Text, **fields: str) -> list[alt.Tooltip]:
+    """Texts of a row that appear beside the pointer: field by the key of its title."""
+    import altair as alt
+
+    return [alt.Tooltip(f"{field}:N", title=words[key]) for field, key in fields.items()]
+
+
+def interval(figure: Estimate, digits: Digits, text: Text) -> str:
+    """An interval as text, or that there is none."""
+    if figure.ci_low is None or figure.ci_high is None:
+        return text["no_interval"]
+    return text["range"].format(low=digits(figure.ci_low), high=digits(figure.ci_high))
+
+
+def limit_line(channel: alt.X | alt.Y, row: JsonObject) -> alt.Chart:
+    """A dashed line at a limit; `row` holds the field of the channel."""
+    import altair as alt
+
+    mark = alt.Chart(data([row])).mark_rule(color=ORANGE, strokeDash=LIMIT_DASH, strokeWidth=1.4)
+    chart: alt.Chart = mark.encode(channel)
+    return chart
+
+
+def like(channel: Channel, field: str) -> Channel:
+    """The same axis for another field."""
+    other: Channel = channel.copy()
+    other.shorthand = f"{field}:Q"
+    return other
+
+
+def latency_axis(values: Sequence[float], *, title: str | None = None) -> alt.Axis:
+    """An axis in ms; a logarithmic one has the ticks 1, 2, 5, 10 …, since Vega would draw nine in a decade."""
+    import altair as alt
+
+    if not needs_log(values):
+        return alt.Axis(title=title, format=",.3~f", tickCount=6, labelOverlap=True)
+    decades = range(math.floor(math.log10(min(v for v in values if v > 0))) - 1, math.ceil(math.log10(max(values))) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    return alt.Axis(title=title, format=",.3~f", values=ticks, labelOverlap=True)
+
+
+def needs_log(values: Sequence[float]) -> bool:
+    """Whether positive values lie so far apart that an axis over them is better logarithmic."""
+    positive = [value for value in values if value > 0]
+    return bool(positive) and max(positive) / min(positive) > LOG_AXIS_RATIO

@@ -1,0 +1,146 @@
+"""The open-loop check: share of requests over the limit, and p99 latency, against the arrival rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hcopt.report import figures
+from hcopt.report.chart_text import chart_texts
+from hcopt.report.charts.drawing import (
+    BLUE,
+    GREY,
+    LIMIT_DASH,
+    ORANGE,
+    data,
+    latency_axis,
+    like,
+    limit_line,
+    needs_log,
+    tooltip,
+)
+from hcopt.report.text import Language, Text, texts
+from hcopt.schema import Capacity, Estimate, JsonObject, RatePoint, RunRecord
+
+if TYPE_CHECKING:
+    import altair as alt
+
+# The share that a p99 limit allows.
+_ALLOWED_RATIO = 0.01
+_MISS_TICKS = [0, 0.001, 0.01, 0.1, 1]
+_VERDICT_STYLES = {"feasible": (BLUE, "circle"), "undecided": (GREY, "diamond"), "infeasible": (ORANGE, "cross")}
+
+
+def misses_against_rate(run: RunRecord, *, language: Language) -> alt.ConcatChart | None:
+    """Two panels over the arrival rates that were tried; None where there was no open-loop check."""
+    import altair as alt
+
+    text, words, capacity = texts(language), chart_texts(language), run.capacity
+    if capacity is None or not capacity.points:
+        return None
+    rows = [_row(point, text, words) for point in capacity.points]
+    axis = alt.Axis(format=",.0f", labelOverlap=True, tickCount=5, grid=False)
+    x = alt.X("rate:Q", title=words["axis_rate"], scale=alt.Scale(zero=False, nice=True, padding=12), axis=axis)
+    panels = (_miss_panel(rows, x, capacity, words), _latency_panel(rows, x, capacity, text, words))
+    chart: alt.ConcatChart = (
+        alt.concat(*panels, columns=2, spacing=26)
+        .resolve_scale(color="shared", shape="shared")
+        .properties(description=words["alt_rates"].format(count=len(rows)))
+    )
+    return chart
+
+
+def _row(point: RatePoint, text: Text, words: Text) -> JsonObject:
+    miss = point.miss_ratio
+    return {
+        "rate": point.rate_infer_per_s,
+        "rate_shown": text["unit_throughput"].format(value=figures.throughput(point.rate_infer_per_s)),
+        "miss": miss.estimate,
+        "low": miss.ci_low,
+        "high": miss.ci_high,
+        "miss_shown": _miss_shown(miss, text),
+        "p99_ms": point.latency_p99_ms,
+        "p99_shown": text["unit_latency"].format(value=figures.latency(point.latency_p99_ms)),
+        "windows": str(point.window_count),
+        "verdict": words[f"verdict_{point.verdict}"],
+    }
+
+
+def _miss_shown(miss: Estimate, text: Text) -> str:
+    if miss.ci_low is None or miss.ci_high is None:
+        return f"{miss.estimate:.2%}"
+    return f"{miss.estimate:.2%} ({text['range'].format(low=f'{miss.ci_low:.2%}', high=f'{miss.ci_high:.2%}')})"
+
+
+def _miss_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, words: Text) -> alt.LayerChart:
+    import altair as alt
+
+    # Overload misses nearly everything, a light load nothing: both and the 1 % between them have to be read.
+    scale = alt.Scale(type="symlog", constant=0.001, domain=[0, 1])
+    y = alt.Y("miss:Q", title=None, scale=scale, axis=alt.Axis(values=_MISS_TICKS, format=".1~%"))
+    measured = alt.Chart(data(rows)).transform_filter("isValid(datum.low)")
+    bars = measured.mark_rule(strokeWidth=1.6).encode(x=x, y=like(y, "low"), y2="high:Q", color=_color(words))
+    layers = [limit_line(y, {"miss": _ALLOWED_RATIO}), *_sustainable(x, capacity), bars, _points(rows, x, y, words)]
+    title = alt.TitleParams(words["axis_miss"], subtitle=_subtitle(capacity, words))
+    panel: alt.LayerChart = alt.layer(*layers).properties(width=215, height=165, title=title)
+    return panel
+
+
+def _latency_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, text: Text, words: Text) -> alt.LayerChart:
+    import altair as alt
+
+    limit_ms = capacity.latency_p99_limit_ms
+    wide = needs_log([row["p99_ms"] for row in rows] + [limit_ms])
+    scale = alt.Scale(type="log", nice=False, padding=8) if wide else alt.Scale(zero=True, nice=True)
+    y = alt.Y("p99_ms:Q", title=None, scale=scale, axis=latency_axis([row["p99_ms"] for row in rows] + [limit_ms]))
+    layers = [limit_line(y, {"p99_ms": limit_ms}), *_sustainable(x, capacity), _points(rows, x, y, words)]
+    title = alt.TitleParams(text["chart_latency"], subtitle=text["chart_limit"].format(limit=figures.limit(limit_ms)))
+    panel: alt.LayerChart = alt.layer(*layers).properties(width=215, height=165, title=title)
+    return panel
+
+
+def _subtitle(capacity: Capacity, words: Text) -> str:
+    low = capacity.sustainable_rate_infer_per_s.ci_low
+    return "" if low is None or low <= 0 else words["subtitle_sustainable"]
+
+
+def _sustainable(x: alt.X, capacity: Capacity) -> list[alt.Chart]:
+    """A line at the highest rate that is shown to keep the limit, which is what capacity planning uses."""
+    import altair as alt
+
+    low = capacity.sustainable_rate_infer_per_s.ci_low
+    if low is None or low <= 0:
+        return []
+    rule = alt.Chart(data([{"rate": low}])).mark_rule(color=BLUE, strokeDash=LIMIT_DASH, strokeWidth=1.4)
+    return [rule.encode(x=x)]
+
+
+def _color(words: Text) -> alt.Color:
+    import altair as alt
+
+    domain = [words[f"verdict_{verdict}"] for verdict in _VERDICT_STYLES]
+    legend = alt.Legend(title=None, orient="bottom", symbolOpacity=1)
+    return alt.Color(
+        "verdict:N", scale=alt.Scale(domain=domain, range=[c for c, _ in _VERDICT_STYLES.values()]), legend=legend
+    )
+
+
+def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text) -> alt.Chart:
+    import altair as alt
+
+    domain = [words[f"verdict_{verdict}"] for verdict in _VERDICT_STYLES]
+    shapes = alt.Scale(domain=domain, range=[shape for _, shape in _VERDICT_STYLES.values()])
+    legend = alt.Legend(title=None, orient="bottom", symbolOpacity=1)
+    tips = tooltip(
+        words,
+        rate_shown="tip_rate",
+        miss_shown="tip_miss",
+        p99_shown="tip_p99",
+        windows="tip_windows",
+        verdict="tip_verdict",
+    )
+    points: alt.Chart = (
+        alt.Chart(data(rows))
+        .mark_point(filled=True, size=60, opacity=1)
+        .encode(x=x, y=y, color=_color(words), shape=alt.Shape("verdict:N", scale=shapes, legend=legend), tooltip=tips)
+    )
+    return points

@@ -1,0 +1,93 @@
+"""A run becomes one HTML file that needs no network: content, charts and their code in a Jinja2 template."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hcopt.errors import OutputError
+from hcopt.files import whole_file
+from hcopt.report import charts
+from hcopt.report.chart_text import chart_texts
+from hcopt.report.content import build
+from hcopt.report.drawings import Drawing, drawings
+from hcopt.report.text import Language, texts
+from hcopt.report.values import Report
+from hcopt.schema import RunRecord
+
+# What the system has for Korean and Latin: a font inside the file would double its size.
+_FONTS = 'system-ui, "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", sans-serif'
+
+# Colours come from the page's style sheet, so that they follow the reader's light or dark mode while the page is open.
+_SCREEN_THEME: Mapping[str, Any] = charts.theme(
+    font=_FONTS, ink="var(--ink)", soft="var(--soft)", grid="var(--grid)", paper="var(--paper)", size=9.5
+)
+
+
+def write_html(
+    run: RunRecord,
+    *,
+    language: Language,
+    price_per_hour: float | None = None,
+    drawn: Mapping[str, Drawing] | None = None,
+    path: Path,
+) -> None:
+    """Writes the report on a finished run: what the PDF says, with charts that answer to the pointer.
+
+    Args:
+        run: A finished run, whatever its verdict.
+        language: Of every word but the user's own and those of third-party tools.
+        price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
+        drawn: The run's charts in this language, where they were drawn before; they take most of the time.
+        path: Where it goes; an older report there stays until the new one is complete.
+
+    Raises:
+        OutputError: The report cannot be made or written.
+    """
+    page = _page(
+        build(run, language=language, price_per_hour=price_per_hour),
+        drawings(run, language=language) if drawn is None else drawn,
+    )
+    try:
+        with whole_file(path) as temporary:
+            # Bytes of a path that are no UTF-8 become question marks.
+            temporary.write_bytes(page.encode(errors="replace"))
+    except OSError as error:
+        raise OutputError(f"cannot write the report {path}: {error}") from error
+
+
+def _page(report: Report, drawn: Mapping[str, Drawing]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Names may hold markup: everything is escaped that a template does not mark as safe.
+    templates = Environment(
+        loader=PackageLoader("hcopt.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scripts = (_resource("vega", "vega-embed.js"), _resource("templates", "report.js"))
+    return templates.get_template("report.html.jinja").render(
+        report=report,
+        words={**texts(report.language), **chart_texts(report.language)},
+        drawings=drawn,
+        theme=dict(_SCREEN_THEME),
+        fonts=_FONTS,
+        style=_resource("templates", "report.css"),
+        scripts=scripts,
+        script_sources=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+    )
+
+
+def _resource(*names: str) -> str:
+    return files("hcopt.report").joinpath(*names).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """What a content security policy calls a script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
