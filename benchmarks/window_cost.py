@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -16,8 +18,10 @@ import numpy as np
 from benchmarks.live import Live, live
 from hcopt.config import load_config
 from hcopt.measurements import read_samples
+from hcopt.process import Finished
 from hcopt.profiler.perf_analyzer import Window
-from hcopt.schema import LoadPoint, ModelConfigVariant
+from hcopt.runtime.base import Endpoint, Tool, Tools
+from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
 
 WINDOWS_S = (0.2, 0.3, 0.5, 1.0, 2.0, 3.0)
 ROUNDS = 8
@@ -40,17 +44,46 @@ def main() -> None:
         )
 
 
+@dataclass
+class TimedTools:
+    """A runtime's tools that remember how long each process lived."""
+
+    tools: Tools
+    elapsed_s: list[float] = field(default_factory=list)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.tools.endpoint
+
+    def path(self, host_path: Path) -> str:
+        return self.tools.path(host_path)
+
+    def program(self, tool: Tool) -> str:
+        return self.tools.program(tool)
+
+    def run(
+        self,
+        tool: Tool,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        timeout_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        finished = self.tools.run(tool, arguments, folder=folder, log=log, timeout_s=timeout_s, on_line=on_line)
+        self.elapsed_s.append(finished.elapsed_s)
+        return finished
+
+
 def _process(server: Live, window_s: float) -> tuple[float, float]:
-    """Medians of the seconds under load and of the whole process, for windows of one variant that is loaded."""
+    """Medians of the seconds under load and of perf_analyzer's life, for windows of one variant that is loaded."""
     variant, load = server.prepared.plan.default, server.prepared.plan.loads[-1]
     server.bench.served.switch_to(variant)
-    found = []
-    for _ in range(ROUNDS):
-        started = time.monotonic()
-        load_s = _load_s(server, variant, load, window_s, fresh=False)
-        found.append((load_s, time.monotonic() - started))
-    loads, walls = zip(*found, strict=True)
-    return median(loads), median(walls)
+    tools = TimedTools(server.server.tools)
+    perf_analyzer = replace(server.bench.perf_analyzer, tools=tools)
+    loads = [_load_s(server, perf_analyzer.measure, _window(variant, load, window_s)) for _ in range(ROUNDS)]
+    return median(loads), median(tools.elapsed_s)
 
 
 def _gaps(server: Live) -> list[float]:
@@ -58,15 +91,18 @@ def _gaps(server: Live) -> list[float]:
     plan, gaps = server.prepared.plan, []
     for variant in islice(cycle(plan.variants), SWITCHES):
         started = time.monotonic()
-        load_s = _load_s(server, variant, plan.loads[-1], 0.5, fresh=True)
+        load_s = _load_s(server, server.bench.measure, _window(variant, plan.loads[-1], 0.5))
         gaps.append(time.monotonic() - started - load_s)
     return gaps[1:]
 
 
-def _load_s(server: Live, variant: ModelConfigVariant, load: LoadPoint, window_s: float, *, fresh: bool) -> float:
+def _window(variant: ModelConfigVariant, load: LoadPoint, window_s: float) -> Window:
+    return Window(variant=variant, load=load, expected_infer_per_s=3000, window_s=window_s, phase="sweep")
+
+
+def _load_s(server: Live, measure: Callable[[Window], Measurement], window: Window) -> float:
     """Seconds from the first request to the last one."""
-    window = Window(variant=variant, load=load, expected_infer_per_s=3000, window_s=window_s, phase="sweep")
-    measured = (server.bench if fresh else server.bench.perf_analyzer).measure(window)
+    measured = measure(window)
     if measured.samples_file is None:
         raise SystemExit(measured.error)
     return read_samples(server.folder / measured.samples_file).end_ns / 1e9
