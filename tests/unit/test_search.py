@@ -17,6 +17,9 @@ from hcopt.search.search import search
 from hcopt.search.values import SearchResult, SearchSettings
 
 
+CLEAR_MISS_RATIO = 0.008
+
+
 @cache
 def truth(count: int, seed: int = 0) -> Truth:
     return Truth(synthetic(count, seed=seed))
@@ -41,7 +44,9 @@ def test_winner_is_within_two_percent_of_the_best_and_keeps_the_limit(seed: int)
     result, _ = found(known, seed=seed)
     winner = result.candidates[0]
     assert known.keeps_limit(winner.variant, winner.load)
-    assert known.share(winner.variant, winner.load) >= 0.98
+    # A point so close to the limit that windows cannot show on which side it lies is not to be proposed.
+    clear = known.log_throughput[known.miss_ratio <= CLEAR_MISS_RATIO].max()
+    assert known.log_throughput[known.place(winner.variant, winner.load)] >= clear + math.log(0.98)
 
 
 @pytest.mark.parametrize("seed", range(3))
