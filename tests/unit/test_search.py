@@ -16,7 +16,6 @@ from hcopt.search.order import rank_windows
 from hcopt.search.search import search
 from hcopt.search.values import SearchResult, SearchSettings
 
-
 CLEAR_MISS_RATIO = 0.008
 
 
