@@ -156,10 +156,15 @@ class SweepSection(_Section):
     max_batch_size: tuple[Count, ...] = (8, 16)
     instance_count: tuple[Count, ...] = (1, 2)
     max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000, strict=True)], ...] = (0, 500)
+    preferred_batch_size: tuple[tuple[Count, ...], ...] = Field(
+        (), description="Lists of preferred batch sizes, e.g. [[], [4, 8]]; none leaves them as config.pbtxt has them."
+    )
     concurrency: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = (8, 32)
     client_batch_size: tuple[Count, ...] = (1,)
     parameters: dict[str, tuple[str | int | float | bool, ...]] = Field(
-        default_factory=dict, description="Further config.pbtxt parameters, e.g. intra_op_thread_count: [1, 2]."
+        default_factory=dict,
+        description="Further config.pbtxt parameters, e.g. intra_op_thread_count: [auto, 1]; auto there is "
+        "max(1, floor(server cores / instances)).",
     )
 
 

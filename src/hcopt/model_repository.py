@@ -106,14 +106,12 @@ def variant_of(config: ModelConfig, config_name: str) -> ModelConfigVariant:
         max_queue_delay_us=config.dynamic_batching.max_queue_delay_microseconds,
         parameters=tuple(parameters),
         dynamic_batching=config.max_batch_size == 0 or config.HasField("dynamic_batching"),
+        preferred_batch_sizes=tuple(sorted(set(config.dynamic_batching.preferred_batch_size))),
     )
 
 
 def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind: InstanceKind) -> ModelConfig:
-    """A configuration that differs from `base` only in what the variant sets.
-
-    Preferred batch sizes above the new `max_batch_size` go, because Triton refuses them.
-    """
+    """A configuration that differs from `base` only in what the variant sets."""
     config = _copy(base)
     config.max_batch_size = variant.max_batch_size
     if variant.instance_count != _instance_count(base) or _has_other_kind(base, instance_kind):
@@ -124,7 +122,7 @@ def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind:
     if not variant.dynamic_batching:
         config.ClearField("dynamic_batching")
     elif variant.max_batch_size > 0:
-        _set_dynamic_batching(config, variant.max_queue_delay_us)
+        _set_dynamic_batching(config, variant)
     return config
 
 
@@ -246,15 +244,14 @@ def _has_other_kind(config: ModelConfig, instance_kind: InstanceKind) -> bool:
     return any(_kind_name(group) not in {instance_kind, "KIND_AUTO"} for group in config.instance_group)
 
 
-def _set_dynamic_batching(config: ModelConfig, max_queue_delay_us: int) -> None:
+def _set_dynamic_batching(config: ModelConfig, variant: ModelConfigVariant) -> None:
     batching = config.dynamic_batching
     batching.SetInParent()
     batching.ClearField("max_queue_delay_microseconds")
-    if max_queue_delay_us:
-        batching.max_queue_delay_microseconds = max_queue_delay_us
-    preferred = [size for size in batching.preferred_batch_size if size <= config.max_batch_size]
+    if variant.max_queue_delay_us:
+        batching.max_queue_delay_microseconds = variant.max_queue_delay_us
     batching.ClearField("preferred_batch_size")
-    batching.preferred_batch_size.extend(preferred)
+    batching.preferred_batch_size.extend(variant.preferred_batch_sizes)
 
 
 def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcopt import model_repository
 from hcopt.config import Config
+from hcopt.environment import parse_cpu_list
 from hcopt.errors import ConfigError
 from hcopt.load_data import LoadData, build_load
 from hcopt.model_repository import BaseConfiguration, base_configuration, variant_of
@@ -71,10 +73,25 @@ def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
         artifact = replace(artifact, signature=check.signature)
         base, load = _base_and_load(config, artifact, batchable=check.batchable)
     default = variant_of(base.config, f"{artifact.name}_config_default")
-    plan = plan_sweep(config.sweep, default, model_name=artifact.name, instance_kind=config.instance_kind)
+    plan = plan_sweep(
+        config.sweep,
+        default,
+        model_name=artifact.name,
+        instance_kind=config.instance_kind,
+        server_cores=_server_cores(config),
+    )
     reason = (check.reason,) if check.reason else ()
     notes = (*base.notes, *load.notes, *reason, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
+
+
+def _server_cores(config: Config) -> int | None:
+    """CPUs that the server may use; None where it runs elsewhere."""
+    if config.runtime.kind == "remote":
+        return None
+    if config.runtime.cpuset.server is not None:
+        return len(parse_cpu_list(config.runtime.cpuset.server))
+    return len(os.sched_getaffinity(0))
 
 
 def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) -> tuple[BaseConfiguration, LoadData]:

@@ -20,7 +20,7 @@ from hcopt.schema import (
 # A note names at most so many.
 _MOST_NAMES = 5
 
-Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool]
+Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...]]
 
 
 def rank(plan: SweepPlan, measurements: Iterable[Measurement], *, latency_p99_limit_ms: float | None) -> Ranking:

@@ -105,6 +105,7 @@ class ModelConfigVariant:
         parameters: Further `parameters` of config.pbtxt, as (key, value) pairs sorted by key.
         dynamic_batching: Whether the server may put requests together; True where `max_batch_size` is 0. Only a
             user's configuration without `dynamic_batching` has it False: a delay of 0 is another thing.
+        preferred_batch_sizes: Batches of these sizes go at once, in ascending order; none where there is no such wish.
     """
 
     config_name: str
@@ -113,13 +114,14 @@ class ModelConfigVariant:
     max_queue_delay_us: int
     parameters: tuple[tuple[str, str], ...] = ()
     dynamic_batching: bool = True
+    preferred_batch_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_batch_size < 0 or self.instance_count < 1 or self.max_queue_delay_us < 0:
             raise ValueError(f"not a model configuration: {self}")
 
     @property
-    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool]:
+    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...]]:
         """What distinguishes this variant from others; two variants with equal settings are the same one."""
         return (
             self.max_batch_size,
@@ -127,6 +129,7 @@ class ModelConfigVariant:
             self.max_queue_delay_us,
             self.parameters,
             self.dynamic_batching,
+            self.preferred_batch_sizes,
         )
 
 

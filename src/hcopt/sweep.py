@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 from hcopt.config import SweepSection
@@ -15,8 +16,18 @@ _WINDOWS_A_MEASUREMENT = 3
 _MEASUREMENT_OVERHEAD_S = 1.3
 
 
+# The one parameter whose value may be `auto`, since what fits depends on the variant.
+THREADS = "intra_op_thread_count"
+AUTO = "auto"
+
+
 def plan_sweep(
-    sweep: SweepSection, default: ModelConfigVariant, *, model_name: str, instance_kind: InstanceKind
+    sweep: SweepSection,
+    default: ModelConfigVariant,
+    *,
+    model_name: str,
+    instance_kind: InstanceKind,
+    server_cores: int | None = None,
 ) -> SweepPlan:
     """The grid over a default configuration.
 
@@ -28,9 +39,10 @@ def plan_sweep(
         default: The user's configuration.
         model_name: The model's name on the server.
         instance_kind: Where the instances run.
+        server_cores: CPUs that the server may use, for `intra_op_thread_count: [auto]`; None where nobody knows.
 
     Raises:
-        ConfigError: A dimension is empty, so that there is nothing to measure.
+        ConfigError: A dimension is empty, so that there is nothing to measure, or `auto` needs the server's cores.
     """
     _refuse_empty(sweep)
     batches = default.max_batch_size > 0
@@ -39,17 +51,30 @@ def plan_sweep(
     client_batches = _unique(sweep.client_batch_size) if batches else (1,)
     # Model Analyzer's brute mode has instances outermost and the batch size innermost
     # (ManualModelConfigGenerator); later keys of its `model_config_parameters` vary faster than earlier ones.
-    grid = product(_unique(sweep.instance_count), delays, _parameter_grid(sweep), sizes)
-    variants = tuple(
+    points = (
         ModelConfigVariant(
-            config_name=f"{model_name}_config_{index}",
+            config_name="",
             max_batch_size=size,
             instance_count=instances,
             max_queue_delay_us=delay,
-            parameters=_merged(default.parameters, parameters),
+            parameters=_merged(default.parameters, _resolved(parameters, instances, server_cores)),
+            preferred_batch_sizes=chosen,
         )
-        for index, (instances, delay, parameters, size) in enumerate(grid)
+        for instances, delay, preferred, parameters, size in product(
+            _unique(sweep.instance_count), delays, _preferred_grid(sweep, batches), _parameter_grid(sweep), sizes
+        )
+        if (chosen := _preferred(preferred, default, size)) is not None
     )
+    # `auto` may come to the same as a number that is listed too.
+    distinct = {point.settings: point for point in points}
+    variants = tuple(
+        replace(point, config_name=f"{model_name}_config_{index}") for index, point in enumerate(distinct.values())
+    )
+    if not variants:
+        raise ConfigError(
+            "every list of sweep.preferred_batch_size is above every max_batch_size: the sweep has no points",
+            remedy="List smaller sizes, or [] for none.",
+        )
     loads = tuple(
         LoadPoint(concurrency=concurrency, client_batch_size=rows)
         for rows, concurrency in product(client_batches, _unique(sweep.concurrency))
@@ -94,6 +119,35 @@ def _parameter_grid(sweep: SweepSection) -> list[tuple[tuple[str, str], ...]]:
     keys = sorted(sweep.parameters)
     values = [tuple(dict.fromkeys(parameter_text(value) for value in sweep.parameters[key])) for key in keys]
     return [tuple(zip(keys, combination, strict=True)) for combination in product(*values)]
+
+
+def _resolved(
+    parameters: tuple[tuple[str, str], ...], instances: int, server_cores: int | None
+) -> tuple[tuple[str, str], ...]:
+    """With a number of threads in the place of `auto`."""
+    if (THREADS, AUTO) not in parameters:
+        return parameters
+    if server_cores is None:
+        raise ConfigError(
+            f"sweep.parameters.{THREADS} is {AUTO}, but nobody knows the cores of a server that runs elsewhere",
+            remedy="List numbers of threads.",
+        )
+    threads = str(max(1, server_cores // instances))
+    return tuple((key, threads if (key, value) == (THREADS, AUTO) else value) for key, value in parameters)
+
+
+def _preferred_grid(sweep: SweepSection, batches: bool) -> tuple[tuple[int, ...] | None, ...]:
+    """Each list once and in ascending order; None stands for the default's own."""
+    if not batches or not sweep.preferred_batch_size:
+        return (None,)
+    return tuple(dict.fromkeys(tuple(sorted(set(sizes))) for sizes in sweep.preferred_batch_size))
+
+
+def _preferred(listed: tuple[int, ...] | None, default: ModelConfigVariant, size: int) -> tuple[int, ...] | None:
+    """The preferred sizes at a largest batch; None where a listed one is above it, which Triton refuses."""
+    if listed is None:
+        return tuple(preferred for preferred in default.preferred_batch_sizes if preferred <= size)
+    return None if max(listed, default=0) > size else listed
 
 
 def parameter_text(value: str | int | float | bool) -> str:

@@ -203,3 +203,17 @@ def test_recorder_says_which_program_is_missing(tmp_path: Path) -> None:
     ended = subprocess.run([str(recorder._script)], capture_output=True, check=False, text=True, timeout=60)
     assert ended.returncode == 127
     assert "the program" in ended.stderr
+
+
+def test_preferred_batch_sizes_are_listed_where_a_variant_has_any() -> None:
+    found = model_section(plan(max_batch_size=[4, 8], preferred_batch_size=[[], [2, 4]]))
+    assert found["model_config_parameters"]["dynamic_batching"] == {
+        "max_queue_delay_microseconds": [0, 500],
+        "preferred_batch_size": [[], [2, 4]],
+    }
+
+
+def test_preferred_batch_sizes_of_the_default_are_not_lost() -> None:
+    own = replace(default_variant(), preferred_batch_sizes=(4,))
+    found = model_section(plan(own))
+    assert found["model_config_parameters"]["dynamic_batching"]["preferred_batch_size"] == [[4]]

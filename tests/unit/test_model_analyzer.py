@@ -143,6 +143,15 @@ def test_configuration_that_is_none_of_the_plan_s_ends_the_sweep(tmp_path: Path)
         Sweep(tmp_path, RecordedSweep(folders=foreign)).run()
 
 
+def test_combination_that_the_plan_leaves_out_is_not_recorded(tmp_path: Path) -> None:
+    # As with `auto` threads: Model Analyzer measures all combinations of the values, the plan has only some of them.
+    sweep = Sweep(tmp_path, RecordedSweep())
+    sweep.plan = replace(sweep.plan, variants=tuple(v for v in sweep.plan.variants if v.config_name[-1] != "0"))
+    sweep.run()
+    names = {one.variant.config_name for one in sweep.recorded}
+    assert names == {variant.config_name for variant in sweep.plan.all_variants}
+
+
 def test_missing_configuration_ends_the_sweep(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="wrote no configuration for HomeCreditDefaultModel_config_0"):
         Sweep(tmp_path, RecordedSweep(folders={f"{MODEL_NAME}_config_0": "nothing"})).run()

@@ -391,10 +391,13 @@ def test_apply_writes_parameters_as_strings() -> None:
     assert config.parameters["intra_op_thread_count"].string_value == "2"
 
 
-def test_apply_drops_preferred_batch_sizes_that_triton_would_refuse() -> None:
-    base = parse_text(DEFAULT_TEXT.replace("batching {\n", "batching {\n preferred_batch_size: [4, 8, 16]\n"))
-    config = apply_variant(base, variant(8), "KIND_CPU")
+def test_apply_sets_the_preferred_batch_sizes_of_the_variant() -> None:
+    base = parse_text(DEFAULT_TEXT.replace("batching {\n", "batching {\n preferred_batch_size: [16, 4, 8]\n"))
+    assert variant_of(base, "M").preferred_batch_sizes == (4, 8, 16)
+    config = apply_variant(base, replace(variant(8), preferred_batch_sizes=(4, 8)), "KIND_CPU")
     assert list(config.dynamic_batching.preferred_batch_size) == [4, 8]
+    assert variant_of(config, "M").preferred_batch_sizes == (4, 8)
+    assert not apply_variant(base, variant(8), "KIND_CPU").dynamic_batching.preferred_batch_size
 
 
 def test_apply_keeps_what_the_sweep_does_not_know() -> None:

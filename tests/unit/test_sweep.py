@@ -146,3 +146,67 @@ def test_expected_time_grows_with_windows_measurements_and_variants() -> None:
     assert expected_sweep_s(small, interval_ms=2000) == pytest.approx(base_s + 3 * small.measurement_count)
     assert base_s < expected_sweep_s(more_loads, interval_ms=1000)
     assert base_s < expected_sweep_s(more_variants, interval_ms=1000)
+
+
+def test_auto_threads_are_the_server_s_cores_shared_out_over_the_instances() -> None:
+    section = SweepSection(
+        max_batch_size=(8,),
+        instance_count=(1, 2, 3, 8),
+        max_queue_delay_us=(0,),
+        parameters={"intra_op_thread_count": ("auto",)},
+    )
+    found = plan_sweep(section, default_variant(), model_name="M", instance_kind="KIND_CPU", server_cores=6)
+    assert [(v.instance_count, dict(v.parameters)["intra_op_thread_count"]) for v in found.variants] == [
+        (1, "6"),
+        (2, "3"),
+        (3, "2"),
+        (8, "1"),
+    ]
+
+
+def test_auto_threads_that_come_to_a_listed_number_are_one_variant() -> None:
+    section = SweepSection(
+        max_batch_size=(8,),
+        instance_count=(1, 2),
+        max_queue_delay_us=(0,),
+        parameters={"intra_op_thread_count": ("auto", 1, 2)},
+    )
+    found = plan_sweep(section, default_variant(), model_name="M", instance_kind="KIND_CPU", server_cores=2)
+    assert [(v.instance_count, v.parameters[0][1]) for v in found.variants] == [(1, "2"), (1, "1"), (2, "1"), (2, "2")]
+    assert [v.config_name for v in found.variants] == [f"M_config_{n}" for n in range(4)]
+
+
+def test_auto_threads_of_a_server_elsewhere_are_refused() -> None:
+    with pytest.raises(ConfigError, match="nobody knows the cores"):
+        plan(parameters={"intra_op_thread_count": ["auto"]})
+
+
+def test_auto_is_an_ordinary_word_for_other_parameters() -> None:
+    assert plan(parameters={"a": ["auto"]}).variants[0].parameters == (("a", "auto"),)
+
+
+def test_preferred_batch_sizes_are_a_dimension_without_what_triton_refuses() -> None:
+    found = plan(
+        max_batch_size=[4, 8],
+        instance_count=[1],
+        max_queue_delay_us=[0],
+        preferred_batch_size=[[], [4, 2, 4], [8]],
+    )
+    assert [(v.preferred_batch_sizes, v.max_batch_size) for v in found.variants] == [
+        ((), 4),
+        ((), 8),
+        ((2, 4), 4),
+        ((2, 4), 8),
+        ((8,), 8),
+    ]
+
+
+def test_preferred_batch_sizes_that_are_not_swept_stay_the_default_s_as_far_as_they_fit() -> None:
+    own = replace(default_variant(), preferred_batch_sizes=(4, 16))
+    found = plan(own, max_batch_size=[8, 16], instance_count=[1], max_queue_delay_us=[0])
+    assert [v.preferred_batch_sizes for v in found.variants] == [(4,), (4, 16)]
+
+
+def test_preferred_batch_sizes_that_fit_nowhere_are_refused() -> None:
+    with pytest.raises(ConfigError, match="preferred_batch_size"):
+        plan(max_batch_size=[4], preferred_batch_size=[[8]])

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hcopt.progress import Progress
 from hcopt.runtime.base import Server
 from hcopt.schema import Measurement, SweepPlan
+
+if TYPE_CHECKING:
+    from hcopt.profiler.perf_analyzer import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,8 @@ class ProfileJob:
         input_arguments: perf_analyzer's options for the rows to send.
         record: Takes each measurement as soon as there is one, failed ones too.
         progress: Told what is under way.
+        measure_window: Measures one window of a variant on this server and records it (`Bench.measure`); for profilers
+            that choose windows one by one.
     """
 
     plan: SweepPlan
@@ -33,6 +38,7 @@ class ProfileJob:
     input_arguments: Sequence[str]
     record: Callable[[Measurement], None]
     progress: Progress
+    measure_window: Callable[[Window], Measurement] | None = None
 
 
 def with_reason(measurement: Measurement, died: str | None) -> Measurement:

@@ -25,6 +25,7 @@ from hcopt.measurements import is_usable
 from hcopt.model_repository import parse_text, variant_of
 from hcopt.process import Finished, last_lines
 from hcopt.profiler.base import ProfileJob, with_reason
+from hcopt.ranking import Settings
 from hcopt.runtime.base import Tools
 from hcopt.schema import JsonObject, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes, SweepPlan
 from hcopt.sweep import expected_sweep_s
@@ -178,7 +179,12 @@ def _model_config_parameters(plan: SweepPlan) -> JsonObject:
     if plan.default.max_batch_size > 0:
         parameters["max_batch_size"] = _values(v.max_batch_size for v in plan.variants)
         delays = _values(v.max_queue_delay_us for v in plan.variants)
-        parameters["dynamic_batching"] = {"max_queue_delay_microseconds": delays}
+        batching: JsonObject = {"max_queue_delay_microseconds": delays}
+        # Model Analyzer sets dynamic_batching as a whole, so that the default's own would be lost.
+        preferred = list(dict.fromkeys(v.preferred_batch_sizes for v in plan.variants))
+        if preferred != [()]:
+            batching["preferred_batch_size"] = [list(sizes) for sizes in preferred]
+        parameters["dynamic_batching"] = batching
     swept: dict[str, list[str]] = {}
     for variant in plan.variants:
         for key, value in variant.parameters:
@@ -256,8 +262,9 @@ class _Follower:
         elif failed:
             self._end_point()
             variant = self._variant(failed[1])
-            for load in self._job.plan.loads:
-                self._fail_missing(variant, load, f"the server could not load it: {failed[2]}")
+            if variant is not None:
+                for load in self._job.plan.loads:
+                    self._fail_missing(variant, load, f"the server could not load it: {failed[2]}")
         elif self._trouble or _TROUBLE.search(line):
             if not self._trouble:
                 # At once: Model Analyzer waits half a minute for a server that has gone, then gives up the whole sweep.
@@ -285,6 +292,8 @@ class _Follower:
 
     def _start_point(self, name: str, load: LoadPoint) -> None:
         variant = self._variant(name)
+        if variant is None:
+            return
         self._point = (variant, load)
         self._point_started = _now()
         self._cpu_before = read_cpu_times()
@@ -292,8 +301,11 @@ class _Follower:
         self._died = None
         self._job.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
 
-    def _variant(self, name: str) -> ModelConfigVariant:
-        """The plan's variant with the settings of the config.pbtxt that Model Analyzer wrote under its own name."""
+    def _variant(self, name: str) -> ModelConfigVariant | None:
+        """The plan's variant with the settings of the config.pbtxt that Model Analyzer wrote under its own name.
+
+        None where the plan leaves out this combination of its values: Model Analyzer measures all combinations.
+        """
         plan = self._job.plan
         if name.endswith("_config_default"):
             return plan.default
@@ -303,7 +315,7 @@ class _Follower:
             raise ProfileError(f"Model Analyzer wrote no configuration for {name}: {error}") from error
         settings = variant_of(parse_text(text), name).settings
         found = next((variant for variant in plan.variants if variant.settings == settings), None)
-        if found is None:
+        if found is None and not _combines(plan, settings):
             raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
         return found
 
@@ -337,6 +349,19 @@ class _Follower:
         self._first_reason = self._first_reason or measurement.error or ""
         self._job.record(measurement)
         self._job.progress.measured(measurement)
+
+
+def _combines(plan: SweepPlan, settings: Settings) -> bool:
+    """Whether each of the settings, and of the parameters, is that of some variant of the plan."""
+    size, instances, delay, parameters, batching, preferred = settings
+    variants = plan.variants
+    return (
+        any((v.max_batch_size, v.dynamic_batching) == (size, batching) for v in variants)
+        and any(v.instance_count == instances for v in variants)
+        and any(v.max_queue_delay_us == delay for v in variants)
+        and any(v.preferred_batch_sizes == preferred for v in variants)
+        and all(any(pair in v.parameters for v in variants) for pair in parameters)
+    )
 
 
 def read_report(path: Path) -> Mapping[str, str] | None:

@@ -1,0 +1,63 @@
+"""A recording: every point of a grid measured in blocks of short windows, in one compact file.
+
+Arrays are (variants, loads, blocks); NaN or 0 where a window failed. `noise` in the head is what the recorder saw of
+the machine; `window_s` the length of a window.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from hcopt.schema import SweepPlan
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One grid, measured; the default is the plan's, and the first row is the first of its distinct variants."""
+
+    plan: SweepPlan
+    limit_ms: float
+    throughput: NDArray[np.float64]
+    p99_ms: NDArray[np.float64]
+    misses: NDArray[np.int64]
+    requests: NDArray[np.int64]
+    window_s: NDArray[np.float64]
+    noise: dict[str, Any] = field(default_factory=dict)
+
+
+def write(recording: Recording, path: Path) -> None:
+    head = {"plan": asdict(recording.plan), "limit_ms": recording.limit_ms, "noise": recording.noise}
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            head=np.frombuffer(json.dumps(head, separators=(",", ":")).encode(), dtype=np.uint8),
+            throughput=recording.throughput.astype(np.float32),
+            p99_ms=recording.p99_ms.astype(np.float32),
+            misses=recording.misses.astype(np.int32),
+            requests=recording.requests.astype(np.int32),
+            window_s=recording.window_s.astype(np.float32),
+        )
+    temporary.replace(path)
+
+
+def read(path: Path) -> Recording:
+    with np.load(path, allow_pickle=False) as archive:
+        head = json.loads(archive["head"].tobytes())
+        return Recording(
+            plan=TypeAdapter(SweepPlan).validate_python(head["plan"]),
+            limit_ms=float(head["limit_ms"]),
+            throughput=archive["throughput"].astype(float),
+            p99_ms=archive["p99_ms"].astype(float),
+            misses=archive["misses"].astype(np.int64),
+            requests=archive["requests"].astype(np.int64),
+            window_s=archive["window_s"].astype(float),
+            noise=head["noise"],
+        )

@@ -1,0 +1,1 @@
+"""The adaptive search: measured windows steer which variant and load is measured next. Pure but for `measure`."""
