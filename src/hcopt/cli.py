@@ -49,6 +49,9 @@ EndpointOption = Annotated[
     str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
 ]
 ProfilerOption = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
+MaxMinutesOption = Annotated[
+    float | None, typer.Option("--max-minutes", help="Budget of an adaptive search, in minutes.")
+]
 PromoteOption = Annotated[
     str | None, typer.Option("--promote", help="Alias that the model version gets if the best is proven better.")
 ]
@@ -81,6 +84,7 @@ def profile(
     runtime: RuntimeOption = None,
     endpoint: EndpointOption = None,
     profiler: ProfilerOption = None,
+    max_minutes: MaxMinutesOption = None,
     set_: SetOption = None,
     promote: PromoteOption = None,
     strict: StrictOption = False,
@@ -97,7 +101,13 @@ def profile(
     """
     with _boundary(debug=debug):
         given = _overrides(
-            model=model, runtime=runtime, endpoint=endpoint, profiler=profiler, promote=promote, strict=strict
+            model=model,
+            runtime=runtime,
+            endpoint=endpoint,
+            profiler=profiler,
+            max_minutes=max_minutes,
+            promote=promote,
+            strict=strict,
         )
         loaded = _load(config, [*given, *(set_ or [])])
         if dry_run:
@@ -279,6 +289,7 @@ def _overrides(
     runtime: str | None = None,
     endpoint: str | None = None,
     profiler: str | None = None,
+    max_minutes: float | None = None,
     promote: str | None = None,
     strict: bool = False,
 ) -> list[str]:
@@ -288,6 +299,7 @@ def _overrides(
         "runtime.kind": runtime or (None if endpoint is None else "remote"),
         "runtime.remote.grpc": endpoint,
         "profiler.kind": profiler,
+        "profiler.max_minutes": max_minutes,
         "mlflow.promote_alias": promote,
         "noise.gate": "strict" if strict else None,
     }

@@ -146,7 +146,9 @@ class ProfilerSection(_Section):
     measurement_interval_ms: Annotated[int, Field(ge=100, le=600_000, strict=True)] = Field(
         1000, description="Length of one measurement window, in ms (100-600000)."
     )
-    max_minutes: Annotated[Number, Field(gt=0)] | None = Field(None, description="Budget of the search, in minutes.")
+    max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="Budget of an adaptive search, in minutes."
+    )
     seed: Annotated[int, Field(ge=0, strict=True)] = Field(0, description="Seed of everything that is drawn.")
 
 

@@ -168,7 +168,7 @@ def _relation(wide: Estimate, narrow: Estimate, p_value: float, settings: Confir
 def _reason(verdict: Verdict, ratio: Estimate, p_value: float, settings: ConfirmationSection) -> str:
     figures = f"throughput ratio {ratio.estimate:.3f}"
     if ratio.ci_low is not None and ratio.ci_high is not None:
-        figures += f" (95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}), p = {p_value:.4f}"
+        figures += f" (95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}), {_p(p_value)}"
     if verdict == "better":
         return f"{figures}: above 1 at α = {settings.alpha:g}."
     if verdict == "tied":
@@ -176,3 +176,7 @@ def _reason(verdict: Verdict, ratio: Estimate, p_value: float, settings: Confirm
     return (
         f"{figures}: neither clearly above 1 at α = {settings.alpha:g} nor within ±{settings.indifference_ratio:.0%}."
     )
+
+
+def _p(value: float) -> str:
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.4f}"

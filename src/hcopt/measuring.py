@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from hcopt.load_data import write_perf_analyzer_json
 from hcopt.measurements import MeasurementLog
 from hcopt.noise_gate import NoiseGate
 from hcopt.preparation import Prepared, config_json
-from hcopt.profiler.base import ProfileJob
+from hcopt.profiler.adaptive import Adaptive
+from hcopt.profiler.base import ProfileJob, Profiler
 from hcopt.profiler.model_analyzer import ModelAnalyzer
 from hcopt.profiler.open_loop import OpenLoop
 from hcopt.profiler.perf_analyzer import PerfAnalyzer
@@ -119,7 +121,7 @@ class Measuring:
             found_noise = self._noise(bench)
         control.unload(self.prepared.artifact.name)
         with self.stopwatch.phase("sweep"):
-            self._sweep(server, repository, arguments)
+            self._sweep(server, bench, repository, found_noise)
         ranking = self._rank()
         with self.stopwatch.phase("confirmation"):
             confirmation = self._confirm(bench, ranking, found_noise)
@@ -166,22 +168,33 @@ class Measuring:
                 self.note(beyond)
         return found
 
-    def _sweep(self, server: Server, repository: Path, arguments: tuple[str, ...]) -> None:
-        self.progress.phase("sweep", steps=self.prepared.plan.measurement_count)
-        profiler = ModelAnalyzer(
-            interval_ms=self.config.profiler.measurement_interval_ms,
-            latency_p99_limit_ms=self.config.constraints.latency_p99_ms,
-        )
-        profiler.profile(
+    def _sweep(self, server: Server, bench: Bench, repository: Path, found_noise: Noise | None) -> None:
+        adaptive = self.config.profiler.kind == "adaptive"
+        # An adaptive search decides on its way how many it takes.
+        self.progress.phase("sweep", steps=None if adaptive else self.prepared.plan.measurement_count)
+        self._profiler(found_noise).profile(
             ProfileJob(
                 plan=self.prepared.plan,
                 server=server,
                 repository=repository,
                 folder=self.folder,
-                input_arguments=arguments,
+                input_arguments=bench.perf_analyzer.input_arguments,
                 record=self._record,
                 progress=self.progress,
+                measure_window=bench.measure,
             )
+        )
+
+    def _profiler(self, found_noise: Noise | None) -> Profiler:
+        settings, limit_ms = self.config.profiler, self.config.constraints.latency_p99_ms
+        if settings.kind == "model-analyzer":
+            return ModelAnalyzer(interval_ms=settings.measurement_interval_ms, latency_p99_limit_ms=limit_ms)
+        return Adaptive(
+            latency_p99_limit_ms=limit_ms,
+            budget_s=None if settings.max_minutes is None else 60 * settings.max_minutes,
+            seed=settings.seed,
+            # Of one window: a pair has that of two.
+            noise_ratio=None if found_noise is None else found_noise.pair_sd_ratio / math.sqrt(2),
         )
 
     def _rank(self) -> Ranking:

@@ -54,9 +54,10 @@ def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
         ModelSourceError: The model cannot be had or served.
         ConfigError: The sweep has no points, an input's shape is open, or there is no version to promote.
     """
-    if config.profiler.kind != "model-analyzer":
+    if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
         raise ConfigError(
-            f"profiler.kind {config.profiler.kind} is not in this version yet", remedy="Use model-analyzer."
+            "profiler.max_minutes is a budget for the adaptive profiler; Model Analyzer measures the whole grid",
+            remedy="Add --profiler adaptive, or make the grid under `sweep` smaller.",
         )
     artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)
     if config.mlflow.promote_alias is not None and artifact.registered_version is None:

@@ -31,7 +31,10 @@ def summarize(run: RunRecord, *, tracking: Mapping[str, str] | None) -> JsonObje
         tracking: `tracking_uri` and `run_id` of the MLflow run, or None where it has not been logged.
     """
     failed = sum(1 for measurement in run.measurements if measurement.error is not None)
-    planned = run.plan.measurement_count + sum(1 for m in run.measurements if m.phase != "sweep")
+    swept = [m for m in run.measurements if m.phase == "sweep"]
+    # An adaptive search, whose windows have blocks, plans as it goes.
+    planned = len(swept) if any(m.block is not None for m in swept) else run.plan.measurement_count
+    planned += len(run.measurements) - len(swept)
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,

@@ -29,6 +29,9 @@ _PROBE_TIME_RATIO = 0.45
 # The highest rate that passed a probe passed by luck as well. The first candidate is so far below it, each further one
 # so far below the one before.
 _MARGIN = 0.92
+# Nor does it come nearer than this to the closed-loop throughput, whatever the probes say: a queue that near to
+# saturation does not recover from a stall of the machine, and one such window leaves the verdict open.
+_NEAREST_SHARE = 0.8
 _BACK_OFF = 0.85
 # With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
 _CLEAR_MISS_RATIO = 10 * miss_rate.LIMIT_RATIO
@@ -130,7 +133,7 @@ class Search:
         try:
             candidate = self._narrow(*self._bracket(closed_loop_infer_per_s))
             if candidate:
-                self._examine(candidate, lowest=_LOWEST_SHARE * closed_loop_infer_per_s)
+                self._examine(candidate, closed_loop_infer_per_s)
         except _OutOfTimeError:
             out_of_time = True
         return _found(self._rates, self._limits, out_of_time=out_of_time)
@@ -173,29 +176,32 @@ class Search:
                 return missed <= _PROBE_MISS_RATIO * asked
         return False
 
-    def _examine(self, passing: float, *, lowest: float) -> None:
+    def _examine(self, passing: float, closed_loop: float) -> None:
         """Judges a rate below the highest that passed a probe, lower ones until one is feasible, then both ends.
 
         Each verdict that may raise `ci_low` has half of the error rate that is left, so that all of them together keep
         it. The one on a rate that clearly fails has all of it, for `ci_high`.
         """
-        candidate = _rounded(passing * _MARGIN)
-        while self._judge(candidate, _WINDOWS, self._next_alpha()) != "feasible":
+        candidate = _rounded(min(passing * _MARGIN, closed_loop * _NEAREST_SHARE))
+        while self._judge(candidate, _WINDOWS, self._next_alpha(), to_promise=True) != "feasible":
             candidate = _rounded(candidate * _BACK_OFF)
-            if candidate < lowest:
+            if candidate < _LOWEST_SHARE * closed_loop:
                 return
         failing = [rate for rate, taken in self._rates.items() if _share(taken.probes) > _CLEAR_MISS_RATIO]
         if failing:
             self._judge(min(failing), _FEWEST_WINDOWS, self._limits.alpha)
         if not self._rates[passing].examined:
-            self._judge(passing, _WINDOWS, self._next_alpha())
+            self._judge(passing, _WINDOWS, self._next_alpha(), to_promise=True)
 
     def _next_alpha(self) -> float:
         self._alpha_left /= 2
         return self._alpha_left
 
-    def _judge(self, rate: float, count: int, alpha: float) -> Feasibility:
-        """The verdict on fresh windows at a rate: judged once, on as many as time and load generator allow."""
+    def _judge(self, rate: float, count: int, alpha: float, *, to_promise: bool = False) -> Feasibility:
+        """The verdict on fresh windows at a rate: judged once, on as many as time and load generator allow.
+
+        A rate `to_promise` is given up at the first window that leaves its verdict open whatever the others show.
+        """
         count = min(count, self._windows_left())
         if count < _FEWEST_WINDOWS:
             raise _OutOfTimeError
@@ -205,8 +211,10 @@ class Search:
             measured = self._window(rate)
             if measured is None:
                 failures += 1
-            else:
-                taken.examined.append(measured)
+                continue
+            taken.examined.append(measured)
+            if to_promise and _share([measured]) > _CLEAR_MISS_RATIO:
+                break
         return _verdict(taken, alpha)[0] if taken.examined else "undecided"
 
     def _windows_left(self) -> int:
