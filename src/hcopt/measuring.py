@@ -31,6 +31,7 @@ from hcopt.runtime.base import Server
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
 from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Ranking
+from hcopt.search.order import rank_windows
 from hcopt.serving import ServedModel
 from hcopt.sustainable_rate import Limits
 
@@ -191,6 +192,7 @@ class Measuring:
             return ModelAnalyzer(interval_ms=settings.measurement_interval_ms, latency_p99_limit_ms=limit_ms)
         return Adaptive(
             latency_p99_limit_ms=limit_ms,
+            window_s=settings.measurement_interval_ms / 2000,
             budget_s=None if settings.max_minutes is None else 60 * settings.max_minutes,
             seed=settings.seed,
             # Of one window: a pair has that of two.
@@ -199,7 +201,9 @@ class Measuring:
 
     def _rank(self) -> Ranking:
         swept = [m for m in self.taken if m.phase == "sweep"]
-        ranking = rank(self.prepared.plan, swept, latency_p99_limit_ms=self.config.constraints.latency_p99_ms)
+        # A search measures some points often and others once: the plain order would reward a single lucky window.
+        order = rank if self.config.profiler.kind == "model-analyzer" else rank_windows
+        ranking = order(self.prepared.plan, swept, latency_p99_limit_ms=self.config.constraints.latency_p99_ms)
         if not ranking.ranked:
             reason = next((m.error for m in swept if m.error), "no reason is known")
             raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder / "logs")

@@ -138,7 +138,7 @@ def _steal(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[N
 def _spread(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[Note]:
     by_name: dict[str, list[float]] = defaultdict(list)
     for measurement in taken:
-        if measurement.block is not None and measurement.throughput_infer_per_s:
+        if measurement.phase == "confirmation" and measurement.throughput_infer_per_s:
             by_name[measurement.variant.config_name].append(math.log(measurement.throughput_infer_per_s))
     spreads = [standard_deviation(values) for values in by_name.values() if len(values) >= _FEWEST_BLOCKS]
     if spreads and fmean(spreads) > settings.max_block_cv_ratio:

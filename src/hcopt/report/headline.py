@@ -39,7 +39,9 @@ def load_name(load: LoadPoint, text: Text) -> str:
 
 
 def load_value(load: LoadPoint, text: Text) -> str:
-    """A load where a heading says that it is the concurrency."""
+    """A load where a heading says that it is the concurrency; an open-loop one by its arrivals."""
+    if load.request_rate_per_s is not None:
+        return text["load_value_rate"].format(rate=f"{load.request_rate_per_s:,.0f}")
     if load.client_batch_size == 1:
         return str(load.concurrency)
     return text["load_value_batched"].format(concurrency=load.concurrency, batch=load.client_batch_size)
