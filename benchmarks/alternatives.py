@@ -1,4 +1,4 @@
-"""Other ways to search that were tried and lost; each has the windows of the adaptive search, and no surface."""
+"""Other ways to search that were tried; each has as many windows as the adaptive search may take, and no surface."""
 
 from __future__ import annotations
 
