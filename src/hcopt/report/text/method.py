@@ -52,8 +52,8 @@ EN = {
     "method_open_loop": "Sustainable rate: Poisson arrivals that do not wait for answers, at rising rates; its lower "
     "bound is the highest rate at which the p99 limit is shown to hold.",
     "method_literature": "Literature: Fisher, The Design of Experiments (1935), sign-flip test; Holm, Scand. J. "
-    "Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), looks; Little, Oper. Res. 9 (1961); MLPerf Inference (2020), "
-    "p99 limit and Poisson arrivals.",
+    "Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), looks; Little, Oper. Res. 9 (1961); MLPerf "
+    "Inference (2020), p99 limit and Poisson arrivals.",
     "section_limits": "Limits",
     "limit_scope": "Holds for this model, backend, CPU, thread setting and request shape only.",
     "limit_time": "Holds for the machine as it was during the run; what changes over hours or days was not seen.",
@@ -120,8 +120,8 @@ KO = {
     "충족이 확인된 "
     "가장 높은 도착률을 하한으로 사용.",
     "method_literature": "참고 문헌: Fisher, The Design of Experiments (1935), sign-flip 검정; Holm, Scand. J. "
-    "Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), 반복 판정; Little, Oper. Res. 9 (1961); MLPerf Inference (2020), "
-    "p99 한도와 Poisson 도착.",
+    "Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), 반복 판정; Little, Oper. Res. 9 (1961); MLPerf "
+    "Inference (2020), p99 한도와 Poisson 도착.",
     "section_limits": "한계",
     "limit_scope": "이 모델, 백엔드, CPU, 스레드 설정, 요청 형태에서만 유효.",
     "limit_time": "측정 당시의 장비 상태에서만 유효하며, 몇 시간 또는 며칠에 걸친 변화는 반영하지 않음.",
