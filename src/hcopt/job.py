@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def open_job(config: Config, *, results: Path, command: str, progress: Progress)
     """
     _check_writable(results)
     store = resolve_tracking(config, results)
-    if not store.configured and _asks_for_sample(config):
+    if not store.configured and re.match(rf"models:/{SAMPLE_MODEL}[@/]", config.model.uri):
         progress.phase("seed")
         seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment, config=config)
     return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri)

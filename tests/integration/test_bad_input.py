@@ -81,8 +81,8 @@ CASES = {
     ),
     "configuration: unknown runtime": Case(("--runtime=podman",), 2, ("runtime.kind", "'embedded'")),
     "configuration: unknown profiler": Case(("--profiler=genai",), 2, ("profiler.kind", "'model-analyzer'")),
-    "configuration: profiler of a later version": Case(
-        (SAMPLE, "--profiler=adaptive"), 2, ("profiler.kind adaptive", "Use model-analyzer")
+    "configuration: budget for a whole grid": Case(
+        (SAMPLE, "--max-minutes=1"), 2, ("profiler.max_minutes is a budget for", "--profiler adaptive")
     ),
     "configuration: no points": Case(
         (SAMPLE, "--set=sweep.concurrency=[]"),
