@@ -53,6 +53,8 @@ DOCKER = (
     f"--set=runtime.docker.release='{RELEASE}'",
     f"--model={SAMPLE_FOLDER}",
     "--set=sweep.concurrency=[4,8]",
+    # Time to start a container again, and for some blocks after that.
+    "--set=confirmation.max_minutes=0.5",
 )
 
 
@@ -157,14 +159,14 @@ def play_well(scene: Scene) -> None:
 def play_killed(scene: Scene) -> None:
     scene.answer = scene.place.run(
         *DOCKER,
-        acts=[("[1/4]", lambda: scene.kill("server")), (CONFIRMATION, nothing), ("[1/", lambda: scene.kill("sdk"))],
+        acts=[("[1/4]", lambda: scene.kill("server")), (CONFIRMATION, nothing), ("[ 1/", lambda: scene.kill("sdk"))],
     )
 
 
 def play_killed_the_other_way_round(scene: Scene) -> None:
     scene.answer = scene.place.run(
         *DOCKER,
-        acts=[("[1/4]", lambda: scene.kill("sdk")), (CONFIRMATION, nothing), ("[1/", lambda: scene.kill("server"))],
+        acts=[("[1/4]", lambda: scene.kill("sdk")), (CONFIRMATION, nothing), ("[ 1/", lambda: scene.kill("server"))],
     )
 
 
