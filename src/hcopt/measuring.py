@@ -35,6 +35,9 @@ from hcopt.search.order import rank_windows
 from hcopt.serving import ServedModel
 from hcopt.sustainable_rate import Limits
 
+# A window lasts several times the limit, and a verdict takes several windows.
+_LIMITS_OF_CHECK = 20.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -231,6 +234,9 @@ class Measuring:
         best, limit_ms = confirmation.best, self.config.constraints.latency_p99_ms
         max_s = 60 * self.config.capacity.max_minutes
         if best is None or limit_ms is None or max_s == 0:
+            return None
+        if limit_ms / 1000 > max_s / _LIMITS_OF_CHECK:
+            self.note(capacity_failed(f"a limit of {limit_ms:g} ms needs a longer capacity.max_minutes"))
             return None
         check = CapacityCheck(
             bench=bench,
