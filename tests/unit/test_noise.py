@@ -53,7 +53,7 @@ def test_spread_is_the_mean_over_configurations_and_not_between_them() -> None:
 
 
 def test_spread_of_few_blocks_and_of_the_sweep_says_nothing() -> None:
-    swept = [replace(m, block=None) for m in _blocks(1.0, 9000.0, 1.0, 9000.0)]
+    swept = [replace(m, phase="sweep") for m in _blocks(1.0, 9000.0, 1.0, 9000.0)]
     assert noise_notes([*_blocks(1.0, 9000.0, 1.0), *swept], SETTINGS) == ()
 
 
