@@ -12,7 +12,7 @@ from hcopt.config import Config, without_credentials
 from hcopt.errors import OutputError
 from hcopt.evidence import COMPARISONS
 from hcopt.looks import first_look
-from hcopt.noise_gate import BLOCKS, SECONDS_BESIDE_A_WINDOW
+from hcopt.noise_gate import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
@@ -21,7 +21,6 @@ from hcopt.sample import sample_repository
 from hcopt.schema import JsonObject, Note, SweepPlan
 from hcopt.sweep import expected_sweep_s
 
-_FINALISTS = 3
 _SECONDS_AROUND = 25.0
 # What MLflow's database takes when it is new.
 _PROBE_BYTES = 2 << 20
@@ -99,7 +98,7 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     plan = prepared.plan
     window_s = config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
-    confirmation_count = _FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
+    confirmation_count = FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
     confirmation_s = min(60 * config.confirmation.max_minutes, confirmation_count * window_s)
     checks_capacity = config.constraints.latency_p99_ms is not None
     capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0

@@ -15,7 +15,7 @@ from hcopt.schema import LoadPoint, Measurement, Noise, SweepPlan
 BLOCKS = 6
 # Beside a window of the confirmation: the switch, and perf_analyzer, which looks at the clock in steps of a second.
 SECONDS_BESIDE_A_WINDOW = 1.5
-_FINALISTS = 3
+FINALISTS = 3
 # A first window tells how fast the model is; one that is too short for it is tried again, longer.
 _FIRST_WINDOWS_S = (1.0, 5.0, 25.0)
 # Rates at which the driver leaves a window's length as it is.
@@ -92,7 +92,7 @@ class NoiseGate:
 
 def planned_blocks(config: Config, window_s: float) -> int:
     """How many blocks of three finalists the confirmation has time for."""
-    block_s = _FINALISTS * (window_s + SECONDS_BESIDE_A_WINDOW)
+    block_s = FINALISTS * (window_s + SECONDS_BESIDE_A_WINDOW)
     return max(2, int(60 * config.confirmation.max_minutes / block_s))
 
 
