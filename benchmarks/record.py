@@ -1,20 +1,27 @@
 r"""Records a whole grid on the embedded server: blocks of short windows in random order, kept in one compact file.
 
+In each block the variants come in an order of its own, and at a visit the loads of one: a switch costs like a window.
+
 .venv/bin/python -m benchmarks.record benchmarks/recordings/sample.npz --blocks 6 \
     --set model.uri=model_repository/HomeCreditDefaultModel
 
 Resumable: what is there already is not measured again, the file is written after every `--save-every` windows. A block
 is finished before the next begins; one that was cut in two counts as one, so leave it at the end of a block if you can.
+
+With `--turns FILE` other work on this machine can wait for its turn instead of disturbing: each visit holds a lock on
+the file, and `flock FILE COMMAND` runs between two of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +49,13 @@ def main() -> None:
         order = np.random.default_rng(config.profiler.seed)
         started, taken = time.monotonic(), 0
         for block in range(options.blocks):
-            for row, column in _shuffled(recording, order):
-                if recording.window_s[row, column, block] > 0:
-                    continue
-                _measure(server, recording, (row, column, block), options.window_s)
-                taken += 1
-                if taken % options.save_every == 0:
+            for visit in _visits(recording, order):
+                missing = [place for place in visit if recording.window_s[(*place, block)] == 0]
+                with _turn(options.turns):
+                    for place in missing:
+                        _measure(server, recording, (*place, block), options.window_s)
+                taken += len(missing)
+                if taken % options.save_every < len(missing):
                     write(recording, options.file)
                     _say(recording, started, taken)
             write(recording, options.file)
@@ -62,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=6)
     parser.add_argument("--window-s", type=float, default=0.5)
     parser.add_argument("--save-every", type=int, default=50)
+    parser.add_argument("--turns", type=Path, metavar="FILE")
     return parser.parse_args()
 
 
@@ -101,15 +110,29 @@ def _environment(server: Live) -> dict[str, object]:
     }
 
 
-def _shuffled(recording: Recording, order: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """All points that can be measured, in an order of this block's own."""
+@contextmanager
+def _turn(file: Path | None) -> Iterator[None]:
+    """Keeps others from working meanwhile."""
+    if file is None:
+        yield
+        return
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+        # A lock goes to whoever asks first: without a pause that would be the next visit, always.
+        time.sleep(0.02)
+
+
+def _visits(recording: Recording, order: np.random.Generator) -> Iterator[list[tuple[int, int]]]:
+    """All points that can be measured, those of a variant together, both in an order of this block's own."""
     variants = [group[0] for group in pooled(recording.plan).values()]
-    points = [
-        (row, column)
-        for (row, variant), (column, load) in product(enumerate(variants), enumerate(recording.plan.loads))
-        if load.client_batch_size <= max(1, variant.max_batch_size)
-    ]
-    return (points[index] for index in order.permutation(len(points)))
+    for row in order.permutation(len(variants)):
+        possible = max(1, variants[row].max_batch_size)
+        columns = order.permutation(len(recording.plan.loads))
+        yield [(int(row), int(c)) for c in columns if recording.plan.loads[c].client_batch_size <= possible]
 
 
 def _measure(server: Live, recording: Recording, place: tuple[int, int, int], window_s: float) -> None:
