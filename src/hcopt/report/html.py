@@ -9,14 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hcopt.errors import OutputError
-from hcopt.files import whole_file
 from hcopt.report import charts
 from hcopt.report.chart_text import chart_texts
-from hcopt.report.content import build
-from hcopt.report.drawings import Drawing, drawings
+from hcopt.report.drawings import Drawing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
+from hcopt.report.writing import write_laid_out
 from hcopt.schema import RunRecord
 
 # What the system has for Korean and Latin: a font inside the file would double its size.
@@ -48,19 +46,10 @@ def write_html(
     Raises:
         OutputError: The report cannot be made or written.
     """
-    page = _page(
-        build(run, language=language, price_per_hour=price_per_hour),
-        drawings(run, language=language) if drawn is None else drawn,
-    )
-    try:
-        with whole_file(path) as temporary:
-            # Bytes of a path that are no UTF-8 become question marks.
-            temporary.write_bytes(page.encode(errors="replace"))
-    except OSError as error:
-        raise OutputError(f"cannot write the report {path}: {error}") from error
+    write_laid_out(run, _page, language=language, price_per_hour=price_per_hour, drawn=drawn, path=path)
 
 
-def _page(report: Report, drawn: Mapping[str, Drawing]) -> str:
+def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # Names may hold markup: everything is escaped that a template does not mark as safe.
@@ -72,7 +61,7 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> str:
         lstrip_blocks=True,
     )
     scripts = (_resource("vega", "vega-embed.js"), _resource("templates", "report.js"))
-    return templates.get_template("report.html.jinja").render(
+    page = templates.get_template("report.html.jinja").render(
         report=report,
         words={**texts(report.language), **chart_texts(report.language)},
         drawings=drawn,
@@ -82,6 +71,8 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> str:
         scripts=scripts,
         script_sources=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
+    # Bytes of a path that are no UTF-8 become question marks.
+    return page.encode(errors="replace")
 
 
 def _resource(*names: str) -> str:

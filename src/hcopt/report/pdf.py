@@ -9,11 +9,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from hcopt.errors import OutputError
-from hcopt.files import whole_file
-from hcopt.report.content import build
-from hcopt.report.drawings import Drawing, drawings
+from hcopt.report.drawings import Drawing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
+from hcopt.report.writing import write_laid_out
 from hcopt.schema import JsonObject, RunRecord
 
 
@@ -37,15 +36,7 @@ def write_pdf(
     Raises:
         OutputError: The report cannot be made or written.
     """
-    document = _compiled(
-        build(run, language=language, price_per_hour=price_per_hour),
-        drawings(run, language=language) if drawn is None else drawn,
-    )
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(document)
-    except OSError as error:
-        raise OutputError(f"cannot write the report {path}: {error}") from error
+    write_laid_out(run, _compiled, language=language, price_per_hour=price_per_hour, drawn=drawn, path=path)
 
 
 def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
