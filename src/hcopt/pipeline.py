@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
+from hcopt.decisions import read_decisions
 from hcopt.errors import HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
 from hcopt.files import write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
@@ -169,6 +170,7 @@ class _Run:
             noise=found.noise,
             capacity=found.capacity,
             elapsed_s=self.stopwatch.elapsed_s,
+            decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
         )
 
