@@ -71,7 +71,7 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
     env, unknown = run.environment, text["unknown"]
     cpu = text["fact_cpu_value"].format(model=env.cpu_model, count=env.cpu_count, cpuset=env.cpuset)
     elapsed = " · ".join(
-        f"{text.get(f'phase_{phase}', phase)} {_duration(seconds, text)}" for phase, seconds in run.elapsed_s.items()
+        f"{text.get(f'phase_{phase}', phase)} {duration(seconds, text)}" for phase, seconds in run.elapsed_s.items()
     )
     return (
         (text["fact_model"], f"{run.model.name} (sha256 {run.model.sha256[:12]})"),
@@ -90,7 +90,8 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _duration(seconds: float, text: Text) -> str:
+def duration(seconds: float, text: Text) -> str:
+    """Seconds, with minutes from the first one on."""
     if seconds < 59.95:
         return text["seconds"].format(seconds=f"{seconds:.1f}")
     return text["minutes"].format(minutes=round(seconds) // 60, seconds=round(seconds) % 60)

@@ -15,6 +15,7 @@ from hcopt.report.drawings import Drawing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
 from hcopt.report.writing import write_laid_out
+from hcopt.scaling import Scaling
 from hcopt.schema import RunRecord
 
 # What the system has for Korean and Latin: a font inside the file would double its size.
@@ -31,6 +32,7 @@ def write_html(
     *,
     language: Language,
     price_per_hour: float | None = None,
+    scaling: Scaling | None = None,
     drawn: Mapping[str, Drawing] | None = None,
     path: Path,
 ) -> None:
@@ -40,13 +42,14 @@ def write_html(
         run: A finished run, whatever its verdict.
         language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
+        scaling: What `hcopt scale-check` has measured.
         drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
-    write_laid_out(run, _page, language=language, price_per_hour=price_per_hour, drawn=drawn, path=path)
+    write_laid_out(run, _page, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path)
 
 
 def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:

@@ -13,6 +13,7 @@ from hcopt.report.drawings import Drawing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
 from hcopt.report.writing import write_laid_out
+from hcopt.scaling import Scaling
 from hcopt.schema import JsonObject, RunRecord
 
 
@@ -21,6 +22,7 @@ def write_pdf(
     *,
     language: Language,
     price_per_hour: float | None = None,
+    scaling: Scaling | None = None,
     drawn: Mapping[str, Drawing] | None = None,
     path: Path,
 ) -> None:
@@ -30,13 +32,14 @@ def write_pdf(
         run: A finished run, whatever its verdict.
         language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
+        scaling: What `hcopt scale-check` has measured.
         drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
-    write_laid_out(run, _compiled, language=language, price_per_hour=price_per_hour, drawn=drawn, path=path)
+    write_laid_out(run, _compiled, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path)
 
 
 def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:

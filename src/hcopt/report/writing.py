@@ -11,6 +11,7 @@ from hcopt.report.content import build
 from hcopt.report.drawings import Drawing, drawings
 from hcopt.report.text import Language
 from hcopt.report.values import Report
+from hcopt.scaling import Scaling
 from hcopt.schema import RunRecord
 
 LayOut = Callable[[Report, Mapping[str, Drawing]], bytes]
@@ -22,6 +23,7 @@ def write_laid_out(
     *,
     language: Language,
     price_per_hour: float | None,
+    scaling: Scaling | None,
     drawn: Mapping[str, Drawing] | None,
     path: Path,
 ) -> None:
@@ -30,7 +32,7 @@ def write_laid_out(
     Raises:
         OutputError: The report cannot be made or written.
     """
-    content = build(run, language=language, price_per_hour=price_per_hour)
+    content = build(run, language=language, price_per_hour=price_per_hour, scaling=scaling)
     document = lay_out(content, drawings(run, language=language) if drawn is None else drawn)
     try:
         with whole_file(path) as temporary:
