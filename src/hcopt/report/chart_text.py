@@ -35,6 +35,7 @@ EN: Text = MappingProxyType(
         "pod_target": "target T: {rate}",
         "pod_tolerance": "HPA tolerance: {rate}",
         "pod_growth": "growth until new pods serve: {rate}",
+        "pod_capacity": "C = {rate}",
         "pod_closed": "closed loop {rate}: not for planning",
         "fate_winner": "best of the confirmation",
         "fate_finalist": "other finalist",
@@ -92,8 +93,8 @@ EN: Text = MappingProxyType(
         "alt_blocks_ratio": " Ratio with its 95% interval: {ratio}.",
         "alt_rates": "Share of requests over the limit and p99 latency at {count} arrival rates.",
         "alt_pod": "Bar: of {capacity} that one pod sustains, the autoscaler aims at {target}.",
-        "alt_search": "Throughput of {windows} windows of {variants} configurations over the time of the search, and the "
-        "best so far.",
+        "alt_search": "Throughput of {windows} windows of {variants} configurations over the time of the search, and "
+        "the best so far.",
         # The page
         "button_copy": "Copy",
         "button_copied": "Copied",
@@ -129,6 +130,7 @@ KO: Text = MappingProxyType(
         "pod_target": "목표 T: {rate}",
         "pod_tolerance": "HPA 허용 오차: {rate}",
         "pod_growth": "새 Pod 투입 전 증가분: {rate}",
+        "pod_capacity": "C = {rate}",
         "pod_closed": "closed loop {rate}, 계획에 사용하지 않음",
         "fate_winner": "검증 최적",
         "fate_finalist": "그 밖의 최종 후보",

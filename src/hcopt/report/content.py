@@ -61,7 +61,8 @@ def build(
         sections=tuple(_sections(run, pair, scaling, text)),
         measurements=details.measurement_rows(run, text),
         measurements_title=text["section_measurements_search" if run.decisions else "section_measurements"],
-        measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms)),
+        measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms))
+        + (text["measurements_pooled"] if run.decisions else ""),
         has_parameters=any(variant.parameters for variant in run.plan.all_variants),
         has_limit=limit_ms is not None,
         failures=details.failures(run, text),

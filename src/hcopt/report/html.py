@@ -49,7 +49,9 @@ def write_html(
     Raises:
         OutputError: The report cannot be made or written.
     """
-    write_laid_out(run, _page, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path)
+    write_laid_out(
+        run, _page, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path
+    )
 
 
 def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:

@@ -39,7 +39,9 @@ def write_pdf(
     Raises:
         OutputError: The report cannot be made or written.
     """
-    write_laid_out(run, _compiled, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path)
+    write_laid_out(
+        run, _compiled, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path
+    )
 
 
 def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:

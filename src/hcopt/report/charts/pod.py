@@ -10,7 +10,7 @@ from hcopt.capacity import lower_bound, sustained, target_rate, usual_reaction
 from hcopt.errors import ConfigError
 from hcopt.report import figures
 from hcopt.report.chart_text import chart_texts
-from hcopt.report.charts.drawing import AMBER, BLUE, GREY, LIMIT_DASH, SKY, data, like, tooltip
+from hcopt.report.charts.drawing import AMBER, BLUE, GREY, HALO, LIMIT_DASH, SKY, data, like, tooltip
 from hcopt.report.text import Language, Text, texts
 from hcopt.schema import JsonObject, RunRecord
 
@@ -34,7 +34,11 @@ def pod_load(run: RunRecord, *, language: Language) -> alt.LayerChart | None:
     rows = _parts((0.0, target, target * (1 + reaction.tolerance_ratio), capacity), text, words)
     axis = alt.Axis(format=",.0f", tickCount=6, labelOverlap=True)
     x = alt.X("start:Q", title=words["axis_pod"], scale=alt.Scale(zero=True, nice=False), axis=axis)
-    layers = [_bar(rows, x, words), *_closed_loop(run, x, text, words)]
+    layers: list[alt.Chart | alt.LayerChart] = [
+        _bar(rows, x, words),
+        _end(capacity, x, text, words),
+        *_closed_loop(run, x, text, words),
+    ]
     description = words["alt_pod"].format(
         target=rows[0]["shown"], capacity=text["unit_throughput"].format(value=figures.throughput(capacity))
     )
@@ -66,6 +70,17 @@ def _bar(rows: list[JsonObject], x: alt.X, words: Text) -> alt.Chart:
         )
     )
     return bar
+
+
+def _end(capacity: float, x: alt.X, text: Text, words: Text) -> alt.LayerChart:
+    """The name of the bar's end, beside it."""
+    import altair as alt
+
+    said = words["pod_capacity"].format(rate=text["unit_throughput"].format(value=figures.throughput(capacity)))
+    base = alt.Chart(data([{"rate": capacity, "end_shown": said}])).encode(x=like(x, "rate"), text="end_shown:N")
+    halo, label = (base.mark_text(align="left", dx=5, fontWeight="bold", style=style) for style in (HALO, "text"))
+    both: alt.LayerChart = halo + label
+    return both
 
 
 def _closed_loop(run: RunRecord, x: alt.X, text: Text, words: Text) -> list[alt.Chart]:

@@ -1,4 +1,4 @@
-"""The path of an adaptive search: every window over time, coloured by what became of its variant, and the best so far."""
+"""The path of an adaptive search: its windows over time, coloured by what became of their variants; the best so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hcopt.report import figures
 from hcopt.report.chart_text import chart_texts
-from hcopt.report.charts.drawing import BLUE, CAPTION, GREEN, ORANGE, PALE, SKY, WHISKER, data, like, tooltip
+from hcopt.report.charts.drawing import BLUE, CAPTION, GREEN, GREY, ORANGE, PALE, SKY, data, like, tooltip
 from hcopt.report.headline import load_name, settings_name
 from hcopt.report.selection import short_name
 from hcopt.report.text import Language, Text, texts
@@ -42,11 +42,11 @@ def windows_over_time(run: RunRecord, *, language: Language) -> alt.LayerChart |
     layers = [_points(rows, x, y, words, has_limit=run.ranking.latency_p99_limit_ms is not None)]
     best = _best_so_far(run.decisions, swept)
     if best:
-        line = alt.Chart(data(best)).mark_line(interpolate="step-after", style=WHISKER)
+        line = alt.Chart(data(best)).mark_line(interpolate="step-after", color=GREY, strokeWidth=2)
         layers.append(line.encode(x=x, y=like(y, "best"), order="time_s:Q"))
     chart: alt.LayerChart = alt.layer(*layers).properties(
         width=520,
-        height=230,
+        height=190,
         description=words["alt_search"].format(windows=len(rows), variants=len({row["name"] for row in rows})),
         **({"title": alt.TitleParams(words["subtitle_search"], style=CAPTION)} if best else {}),
     )
@@ -108,7 +108,7 @@ def _windows(
 def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text, *, has_limit: bool) -> alt.Chart:
     import altair as alt
 
-    present = [fate for fate in reversed(_COLORS) if any(row["fate"] == words[f"fate_{fate}"] for row in rows)]
+    present = [fate for fate in reversed(list(_COLORS)) if any(row["fate"] == words[f"fate_{fate}"] for row in rows)]
     colors = alt.Scale(domain=[words[f"fate_{fate}"] for fate in present], range=[_COLORS[fate] for fate in present])
     shapes = alt.Scale(domain=[words["window_within"], words["window_over"]], range=["circle", "cross"])
     legend = alt.Legend(orient="top", title=None, labelLimit=200, symbolSize=60, symbolOpacity=1)

@@ -28,7 +28,7 @@ EN = {
     "pods_no_best": "No capacity to plan with: no configuration is shown to meet the limit.",
     "pods_no_best_remedy": "What to do: raise constraints.latency_p99_ms or widen the sweep, and profile again.",
     "pods_unchecked": "No capacity to plan with: this run did not measure the rate that one pod sustains.",
-    "pods_unchecked_remedy": "What to do: profile again with capacity.max_minutes above 0.",
+    "pods_unchecked_remedy": "What to do: profile again with more time for the check (capacity.max_minutes).",
     "pods_no_limit_remedy": "What to do: set constraints.latency_p99_ms, without which there is no rate to hold, and "
     "profile again.",
     "pods_no_rate": "No capacity to plan with: at no rate that was tried is p99 shown to stay within {limit}. A number "
@@ -100,7 +100,7 @@ KO = {
     "pods_no_best": "계획에 사용할 용량 없음: 한도 충족이 확인된 설정 없음.",
     "pods_no_best_remedy": "조치: constraints.latency_p99_ms를 높이거나 스윕 범위를 넓혀 다시 실행.",
     "pods_unchecked": "계획에 사용할 용량 없음: 이번 실행에서는 Pod 하나의 지속 가능 처리율을 측정하지 않음.",
-    "pods_unchecked_remedy": "조치: capacity.max_minutes를 0보다 크게 지정하여 다시 실행.",
+    "pods_unchecked_remedy": "조치: 용량 검증 시간(capacity.max_minutes)을 늘려 다시 실행.",
     "pods_no_limit_remedy": "조치: 유지할 처리율의 기준이 되는 constraints.latency_p99_ms를 지정하여 다시 실행.",
     "pods_no_rate": "계획에 사용할 용량 없음: 시도한 도착률 중 p99가 {limit} 이내임이 확인된 것 없음. 스윕의 "
     "처리량으로 계산한 Pod 수는 추측에 불과.",

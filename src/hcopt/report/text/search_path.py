@@ -56,7 +56,8 @@ EN = {
     "and instances, one map for each queue delay; means of its windows.",
     "load_curve_caption_search": "p99 latency and throughput against concurrency; means of the search's windows.",
     "section_sweep_search": "What the search measured",
-    "section_measurements_search": "All windows of the search",
+    "section_measurements_search": "All points that the search measured",
+    "measurements_pooled": " Means over the windows at a point.",
 }
 
 KO = {
@@ -113,5 +114,6 @@ KO = {
     "delay별. 측정 구간의 평균.",
     "load_curve_caption_search": "Concurrency에 따른 p99 지연 시간과 처리량, 탐색 측정 구간의 평균.",
     "section_sweep_search": "탐색 측정값",
-    "section_measurements_search": "탐색의 측정 구간 전체",
+    "section_measurements_search": "탐색이 측정한 모든 지점",
+    "measurements_pooled": " 지점별 측정 구간의 평균.",
 }
