@@ -124,7 +124,9 @@ def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text, *, has_limi
     marks = alt.Chart(data(rows)).mark_point(filled=True, opacity=0.9, size=50 if len(rows) < _MANY else 20)
     points: alt.Chart = marks.encode(x=x, y=y, color=alt.Color("fate:N", scale=colors, legend=legend), tooltip=tips)
     if has_limit:
-        points = points.encode(shape=alt.Shape("limit:N", scale=shapes, legend=legend))
+        # Below: beside the other one the legend would be wider than the page.
+        below = alt.Legend(orient="bottom", title=None, symbolSize=60, symbolOpacity=1)
+        points = points.encode(shape=alt.Shape("limit:N", scale=shapes, legend=below))
     return points
 
 
