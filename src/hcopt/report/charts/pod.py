@@ -36,8 +36,8 @@ def pod_load(run: RunRecord, *, language: Language) -> alt.LayerChart | None:
     x = alt.X("start:Q", title=words["axis_pod"], scale=alt.Scale(zero=True, nice=False), axis=axis)
     layers: list[alt.Chart | alt.LayerChart] = [
         _bar(rows, x, words),
-        _end(capacity, x, text, words),
         *_closed_loop(run, x, text, words),
+        _end(capacity, x, text, words),
     ]
     description = words["alt_pod"].format(
         target=rows[0]["shown"], capacity=text["unit_throughput"].format(value=figures.throughput(capacity))
@@ -58,7 +58,7 @@ def _bar(rows: list[JsonObject], x: alt.X, words: Text) -> alt.Chart:
     import altair as alt
 
     scale = alt.Scale(domain=[row["part"] for row in rows], range=list(_COLORS))
-    legend = alt.Legend(title=None, orient="top", labelLimit=260, symbolOpacity=1, columns=3)
+    legend = alt.Legend(title=None, orient="top", labelLimit=260, symbolOpacity=1)
     bar: alt.Chart = (
         alt.Chart(data(rows))
         .mark_bar(height=20, opacity=1)

@@ -125,7 +125,7 @@ def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text, *, has_limi
     points: alt.Chart = marks.encode(x=x, y=y, color=alt.Color("fate:N", scale=colors, legend=legend), tooltip=tips)
     if has_limit:
         # Below: beside the other one the legend would be wider than the page.
-        below = alt.Legend(orient="bottom", title=None, symbolSize=60, symbolOpacity=1)
+        below = alt.Legend(orient="bottom", title=None, symbolSize=60, symbolOpacity=1, symbolFillColor=GREY)
         points = points.encode(shape=alt.Shape("limit:N", scale=shapes, legend=below))
     return points
 

@@ -22,7 +22,7 @@ EN = {
     "pods_column_pods": "Pods",
     "pods_column_cpus": "CPUs",
     "pods_column_each": "Per pod (infer/s)",
-    "pods_note": "Example loads. Pods = max(2, ⌈load / T⌉ + 1), one of them to spare; N pods are taken to carry N "
+    "pods_note": "Example loads. Pods = max(2, ceil(load / T) + 1), one of them to spare; N pods are taken to carry N "
     "times the load of one.",
     "pods_caption": "What one pod carries, as planned: the target, and what is kept free above it up to C.",
     "pods_no_best": "No capacity to plan with: no configuration is shown to meet the limit.",
@@ -94,7 +94,7 @@ KO = {
     "pods_column_pods": "Pod 수",
     "pods_column_cpus": "CPU 수",
     "pods_column_each": "Pod당 부하 (infer/s)",
-    "pods_note": "부하는 예시. Pod 수 = max(2, ⌈부하 / T⌉ + 1), 여유 Pod 1개 포함. Pod N개가 N배의 부하를 처리한다고 "
+    "pods_note": "부하는 예시. Pod 수 = max(2, ceil(부하 / T) + 1), 여유 Pod 1개 포함. Pod N개가 N배의 부하를 처리한다고 "
     "가정.",
     "pods_caption": "Pod 하나의 부하 계획: 목표값과, C까지 비워 두는 여유.",
     "pods_no_best": "계획에 사용할 용량 없음: 한도 충족이 확인된 설정 없음.",
