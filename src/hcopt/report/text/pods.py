@@ -94,8 +94,8 @@ KO = {
     "pods_column_pods": "Pod 수",
     "pods_column_cpus": "CPU 수",
     "pods_column_each": "Pod당 부하 (infer/s)",
-    "pods_note": "부하는 예시. Pod 수 = max(2, ceil(부하 / T) + 1), 여유 Pod 1개 포함. Pod N개가 N배의 부하를 처리한다고 "
-    "가정.",
+    "pods_note": "부하는 예시. Pod 수 = max(2, ceil(부하 / T) + 1), 여유 Pod 1개 포함. Pod N개가 N배의 부하를 "
+    "처리한다고 가정.",
     "pods_caption": "Pod 하나의 부하 계획: 목표값과, C까지 비워 두는 여유.",
     "pods_no_best": "계획에 사용할 용량 없음: 한도 충족이 확인된 설정 없음.",
     "pods_no_best_remedy": "조치: constraints.latency_p99_ms를 높이거나 스윕 범위를 넓혀 다시 실행.",
