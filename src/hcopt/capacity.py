@@ -24,6 +24,10 @@ SCHEDULING_S = 20
 CONNECTION_AGE_S = 30
 # Kubernetes' default of --horizontal-pod-autoscaler-downscale-stabilization.
 SHORTEST_SCALE_DOWN_S = 300
+# What the commands assume where the user says nothing.
+USUAL_GROWTH = "2x/10m"
+USUAL_SCRAPE_INTERVAL_S = 15
+USUAL_RATE_WINDOW_S = 60
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _GROWTH = re.compile(r"(?P<factor>[0-9]+(?:\.[0-9]+)?)x/(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smh])")
 
@@ -192,6 +196,16 @@ def rate_for(replicas: int, per_pod_infer_per_s: float) -> float:
 def default_pod_start_s(record: RunRecord) -> int:
     """From the decision to the first answer: the run's own start of a server, scheduling, and clients finding it."""
     return math.ceil(record.elapsed_s.get("serve", 0.0)) + SCHEDULING_S + CONNECTION_AGE_S
+
+
+def usual_reaction(record: RunRecord) -> Reaction:
+    """The reaction where the user says nothing of growth, Prometheus and pod start."""
+    return Reaction(
+        scrape_interval_s=USUAL_SCRAPE_INTERVAL_S,
+        rate_window_s=USUAL_RATE_WINDOW_S,
+        pod_start_s=default_pod_start_s(record),
+        growth=parse_growth(USUAL_GROWTH),
+    )
 
 
 def scale_down_window_s(reaction: Reaction) -> int:

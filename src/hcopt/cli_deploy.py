@@ -10,6 +10,8 @@ from typing import Annotated, Protocol
 
 import typer
 
+from hcopt.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S
+
 RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder with the results.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -55,7 +57,7 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
         peak: Annotated[float, typer.Option("--peak", help="Highest load to carry, in infer/s.")],
         base: Annotated[float, typer.Option("--base", help="Load that is always there, in infer/s.")],
         out: Annotated[Path, typer.Option("--out", help="Folder for the manifests.")] = Path("deploy"),
-        growth: GrowthOption = "2x/10m",
+        growth: GrowthOption = USUAL_GROWTH,
         keda: Annotated[bool, typer.Option("--keda/--hpa", help="KEDA's ScaledObject, or a plain HPA.")] = False,
         strict: Annotated[
             bool, typer.Option("--strict", help="Refuse where the Deployment is not what was measured.")
@@ -68,8 +70,8 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
         ] = None,
         s3_endpoint_url: Annotated[str | None, typer.Option("--s3-endpoint-url", help="Of MinIO and others.")] = None,
         memory: Annotated[int, typer.Option("--memory", help="Of a pod, in MiB; not measured.")] = 2048,
-        scrape_interval: ScrapeOption = 15,
-        rate_window: WindowOption = 60,
+        scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
+        rate_window: WindowOption = USUAL_RATE_WINDOW_S,
         pod_start: PodStartOption = None,
         node_cpu: Annotated[
             str | None, typer.Option("--node-cpu", help="CPU model of the nodes, as /proc/cpuinfo names it.")
@@ -132,9 +134,9 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
             Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
         ] = None,
         chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
-        growth: GrowthOption = "2x/10m",
-        scrape_interval: ScrapeOption = 15,
-        rate_window: WindowOption = 60,
+        growth: GrowthOption = USUAL_GROWTH,
+        scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
+        rate_window: WindowOption = USUAL_RATE_WINDOW_S,
         pod_start: PodStartOption = None,
         price_per_hour: Annotated[
             float | None,

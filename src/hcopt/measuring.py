@@ -22,7 +22,7 @@ from hcopt.preparation import Prepared, config_json
 from hcopt.profiler.adaptive import Adaptive
 from hcopt.profiler.base import ProfileJob, Profiler
 from hcopt.profiler.model_analyzer import ModelAnalyzer
-from hcopt.profiler.open_loop import OpenLoop
+from hcopt.profiler.open_loop import OpenLoop, shortest_check_s
 from hcopt.profiler.perf_analyzer import PerfAnalyzer
 from hcopt.progress import Progress
 from hcopt.proof import Proof
@@ -34,9 +34,6 @@ from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise
 from hcopt.search.order import rank_windows
 from hcopt.serving import ServedModel
 from hcopt.sustainable_rate import Limits
-
-# A window lasts several times the limit, and a verdict takes several windows.
-_LIMITS_OF_CHECK = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +232,7 @@ class Measuring:
         max_s = 60 * self.config.capacity.max_minutes
         if best is None or limit_ms is None or max_s == 0:
             return None
-        if limit_ms / 1000 > max_s / _LIMITS_OF_CHECK:
+        if shortest_check_s(limit_ms) > max_s:
             self.note(capacity_failed(f"a limit of {limit_ms:g} ms needs a longer capacity.max_minutes"))
             return None
         check = CapacityCheck(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
+from hcopt.decisions import read_decisions
 from hcopt.errors import HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
 from hcopt.files import write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
@@ -23,6 +24,7 @@ from hcopt.report.drawings import drawings
 from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
 from hcopt.run_folder import RunFolder, new_run, record_json
+from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
@@ -169,6 +171,7 @@ class _Run:
             noise=found.noise,
             capacity=found.capacity,
             elapsed_s=self.stopwatch.elapsed_s,
+            decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
         )
 
@@ -219,13 +222,14 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
     """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
 
     Raises:
+        ConfigError: What `hcopt scale-check` has left in the folder is damaged.
         OutputError: They cannot be made or written.
     """
     language, price = config.report.language, config.report.price_per_hour
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn = drawings(record, language=language)
-    write_pdf(record, language=language, price_per_hour=price, drawn=drawn, path=path)
-    write_html(record, language=language, price_per_hour=price, drawn=drawn, path=path.with_suffix(".html"))
+    drawn, scaling = drawings(record, language=language), read_scaling(folder.path)
+    for write, file in ((write_pdf, path), (write_html, path.with_suffix(".html"))):
+        write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
     return path
 
 

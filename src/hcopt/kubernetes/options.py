@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hcopt.capacity import Growth
+from hcopt.capacity import USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, Growth
 from hcopt.errors import ConfigError
 from hcopt.kubernetes.names import is_dns_label
 
@@ -49,8 +49,8 @@ class Options:
     model_uri: str | None = None
     s3_endpoint_url: str | None = None
     memory_mb: int = 2048
-    scrape_interval_s: int = 15
-    rate_window_s: int = 60
+    scrape_interval_s: int = USUAL_SCRAPE_INTERVAL_S
+    rate_window_s: int = USUAL_RATE_WINDOW_S
     pod_start_s: int | None = None
     node_cpu: str | None = None
     exclusive_cpus: bool = False

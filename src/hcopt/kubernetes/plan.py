@@ -192,7 +192,7 @@ def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
     return Scale(
         facts=(start_fact, *_facts(found, options, reaction, target)),
         replicas=replicas,
-        target=Sourced(value=_quantity(target), source="T, rounded down"),
+        target=Sourced(value=quantity(target), source="T, rounded down"),
         pending=Sourced(value=pending_target(found), source="C / rows a request · limit / ln 100, rounded up"),
         min_replicas=Sourced(value=replicas.min_replicas, source="max(2, ceil(base / T) + 1)"),
         max_replicas=Sourced(value=replicas.max_replicas, source="max(min, ceil(peak / T) + 1)"),
@@ -273,7 +273,7 @@ def _cpus(record: RunRecord) -> int:
     return record.environment.cpu_count
 
 
-def _quantity(value: float) -> str:
+def quantity(value: float) -> str:
     """A Kubernetes quantity that is not above the value; thousandths where whole numbers are too coarse."""
     return str(math.floor(value)) if value >= 10 else f"{max(1, math.floor(1000 * value))}m"
 
