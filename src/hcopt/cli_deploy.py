@@ -20,6 +20,10 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
 ]
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
+AnyRuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
+EndpointOption = Annotated[
+    str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
+]
 PodStartOption = Annotated[
     int | None,
     typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
@@ -239,7 +243,8 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
         config: Annotated[
             Path | None, typer.Option("--config", "-c", help="config.yaml; else ./config.yaml, else the defaults.")
         ] = None,
-        runtime: RuntimeOption = None,
+        runtime: AnyRuntimeOption = None,
+        endpoint: EndpointOption = None,
         set_: SetOption = None,
         output: OutputOption = Path("results"),
         debug: DebugOption = False,
@@ -255,11 +260,11 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
             from hcopt.config import load_config
             from hcopt.errors import RegressionError
             from hcopt.regression_check import CheckJob, run_check
-            from hcopt.regression_output import said, write_answer
+            from hcopt.regression_output import answer, write_answer
             from hcopt.terminal import TerminalProgress
 
             job = CheckJob(
-                config=load_config(config, overrides=[*_runtime(runtime), *(set_ or [])]),
+                config=load_config(config, overrides=[*_runtime(runtime, endpoint), *(set_ or [])]),
                 golden=golden,
                 baseline=baseline,
                 results=output,
@@ -269,8 +274,7 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
             with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
                 checked = run_check(job, progress)
             write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
-            sentences = [said(one) for one in checked.found.checks]
-            print(f"{checked.found.outcome}: {'; '.join(sentences)}")
+            print(answer(checked.found, checked.sides))
             if checked.found.outcome == "regression":
                 raise RegressionError(
                     f"{checked.sides.candidate} is worse than {checked.sides.baseline}",
@@ -278,5 +282,6 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
                 )
 
 
-def _runtime(kind: str | None) -> list[str]:
-    return [] if kind is None else [f"runtime.kind={json.dumps(kind)}"]
+def _runtime(kind: str | None, endpoint: str | None = None) -> list[str]:
+    given = {"runtime.kind": kind or (None if endpoint is None else "remote"), "runtime.remote.grpc": endpoint}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
