@@ -75,6 +75,10 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
         scrape_interval: ScrapeOption = 15,
         rate_window: WindowOption = 60,
         pod_start: PodStartOption = None,
+        node_selector: Annotated[
+            list[str] | None,
+            typer.Option("--node-selector", help="LABEL=VALUE of the nodes; may be given several times."),
+        ] = None,
         node_cpu: Annotated[
             str | None, typer.Option("--node-cpu", help="CPU model of the nodes, as /proc/cpuinfo names it.")
         ] = None,
@@ -97,7 +101,7 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
             from hcopt.capacity import parse_growth
             from hcopt.deploy_output import print_deployment
             from hcopt.deploying import write_deployment
-            from hcopt.kubernetes.options import Options
+            from hcopt.kubernetes.options import Options, parse_node_selector
             from hcopt.run_folder import find_run
 
             options = Options(
@@ -115,6 +119,7 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
                 scrape_interval_s=scrape_interval,
                 rate_window_s=rate_window,
                 pod_start_s=pod_start,
+                node_selector=parse_node_selector(node_selector or ()),
                 node_cpu=node_cpu,
                 exclusive_cpus=exclusive_cpus,
                 prometheus_url=prometheus_url,
@@ -162,7 +167,8 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
             if chart is not None and trace is None:
                 raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
             folder = find_run(run, results=output)
-            price = price_per_hour or recorded_config(folder).get("report", {}).get("price_per_hour")
+            recorded = recorded_config(folder).get("report", {}).get("price_per_hour")
+            price = recorded if price_per_hour is None else price_per_hour
             question = Question(
                 rate_infer_per_s=rate,
                 replicas=replicas,
@@ -192,7 +198,7 @@ def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
         *,
         servers: Annotated[int, typer.Option("--servers", help="Isolated servers at once.")] = 2,
         cpus: Annotated[
-            int | None, typer.Option("--cpus", help="CPUs of each server; those of the run, if not given.")
+            int | None, typer.Option("--cpus", min=1, help="CPUs of each server; those of the run, if not given.")
         ] = None,
         blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks to measure.")] = 8,
         runtime: RuntimeOption = None,
