@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +118,9 @@ class Measuring:
 
     def _measure(self, server: Server, control: ModelControl, repository: Path, arguments: tuple[str, ...]) -> Found:
         bench = self._bench(server, control, arguments)
+        # How long a pod would take; a default that cannot be loaded shows in its measurements.
+        with self.stopwatch.phase("load"), suppress(RuntimeStartError):
+            bench.served.switch_to(self.prepared.plan.default)
         with self.stopwatch.phase("noise"):
             found_noise = self._noise(bench)
         control.unload(self.prepared.artifact.name)
