@@ -26,6 +26,7 @@ AnyRuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, e
 EndpointOption = Annotated[
     str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Measure although another hcopt measures on this machine.")]
 PodStartOption = Annotated[
     int | None,
     typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
@@ -49,8 +50,8 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
     """
     _add_kubernetes(app, boundary, command_line)
     _add_capacity(app, boundary)
-    _add_scale_check(app, boundary)
-    _add_check(app, boundary)
+    _add_scale_check(app, boundary, command_line)
+    _add_check(app, boundary, command_line)
 
 
 def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
@@ -193,7 +194,7 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
                 print(f"chart: {chart}")
 
 
-def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
+def _add_scale_check(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
     @app.command("scale-check")
     def scale_check(
         run: RunArgument,
@@ -206,15 +207,17 @@ def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
         runtime: RuntimeOption = None,
         set_: SetOption = None,
         output: OutputOption = Path("results"),
+        force: ForceOption = False,
         debug: DebugOption = False,
     ) -> None:
         """Measure whether capacity grows with the servers: isolated ones on disjoint CPUs, alone and all at once.
 
-        Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement.
+        Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement; 9 another run measures.
         """
         with boundary(debug=debug):
             from rich.console import Console
 
+            from hcopt.machine_lock import measuring_alone
             from hcopt.run_folder import find_run
             from hcopt.scale_check import ScaleJob, config_of, run_scale_check
             from hcopt.scaling import write_scaling
@@ -223,7 +226,10 @@ def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
             folder = find_run(run, results=output)
             config = config_of(folder, [*_runtime(runtime), *(set_ or [])])
             job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
-            with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+            with (
+                TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+                measuring_alone(command_line(), force=force, note=progress.note),
+            ):
                 found = run_scale_check(job, progress)
             path = write_scaling(folder.path, found)
             print(
@@ -232,7 +238,7 @@ def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
             )
 
 
-def _add_check(app: typer.Typer, boundary: Boundary) -> None:
+def _add_check(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
     @app.command()
     def check(
         *,
@@ -255,18 +261,20 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
         endpoint: EndpointOption = None,
         set_: SetOption = None,
         output: OutputOption = Path("results"),
+        force: ForceOption = False,
         debug: DebugOption = False,
     ) -> None:
         """For CI: measure a golden configuration and its baseline side by side on this machine.
 
         Exit codes: 0 no regression shown; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 7 not written;
-        8 a regression, its whole interval beyond --max-regression.
+        8 a regression, its whole interval beyond --max-regression; 9 another run measures on this machine.
         """
         with boundary(debug=debug):
             from rich.console import Console
 
             from hcopt.config import load_config
             from hcopt.errors import RegressionError
+            from hcopt.machine_lock import measuring_alone
             from hcopt.regression_check import CheckJob, run_check
             from hcopt.regression_output import answer, write_answer
             from hcopt.terminal import TerminalProgress
@@ -279,7 +287,10 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
                 max_regression_ratio=max_regression / 100,
                 blocks=blocks,
             )
-            with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+            with (
+                TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+                measuring_alone(command_line(), force=force, note=progress.note),
+            ):
                 checked = run_check(job, progress)
             write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
             print(answer(checked.found, checked.sides))

@@ -6,7 +6,7 @@ Composes the stages and formats nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -64,8 +64,13 @@ class FinishedRun:
     failure: HcoptError | None = None
 
 
-def profile(job: Job, progress: Progress) -> FinishedRun:
+def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambda _: None) -> FinishedRun:
     """The whole job. Its results are on disk and shown in `results/` when it returns.
+
+    Args:
+        job: What to do.
+        progress: Told what is under way.
+        opened: Told the run's folder as soon as there is one.
 
     Raises:
         ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
@@ -74,6 +79,7 @@ def profile(job: Job, progress: Progress) -> FinishedRun:
     """
     try:
         run = _Run(job=job, folder=new_run(job.results), progress=progress)
+        opened(run.folder.path)
         try:
             return run.execute()
         except (HcoptError, OSError, KeyboardInterrupt) as error:
