@@ -53,9 +53,9 @@ def test_table_explains_the_dropped_ones_that_came_closest():
     table = _section().table
     assert table is not None
     assert [[cell.value for cell in row] for row in table.rows] == [
-        ["config_4", "over the limit at every load", "32", "7.4 s", "−7.0%", "61.50"],
-        ["config_0", "too slow at every load within the limit", "32", "5.1 s", "−29%", "10.40"],
-        ["config_default", "too slow at every load within the limit", "8", "5.1 s", "−48%", "10.40"],
+        ["config_4", "over the limit at every load", "32", "7.4\u00a0s", "−7.0%", "61.50"],
+        ["config_0", "too slow at every load within the limit", "32", "5.1\u00a0s", "−29%", "10.40"],
+        ["config_default", "too slow at every load within the limit", "8", "5.1\u00a0s", "−48%", "10.40"],
     ]
     assert table.rows[1][0].detail == "batch 8 · 1 inst. · 0 µs" and table.rows[1][4].detail == "−38% to −18%"
 

@@ -117,7 +117,8 @@ def _row(run: RunRecord, drop: Decision, settings: dict[str, str], text: Text) -
         Cell(value=short_name(name, run), detail=settings.get(name, "")),
         Cell(value=text[f"search_why_{drop.cause or 'unsaid'}"].format(within=within)),
         Cell(value=text["nothing"] if drop.concurrency is None else str(drop.concurrency)),
-        Cell(value=duration(drop.elapsed_s, text)),
+        # On one line, in a narrow column too.
+        Cell(value=duration(drop.elapsed_s, text).replace(" ", "\u00a0")),
         _ratio_cell(drop, text),
         Cell(value=latency),
     )
