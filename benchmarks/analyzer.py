@@ -51,6 +51,9 @@ class AnalyzerRun:
         visits: Points that perf_analyzer was started for, in order.
         measurements: What was answered there.
         loads: Models that the server was told to load.
+        died: Whether it ended with an error. Quick mode's coordinates have no bounds of their own: where the largest values
+            allowed stay the best, it walks on past them, until 2 to the power of a coordinate overflows. No point is
+            measured twice on the way, and what it has measured is in its checkpoint: the best of that is the winner.
         clock_s: Seconds on the virtual clock: server-only metrics, waits, perf_analyzer and the polls of it.
     """
 
@@ -58,6 +61,7 @@ class AnalyzerRun:
     visits: tuple[Visit, ...]
     measurements: tuple[Measurement, ...]
     loads: int
+    died: bool
     clock_s: float
 
 
@@ -106,12 +110,20 @@ def profile(
             limit_ms=stand_in.whole_limit_ms,
             extra={"skip_summary_reports": True},
         )
-        winner = _winner(_profiled(file), stand_in)
-    return AnalyzerRun(winner, tuple(stand_in.visits), tuple(stand_in.measurements), stand_in.loads, clock.now_s)
+        analyzer, died = _profiled(file)
+        winner = _winner(analyzer, stand_in)
+    return AnalyzerRun(
+        winner=winner,
+        visits=tuple(stand_in.visits),
+        measurements=tuple(stand_in.measurements),
+        loads=stand_in.loads,
+        died=died,
+        clock_s=clock.now_s,
+    )
 
 
-def _profiled(file: Path) -> Analyzer:
-    """What `model_analyzer.entrypoint.main` does, keeping the Analyzer."""
+def _profiled(file: Path) -> tuple[Analyzer, bool]:
+    """What `model_analyzer.entrypoint.main` does, keeping the Analyzer; and whether that ended with an error."""
     config, command_line = ConfigCommandProfile(), CLI()
     command_line.add_subcommand(cmd="profile", help="", config=config)
     arguments, config = command_line.parse(["profile", "--config-file", str(file)])
@@ -119,8 +131,11 @@ def _profiled(file: Path) -> Analyzer:
     triton, server = entrypoint.get_triton_handles(config, [])
     state = AnalyzerStateManager(config=config, server=server)
     analyzer = Analyzer(config, server, state, checkpoint_required=False)
-    analyzer.profile(client=triton, gpus=[], mode=arguments.mode, verbose=False)
-    return analyzer
+    try:
+        analyzer.profile(client=triton, gpus=[], mode=arguments.mode, verbose=False)
+    except OverflowError:
+        return analyzer, True
+    return analyzer, False
 
 
 def _winner(analyzer: Analyzer, stand_in: StandIn) -> Visit | None:
