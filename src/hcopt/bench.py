@@ -32,14 +32,15 @@ class Bench:
     progress: Progress
 
     def measure(self, window: Window) -> Measurement:
-        """One window on a freshly loaded variant; what cannot be measured is a Measurement with its reason.
+        """One window, on a freshly loaded variant unless it says otherwise; a failure is a Measurement with its reason.
 
         Raises:
             RuntimeStartError: The server died and cannot be brought back.
         """
         self.progress.started(_described(window))
         try:
-            self.served.switch_to(window.variant)
+            if window.afresh:
+                self.served.switch_to(window.variant)
             measurement = self.perf_analyzer.measure(window)
         except RuntimeStartError as error:
             measurement = failed(window, error.message)

@@ -88,10 +88,11 @@ class Adaptive:
 
 @dataclass(slots=True)
 class _Windows:
-    """Windows of a search, as long as the rates that were seen so far ask for."""
+    """Windows of a search, as long as the rates that were seen so far ask for; loads of one visit share its start."""
 
     measure_window: Callable[[Window], Measurement]
     rates: dict[str, float] = field(default_factory=dict)
+    visited: tuple[str, int] | None = None
 
     def measure(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
         """One window; the very first is tried again, longer, where it was too short for the model."""
@@ -104,6 +105,7 @@ class _Windows:
         return measured
 
     def _once(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
+        visit = (variant.config_name, block)
         measured = self.measure_window(
             Window(
                 variant=variant,
@@ -112,8 +114,11 @@ class _Windows:
                 window_s=window_s,
                 phase="sweep",
                 block=block,
+                afresh=visit != self.visited,
             )
         )
+        # Who knows what is being served after a failure.
+        self.visited = visit if measured.error is None else None
         if measured.throughput_infer_per_s is not None:
             name = variant.config_name
             self.rates[name] = min(self.rates.get(name, float("inf")), measured.throughput_infer_per_s)

@@ -146,10 +146,11 @@ class _Search:
         return chosen
 
     def _measure_block(self, action: Action, points: Sequence[int]) -> None:
-        """Measures each point once, in random order, as far as there is time."""
-        order = self._random.permutation(np.array(points, dtype=np.int64))
+        """Measures each point once, as far as there is time: variants in random order, and at each its loads in one."""
+        order = [int(point) for point in self._random.permutation(np.array(points, dtype=np.int64))]
+        visits = list(dict.fromkeys(self._grid.owner[order].tolist()))
         self._announce(action, points)
-        for point in (int(point) for point in order):
+        for point in sorted(order, key=lambda point: visits.index(self._grid.owner[point])):
             if self._out_of_time() or not self._open[point]:
                 continue
             self._take(point)
