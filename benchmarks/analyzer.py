@@ -1,9 +1,9 @@
 """Model Analyzer's own `profile` in this process, on a virtual clock: a search on a replay.
 
-Its command line, generators, managers, client and constraints run as they are. Replaced are only the ends: perf_analyzer's
-process and the gRPC channel (by a `StandIn`), `time.sleep` and the poll of the process (they move the clock), the thread
-that would watch the server's memory, the random seed of optuna mode, and checkpoints and reports (left out).
-`benchmarks.analyzer_validation` shows that the real program visits the same points.
+Its command line, generators, managers, client and constraints run as they are. Replaced are only the ends:
+perf_analyzer's process and the gRPC channel (by a `StandIn`), `time.sleep` and the poll of the process (they move the
+clock), the thread that would watch the server's memory, the random seed of optuna mode, and checkpoints and reports
+(left out). `benchmarks.analyzer_validation` shows that the real program visits the same points.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ from benchmarks.stand_in_perf_analyzer import asked
 from hcopt.model_repository import parse_text, variant_of
 from hcopt.schema import Measurement, SweepPlan
 
+# Proposals in a row that were measured before, after which quick mode is taken not to end; it may pass a few.
+MOST_REPEATS = 200
+
 
 @dataclass(frozen=True)
 class AnalyzerRun:
@@ -51,9 +54,10 @@ class AnalyzerRun:
         visits: Points that perf_analyzer was started for, in order.
         measurements: What was answered there.
         loads: Models that the server was told to load.
-        died: Whether it ended with an error. Quick mode's coordinates have no bounds of their own: where the largest values
-            allowed stay the best, it walks on past them, until 2 to the power of a coordinate overflows. No point is
-            measured twice on the way, and what it has measured is in its checkpoint: the best of that is the winner.
+        died: Whether quick mode did not come to an end. Its coordinates have no bounds of their own: where the largest
+            values allowed stay the best, it walks on past them, for ever or until 2 to the power of a coordinate
+            overflows. Nothing is measured on the way, and what was measured is in its checkpoint: the best of that is
+            the winner.
         clock_s: Seconds on the virtual clock: server-only metrics, waits, perf_analyzer and the polls of it.
     """
 
@@ -98,8 +102,10 @@ def profile(
         process_s: How long one perf_analyzer lives.
     """
     stand_in, clock = StandIn(plan, replay, limit_ms=limit_ms), VirtualClock()
-    with tempfile.TemporaryDirectory() as temporary, _inside(Path(temporary)), _replaced(
-        stand_in, clock, seed=seed, process_s=process_s
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        _inside(Path(temporary)),
+        _replaced(stand_in, clock, seed=seed, process_s=process_s),
     ):
         file = write_files(
             plan,
@@ -133,7 +139,7 @@ def _profiled(file: Path) -> tuple[Analyzer, bool]:
     analyzer = Analyzer(config, server, state, checkpoint_required=False)
     try:
         analyzer.profile(client=triton, gpus=[], mode=arguments.mode, verbose=False)
-    except OverflowError:
+    except (OverflowError, _EndlessError):
         return analyzer, True
     return analyzer, False
 
@@ -176,7 +182,7 @@ def _replaced(stand_in: StandIn, clock: VirtualClock, *, seed: int, process_s: f
         (perf_analyzer, "Popen", partial(_PerfAnalyzer, stand_in, clock, process_s)),
         (perf_analyzer, "psutil", processes),
         (optuna_run_config_generator, "randint", lambda _low, _high: seed),
-        (AnalyzerStateManager, "save_checkpoint", lambda _manager: None),
+        (AnalyzerStateManager, "save_checkpoint", _Checkpoints(stand_in)),
         # What it knows of a model outlasts a run.
         (AnalyzerModelConfig, "_default_config_dict", {}),
     )
@@ -191,6 +197,26 @@ def _replaced(stand_in: StandIn, clock: VirtualClock, *, seed: int, process_s: f
             after.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, end)
         yield
+
+
+class _EndlessError(Exception):
+    """Quick mode goes on without measuring."""
+
+
+class _Checkpoints:
+    """Not written; Model Analyzer would after each proposal, so that this is where they are counted."""
+
+    def __init__(self, stand_in: StandIn) -> None:
+        self._stand_in = stand_in
+        self._visits = self._repeats = 0
+
+    def __call__(self) -> None:
+        visits = len(self._stand_in.visits)
+        self._repeats = self._repeats + 1 if visits == self._visits else 0
+        self._visits = visits
+        # Once: Model Analyzer saves again on its way out.
+        if self._repeats == MOST_REPEATS:
+            raise _EndlessError
 
 
 class _PerfAnalyzer:

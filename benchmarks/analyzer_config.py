@@ -1,4 +1,4 @@
-"""A recorded grid becomes what `model-analyzer profile` reads: a model repository and the YAML that hcopt would write."""
+"""A recorded grid becomes what `model-analyzer profile` reads: a model repository, and YAML as hcopt writes it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal, cast
 import yaml
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from benchmarks.live import Silent
 from hcopt.model_repository import CONFIG_FILE, apply_variant, to_text
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.model_analyzer import ModelAnalyzer, analyzer_config
+from hcopt.progress import SilentProgress
 from hcopt.runtime.base import Endpoint, Server
 from hcopt.schema import JsonObject, SweepPlan
 
@@ -46,10 +46,10 @@ def write_files(
     hcopt drives brute mode only, so that the other modes differ from its YAML in the search mode, and in this:
 
     - optuna: the bounds of its last sweep of concurrencies are those of the plan.
-    - quick: it refuses lists (of batch sizes, instances, delays, loads), so that it gets the plan's bounds of batch size,
-      instances and concurrency, and goes through powers of two and whole numbers between them, each at a concurrency of
-      2 × batch size × instances; then it sweeps the concurrencies of its best three. The queue delay stays the default's,
-      and so do further parameters and the client's batch of 1.
+    - quick: it refuses lists (of batch sizes, instances, delays, loads), so that it gets the plan's bounds of batch
+      size, instances and concurrency, and goes through powers of two and whole numbers between them, each at a
+      concurrency of 2 × batch size × instances; then it sweeps the concurrencies of its best three. The queue delay
+      stays the default's, and so do further parameters; a request has one row.
 
     Further parameters have no dimension in optuna mode either: they stay the default's.
     """
@@ -57,32 +57,23 @@ def write_files(
     (repository / plan.model_name).mkdir(parents=True)
     base = apply_variant(ModelConfig(name=plan.model_name), plan.default, plan.instance_kind)
     (repository / plan.model_name / CONFIG_FILE).write_text(to_text(base), encoding="utf-8")
-    config = _configured(plan, mode, repository, folder, perf_analyzer, grpc, limit_ms)
-    file = folder / "analyzer.yaml"
-    file.write_text(yaml.safe_dump({**config, **(extra or {})}, sort_keys=False), encoding="utf-8")
-    return file
-
-
-def _configured(
-    plan: SweepPlan,
-    mode: Mode,
-    repository: Path,
-    folder: Path,
-    perf_analyzer: Path,
-    grpc: str,
-    limit_ms: float | None,
-) -> JsonObject:
     job = ProfileJob(
         plan=plan,
         server=cast(Server, _Here(grpc)),
         repository=repository,
         folder=folder,
         input_arguments=(),
-        record=Silent().measured,
-        progress=Silent(),
+        record=SilentProgress().measured,
+        progress=SilentProgress(),
     )
     profiler = ModelAnalyzer(interval_ms=INTERVAL_MS, latency_p99_limit_ms=limit_ms)
-    config = analyzer_config(profiler, job, work=folder, perf_analyzer=perf_analyzer)
+    config = _in_mode(mode, plan, analyzer_config(profiler, job, work=folder, perf_analyzer=perf_analyzer))
+    file = folder / "analyzer.yaml"
+    file.write_text(yaml.safe_dump({**config, **(extra or {})}, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def _in_mode(mode: Mode, plan: SweepPlan, config: JsonObject) -> JsonObject:
     if mode == "brute":
         return config
     loads = [load.concurrency for load in plan.loads]

@@ -1,7 +1,7 @@
 """The real `model-analyzer profile`, as a process and in real time, before a gRPC server that stands in for Triton.
 
-The stand-in holds the recorded answers; the perf_analyzer that Model Analyzer starts is `stand_in_perf_analyzer.py`, which
-asks it over a socket.
+The stand-in holds the recorded answers; the perf_analyzer that Model Analyzer starts is `stand_in_perf_analyzer.py`,
+which asks it over a socket.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 Each run of the program is repeated on the virtual clock with the same answers and, in optuna mode, the seed that the
 program drew. `beside` is the wall time of the real program that the virtual clock does not know: imports, reports, CPU
-time for each point. `--process-s` is how long a perf_analyzer lives; shorter than a real one's 3.7 s it saves polls of a
-second and changes nothing else. Exits with 1 where a visit or the winner differs.
+time for each point. `--process-s` is how long a perf_analyzer lives; shorter than a real one's 3.7 s it saves polls of
+a second and changes nothing else. Exits with 1 where a visit or the winner differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pair:
 
     @property
     def same(self) -> bool:
-        """The same points in the same order, as many loads, the same end, the same winner where the program says one."""
+        """The same points in the same order, as many loads, the same end, and winner where the program says one."""
         program, virtual = self.program, self.virtual
         winner = virtual.winner if not program.died else None
         return (program.visits, program.loads, program.died, program.winner) == (
@@ -83,9 +83,7 @@ def compared(recording: Recording, mode: Mode, number: int, process_s: float) ->
 
     limit_ms = recording.limit_ms
     program = run_program(recording.plan, replay(), mode, limit_ms=limit_ms, process_s=process_s)
-    virtual = profile(
-        recording.plan, replay(), mode, limit_ms=limit_ms, seed=program.seed or 0, process_s=process_s
-    )
+    virtual = profile(recording.plan, replay(), mode, limit_ms=limit_ms, seed=program.seed or 0, process_s=process_s)
     return Pair(mode, number, program, virtual)
 
 

@@ -13,8 +13,8 @@ from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
 from hcopt.search.search import search
 from hcopt.search.values import SearchSettings
 
-# What Model Analyzer's virtual clock cannot know, from live runs: imports and reports; CPU time for each point; the
-# server's own time for a load.
+# What Model Analyzer's virtual clock cannot know: imports and reports, and CPU time for each point, as in the quietest
+# runs of benchmarks.analyzer_validation; the server's own time for a load (benchmarks/README.md, first section).
 START_S, POINT_S, SWITCH_S = 8.0, 0.15, 0.2
 
 
@@ -66,7 +66,5 @@ def _outcome(
     variant: ModelConfigVariant | None, load: LoadPoint | None, replay: Replay, runs: Iterable[AnalyzerRun]
 ) -> Outcome:
     runs = tuple(runs)
-    wall_s = sum(
-        START_S + run.clock_s + POINT_S * len(run.measurements) + SWITCH_S * run.loads for run in runs
-    )
+    wall_s = sum(START_S + run.clock_s + POINT_S * len(run.measurements) + SWITCH_S * run.loads for run in runs)
     return Outcome(variant, load, replay.load_s, wall_s, sum(len(run.measurements) for run in runs))

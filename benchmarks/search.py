@@ -4,8 +4,8 @@ OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search benchmarks/recordings/*.
 OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search --synthetic 60 250 1000 4000 --methods adaptive --replays 20
 .venv/bin/python -m benchmarks.search --rows rows.json more.json --chart search.svg
 
-`--rows` takes what earlier invocations stored with `--out`; table and chart hold those rows and the new ones. A winner that
-breaks the limit is worth nothing: its share counts as 0. So does no winner.
+`--rows` takes what earlier invocations stored with `--out`; table and chart hold those rows and the new ones. A winner
+that breaks the limit is worth nothing: its share counts as 0. So does no winner.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--synthetic", nargs="*", type=int, default=[], metavar="VARIANTS")
     parser.add_argument("--replays", type=int, default=100)
     parser.add_argument("--noise", nargs="*", default=["own", "0.03"])
-    parser.add_argument("--methods", nargs="*", default=["brute", "brute×3", "quick", "optuna", "adaptive"], choices=METHODS)
+    parser.add_argument(
+        "--methods", nargs="*", default=["brute", "brute×3", "quick", "optuna", "adaptive"], choices=METHODS
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rows", nargs="*", type=Path, default=[], metavar="FILE")
     parser.add_argument("--out", type=Path, metavar="FILE")

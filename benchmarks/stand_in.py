@@ -1,7 +1,7 @@
 """What stands in for a server and perf_analyzer before Model Analyzer: a replay's answers as perf_analyzer's reports.
 
-Model Analyzer may ask for points that were not recorded (quick mode goes through all instance counts, and both quick and
-optuna derive concurrencies from a formula). The nearest recorded point answers for them, by the logarithms of their
+Model Analyzer may ask for points that were not recorded (quick mode goes through all instance counts, and both quick
+and optuna derive concurrencies from a formula). The nearest recorded point answers for them, by the logarithms of their
 values, and is what such a proposal counts as.
 """
 
