@@ -11,6 +11,7 @@ from hcopt.scaling import Scaling
 from hcopt.schema import JsonObject, RunRecord
 
 Claim = Literal["golden", "capacity", "linearity"]
+Condition = Literal["verdict", "backend", "image", "cpu", "threads", "exclusive CPUs", "scaling"]
 
 # The embedded server of hcopt's own pins is the Triton of NVIDIA's release 24.10.
 _RELEASES = {"2.51.0": "24.10"}
@@ -30,7 +31,7 @@ class Assumption:
         claims: Which of the run's claims it takes the ground from.
     """
 
-    condition: str
+    condition: Condition
     said: str
     claims: tuple[Claim, ...]
 

@@ -20,7 +20,7 @@ from hcopt.capacity import (
     usual_reaction,
 )
 from hcopt.errors import ConfigError
-from hcopt.kubernetes.envelope import assumptions, threads
+from hcopt.kubernetes.envelope import Condition, assumptions, threads
 from hcopt.kubernetes.options import Options
 from hcopt.kubernetes.plan import quantity
 from hcopt.report import figures
@@ -144,17 +144,17 @@ def _linearity(run: RunRecord, found: Capacity, scaling: Scaling | None, text: T
     )
 
 
-def _linear(run: RunRecord, scaling: Scaling | None, assumed: frozenset[str], text: Text) -> str:
+def _linear(run: RunRecord, scaling: Scaling | None, assumed: frozenset[Condition], text: Text) -> str:
     if scaling is None:
         return text["linearity_assumed"]
     if scaling.cpus_per_server != run.environment.cpu_count:
         return text["linearity_other"].format(measured=scaling.cpus_per_server, cores=run.environment.cpu_count)
-    key = "linearity_not_shown" if "linearity" in assumed else "linearity_measured"
+    key = "linearity_not_shown" if "scaling" in assumed else "linearity_measured"
     bounds = text["range"].format(low=f"{scaling.ci_low:.3f}", high=f"{scaling.ci_high:.3f}")
     return text[key].format(servers=scaling.servers, ratio=f"{scaling.ratio:.3f}", range=bounds)
 
 
-def _conditions(run: RunRecord, assumed: frozenset[str], text: Text) -> Iterator[tuple[Cell, ...]]:
+def _conditions(run: RunRecord, assumed: frozenset[Condition], text: Text) -> Iterator[tuple[Cell, ...]]:
     """A row a condition: what the manifests ask for, and whether it is measured."""
     environment = run.environment
     words: Mapping[str, object] = {
@@ -163,9 +163,9 @@ def _conditions(run: RunRecord, assumed: frozenset[str], text: Text) -> Iterator
         "cores": environment.cpu_count,
         "threads": threads(run) or environment.cpu_count,
     }
-    rows = {
+    rows: Mapping[str, set[Condition] | None] = {
         "isolation": {"exclusive CPUs"},
-        "independence": {"linearity"},
+        "independence": {"scaling"},
         "balance": None,
         "server": {"backend", "image"},
         "cpu": {"cpu"},
