@@ -233,6 +233,20 @@ def test_sweep_puts_finalists_where_the_confirmation_found_them_with_both_interv
     assert "title" not in _sweep(no_feasible_config_record())
 
 
+def test_sweep_draws_an_interval_of_hardly_any_blocks_not_far_beyond_the_points():
+    run = run_record()
+    assert run.confirmation.best is not None
+    p99 = run.confirmation.best.latency_p99_ms
+    wild = replace(run.confirmation.best, latency_p99_ms=replace(p99, ci_low=1e-7, ci_high=1e7))
+    spec = _sweep(replace(run, confirmation=replace(run.confirmation, best=wild)))
+    values = [row["p99_ms"] for row in _rows(spec, "p99_ms")]
+    bars = [row for row in _rows(spec, "p99_low") if row["p99_low"] is not None]
+    assert min(row["p99_low"] for row in bars) == min(values) / 2
+    assert max(row["p99_high"] for row in bars) <= max(values) * 2
+    best = next(row for row in _rows(spec, "group") if row["role"] == "best")
+    assert "10,000,000" in best["p99_shown"], "the figure under the pointer keeps its interval"
+
+
 def test_heat_map_has_a_cell_for_every_setting_with_its_best_load_within_the_limit():
     cells = _rows(_spec("heat_map", run_record()), "batch")
     assert len(cells) == 8

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     import altair as alt
 
 
+# An interval of few blocks may reach from next to nothing to the sky: it is drawn as far as this beyond all points.
+_REACH = 2.0
+
+
 def throughput_against_p99(run: RunRecord, *, language: Language) -> alt.LayerChart:
     """Every variant at its best load, the limit, the finalists' confirmed intervals, and the pair's other loads."""
     import altair as alt
@@ -41,6 +45,8 @@ def throughput_against_p99(run: RunRecord, *, language: Language) -> alt.LayerCh
     points = [_point(entry, roles, confirmed.get(entry.variant.settings), run, text) for entry in run.ranking.ranked]
     lines = [row for side in pair.sides for row in _load_line(side, run, text)]
     limit_ms = run.ranking.latency_p99_limit_ms
+    for field, low, high in (("p99_ms", "p99_low", "p99_high"), ("throughput", "throughput_low", "throughput_high")):
+        _shorten(points, low, high, values=[row[field] for row in (*points, *lines)])
     x = _latency_axis([*_extent(points), *(row["p99_ms"] for row in lines)], limit_ms, text)
     y = alt.Y("throughput:Q", title=text["chart_throughput"], scale=alt.Scale(zero=False, nice=True, padding=14))
     layers: list[alt.Chart | alt.LayerChart] = []
@@ -141,6 +147,13 @@ def _load_line(side: Side, run: RunRecord, text: Text) -> list[JsonObject]:
         }
         for order, point in enumerate(swept)
     ]
+
+
+def _shorten(points: Sequence[JsonObject], low: str, high: str, *, values: Sequence[float]) -> None:
+    """Ends the intervals not far beyond the values themselves, which would else lie in one line."""
+    for row in points:
+        if row[low] is not None:
+            row[low], row[high] = max(row[low], min(values) / _REACH), min(row[high], max(values) * _REACH)
 
 
 def _extent(points: Sequence[JsonObject]) -> list[float]:
