@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -339,7 +341,7 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
     ):
         unfinished = None if resume is None else _unfinished(config, output, resume, progress)
         job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
-        finished = run_profile(job, progress, opened)
+        finished = run_profile(replace(job, program=_program()), progress, opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:
@@ -410,6 +412,11 @@ def _command_line() -> str:
     from hcopt.config import without_credentials
 
     return without_credentials(shlex.join(["hcopt", *sys.argv[1:]]))
+
+
+def _program() -> str:
+    """What to type for this program: its path where its folder is not among those of the shell."""
+    return "hcopt" if shutil.which("hcopt") else shlex.quote(sys.argv[0])
 
 
 def _print_result(finished: FinishedRun) -> None:

@@ -40,6 +40,7 @@ class Job:
         results: The folder that shows results; runs lie in `runs/` under it.
         command: The command line, for the report.
         tracking_uri: The MLflow to read from and to log to.
+        program: How this program is called where the user is; `command` begins with its plain name.
         unfinished: The run to go on with; None begins a new one.
     """
 
@@ -47,6 +48,7 @@ class Job:
     results: Path
     command: str
     tracking_uri: str
+    program: str = "hcopt"
     unfinished: Unfinished | None = None
 
 
@@ -147,7 +149,8 @@ class _Run:
     @property
     def how_to_resume(self) -> str:
         """The exact command."""
-        return f"`{self.command} --resume {self.folder.run_id}` goes on where it stopped."
+        arguments = self.command.removeprefix("hcopt ")
+        return f"`{self.job.program} {arguments} --resume {self.folder.run_id}` goes on where it stopped."
 
     def execute(self) -> FinishedRun:
         if (unfinished := self.job.unfinished) is not None:
