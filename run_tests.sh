@@ -27,4 +27,7 @@ if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2
   system_packages
 fi
 setup tests tests/requirements.txt
-exec .venv/bin/python -m pytest "$@"
+[ $# = 0 ] || exec .venv/bin/python -m pytest "$@"
+# Unit tests start no servers and share nothing: a process for each core.
+.venv/bin/python -m pytest tests/unit -n logical
+exec .venv/bin/python -m pytest tests/integration

@@ -14,27 +14,11 @@ from hcopt.config import Config
 from hcopt.load_data import write_perf_analyzer_json
 from hcopt.preparation import Prepared, config_json, prepare
 from hcopt.profiler.perf_analyzer import PerfAnalyzer
+from hcopt.progress import SilentProgress
 from hcopt.runtime.base import Server
 from hcopt.runtime.embedded import EmbeddedRuntime
 from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import Measurement, Note
 from hcopt.serving import ServedModel
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def phase(self, title: str, *, steps: int | None = None) -> None:
-        pass
-
-    def started(self, what: str) -> None:
-        pass
-
-    def measured(self, measurement: Measurement) -> None:
-        pass
-
-    def note(self, note: Note) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -93,6 +77,6 @@ def _bench(
             server_times=served.watch,
         ),
         revive_server=server.revive,
-        record=Silent().measured,
-        progress=Silent(),
+        record=SilentProgress().measured,
+        progress=SilentProgress(),
     )

@@ -1,21 +1,21 @@
-"""What the adaptive search is compared with, on the same replay: a proposal, and what it cost."""
+"""The adaptive search and Model Analyzer on the same replay: what each proposes, and what it cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from benchmarks.analyzer import AnalyzerRun, profile
+from benchmarks.analyzer_config import Mode
 from benchmarks.replay import Replay
 from hcopt.ranking import rank
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
 from hcopt.search.search import search
 from hcopt.search.values import SearchSettings
 
-# Model Analyzer's perf_analyzer: three windows of a second, each slept through 1.2 times.
-WINDOW_S = 3.0
-# Drift changes while a long sweep goes on: the windows of so many seconds share a recorded block.
-DRIFT_S = 30.0
-# Model Analyzer's seconds beside its windows, as `hcopt profile --dry-run` reckons with them (hcopt.sweep).
-POINT_S, SWITCH_S, START_S = 1.3, 1.0, 18.0
+# What Model Analyzer's virtual clock cannot know: imports and reports, and CPU time for each point, as in the quietest
+# runs of benchmarks.analyzer_validation; the server's own time for a load (benchmarks/README.md, first section).
+START_S, POINT_S, SWITCH_S = 8.0, 0.15, 0.2
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,25 @@ def adaptive(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: i
     )
 
 
-def analyzer_window(replay: Replay, variant: ModelConfigVariant, load: LoadPoint) -> Measurement:
-    """One point as Model Analyzer measures it."""
-    return replay.measure(variant, load, WINDOW_S, int(replay.load_s // DRIFT_S))
+def model_analyzer(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int, mode: Mode) -> Outcome:
+    """One run: its own best measurement within the limit."""
+    run = profile(plan, replay, mode, limit_ms=limit_ms, seed=seed)
+    winner = run.winner
+    return _outcome(winner and winner.variant, winner and winner.load, replay, [run])
 
 
-def brute(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, passes: int) -> Outcome:
-    measured = [
-        analyzer_window(replay, variant, load)
-        for _ in range(passes)
-        for variant in plan.all_variants
-        for load in plan.loads
-        if load.client_batch_size <= max(1, variant.max_batch_size)
-    ]
+def repeated_brute(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int, passes: int) -> Outcome:
+    """Several runs of brute mode. Model Analyzer does not join runs: hcopt ranks the means of all."""
+    runs = [profile(plan, replay, "brute", limit_ms=limit_ms, seed=seed) for _ in range(passes)]
+    measured = [measurement for run in runs for measurement in run.measurements]
     ranked = rank(plan, measured, latency_p99_limit_ms=limit_ms).feasible
-    wall_s = passes * START_S + replay.load_s + _beside_s(len(measured), plan, passes)
     first = ranked[0] if ranked else None
-    return Outcome(first and first.variant, first and first.load, replay.load_s, wall_s, len(measured))
+    return _outcome(first and first.variant, first and first.load, replay, runs)
 
 
-def _beside_s(points: int, plan: SweepPlan, passes: int) -> float:
-    return points * POINT_S + passes * len(plan.all_variants) * SWITCH_S
+def _outcome(
+    variant: ModelConfigVariant | None, load: LoadPoint | None, replay: Replay, runs: Iterable[AnalyzerRun]
+) -> Outcome:
+    runs = tuple(runs)
+    wall_s = sum(START_S + run.clock_s + POINT_S * len(run.measurements) + SWITCH_S * run.loads for run in runs)
+    return Outcome(variant, load, replay.load_s, wall_s, sum(len(run.measurements) for run in runs))

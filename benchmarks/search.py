@@ -1,41 +1,40 @@
-"""The head-to-head: searches on replays of recordings, as a Markdown table.
+"""The head-to-head: searches on replays of recordings, as a Markdown table and a chart.
 
-OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search benchmarks/recordings/*.npz --replays 100
+OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search benchmarks/recordings/*.npz --replays 100 --out rows.json
 OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search --synthetic 60 250 1000 4000 --methods adaptive --replays 20
+.venv/bin/python -m benchmarks.search --rows rows.json more.json --chart search.svg
 
-A winner that breaks the limit is worth nothing: its share counts as 0.
+`--rows` takes what earlier invocations stored with `--out`; table and chart hold those rows and the new ones. A winner
+that breaks the limit is worth nothing: its share counts as 0. So does no winner.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from benchmarks import alternatives, rivals
-from benchmarks.analyzer_optuna import optuna_search
 from benchmarks.recording import read
 from benchmarks.replay import Replay, Truth
 from benchmarks.rivals import Outcome
+from benchmarks.search_rows import HEAD, Row, line
 from benchmarks.synthetic import synthetic
 
 SYNTHETIC_TRUTHS = 10
 
-
-def _brute(plan: object, replay: Replay, *, limit_ms: float | None, seed: int, passes: int) -> Outcome:
-    del seed
-    return rivals.brute(plan, replay, limit_ms=limit_ms, passes=passes)  # type: ignore[arg-type]
-
-
 METHODS: dict[str, Callable[..., Outcome]] = {
-    "brute": partial(_brute, passes=1),
-    "brute×3": partial(_brute, passes=3),
-    "optuna": optuna_search,
+    "brute": partial(rivals.model_analyzer, mode="brute"),
+    "brute×3": partial(rivals.repeated_brute, passes=3),
+    "quick": partial(rivals.model_analyzer, mode="quick"),
+    "optuna": partial(rivals.model_analyzer, mode="optuna"),
     "adaptive": rivals.adaptive,
     "halving": alternatives.halving,
     "tpe": alternatives.tpe,
@@ -63,16 +62,20 @@ class Result:
 
 def main() -> None:
     options = _options()
-    sources = [*map(str, options.recordings), *map(str, options.synthetic)]
-    print(
-        "| recording | points | noise | search | share of the best: median | 5th percentile | breaks the limit | "
-        "measuring, s | wall, s | windows |"
-    )
-    print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for source, noise, method in _rows(sources, options):
-            cases = [Case(source, noise, method, seed) for seed in range(options.replays)]
-            print(_row(cases[0], list(pool.map(play, cases, chunksize=5))), flush=True)
+    rows = [row for file in options.rows for row in TypeAdapter(list[Row]).validate_json(file.read_bytes())]
+    print(HEAD)
+    for row in rows:
+        print(line(row))
+    for row in _played(options):
+        print(line(row), flush=True)
+        rows.append(row)
+    if options.out:
+        options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n")
+    if options.chart:
+        # Not for the table alone: Altair takes a while.
+        from benchmarks.search_chart import write_chart
+
+        write_chart(rows, options.chart)
 
 
 def _options() -> argparse.Namespace:
@@ -81,16 +84,25 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--synthetic", nargs="*", type=int, default=[], metavar="VARIANTS")
     parser.add_argument("--replays", type=int, default=100)
     parser.add_argument("--noise", nargs="*", default=["own", "0.03"])
-    parser.add_argument("--methods", nargs="*", default=["brute", "brute×3", "optuna", "adaptive"], choices=METHODS)
+    parser.add_argument(
+        "--methods", nargs="*", default=["brute", "brute×3", "quick", "optuna", "adaptive"], choices=METHODS
+    )
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rows", nargs="*", type=Path, default=[], metavar="FILE")
+    parser.add_argument("--out", type=Path, metavar="FILE")
+    parser.add_argument("--chart", type=Path, metavar="FILE")
     return parser.parse_args()
 
 
-def _rows(sources: list[str], options: argparse.Namespace) -> Iterator[tuple[str, float | None, str]]:
-    for source in sources:
-        for noise in options.noise:
-            for method in options.methods:
-                yield source, None if noise == "own" else float(noise), method
+def _played(options: argparse.Namespace) -> Iterator[Row]:
+    sources = [*map(str, options.recordings), *map(str, options.synthetic)]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for source in sources:
+            for noise in options.noise:
+                for method in options.methods:
+                    ratio = None if noise == "own" else float(noise)
+                    cases = [Case(source, ratio, method, seed) for seed in range(options.replays)]
+                    yield _row(cases[0], list(pool.map(play, cases, chunksize=5)))
 
 
 @cache
@@ -113,24 +125,23 @@ def play(case: Case) -> Result:
     )
 
 
-def _row(case: Case, results: list[Result]) -> str:
+def _row(case: Case, results: list[Result]) -> Row:
     truth = _truth(case.source, 0)
     shares = [result.share for result in results]
-    noise = f"{truth.noise:.0%} (own)" if case.noise_ratio is None else f"{case.noise_ratio:.0%}"
-    points = truth.log_throughput.size
-    cells = (
-        Path(case.source).stem if not case.source.isdecimal() else f"synthetic {case.source}",
-        str(points),
-        noise,
-        case.method,
-        f"{np.median(shares):.1%}",
-        f"{np.quantile(shares, 0.05):.1%}",
-        f"{np.mean([result.breaks for result in results]):.1%}",
-        f"{np.mean([result.load_s for result in results]):.0f}",
-        f"{np.mean([result.wall_s for result in results]):.0f}",
-        f"{np.mean([result.windows for result in results]):.0f}",
+    return Row(
+        recording=f"synthetic {case.source}" if case.source.isdecimal() else Path(case.source).stem,
+        points=int(truth.log_throughput.size),
+        noise_ratio=truth.noise if case.noise_ratio is None else case.noise_ratio,
+        own_noise=case.noise_ratio is None,
+        method=case.method,
+        replays=len(results),
+        share_median=float(np.median(shares)),
+        share_p5=float(np.quantile(shares, 0.05)),
+        breaks_ratio=float(np.mean([result.breaks for result in results])),
+        load_s=float(np.mean([result.load_s for result in results])),
+        wall_s=float(np.mean([result.wall_s for result in results])),
+        windows=float(np.mean([result.windows for result in results])),
     )
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Bench:
     earlier: Earlier = field(default_factory=Earlier)
 
     def measure(self, window: Window) -> Measurement:
-        """One window on a freshly loaded variant; what cannot be measured is a Measurement with its reason.
+        """One window, on a freshly loaded variant unless it says otherwise; a failure is a Measurement with its reason.
 
         Raises:
             RuntimeStartError: The server died and cannot be brought back.
@@ -48,7 +48,8 @@ class Bench:
         self.progress.started(_described(window))
         began = time.monotonic()
         try:
-            self.served.switch_to(window.variant)
+            if window.afresh:
+                self.served.switch_to(window.variant)
             measurement = self.perf_analyzer.measure(window)
         except RuntimeStartError as error:
             measurement = failed(window, error.message)

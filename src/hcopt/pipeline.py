@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
+from hcopt.decisions import read_decisions
 from hcopt.earlier import Earlier
 from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
 from hcopt.files import held, write_whole
@@ -26,6 +27,7 @@ from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
 from hcopt.resuming import Unfinished, resumed_note
 from hcopt.run_folder import RunFolder, new_run, read_record, record_json
+from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
@@ -242,6 +244,7 @@ class _Run:
             noise=found.noise,
             capacity=found.capacity,
             elapsed_s=self.stopwatch.elapsed_s,
+            decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
         )
 
@@ -316,13 +319,14 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
     """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
 
     Raises:
+        ConfigError: What `hcopt scale-check` has left in the folder is damaged.
         OutputError: They cannot be made or written.
     """
     language, price = config.report.language, config.report.price_per_hour
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn = drawings(record, language=language)
-    write_pdf(record, language=language, price_per_hour=price, drawn=drawn, path=path)
-    write_html(record, language=language, price_per_hour=price, drawn=drawn, path=path.with_suffix(".html"))
+    drawn, scaling = drawings(record, language=language), read_scaling(folder.path)
+    for write, file in ((write_pdf, path), (write_html, path.with_suffix(".html"))):
+        write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
     return path
 
 

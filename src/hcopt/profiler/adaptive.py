@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hcopt.decisions import DECISIONS_NAME, DecisionLog
 from hcopt.errors import ProfileError
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.perf_analyzer import Window
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
 
 if TYPE_CHECKING:
-    from hcopt.search.values import Decision, SearchResult
+    from hcopt.search.values import SearchResult
 
-DECISIONS_NAME = "decisions.jsonl"
 # perf_analyzer needs 0.06 s beside its load, whatever the load: from here on less than a seventh of its time.
 SHORTEST_WINDOW_S = 0.4
 # A first window tells how fast the model is; one that is too short for it is tried again, longer.
@@ -67,7 +65,7 @@ class Adaptive:
             raise ProfileError("the adaptive profiler has nothing to measure windows with")
         # A resumed search makes the decisions of the interrupted one again.
         (job.folder / DECISIONS_NAME).unlink(missing_ok=True)
-        log = _DecisionLog(job.folder / DECISIONS_NAME)
+        log = DecisionLog(job.folder)
         found = search(
             job.plan,
             measure=_Windows(job.measure_window).measure,
@@ -89,10 +87,11 @@ class Adaptive:
 
 @dataclass(slots=True)
 class _Windows:
-    """Windows of a search, as long as the rates that were seen so far ask for."""
+    """Windows of a search, as long as the rates that were seen so far ask for; loads of one visit share its start."""
 
     measure_window: Callable[[Window], Measurement]
     rates: dict[str, float] = field(default_factory=dict)
+    visited: tuple[str, int] | None = None
 
     def measure(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
         """One window; the very first is tried again, longer, where it was too short for the model."""
@@ -105,6 +104,7 @@ class _Windows:
         return measured
 
     def _once(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
+        visit = (variant.config_name, block)
         measured = self.measure_window(
             Window(
                 variant=variant,
@@ -113,8 +113,11 @@ class _Windows:
                 window_s=window_s,
                 phase="sweep",
                 block=block,
+                afresh=visit != self.visited,
             )
         )
+        # Who knows what is being served after a failure.
+        self.visited = visit if measured.error is None else None
         if measured.throughput_infer_per_s is not None:
             name = variant.config_name
             self.rates[name] = min(self.rates.get(name, float("inf")), measured.throughput_infer_per_s)
@@ -125,33 +128,3 @@ class _Windows:
             return _UNKNOWN_RATE_INFER_PER_S
         own = self.rates.get(variant.config_name)
         return own if own is not None else _CAUTION * statistics.median(self.rates.values())
-
-
-class _DecisionLog:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, decision: Decision) -> None:
-        values = {key: value for key, value in asdict(decision).items() if value is not None}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_decisions(folder: Path) -> tuple[Decision, ...]:
-    """The decisions of a run's search, in order; none where it had no such search.
-
-    Raises:
-        ProfileError: The file is damaged.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from hcopt.search.values import Decision
-
-    path = folder / DECISIONS_NAME
-    if not path.exists():
-        return ()
-    adapter = TypeAdapter(Decision)
-    try:
-        return tuple(adapter.validate_json(line) for line in path.read_bytes().splitlines())
-    except ValidationError as error:
-        raise ProfileError(f"{path} is damaged: {error.errors()[0]['msg']}") from error

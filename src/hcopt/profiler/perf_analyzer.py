@@ -47,6 +47,7 @@ class Window:
         window_s: How long the load should last.
         phase: Which stage asks.
         block: Its block there.
+        afresh: Whether the variant is loaded before it, even where it is there, so that all windows begin alike.
     """
 
     variant: ModelConfigVariant
@@ -55,6 +56,7 @@ class Window:
     window_s: float
     phase: Phase
     block: int | None = None
+    afresh: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
