@@ -193,6 +193,7 @@ class RecordedProgress:
     steps: list[str] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    known_count: int = 0
     extensions: list[int] = field(default_factory=list)
 
     def phase(self, title: str, *, steps: int | None = None) -> None:
@@ -206,6 +207,9 @@ class RecordedProgress:
 
     def measured(self, measurement: Measurement) -> None:
         self.measurements.append(measurement)
+
+    def known(self) -> None:
+        self.known_count += 1
 
     def note(self, note: Note) -> None:
         self.notes.append(note)

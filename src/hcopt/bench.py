@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from hcopt.earlier import Earlier
 from hcopt.errors import RuntimeStartError
 from hcopt.profiler.base import with_reason
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window, failed
@@ -23,6 +25,7 @@ class Bench:
         revive_server: See `Server.revive`.
         record: Takes each measurement.
         progress: Told what is under way.
+        earlier: What an interrupted run had measured, which is not measured again.
     """
 
     served: ServedModel
@@ -30,6 +33,7 @@ class Bench:
     revive_server: Callable[[], str | None]
     record: Callable[[Measurement], None]
     progress: Progress
+    earlier: Earlier = field(default_factory=Earlier)
 
     def measure(self, window: Window) -> Measurement:
         """One window, on a freshly loaded variant unless it says otherwise; a failure is a Measurement with its reason.
@@ -37,7 +41,12 @@ class Bench:
         Raises:
             RuntimeStartError: The server died and cannot be brought back.
         """
+        known = self.earlier.take(window.phase, window.variant, window.load, window.block)
+        if known is not None:
+            self.progress.known()
+            return known
         self.progress.started(_described(window))
+        began = time.monotonic()
         try:
             if window.afresh:
                 self.served.switch_to(window.variant)
@@ -47,6 +56,7 @@ class Bench:
         try:
             measurement = with_reason(measurement, self.revive_server())
         finally:
+            measurement = replace(measurement, elapsed_s=time.monotonic() - began)
             self.record(measurement)
             self.progress.measured(measurement)
         return measurement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hcopt.bench import Bench
 from hcopt.errors import RuntimeStartError
@@ -56,20 +56,26 @@ class CapacityCheck:
         )
 
     def _measure(self, rate_infer_per_s: float, window_index: int) -> Measurement:
-        variant = self.open_loop.variant
+        variant, asked = self.open_loop.variant, self.open_loop.window(rate_infer_per_s, window_index)
+        known = self.bench.earlier.take(asked.phase, asked.variant, asked.load, asked.block)
+        if known is not None:
+            self.bench.progress.known()
+            return known
+        began = time.monotonic()
         self.bench.progress.started(
             f"{variant.config_name}, {rate_infer_per_s:,.0f} infer/s, window {window_index + 1}"
         )
         try:
             measurement = self.open_loop.measure(rate_infer_per_s, window_index)
         except RuntimeStartError as error:
-            measurement = failed(self.open_loop.window(rate_infer_per_s, window_index), error.message)
+            measurement = failed(asked, error.message)
         try:
             died = self.bench.revive_server()
             measurement = with_reason(measurement, died)
             if died is not None:
                 self.bench.served.switch_to(variant)
         finally:
+            measurement = replace(measurement, elapsed_s=time.monotonic() - began)
             self.bench.record(measurement)
             self.bench.progress.measured(measurement)
         return measurement

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from hcopt.config import Config
     from hcopt.doctor.findings import Finding
     from hcopt.pipeline import FinishedRun
+    from hcopt.resuming import Unfinished
+    from hcopt.terminal import TerminalProgress
 
 # What a service manager, and a terminal that goes away, send; Python itself takes care of Ctrl-C.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -77,6 +81,9 @@ def _options(
 
 @app.command()
 def profile(
+    run: Annotated[
+        str | None, typer.Argument(help="With --resume: the run; the latest unfinished if not given.")
+    ] = None,
     *,
     config: ConfigOption = None,
     output: OutputOption = Path("results"),
@@ -88,6 +95,9 @@ def profile(
     set_: SetOption = None,
     promote: PromoteOption = None,
     strict: StrictOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run of this configuration, if there is one.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the expected time; measure and write nothing.")
     ] = False,
@@ -101,6 +111,8 @@ def profile(
     or MLflow; 9 another run measures on this machine; 130 interrupted.
     """
     with _boundary(debug=debug):
+        if run is not None and not resume:
+            raise ConfigError(f"what is {run} for? A run is named with --resume only", remedy="Add --resume.")
         given = _overrides(
             model=model,
             runtime=runtime,
@@ -114,7 +126,7 @@ def profile(
         if dry_run:
             _print_plan(loaded, output, as_json=as_json)
         else:
-            _profile(loaded, output, as_json=as_json, force=force)
+            _profile(loaded, output, as_json=as_json, force=force, resume=(run or "") if resume else None)
 
 
 @app.command()
@@ -313,7 +325,8 @@ def _load(path: Path | None, overrides: list[str]) -> Config:
     return load_config(path, overrides=overrides)
 
 
-def _profile(config: Config, output: Path, *, as_json: bool, force: bool) -> None:
+def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume: str | None) -> None:
+    """`resume` names a run; an empty one stands for the latest."""
     from rich.console import Console
 
     from hcopt.job import open_job
@@ -326,8 +339,9 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool) -> Non
         TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
         measuring_alone(command, force=force, note=progress.note) as opened,
     ):
-        job = open_job(config, results=output, command=command, progress=progress)
-        finished = run_profile(job, progress, opened)
+        unfinished = None if resume is None else _unfinished(config, output, resume, progress)
+        job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
+        finished = run_profile(replace(job, program=_program()), progress, opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:
@@ -346,6 +360,17 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool) -> Non
             remedy="The failed measurements in the report and the logs say why.",
             log=finished.folder.path / "logs",
         )
+
+
+def _unfinished(config: Config, output: Path, run: str, progress: TerminalProgress) -> Unfinished | None:
+    from hcopt.resuming import latest_unfinished, unfinished_run
+
+    if run:
+        return unfinished_run(run, config, results=output)
+    found, note = latest_unfinished(config, results=output)
+    if note is not None:
+        progress.note(note)
+    return found
 
 
 def _compare(run_a: str, run_b: str, output: Path, *, form: Literal["table", "json", "markdown"]) -> None:
@@ -387,6 +412,11 @@ def _command_line() -> str:
     from hcopt.config import without_credentials
 
     return without_credentials(shlex.join(["hcopt", *sys.argv[1:]]))
+
+
+def _program() -> str:
+    """What to type for this program: its path where its folder is not among those of the shell."""
+    return "hcopt" if shutil.which("hcopt") else shlex.quote(sys.argv[0])
 
 
 def _print_result(finished: FinishedRun) -> None:

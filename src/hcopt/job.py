@@ -17,6 +17,7 @@ from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
 from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, resolve_tracking, seed_sample_model
+from hcopt.resuming import Unfinished
 from hcopt.sample import sample_repository
 from hcopt.schema import JsonObject, Note, SweepPlan
 from hcopt.sweep import expected_sweep_s
@@ -52,7 +53,9 @@ class PlannedJob:
         }
 
 
-def open_job(config: Config, *, results: Path, command: str, progress: Progress) -> Job:
+def open_job(
+    config: Config, *, results: Path, command: str, progress: Progress, unfinished: Unfinished | None = None
+) -> Job:
     """The job, with an MLflow that has its model.
 
     With no tracking server configured that is MLflow on SQLite under `results/`; the sample model is registered there
@@ -66,7 +69,7 @@ def open_job(config: Config, *, results: Path, command: str, progress: Progress)
     if not store.configured and re.match(rf"models:/{SAMPLE_MODEL}[@/]", config.model.uri):
         progress.phase("seed")
         seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment, config=config)
-    return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri)
+    return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri, unfinished=unfinished)
 
 
 def _check_writable(results: Path) -> None:

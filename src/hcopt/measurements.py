@@ -231,6 +231,20 @@ class MeasurementLog:
             os.fsync(file.fileno())
 
 
+def cut_torn_line(folder: Path) -> None:
+    """Cuts off a last line that a crash has left without its end, so that the next one gets a line of its own.
+
+    Raises:
+        ProfileError: The file cannot be read or written.
+    """
+    path = folder / FILE_NAME
+    try:
+        whole = path.read_bytes().rfind(b"\n") + 1
+        os.truncate(path, whole)
+    except OSError as error:
+        raise ProfileError(f"cannot mend {path}: {error}") from error
+
+
 def read_measurements(folder: Path) -> tuple[Measurement, ...]:
     """All measurements of a run; a last line that was cut off by a crash is left out.
 

@@ -6,14 +6,15 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.bench import Bench
 from hcopt.capacity_check import CapacityCheck, capacity_failed, capacity_notes
 from hcopt.config import Config
+from hcopt.earlier import Earlier
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.load_data import write_perf_analyzer_json
 from hcopt.measurements import MeasurementLog
@@ -30,7 +31,7 @@ from hcopt.ranking import rank, unmeasured
 from hcopt.runtime.base import Server
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Ranking
+from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Phase, Ranking
 from hcopt.search.order import rank_windows
 from hcopt.serving import ServedModel
 from hcopt.sustainable_rate import Limits
@@ -54,9 +55,9 @@ class Stopwatch:
         self.elapsed_s: dict[str, float] = {}
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Adds what the context takes to a phase."""
-        started = time.monotonic()
+    def phase(self, name: str, *, before_s: float = 0.0) -> Iterator[None]:
+        """Adds what the context takes to a phase, and what an interrupted run had taken for it."""
+        started = time.monotonic() - before_s
         try:
             yield
         finally:
@@ -75,6 +76,8 @@ class Measuring:
         stopwatch: Takes the time of each stage.
         note: Takes what the user has to know.
         progress: Told what is under way.
+        earlier: What an interrupted run had measured; `taken` holds it already.
+        served: Told what the server is, before anything is measured.
     """
 
     config: Config
@@ -84,6 +87,8 @@ class Measuring:
     stopwatch: Stopwatch
     note: Callable[[Note], None]
     progress: Progress
+    earlier: Earlier = field(default_factory=Earlier)
+    served: Callable[[Environment], None] = lambda _: None
 
     def run(self) -> Found:
         """Starts the server, measures, and ends the server, whatever happens.
@@ -99,6 +104,7 @@ class Measuring:
         try:
             with ExitStack() as stack:
                 server = stack.enter_context(self._served(repository))
+                self.served(server.environment)
                 arguments = ("--input-data", server.tools.path(rows))
                 control = stack.enter_context(ModelControl(server.endpoint))
                 return self._measure(server, control, repository, arguments)
@@ -121,15 +127,15 @@ class Measuring:
         # How long a pod would take; a default that cannot be loaded shows in its measurements.
         with self.stopwatch.phase("load"), suppress(RuntimeStartError):
             bench.served.switch_to(self.prepared.plan.default)
-        with self.stopwatch.phase("noise"):
+        with self._phase("noise"):
             found_noise = self._noise(bench)
         control.unload(self.prepared.artifact.name)
-        with self.stopwatch.phase("sweep"):
+        with self._phase("sweep"):
             self._sweep(server, bench, repository, found_noise)
         ranking = self._rank()
-        with self.stopwatch.phase("confirmation"):
+        with self._phase("confirmation"):
             confirmation = self._confirm(bench, ranking, found_noise)
-        with self.stopwatch.phase("open_loop"):
+        with self._phase("open_loop"):
             capacity = self._capacity(bench, confirmation)
         return Found(
             environment=server.environment,
@@ -138,6 +144,9 @@ class Measuring:
             confirmation=confirmation,
             capacity=capacity,
         )
+
+    def _phase(self, phase: Phase) -> AbstractContextManager[None]:
+        return self.stopwatch.phase(phase, before_s=self.earlier.spent_s(phase))
 
     def _bench(self, server: Server, control: ModelControl, arguments: tuple[str, ...]) -> Bench:
         name = self.prepared.artifact.name
@@ -156,6 +165,7 @@ class Measuring:
             revive_server=server.revive,
             record=self._record,
             progress=self.progress,
+            earlier=self.earlier,
         )
 
     def _record(self, measurement: Measurement) -> None:
@@ -185,6 +195,8 @@ class Measuring:
                 input_arguments=bench.perf_analyzer.input_arguments,
                 record=self._record,
                 progress=self.progress,
+                known=self.earlier.of("sweep"),
+                clock=self.earlier.clock,
                 measure_window=bench.measure,
             )
         )
@@ -226,6 +238,8 @@ class Measuring:
             note=self.note,
             progress=self.progress,
             window_s=None if found_noise is None else found_noise.window_s,
+            earlier=self.earlier,
+            clock=self.earlier.clock,
         )
         return proof.run()
 
@@ -248,6 +262,7 @@ class Measuring:
                 seed=self.config.profiler.seed,
             ),
             limits=Limits(max_s=max_s, alpha=self.config.confirmation.alpha),
+            clock=self.earlier.clock,
         )
         try:
             found = check.run(best.throughput_infer_per_s.estimate)

@@ -5,25 +5,28 @@ Composes the stages and formats nothing.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
 from hcopt.decisions import read_decisions
-from hcopt.errors import HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
-from hcopt.files import write_whole
+from hcopt.earlier import Earlier
+from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
+from hcopt.files import held, write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
 from hcopt.report.drawings import drawings
 from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
-from hcopt.run_folder import RunFolder, new_run, record_json
+from hcopt.resuming import Unfinished, resumed_note
+from hcopt.run_folder import RunFolder, new_run, read_record, record_json
 from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
 from hcopt.summary import summarize
@@ -39,12 +42,16 @@ class Job:
         results: The folder that shows results; runs lie in `runs/` under it.
         command: The command line, for the report.
         tracking_uri: The MLflow to read from and to log to.
+        program: How this program is called where the user is; `command` begins with its plain name.
+        unfinished: The run to go on with; None begins a new one.
     """
 
     config: Config
     results: Path
     command: str
     tracking_uri: str
+    program: str = "hcopt"
+    unfinished: Unfinished | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +85,33 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
         OutputError: The results cannot be written; the run's folder keeps what was measured, if anything was.
     """
     try:
-        run = _Run(job=job, folder=new_run(job.results), progress=progress)
-        opened(run.folder.path)
-        try:
-            return run.execute()
-        except (HcoptError, OSError, KeyboardInterrupt) as error:
-            run.end(error)
-            raise
+        folder = new_run(job.results) if job.unfinished is None else job.unfinished.folder
+        with held(folder.path) as alone:
+            if not alone:
+                raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
+            opened(folder.path)
+            return _executed(_Run(job=job, folder=folder, progress=progress))
     except OSError as error:
         raise OutputError(
             f"cannot write {error.filename or job.results}: {error.strerror or error}",
             remedy="Make room, or give another folder with --output.",
         ) from error
+
+
+def _executed(run: _Run) -> FinishedRun:
+    try:
+        return run.execute()
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted by Ctrl-C"
+        run.end("interrupted")
+        if not run.taken:
+            raise
+        raise InterruptedRunError(f"{what}; {run.kept}", remedy=run.how_to_resume) from error
+    except (HcoptError, OSError) as error:
+        run.end("failed", has_logs=isinstance(error, (RuntimeStartError, ProfileError)))
+        if run.newly_measured and isinstance(error, HcoptError) and error.remedy is None:
+            error.remedy = run.how_to_resume
+        raise
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,26 +125,69 @@ class _Run:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     taken: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    conditions: JsonObject = field(default_factory=dict)
+    command: str = ""
+    earlier: Earlier = field(default_factory=Earlier)
+
+    def __post_init__(self) -> None:
+        self.command = self.job.command
+        if (unfinished := self.job.unfinished) is not None:
+            self.started_at = unfinished.state.get("started_at", self.started_at)
+            self.command = unfinished.state.get("command", self.command)
+            self.conditions = unfinished.state.get("conditions", {})
+            self.taken = list(unfinished.measurements)
+            self.earlier = Earlier(unfinished.measurements)
+
+    @property
+    def newly_measured(self) -> bool:
+        """Whether this process has measured anything."""
+        return len(self.taken) > len(self.earlier)
+
+    @property
+    def kept(self) -> str:
+        """What is there after an end before the end."""
+        return f"{len(self.taken)} measurements are kept in {self.folder.path}"
+
+    @property
+    def how_to_resume(self) -> str:
+        """The exact command."""
+        arguments = self.command.removeprefix("hcopt ")
+        return f"`{self.job.program} {arguments} --resume {self.folder.run_id}` goes on where it stopped."
 
     def execute(self) -> FinishedRun:
+        if (unfinished := self.job.unfinished) is not None:
+            if unfinished.is_measured:
+                return self._hand_over_again()
+            _clear(self.folder)
+            self._note(resumed_note(unfinished))
         prepared = self._prepare()
-        self._write_state("measuring")
+        self._meet(_model_conditions(prepared))
         found = self._measure(prepared)
         record = self._record(prepared, found)
         self._write_results(prepared, record)
         return self._hand_over(record)
 
-    def end(self, error: BaseException) -> None:
+    def _hand_over_again(self) -> FinishedRun:
+        record = read_record(self.folder)
+        _clear(self.folder)
+        self.folder.write_summary(summarize(record, tracking=None))
+        return self._hand_over(record)
+
+    def end(self, state: str, *, has_logs: bool = False) -> None:
         """Leaves what was measured, with a state that says how it ended; or nothing, where nothing was."""
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
-        if self.taken:
+        if self.newly_measured:
             with suppress(OSError):
-                self._write_state("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-            if isinstance(error, KeyboardInterrupt):
-                what = str(error) or "interrupted by Ctrl-C"
-                error.args = (f"{what}; {len(self.taken)} measurements are kept in {self.folder.path}",)
-        elif not isinstance(error, (RuntimeStartError, ProfileError)):  # their logs say why
+                self._write_state(state)
+        elif self.job.unfinished is None and not has_logs:
             self.folder.discard()
+
+    def _meet(self, conditions: JsonObject) -> None:
+        """Notes the conditions of the run; a run that is resumed has to meet those that it began with."""
+        if self.job.unfinished is not None:
+            self.job.unfinished.refuse_other(conditions)
+        self.conditions = {**conditions, **self.conditions}
+        self._write_state("measuring")
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -153,6 +218,8 @@ class _Run:
             stopwatch=self.stopwatch,
             note=self._note,
             progress=self.progress,
+            earlier=self.earlier,
+            served=lambda environment: self._meet({"environment": asdict(environment)}),
         ).run()
 
     def _record(self, prepared: Prepared, found: Found) -> RunRecord:
@@ -163,7 +230,7 @@ class _Run:
             run_id=self.folder.run_id,
             folder=self.folder.path,
             started_at=self.started_at,
-            command=self.job.command,
+            command=self.command,
             model=prepared.artifact,
             plan=prepared.plan,
             environment=found.environment,
@@ -188,7 +255,7 @@ class _Run:
             model_repository.write_repository(self.folder.golden, prepared.artifact, config)
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
         # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.
-        self._write_state("finished", record)
+        self._write_state("measured", record)
         self.folder.write_summary(summarize(record, tracking=None))
 
     def _hand_over(self, record: RunRecord) -> FinishedRun:
@@ -216,12 +283,36 @@ class _Run:
     def _write_state(self, state: str, record: RunRecord | None = None) -> None:
         details: JsonObject = {
             "started_at": self.started_at,
-            "command": self.job.command,
+            "command": self.command,
+            "conditions": self.conditions,
             "config": self.job.config.model_dump(mode="json"),
         }
         if record is not None:
             details["record"] = record_json(record)
         self.folder.write_state(state, details)
+
+
+def _clear(folder: RunFolder) -> None:
+    """Takes away what only the work of the interrupted run needed."""
+    for name in ("model", "repository", "work"):
+        shutil.rmtree(folder.path / name, ignore_errors=True)
+    for pattern in ("samples/*/*.export.json", "samples/*/*.tmp", "arrivals.txt"):
+        for path in folder.path.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _model_conditions(prepared: Prepared) -> JsonObject:
+    """What else than the configuration decides on what is measured."""
+    rows = {name: values.tolist() for name, values in prepared.load.rows.items()}
+    variants = "".join(config_text(prepared, variant) for variant in prepared.plan.all_variants)
+    return {
+        "model": {
+            "sha256": prepared.artifact.sha256,
+            "config.pbtxt": config_text(prepared, prepared.plan.default),
+            "variants": hashlib.sha256(variants.encode()).hexdigest(),
+            "rows": hashlib.sha256(repr(rows).encode()).hexdigest(),
+        }
+    }
 
 
 def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:

@@ -22,6 +22,9 @@ class Progress(Protocol):
     def measured(self, measurement: Measurement) -> None:
         """A measurement has ended, well or not."""
 
+    def known(self) -> None:
+        """A measurement that an interrupted run had taken counts again."""
+
     def note(self, note: Note) -> None:
         """Something that the user has to know about the run."""
 
@@ -39,6 +42,9 @@ class SilentProgress:
         """Does nothing."""
 
     def measured(self, measurement: Measurement) -> None:
+        """Does nothing."""
+
+    def known(self) -> None:
         """Does nothing."""
 
     def note(self, note: Note) -> None:

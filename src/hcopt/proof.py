@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hcopt import confirmation
 from hcopt.bench import Bench
 from hcopt.config import Config
+from hcopt.earlier import Earlier
 from hcopt.finalists import Finalists, choose_finalists
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
 from hcopt.progress import Progress
@@ -30,6 +31,13 @@ from hcopt.serving import ServedModel
 class Proof:
     """Confirms a ranking.
 
+    A resumed run goes on with the blocks that an interrupted one has measured, the one that was cut in two included.
+    That is sound: looks spend their part of the error rates by the time used, which `Earlier.clock` goes on counting,
+    and not by what was seen; the interruption knows nothing of the figures either. Within the block that was cut, the
+    gap adds noise to its differences. Its sign is as likely to favour the one arm as the other, since orders balance:
+    the sign-flip test, which asks for symmetric differences and not for equal variances, stays exact. To measure the
+    blocks again instead would give up data, and a second chance to whoever interrupts.
+
     Attributes:
         config: Its `confirmation`, limits and window length count.
         plan: What was swept.
@@ -41,6 +49,7 @@ class Proof:
         note: Takes what the user has to know about how it went.
         progress: Told what is under way.
         window_s: Length of a window in seconds; None: the configuration's measurement interval.
+        earlier: What an interrupted run had measured.
         clock: Seconds that only grow.
     """
 
@@ -54,6 +63,7 @@ class Proof:
     note: Callable[[Note], None]
     progress: Progress
     window_s: float | None = None
+    earlier: Earlier = field(default_factory=Earlier)
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> Confirmation:
@@ -127,6 +137,7 @@ class Proof:
             revive_server=self.revive_server,
             record=self.record,
             progress=self.progress,
+            earlier=self.earlier,
         )
 
     def _window(self, variant: ModelConfigVariant, load: LoadPoint, block: int, expected_infer_per_s: float) -> Window:

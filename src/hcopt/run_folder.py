@@ -132,7 +132,7 @@ def read_record(run: RunFolder) -> RunRecord:
         ConfigError: The run is not finished, or its files are damaged.
         ProfileError: measurements.jsonl or decisions.jsonl is damaged.
     """
-    data = _read_state(run)
+    data = read_state(run)
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
     beside = {"measurements": read_measurements(run.path), "decisions": read_decisions(run.path)}
@@ -174,11 +174,16 @@ def recorded_config(run: RunFolder) -> JsonObject:
     Raises:
         ConfigError: Its run.json is damaged.
     """
-    config: JsonObject = _read_state(run).get("config", {})
+    config: JsonObject = read_state(run).get("config", {})
     return config
 
 
-def _read_state(run: RunFolder) -> JsonObject:
+def read_state(run: RunFolder) -> JsonObject:
+    """A run's run.json.
+
+    Raises:
+        ConfigError: It is not there, or damaged.
+    """
     try:
         data = json.loads((run.path / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

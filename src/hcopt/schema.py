@@ -229,6 +229,7 @@ class Measurement:
             has none.
         client_cpu_ratio: Share of the machine's CPU time that the load generator used.
         samples_file: The raw samples, relative to the run's folder.
+        elapsed_s: What it took from the request to the record: the switch to the variant and its further tries too.
         error: Why there are no figures.
     """
 
@@ -249,6 +250,7 @@ class Measurement:
     throttled_ratio: float | None = None
     client_cpu_ratio: float | None = None
     samples_file: str | None = None
+    elapsed_s: float | None = None
     error: str | None = None
 
     def __post_init__(self) -> None:

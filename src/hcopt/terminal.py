@@ -45,6 +45,7 @@ class TerminalProgress:
         self._title = ""
         self._steps: int | None = None
         self._done = 0
+        self._known = 0
         self._phase_started = time.monotonic()
 
     def __enter__(self) -> TerminalProgress:
@@ -62,7 +63,8 @@ class TerminalProgress:
         if steps is not None or shown != self._title:
             count = "" if steps is None else f": {steps} measurements"
             self._console.print(Text.assemble((shown, "bold"), count), highlight=False)
-        self._title, self._steps, self._done, self._phase_started = shown, steps, 0, time.monotonic()
+        self._title, self._steps, self._done, self._known = shown, steps, 0, 0
+        self._phase_started = time.monotonic()
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(shown, total=steps)
@@ -86,6 +88,14 @@ class TerminalProgress:
             self._bar.advance(self._task)
         self._console.print(Text(f"  {self._count()}{describe(measurement)}{self._left()}"), highlight=False)
 
+    def known(self) -> None:
+        """See `Progress.known`: counted, but not told as if it were new."""
+        self._done += 1
+        self._known += 1
+        self._phase_started = time.monotonic()
+        if self._task is not None:
+            self._bar.advance(self._task)
+
     def note(self, note: Note) -> None:
         """See `Progress.note`."""
         print_note(self._console, note)
@@ -99,7 +109,8 @@ class TerminalProgress:
         """The remaining time of the phase, where no bar shows it."""
         if self._steps is None or self._console.is_terminal or self._done >= self._steps:
             return ""
-        left_s = (time.monotonic() - self._phase_started) / self._done * (self._steps - self._done)
+        each_s = (time.monotonic() - self._phase_started) / (self._done - self._known)
+        left_s = each_s * (self._steps - self._done)
         return f" (about {duration(left_s)} left)"
 
 

@@ -30,7 +30,7 @@ from hcopt.model_repository import parse_text, variant_of
 from hcopt.run_folder import find_run, read_record, record_json
 from hcopt.schema import Estimate, Measurement
 from hcopt.summary import summarize
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from tests.command import HCOPT, SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
 from tests.planned_run import capacity
 from tests.traced import Trace
 
@@ -450,6 +450,10 @@ def test_interruption_ends_everything_and_says_so(interrupted: dict[str, Interru
     assert re.search(rf"^error: .*{INTERRUPTIONS[name].said}", answer.stderr, re.MULTILINE)
     assert "Traceback" not in answer.stderr
     assert answer.stdout == ""
+    folders = [path for path in interrupted[name].place.runs if not (path / "summary.json").exists()]
+    said = re.findall(r"what to do: `(.*) --resume (\S+)` goes on", answer.stderr)
+    command = shlex.join([str(HCOPT), "profile", *TINY, "--set=confirmation.max_minutes=4"])
+    assert said == [(command, folder.name) for folder in folders], "its folder is not on the PATH of these tests"
 
 
 @pytest.mark.parametrize("name", INTERRUPTIONS)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.replay import Replay, Truth
 from benchmarks.synthetic import synthetic
 from hcopt.decisions import read_decisions
+from hcopt.earlier import Earlier
 from hcopt.errors import ProfileError
 from hcopt.profiler.adaptive import Adaptive
 from hcopt.profiler.base import ProfileJob
@@ -126,3 +127,21 @@ def test_windows_are_never_shorter_than_perf_analyzer_is_worth(tmp_path: Path) -
     windows = Windows()
     replace(adaptive(windows), window_s=0.05).search(job(tmp_path, windows.measure))
     assert {window.window_s for window in windows.asked} == {0.4}
+
+
+def test_resumed_search_takes_the_recorded_windows_and_makes_the_same_decisions(tmp_path: Path) -> None:
+    windows = Windows()
+    whole = adaptive(windows).search(job(tmp_path, windows.measure))
+    kept = len(windows.asked) // 2
+    earlier, again = Earlier(whole.measurements[:kept]), Windows()
+
+    def measure(window: Window) -> Measurement:
+        known = earlier.take(window.phase, window.variant, window.load, window.block)
+        return again.measure(window) if known is None else known
+
+    found = adaptive(again).search(job(tmp_path, measure))
+    assert found.measurements[:kept] == whole.measurements[:kept]
+    assert again.asked[0] == windows.asked[kept], "goes on where it stopped"
+    first = [(one.action, one.reason) for one in whole.decisions if one.window_count < kept]
+    assert [(one.action, one.reason) for one in found.decisions][: len(first)] == first
+    assert read_decisions(tmp_path) == found.decisions, "none of the interrupted search stands there twice"

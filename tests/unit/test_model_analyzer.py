@@ -30,6 +30,7 @@ class Sweep:
     play: fakes.Play
     plan: SweepPlan = field(default_factory=recorded_plan)
     died: bool = False
+    known: tuple[Measurement, ...] = ()
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
@@ -46,6 +47,7 @@ class Sweep:
             input_arguments=("--input-data", self.tools.path(self.folder / "input.json")),
             record=self.recorded.append,
             progress=self.progress,
+            known=self.known,
         )
         ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=LIMIT_MS).profile(job)
         return self.recorded
@@ -271,3 +273,22 @@ def test_one_hanging_perf_analyzer_costs_seconds_and_a_hanging_model_analyzer_is
 def test_report_without_the_columns_has_no_row(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.csv").write_text(text)
     assert read_report(tmp_path / "x.csv") is None
+
+
+def test_resumed_sweep_records_only_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = Sweep(tmp_path / "whole", RecordedSweep()).run()
+    (tmp_path / "rest").mkdir()
+    rest = Sweep(tmp_path / "rest", RecordedSweep(), known=tuple(whole[:4]))
+    points = [(one.variant.config_name, one.load, one.error is None) for one in whole]
+    assert [(one.variant.config_name, one.load, one.error is None) for one in rest.run()] == points[4:]
+    assert rest.progress.known_count == 4
+
+
+def test_sweep_of_which_everything_is_known_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = Sweep(tmp_path / "whole", RecordedSweep()).run()
+    (tmp_path / "rest").mkdir()
+    rest = Sweep(tmp_path / "rest", RecordedSweep(), known=tuple(whole))
+    assert rest.run() == []
+    assert rest.tools.calls == []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hcopt.decisions import DecisionLog
+from hcopt.decisions import DECISIONS_NAME, DecisionLog
 from hcopt.errors import ProfileError
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.perf_analyzer import Window
@@ -37,7 +36,7 @@ class Adaptive:
         budget_s: Longest search; None leaves that to the search.
         seed: Of everything that is drawn.
         noise_ratio: How far windows vary, from the A/A measurement; None where there was none.
-        clock: Seconds that only grow.
+        clock: Seconds that only grow; None: the job's.
     """
 
     latency_p99_limit_ms: float | None
@@ -45,7 +44,7 @@ class Adaptive:
     budget_s: float | None = None
     seed: int = 0
     noise_ratio: float | None = None
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] | None = None
 
     def profile(self, job: ProfileJob) -> None:
         """See `Profiler.profile`: measures what may be best of the plan, and says of the rest why it did not."""
@@ -64,11 +63,13 @@ class Adaptive:
 
         if job.measure_window is None:
             raise ProfileError("the adaptive profiler has nothing to measure windows with")
+        # A resumed search makes the decisions of the interrupted one again.
+        (job.folder / DECISIONS_NAME).unlink(missing_ok=True)
         log = DecisionLog(job.folder)
         found = search(
             job.plan,
             measure=_Windows(job.measure_window).measure,
-            clock=self.clock,
+            clock=job.clock if self.clock is None else self.clock,
             settings=SearchSettings(
                 latency_p99_limit_ms=self.latency_p99_limit_ms,
                 window_s=max(SHORTEST_WINDOW_S, self.window_s),

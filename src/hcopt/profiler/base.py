@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +28,10 @@ class ProfileJob:
         input_arguments: perf_analyzer's options for the rows to send.
         record: Takes each measurement as soon as there is one, failed ones too.
         progress: Told what is under way.
-        measure_window: Measures one window of a variant on this server and records it (`Bench.measure`); for profilers
-            that choose windows one by one.
+        known: What an interrupted run has measured of this sweep, in order; not to be measured or recorded again.
+        clock: Seconds that only grow, the interrupted run's included.
+        measure_window: Measures one window of a variant on this server and records it (`Bench.measure`), or
+            gives a known one; for profilers that choose windows one by one.
     """
 
     plan: SweepPlan
@@ -38,6 +41,8 @@ class ProfileJob:
     input_arguments: Sequence[str]
     record: Callable[[Measurement], None]
     progress: Progress
+    known: Sequence[Measurement] = ()
+    clock: Callable[[], float] = time.monotonic
     measure_window: Callable[[Window], Measurement] | None = None
 
 

@@ -2,6 +2,10 @@
 
 Model Analyzer plans, loads and measures; hcopt keeps what its perf_analyzer wrote, in µs and at once, because the CSV
 that Model Analyzer writes at its end is rounded to 0.1 ms. What it dropped is a failed Measurement with its reason.
+
+Where an interrupted run is resumed, Model Analyzer goes through its whole plan again, without its own checkpoint, which
+may be torn; the perf_analyzer that it is given has the recorded answer at once for each point that was measured. So its
+grid and its own report stay whole, and nothing is measured twice.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ import math
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
@@ -25,6 +30,7 @@ from hcopt.measurements import is_usable
 from hcopt.model_repository import parse_text, variant_of
 from hcopt.process import Finished, last_lines
 from hcopt.profiler.base import ProfileJob, with_reason
+from hcopt.profiler.recorded_answers import Answers
 from hcopt.ranking import Settings
 from hcopt.runtime.base import Tools
 from hcopt.schema import JsonObject, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes, SweepPlan
@@ -63,15 +69,22 @@ class ModelAnalyzer:
 
     def profile(self, job: ProfileJob) -> None:
         """See `Profiler.profile`."""
+        points = {(variant.config_name, load) for variant, load in product(job.plan.all_variants, job.plan.loads)}
+        if points == {(one.variant.config_name, one.load) for one in job.known}:
+            for _ in job.known:
+                job.progress.known()
+            return
         work = job.folder / "work"
+        shutil.rmtree(work, ignore_errors=True)
         captures = work / "captures"
         captures.mkdir(parents=True)
-        recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures)
+        answers = Answers(work / "answers", job.known)
+        recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures, answers)
         config = analyzer_config(self, job, work=work, perf_analyzer=recorder)
         yaml_file = job.folder / YAML_NAME
         yaml_file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         log = job.folder / "logs" / "model_analyzer.log"
-        follower = _Follower(job, work / "output_models", captures)
+        follower = _Follower(job, work / "output_models", captures, answers)
         finished, died = self._run(job, work, yaml_file, log, follower)
         reason = follower.finish(died)
         _keep_report(work / "export", job.folder / "reports" / "summaries" / job.plan.model_name / REPORT_FOLDER)
@@ -85,6 +98,7 @@ class ModelAnalyzer:
     ) -> tuple[Finished, str | None]:
         """Model Analyzer from its start to its end; from its checkpoint again where what it ran in had died."""
         while True:
+            follower.begin()
             before = follower.recorded_count
             finished = job.server.tools.run(
                 "model-analyzer",
@@ -199,12 +213,13 @@ def _values(values: Iterator[int]) -> list[int]:
     return list(dict.fromkeys(values))
 
 
-def _write_recorder(path: Path, tools: Tools, captures: Path) -> Path:
-    """A perf_analyzer that leaves a second name for each report it writes.
+def _write_recorder(path: Path, tools: Tools, captures: Path, answers: Answers | None = None) -> Path:
+    """A perf_analyzer that leaves a second name for each report it writes, and asks for a recorded one first.
 
     The report gets that name before perf_analyzer starts: it is then replaced by the program itself, so that Model
     Analyzer's kill reaches the program, and no shell is left between them.
     """
+    known = "" if answers is None else answers.shell(tools.path(answers.folder))
     path.write_text(
         "#!/bin/sh\n"
         "previous=\n"
@@ -212,6 +227,7 @@ def _write_recorder(path: Path, tools: Tools, captures: Path) -> Path:
         '  if [ "$previous" = -f ] || [ "$previous" = --latency-report-file ]; then report=$argument; fi\n'
         "  previous=$argument\n"
         "done\n"
+        f"{known}"
         # Where a killed perf_analyzer left its report, this one's would be the same file.
         'if [ -n "${report:-}" ]; then\n'
         '  rm -f "$report"\n'
@@ -228,24 +244,30 @@ def _write_recorder(path: Path, tools: Tools, captures: Path) -> Path:
 class _Follower:
     """Reads Model Analyzer's output as it comes and records each point as soon as it has ended."""
 
-    def __init__(self, job: ProfileJob, output_models: Path, captures: Path) -> None:
+    def __init__(self, job: ProfileJob, output_models: Path, captures: Path, answers: Answers) -> None:
         self._job = job
         self._output_models = output_models
         self._captures = captures
+        self._answers = answers
         self._used: set[Path] = set()
         self._point: tuple[ModelConfigVariant, LoadPoint] | None = None
         self._point_started = ""
+        self._point_began_s = 0.0
         self._cpu_before: CpuTimes = read_cpu_times()
         self._trouble: list[str] = []
         self._died: str | None = None
-        self._recorded: set[tuple[str, LoadPoint]] = set()
-        self._first_reason = ""
-        self._any_measured = False
+        self._recorded = {(one.variant.config_name, one.load) for one in job.known}
+        self._first_reason = next((one.error for one in job.known if one.error), "")
+        self._any_measured = any(one.error is None for one in job.known)
 
     @property
     def recorded_count(self) -> int:
         """Points that have been recorded, failed ones too."""
         return len(self._recorded)
+
+    def begin(self) -> None:
+        """Before Model Analyzer starts, or starts again."""
+        self._answers.forget()
 
     def forget_point(self) -> None:
         """Drops the point that is under way: it will be measured again."""
@@ -292,10 +314,13 @@ class _Follower:
 
     def _start_point(self, name: str, load: LoadPoint) -> None:
         variant = self._variant(name)
-        if variant is None:
+        known = variant is not None and self._answers.give(variant, load)
+        if known:
+            self._job.progress.known()
+        if variant is None or known:
             return
         self._point = (variant, load)
-        self._point_started = _now()
+        self._point_started, self._point_began_s = _now(), time.monotonic()
         self._cpu_before = read_cpu_times()
         self._trouble = []
         self._died = None
@@ -327,12 +352,16 @@ class _Follower:
         row = self._newest_report(load)
         if row is None:
             reason = " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
-            failed = _failed(variant, load, self._point_started, reason)
+            failed = replace(_failed(variant, load, self._point_started, reason), elapsed_s=self._elapsed_s())
             self._record(with_reason(failed, self._died or died or self._job.server.revive()))
             return
         steal = steal_ratio(self._cpu_before, read_cpu_times())
         self._any_measured = True
-        self._record(_measured(variant, load, self._point_started, row, steal))
+        measured = _measured(variant, load, self._point_started, row, steal)
+        self._record(replace(measured, elapsed_s=self._elapsed_s()))
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._point_began_s
 
     def _newest_report(self, load: LoadPoint) -> Mapping[str, str] | None:
         """The row of the newest report; one that is still empty belongs to the next point, which has just begun."""

@@ -1,0 +1,94 @@
+"""A window that an interrupted run has measured is not measured again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hcopt.bench import Bench
+from hcopt.capacity_check import CapacityCheck
+from hcopt.earlier import Earlier
+from hcopt.profiler.open_loop import OpenLoop
+from hcopt.profiler.perf_analyzer import Window
+from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.sustainable_rate import Limits
+from tests import fakes
+from tests.records import HEAVY, default_variant, measurement
+
+KNOWN = measurement(default_variant(), HEAVY, (100.0, 1.0), phase="noise", block=0, elapsed_s=2.0)
+
+
+@dataclass
+class Windows:
+    """Counts what is measured and served."""
+
+    measured: list[Window] = field(default_factory=list)
+    served: list[str] = field(default_factory=list)
+
+    def switch_to(self, variant: ModelConfigVariant) -> None:
+        self.served.append(variant.config_name)
+
+    def measure(self, window: Window) -> Measurement:
+        self.measured.append(window)
+        return measurement(window.variant, window.load, (90.0, 1.0), phase=window.phase, block=window.block)
+
+
+def bench(windows: Windows, recorded: list[Measurement], *known: Measurement) -> Bench:
+    return Bench(
+        served=windows,
+        perf_analyzer=windows,
+        revive_server=lambda: None,
+        record=recorded.append,
+        progress=fakes.RecordedProgress(),
+        earlier=Earlier(known),
+    )
+
+
+def test_known_window_is_given_back_without_the_server_and_the_next_one_is_measured_and_timed() -> None:
+    windows, recorded = Windows(), list[Measurement]()
+    made = bench(windows, recorded, KNOWN)
+    window = Window(
+        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="noise", block=0
+    )
+    assert made.measure(window) == KNOWN
+    assert (windows.served, recorded) == ([], [])
+    fresh = made.measure(window)
+    assert recorded == [fresh]
+    assert fresh.elapsed_s is not None and fresh.elapsed_s > 0
+
+
+def test_known_open_loop_windows_count_and_their_time_does(tmp_path: Path) -> None:
+    now, asked = [0.0], list[tuple[float, int]]()
+
+    @dataclass(frozen=True)
+    class Arrivals(OpenLoop):
+        def measure(self, rate_infer_per_s: float, window_index: int) -> Measurement:
+            asked.append((rate_infer_per_s, window_index))
+            now[0] += 3.0
+            counts = {"request_count": 1000, "miss_count": 0}
+            window = self.window(rate_infer_per_s, window_index)
+            return measurement(window.variant, window.load, (rate_infer_per_s, 1.0), **counts)
+
+    def search(earlier: Earlier, recorded: list[Measurement]) -> object:
+        check = CapacityCheck(
+            bench=replace(bench(Windows(), recorded), earlier=earlier),
+            open_loop=Arrivals(
+                perf_analyzer=None, variant=default_variant(), client_batch_size=1, latency_p99_limit_ms=5.0, seed=0
+            ),
+            limits=Limits(max_s=75.0),
+            clock=earlier.clock,
+        )
+        return check.run(1000.0)
+
+    whole = list[Measurement]()
+    found = search(Earlier(monotonic=lambda: now[0]), whole)
+    first = list(asked)
+    known = [
+        replace(one, phase="open_loop", block=index, elapsed_s=3.0)
+        for one, (_, index) in zip(whole[:4], first, strict=False)
+    ]
+    assert all(isinstance(one.load, LoadPoint) and one.load.request_rate_per_s for one in known)
+    asked.clear()
+    rest = list[Measurement]()
+    assert search(Earlier(known, monotonic=lambda: now[0]), rest) == found
+    assert asked == first[4:]
