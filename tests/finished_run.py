@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hcopt.config import Config
+from hcopt.decisions import DecisionLog
 from hcopt.measurements import MeasurementLog
 from hcopt.run_folder import RunFolder, new_run, record_json
 from hcopt.schema import RunRecord
@@ -22,6 +23,9 @@ def write_finished_run(results: Path, config: Config, record: RunRecord | None =
     log = MeasurementLog(folder.path)
     for measurement in record.measurements:
         log.append(measurement)
+    decisions = DecisionLog(folder.path)
+    for decision in record.decisions:
+        decisions.append(decision)
     state = {"config": config.model_dump(mode="json"), "record": record_json(record)}
     folder.write_state("finished", state)
     folder.write_summary(summarize(record, tracking=None))

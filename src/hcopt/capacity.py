@@ -18,12 +18,18 @@ SYNC_PERIOD_S = 15.0
 # One pod more than the load needs, so that a pod that goes does not take the others over their capacity.
 SPARE_PODS = 1
 FEWEST_PODS = 2
+# Source: Kubernetes' documentation, Considerations for large clusters.
+MOST_PODS = 150_000
 # Scheduling a pod, and fetching the model; an image that the node lacks takes minutes more.
 SCHEDULING_S = 20
 # gRPC clients look for new pods when a connection ends; after so long the manifests' Triton ends each.
 CONNECTION_AGE_S = 30
 # Kubernetes' default of --horizontal-pod-autoscaler-downscale-stabilization.
 SHORTEST_SCALE_DOWN_S = 300
+# What the commands assume where the user says nothing.
+USUAL_GROWTH = "2x/10m"
+USUAL_SCRAPE_INTERVAL_S = 15
+USUAL_RATE_WINDOW_S = 60
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _GROWTH = re.compile(r"(?P<factor>[0-9]+(?:\.[0-9]+)?)x/(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smh])")
 
@@ -174,9 +180,27 @@ def plan_replicas(target_infer_per_s: float, *, base_infer_per_s: float, peak_in
             f"a base load of {base_infer_per_s:g} and a peak of {peak_infer_per_s:g} infer/s are no range",
             remedy="Give --base and --peak in inferences per second, the base no higher than the peak.",
         )
-    lowest = max(FEWEST_PODS, replicas_for(base_infer_per_s, target_infer_per_s) + SPARE_PODS)
-    highest = max(lowest, replicas_for(peak_infer_per_s, target_infer_per_s) + SPARE_PODS)
+    lowest = pods_for(base_infer_per_s, target_infer_per_s)
+    highest = max(lowest, pods_for(peak_infer_per_s, target_infer_per_s))
     return ReplicaPlan(target_infer_per_s=target_infer_per_s, min_replicas=lowest, max_replicas=highest)
+
+
+def pods_for(rate_infer_per_s: float, target_infer_per_s: float) -> int:
+    """max(2, ceil(load / T) + 1): pods for a load, one of them to spare."""
+    return max(FEWEST_PODS, replicas_for(rate_infer_per_s, target_infer_per_s) + SPARE_PODS)
+
+
+def check_cluster_holds(pods: int) -> None:
+    """Whether a cluster can be so large.
+
+    Raises:
+        ConfigError: None is.
+    """
+    if pods > MOST_PODS:
+        raise ConfigError(
+            f"{pods:.3g} pods are asked for, and a Kubernetes cluster has at most {MOST_PODS:,}",
+            remedy="Give a smaller load, or a --growth and --pod-start that leave a pod more of its capacity.",
+        )
 
 
 def replicas_for(rate_infer_per_s: float, per_pod_infer_per_s: float) -> int:
@@ -190,8 +214,23 @@ def rate_for(replicas: int, per_pod_infer_per_s: float) -> float:
 
 
 def default_pod_start_s(record: RunRecord) -> int:
-    """From the decision to the first answer: the run's own start of a server, scheduling, and clients finding it."""
-    return math.ceil(record.elapsed_s.get("serve", 0.0)) + SCHEDULING_S + CONNECTION_AGE_S
+    """From the decision to the first answer: the run's own start and load, scheduling, and clients finding the pod."""
+    return math.ceil(measured_start_s(record)) + SCHEDULING_S + CONNECTION_AGE_S
+
+
+def measured_start_s(record: RunRecord) -> float:
+    """How long the run's own server took until it answered, and the model until it was loaded."""
+    return record.elapsed_s.get("serve", 0.0) + record.elapsed_s.get("load", 0.0)
+
+
+def usual_reaction(record: RunRecord) -> Reaction:
+    """The reaction where the user says nothing of growth, Prometheus and pod start."""
+    return Reaction(
+        scrape_interval_s=USUAL_SCRAPE_INTERVAL_S,
+        rate_window_s=USUAL_RATE_WINDOW_S,
+        pod_start_s=default_pod_start_s(record),
+        growth=parse_growth(USUAL_GROWTH),
+    )
 
 
 def scale_down_window_s(reaction: Reaction) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from hcopt import __version__
-from hcopt.cli_deploy import register
+from hcopt.cli_deploy import ForceOption, register
 from hcopt.errors import ConfigError, HcoptError, InterruptedRunError, NoFeasibleConfigError, ProfileError
 
 if TYPE_CHECKING:
@@ -92,12 +92,13 @@ def profile(
         bool, typer.Option("--dry-run", help="Print the plan and the expected time; measure and write nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json, or the plan, to stdout.")] = False,
+    force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Sweep, rank, prove, report and log: the whole job.
 
     Exit codes: 0 done; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 6 nothing meets the limit; 7 report
-    or MLflow; 130 interrupted.
+    or MLflow; 9 another run measures on this machine; 130 interrupted.
     """
     with _boundary(debug=debug):
         given = _overrides(
@@ -113,7 +114,7 @@ def profile(
         if dry_run:
             _print_plan(loaded, output, as_json=as_json)
         else:
-            _profile(loaded, output, as_json=as_json)
+            _profile(loaded, output, as_json=as_json, force=force)
 
 
 @app.command()
@@ -312,16 +313,21 @@ def _load(path: Path | None, overrides: list[str]) -> Config:
     return load_config(path, overrides=overrides)
 
 
-def _profile(config: Config, output: Path, *, as_json: bool) -> None:
+def _profile(config: Config, output: Path, *, as_json: bool, force: bool) -> None:
     from rich.console import Console
 
     from hcopt.job import open_job
+    from hcopt.machine_lock import measuring_alone
     from hcopt.pipeline import profile as run_profile
     from hcopt.terminal import TerminalProgress
 
-    with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
-        job = open_job(config, results=output, command=_command_line(), progress=progress)
-        finished = run_profile(job, progress)
+    command = _command_line()
+    with (
+        TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+        measuring_alone(command, force=force, note=progress.note) as opened,
+    ):
+        job = open_job(config, results=output, command=command, progress=progress)
+        finished = run_profile(job, progress, opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:

@@ -10,6 +10,8 @@ from typing import Annotated, Protocol
 
 import typer
 
+from hcopt.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S
+
 RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder with the results.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -20,6 +22,11 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
 ]
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
+AnyRuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
+EndpointOption = Annotated[
+    str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Measure although another hcopt measures on this machine.")]
 PodStartOption = Annotated[
     int | None,
     typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
@@ -43,8 +50,8 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
     """
     _add_kubernetes(app, boundary, command_line)
     _add_capacity(app, boundary)
-    _add_scale_check(app, boundary)
-    _add_check(app, boundary)
+    _add_scale_check(app, boundary, command_line)
+    _add_check(app, boundary, command_line)
 
 
 def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
@@ -55,7 +62,7 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
         peak: Annotated[float, typer.Option("--peak", help="Highest load to carry, in infer/s.")],
         base: Annotated[float, typer.Option("--base", help="Load that is always there, in infer/s.")],
         out: Annotated[Path, typer.Option("--out", help="Folder for the manifests.")] = Path("deploy"),
-        growth: GrowthOption = "2x/10m",
+        growth: GrowthOption = USUAL_GROWTH,
         keda: Annotated[bool, typer.Option("--keda/--hpa", help="KEDA's ScaledObject, or a plain HPA.")] = False,
         strict: Annotated[
             bool, typer.Option("--strict", help="Refuse where the Deployment is not what was measured.")
@@ -68,9 +75,13 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
         ] = None,
         s3_endpoint_url: Annotated[str | None, typer.Option("--s3-endpoint-url", help="Of MinIO and others.")] = None,
         memory: Annotated[int, typer.Option("--memory", help="Of a pod, in MiB; not measured.")] = 2048,
-        scrape_interval: ScrapeOption = 15,
-        rate_window: WindowOption = 60,
+        scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
+        rate_window: WindowOption = USUAL_RATE_WINDOW_S,
         pod_start: PodStartOption = None,
+        node_selector: Annotated[
+            list[str] | None,
+            typer.Option("--node-selector", help="LABEL=VALUE of the nodes; may be given several times."),
+        ] = None,
         node_cpu: Annotated[
             str | None, typer.Option("--node-cpu", help="CPU model of the nodes, as /proc/cpuinfo names it.")
         ] = None,
@@ -93,7 +104,7 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
             from hcopt.capacity import parse_growth
             from hcopt.deploy_output import print_deployment
             from hcopt.deploying import write_deployment
-            from hcopt.kubernetes.options import Options
+            from hcopt.kubernetes.options import Options, parse_node_selector
             from hcopt.run_folder import find_run
 
             options = Options(
@@ -111,6 +122,7 @@ def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable
                 scrape_interval_s=scrape_interval,
                 rate_window_s=rate_window,
                 pod_start_s=pod_start,
+                node_selector=parse_node_selector(node_selector or ()),
                 node_cpu=node_cpu,
                 exclusive_cpus=exclusive_cpus,
                 prometheus_url=prometheus_url,
@@ -132,9 +144,9 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
             Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
         ] = None,
         chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
-        growth: GrowthOption = "2x/10m",
-        scrape_interval: ScrapeOption = 15,
-        rate_window: WindowOption = 60,
+        growth: GrowthOption = USUAL_GROWTH,
+        scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
+        rate_window: WindowOption = USUAL_RATE_WINDOW_S,
         pod_start: PodStartOption = None,
         price_per_hour: Annotated[
             float | None,
@@ -158,7 +170,8 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
             if chart is not None and trace is None:
                 raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
             folder = find_run(run, results=output)
-            price = price_per_hour or recorded_config(folder).get("report", {}).get("price_per_hour")
+            recorded = recorded_config(folder).get("report", {}).get("price_per_hour")
+            price = recorded if price_per_hour is None else price_per_hour
             question = Question(
                 rate_infer_per_s=rate,
                 replicas=replicas,
@@ -181,28 +194,30 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
                 print(f"chart: {chart}")
 
 
-def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
+def _add_scale_check(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
     @app.command("scale-check")
     def scale_check(
         run: RunArgument,
         *,
         servers: Annotated[int, typer.Option("--servers", help="Isolated servers at once.")] = 2,
         cpus: Annotated[
-            int | None, typer.Option("--cpus", help="CPUs of each server; those of the run, if not given.")
+            int | None, typer.Option("--cpus", min=1, help="CPUs of each server; those of the run, if not given.")
         ] = None,
         blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks to measure.")] = 8,
         runtime: RuntimeOption = None,
         set_: SetOption = None,
         output: OutputOption = Path("results"),
+        force: ForceOption = False,
         debug: DebugOption = False,
     ) -> None:
         """Measure whether capacity grows with the servers: isolated ones on disjoint CPUs, alone and all at once.
 
-        Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement.
+        Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement; 9 another run measures.
         """
         with boundary(debug=debug):
             from rich.console import Console
 
+            from hcopt.machine_lock import measuring_alone
             from hcopt.run_folder import find_run
             from hcopt.scale_check import ScaleJob, config_of, run_scale_check
             from hcopt.scaling import write_scaling
@@ -211,7 +226,10 @@ def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
             folder = find_run(run, results=output)
             config = config_of(folder, [*_runtime(runtime), *(set_ or [])])
             job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
-            with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+            with (
+                TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+                measuring_alone(command_line(), force=force, note=progress.note),
+            ):
                 found = run_scale_check(job, progress)
             path = write_scaling(folder.path, found)
             print(
@@ -220,7 +238,7 @@ def _add_scale_check(app: typer.Typer, boundary: Boundary) -> None:
             )
 
 
-def _add_check(app: typer.Typer, boundary: Boundary) -> None:
+def _add_check(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
     @app.command()
     def check(
         *,
@@ -239,38 +257,43 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
         config: Annotated[
             Path | None, typer.Option("--config", "-c", help="config.yaml; else ./config.yaml, else the defaults.")
         ] = None,
-        runtime: RuntimeOption = None,
+        runtime: AnyRuntimeOption = None,
+        endpoint: EndpointOption = None,
         set_: SetOption = None,
         output: OutputOption = Path("results"),
+        force: ForceOption = False,
         debug: DebugOption = False,
     ) -> None:
         """For CI: measure a golden configuration and its baseline side by side on this machine.
 
         Exit codes: 0 no regression shown; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 7 not written;
-        8 a regression, its whole interval beyond --max-regression.
+        8 a regression, its whole interval beyond --max-regression; 9 another run measures on this machine.
         """
         with boundary(debug=debug):
             from rich.console import Console
 
             from hcopt.config import load_config
             from hcopt.errors import RegressionError
+            from hcopt.machine_lock import measuring_alone
             from hcopt.regression_check import CheckJob, run_check
-            from hcopt.regression_output import said, write_answer
+            from hcopt.regression_output import answer, write_answer
             from hcopt.terminal import TerminalProgress
 
             job = CheckJob(
-                config=load_config(config, overrides=[*_runtime(runtime), *(set_ or [])]),
+                config=load_config(config, overrides=[*_runtime(runtime, endpoint), *(set_ or [])]),
                 golden=golden,
                 baseline=baseline,
                 results=output,
                 max_regression_ratio=max_regression / 100,
                 blocks=blocks,
             )
-            with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+            with (
+                TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+                measuring_alone(command_line(), force=force, note=progress.note),
+            ):
                 checked = run_check(job, progress)
             write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
-            sentences = [said(one) for one in checked.found.checks]
-            print(f"{checked.found.outcome}: {'; '.join(sentences)}")
+            print(answer(checked.found, checked.sides))
             if checked.found.outcome == "regression":
                 raise RegressionError(
                     f"{checked.sides.candidate} is worse than {checked.sides.baseline}",
@@ -278,5 +301,6 @@ def _add_check(app: typer.Typer, boundary: Boundary) -> None:
                 )
 
 
-def _runtime(kind: str | None) -> list[str]:
-    return [] if kind is None else [f"runtime.kind={json.dumps(kind)}"]
+def _runtime(kind: str | None, endpoint: str | None = None) -> list[str]:
+    given = {"runtime.kind": kind or (None if endpoint is None else "remote"), "runtime.remote.grpc": endpoint}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -31,15 +32,24 @@ def print_deployment(
         table.add_row(label, Text(value, "bold yellow" if value == "assumed" else ""))
     console.print(table)
     for found in plan.assumptions:
-        console.print(Text.assemble(("  assumed: ", "yellow"), found.said))
+        # Between words on a terminal; in a file a sentence stays one line.
+        console.print(Text.assemble(("  assumed: ", "yellow"), found.said), soft_wrap=not console.is_terminal)
     written = tuple(files)
     folder = written[0].parent
-    console.print(Text(f"manifests:  {folder}/ ({', '.join(path.name for path in written)})"))
-    steps = [f"aws s3 cp --recursive {golden / plan.model.name / '1'}/ {plan.model.uri}"]
+    names = ", ".join(path.name for path in written)
+    console.print(Text(f"manifests:  {folder}/ ({names})"), soft_wrap=not console.is_terminal)
+    # Each on one line, however long, to be copied.
+    for step in _next_steps(plan, folder, autoscaler=autoscaler, golden=golden):
+        console.print(Text.assemble(("next:       ", "bold"), shlex.join(step)))
+
+
+def _next_steps(plan: Plan, folder: Path, *, autoscaler: Autoscaler, golden: Path) -> Iterator[Sequence[str]]:
+    yield ("aws", "s3", "cp", "--recursive", f"{golden / plan.model.name / '1'}/", plan.model.uri)
     if autoscaler == "hpa":
-        steps.append(f"helm upgrade … --values {folder}/prometheus-adapter-values.yaml")
-    for step in (*steps, f"kubectl apply -k {folder}"):
-        console.print(Text.assemble(("next:       ", "bold"), step))
+        chart = "prometheus-community/prometheus-adapter"
+        values = str(folder / "prometheus-adapter-values.yaml")
+        yield ("helm", "upgrade", "--install", "prometheus-adapter", chart, "--values", values)
+    yield ("kubectl", "apply", "-k", str(folder))
 
 
 def print_answer(console: Console, found: Answer) -> None:

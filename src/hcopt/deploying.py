@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt.capacity import (
-    SPARE_PODS,
     Reaction,
+    check_cluster_holds,
     cost_per_million,
     default_pod_start_s,
     lower_bound,
     parse_growth,
     pending_target,
     plan_replicas,
+    pods_for,
     rate_for,
-    replicas_for,
     scale_down_window_s,
     sustained,
     target_rate,
@@ -26,7 +26,7 @@ from hcopt.errors import ConfigError
 from hcopt.hpa import Autoscaler, Policy, ScalingRules
 from hcopt.hpa_simulation import Simulation, Timing, simulate
 from hcopt.kubernetes.manifests import write_manifests
-from hcopt.kubernetes.options import Options
+from hcopt.kubernetes.options import Options, check_rate_window
 from hcopt.kubernetes.plan import Plan, plan_deployment
 from hcopt.load_trace import LoadTrace
 from hcopt.pod_model import PodModel, fit_pod_model
@@ -156,6 +156,8 @@ def answer(folder: RunFolder, question: Question) -> Answer:
     """
     if question.rate_infer_per_s is not None and not math.isfinite(question.rate_infer_per_s):
         raise ConfigError(f"--rate {question.rate_infer_per_s} is no load", remedy="Give inferences per second.")
+    check_cluster_holds(question.replicas or 0)
+    check_rate_window(scrape_interval_s=question.scrape_interval_s, rate_window_s=question.rate_window_s)
     record = read_record(folder)
     found = sustained(record)
     reaction = Reaction(
@@ -167,7 +169,8 @@ def answer(folder: RunFolder, question: Question) -> Answer:
     lower = lower_bound(found)
     target, pod = target_rate(lower, reaction), fit_pod_model(found)
     rate = question.rate_infer_per_s
-    replicas = None if rate is None else replicas_for(rate, target) + SPARE_PODS
+    replicas = None if rate is None else pods_for(rate, target)
+    check_cluster_holds(replicas or 0)
     return Answer(
         record=record,
         capacity_infer_per_s=lower,
@@ -203,6 +206,7 @@ def _simulated(
     plan = plan_replicas(
         targets[0], base_infer_per_s=min(trace.rates_infer_per_s), peak_infer_per_s=max(trace.rates_infer_per_s)
     )
+    check_cluster_holds(plan.max_replicas)
     autoscaler = Autoscaler(
         targets=targets,
         min_replicas=plan.min_replicas,

@@ -68,6 +68,12 @@ class RegressionError(HcoptError):
     exit_code = 8
 
 
+class BusyError(HcoptError):
+    """Another run measures on this machine."""
+
+    exit_code = 9
+
+
 class InterruptedRunError(HcoptError):
     """Ctrl-C or SIGTERM."""
 

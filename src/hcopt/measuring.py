@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from hcopt.preparation import Prepared, config_json
 from hcopt.profiler.adaptive import Adaptive
 from hcopt.profiler.base import ProfileJob, Profiler
 from hcopt.profiler.model_analyzer import ModelAnalyzer
-from hcopt.profiler.open_loop import OpenLoop
+from hcopt.profiler.open_loop import OpenLoop, shortest_check_s
 from hcopt.profiler.perf_analyzer import PerfAnalyzer
 from hcopt.progress import Progress
 from hcopt.proof import Proof
@@ -34,9 +34,6 @@ from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise
 from hcopt.search.order import rank_windows
 from hcopt.serving import ServedModel
 from hcopt.sustainable_rate import Limits
-
-# A window lasts several times the limit, and a verdict takes several windows.
-_LIMITS_OF_CHECK = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +118,9 @@ class Measuring:
 
     def _measure(self, server: Server, control: ModelControl, repository: Path, arguments: tuple[str, ...]) -> Found:
         bench = self._bench(server, control, arguments)
+        # How long a pod would take; a default that cannot be loaded shows in its measurements.
+        with self.stopwatch.phase("load"), suppress(RuntimeStartError):
+            bench.served.switch_to(self.prepared.plan.default)
         with self.stopwatch.phase("noise"):
             found_noise = self._noise(bench)
         control.unload(self.prepared.artifact.name)
@@ -235,7 +235,7 @@ class Measuring:
         max_s = 60 * self.config.capacity.max_minutes
         if best is None or limit_ms is None or max_s == 0:
             return None
-        if limit_ms / 1000 > max_s / _LIMITS_OF_CHECK:
+        if shortest_check_s(limit_ms) > max_s:
             self.note(capacity_failed(f"a limit of {limit_ms:g} ms needs a longer capacity.max_minutes"))
             return None
         check = CapacityCheck(

@@ -6,7 +6,7 @@ Composes the stages and formats nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hcopt import model_repository, noise
 from hcopt.config import Config
+from hcopt.decisions import read_decisions
 from hcopt.errors import HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
 from hcopt.files import write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
@@ -23,6 +24,7 @@ from hcopt.report.drawings import drawings
 from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
 from hcopt.run_folder import RunFolder, new_run, record_json
+from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
@@ -62,8 +64,13 @@ class FinishedRun:
     failure: HcoptError | None = None
 
 
-def profile(job: Job, progress: Progress) -> FinishedRun:
+def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambda _: None) -> FinishedRun:
     """The whole job. Its results are on disk and shown in `results/` when it returns.
+
+    Args:
+        job: What to do.
+        progress: Told what is under way.
+        opened: Told the run's folder as soon as there is one.
 
     Raises:
         ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
@@ -72,6 +79,7 @@ def profile(job: Job, progress: Progress) -> FinishedRun:
     """
     try:
         run = _Run(job=job, folder=new_run(job.results), progress=progress)
+        opened(run.folder.path)
         try:
             return run.execute()
         except (HcoptError, OSError, KeyboardInterrupt) as error:
@@ -169,6 +177,7 @@ class _Run:
             noise=found.noise,
             capacity=found.capacity,
             elapsed_s=self.stopwatch.elapsed_s,
+            decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
         )
 
@@ -219,13 +228,14 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
     """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
 
     Raises:
+        ConfigError: What `hcopt scale-check` has left in the folder is damaged.
         OutputError: They cannot be made or written.
     """
     language, price = config.report.language, config.report.price_per_hour
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn = drawings(record, language=language)
-    write_pdf(record, language=language, price_per_hour=price, drawn=drawn, path=path)
-    write_html(record, language=language, price_per_hour=price, drawn=drawn, path=path.with_suffix(".html"))
+    drawn, scaling = drawings(record, language=language), read_scaling(folder.path)
+    for write, file in ((write_pdf, path), (write_html, path.with_suffix(".html"))):
+        write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
     return path
 
 

@@ -1,20 +1,30 @@
 """Starts other programs: a time limit, a log file, a process group of their own, and a clean end.
 
-The only user of subprocess.
+The only user of subprocess. Whatever it starts ends with this process, also where that is killed: see `watchdog`.
 """
 
 from __future__ import annotations
 
+import atexit
+import glob
 import os
 import resource
+import secrets
 import selectors
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
+from typing import IO
+
+from hcopt import watchdog
 
 _GRACE_S = 5.0
 # What a pipe holds on Linux unless it is told otherwise: pipe(7).
@@ -41,6 +51,140 @@ class Finished:
         return self.returncode is None
 
 
+class _Watchdog:
+    """The watchdog of this process and what it knows. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = count()
+        self._mark = f"{os.getpid()}-{secrets.token_hex(8)}."
+        self._marks: dict[int, str] = {}
+        self._known: set[str] = set()
+        self._program = self._started()
+        atexit.register(self.close)
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    def new_mark(self) -> str:
+        """What the next program carries; ends in a dot, so that no mark is the beginning of another."""
+        return f"{self._mark}{next(self._numbers)}."
+
+    def take(self, process: subprocess.Popen[bytes], mark: str) -> None:
+        """From now on the program's group dies with this process."""
+        self._marks[process.pid] = mark
+        self.tell(str(process.pid))
+
+    def release(self, process: subprocess.Popen[bytes]) -> None:
+        """For a program whose group is gone: ends what has left the group, where anything may have."""
+        mark = self._marks.pop(process.pid, None)
+        # One that ended well has waited for its children; to look for them takes a while on a large machine.
+        if mark is not None and process.returncode != 0:
+            watchdog.kill_marked(mark)
+        self.forget(str(process.pid))
+
+    def tell(self, what: str) -> None:
+        """Adds a group, or a pattern of files."""
+        with self._lock:
+            self._known.add(what)
+            self._write(f"+{what}\n")
+
+    def forget(self, what: str) -> None:
+        """Takes it off."""
+        with self._lock:
+            self._known.discard(what)
+            self._write(f"-{what}\n")
+
+    def close(self) -> None:
+        """Lets the watchdog end, and waits for it."""
+        with self._lock:
+            self._program.communicate()
+
+    def _write(self, line: str) -> None:
+        assert self._program.stdin is not None
+        try:
+            self._program.stdin.write(os.fsencode(line))
+        except BrokenPipeError:
+            # Somebody has killed it: the next one learns all that is known.
+            self._program.stdin.close()
+            self._program.wait()
+            self._program = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        # It ends with this process and by nothing else: who ends a whole service sends its signal to all of it. Blocked
+        # here, since a program inherits that, and has it from its very first moment.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        try:
+            program = subprocess.Popen(
+                [sys.executable, "-I", "-S", watchdog.__file__, self._mark],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+                bufsize=0,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        assert program.stdin is not None
+        program.stdin.write(b"".join(os.fsencode(f"+{what}\n") for what in self._known))
+        return program
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child, which must not hold the pipe open."""
+        _watchdog_of.cache_clear()
+        atexit.unregister(self.close)
+        assert self._program.stdin is not None
+        self._program.stdin.close()
+        self._program.returncode = 0  # no child of this one's
+
+
+_starting = threading.Lock()
+
+
+@cache
+def _watchdog_of(pid: int) -> _Watchdog:  # noqa: ARG001 - a forked child has one of its own
+    return _Watchdog()
+
+
+def _watchdog() -> _Watchdog:
+    with _starting:
+        return _watchdog_of(os.getpid())
+
+
+@contextmanager
+def removed_at_death(pattern: Path) -> Iterator[None]:
+    """Files that this process removes itself, unless it is killed within the context: then the watchdog does.
+
+    Args:
+        pattern: An absolute path, whose last part may be a pattern as a shell has them.
+    """
+    told = f"{glob.escape(str(pattern.parent))}/{pattern.name}"
+    _watchdog().tell(told)
+    try:
+        yield
+    finally:
+        _watchdog().forget(told)
+
+
+def _start(
+    argv: Sequence[str], *, stdout: int | IO[bytes], env: Mapping[str, str], cwd: Path | None
+) -> subprocess.Popen[bytes]:
+    """A program in a session of its own, watched until `end_group`."""
+    guard = _watchdog()
+    mark = guard.new_mark()
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        env={**env, watchdog.MARK: mark},
+        cwd=cwd,
+        start_new_session=True,
+    )
+    guard.take(process, mark)
+    return process
+
+
 def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
     """Ends a process and its whole group: SIGTERM, then SIGKILL after `grace_s` seconds."""
     try:
@@ -53,6 +197,7 @@ def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> No
         # the grace short.
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
+        _watchdog().release(process)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
@@ -70,15 +215,7 @@ def service(
         OSError: The program cannot be started.
     """
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=dict(env),
-            cwd=cwd,
-            start_new_session=True,
-        )
+        process = _start(argv, stdout=output, env=env, cwd=cwd)
     try:
         yield process
     finally:
@@ -104,15 +241,7 @@ def run(
     """
     started, cpu_before_s = time.monotonic(), _children_cpu_s()
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(env),
-            cwd=cwd,
-            start_new_session=True,
-        )
+        process = _start(argv, stdout=subprocess.PIPE, env=env, cwd=cwd)
         assert process.stdout is not None
         with process.stdout:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from hcopt import model_repository
 from hcopt.blocks import Arm, measure_block, whole_blocks
+from hcopt.check_sides import Baseline, BaselineSource, model_folder
 from hcopt.config import Config
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.measurements import is_usable
@@ -21,8 +23,8 @@ from hcopt.progress import Progress
 from hcopt.registry import resolve_tracking
 from hcopt.regression import FEWEST_BLOCKS, Block, RegressionCheck, check_regression
 from hcopt.regression_output import CheckedSides
-from hcopt.run_folder import find_run, read_record
-from hcopt.runtime.base import Server
+from hcopt.runtime.base import Runtime, Server
+from hcopt.runtime.carried import read_carried
 from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
 from hcopt.schema import Environment, LoadPoint, Measurement, ModelConfigVariant
@@ -43,7 +45,7 @@ class CheckJob:
         config: Runtime, MLflow, S3, windows; the model's input shapes and example.
         golden: The configuration to check: a model folder with config.pbtxt and `1/model.onnx`, or a folder that holds
             one such folder.
-        baseline: A run, or a model URI.
+        baseline: A run, or a model URI; see `BaselineSource`.
         results: Where runs are.
         max_regression_ratio: What is still allowed.
         blocks: How many.
@@ -65,31 +67,28 @@ class Checked:
     sides: CheckedSides
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Baseline:
-    uri: str
-    load: LoadPoint
-    said: str
-
-
 def run_check(job: CheckJob, progress: Progress) -> Checked:
     """Measures both on one server, in blocks of changing order; figures from elsewhere play no part.
 
     Raises:
-        ConfigError: There is no such run, or the runtime is somebody else's server.
+        ConfigError: There is no such run, or nothing can be measured like this.
         ModelSourceError, RuntimeStartError: A model cannot be had or served.
         ProfileError: Too few blocks could be measured.
     """
-    if job.config.runtime.kind == "remote":
-        raise ConfigError("hcopt check needs a server of its own, with both models", remedy="Use another --runtime.")
     if job.blocks < FEWEST_BLOCKS:
         raise ConfigError(f"{job.blocks} blocks show nothing", remedy=f"Give --blocks {FEWEST_BLOCKS} or more.")
     if not 0 <= job.max_regression_ratio < 1:
         raise ConfigError(f"--max-regression {100 * job.max_regression_ratio:g} is no share", remedy="Give 0 to 99.")
     started = time.monotonic()
-    baseline, golden = _baseline(job), model_folder(job.golden)
+    golden = model_folder(job.golden)
+    runtime = choose_runtime(
+        job.config, progress=progress, note=progress.note, carries_models=_is_remote(job.config)
+    ).runtime
     with tempfile.TemporaryDirectory(prefix="hcopt-check-") as temporary:
-        taken, machine = _measured(job, baseline, golden, folder=Path(temporary), progress=progress)
+        folder = Path(temporary)
+        progress.phase("fetch")
+        baseline, prepared = _prepared(job, golden, folder)
+        taken, machine = _measured(job, _Sides(load=baseline.load, prepared=prepared), runtime, folder, progress)
     if len(taken) < FEWEST_BLOCKS:
         raise ProfileError(f"only {len(taken)} of {job.blocks} blocks could be measured")
     return Checked(
@@ -98,49 +97,64 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
             candidate=str(golden),
             baseline=baseline.said,
             load=f"concurrency {baseline.load.concurrency}, rows a request: {baseline.load.client_batch_size}",
-            environment=f"{machine.cpu_count} × {machine.cpu_model}, {machine.backend}",
+            environment=_machine(machine, job.config),
             elapsed_s=time.monotonic() - started,
         ),
     )
 
 
-def _measured(
-    job: CheckJob, baseline: _Baseline, golden: Path, *, folder: Path, progress: Progress
-) -> tuple[list[Block], Environment]:
-    """Serves both models under names of their own, and measures."""
-    progress.phase("fetch")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sides:
+    """Both models as they are to be served, and the load."""
+
+    load: LoadPoint
+    prepared: Mapping[str, Prepared]
+
+
+def _prepared(job: CheckJob, golden: Path, folder: Path) -> tuple[Baseline, dict[str, Prepared]]:
+    """Both models under names of their own, in one repository."""
     tracking_uri = resolve_tracking(job.config, job.results).tracking_uri
+    source = BaselineSource(
+        config=job.config, results=job.results, tracking_uri=tracking_uri, scratch=folder / "registered"
+    )
+    baseline = source.find(job.baseline)
+    # Somebody else's server may have models with any name.
+    prefix = f"hcopt_check_{secrets.token_hex(4)}_" if _is_remote(job.config) else ""
     prepared = {
-        name: prepare_side(job.config, uri, name=name, into=folder / "models", tracking_uri=tracking_uri)
-        for name, uri in ((BASELINE, baseline.uri), (CANDIDATE, str(golden)))
+        side: prepare_side(
+            job.config, uri, name=prefix + side, label=side, into=folder / "models", tracking_uri=tracking_uri
+        )
+        for side, uri in ((BASELINE, baseline.uri), (CANDIDATE, str(golden)))
     }
-    for side in prepared.values():
-        model_repository.write_repository(folder / "repository", side.artifact, side.base.config)
+    for one in prepared.values():
+        model_repository.write_repository(folder / "repository", one.artifact, one.base.config)
+    return baseline, prepared
+
+
+def _measured(
+    job: CheckJob, sides: _Sides, runtime: Runtime, folder: Path, progress: Progress
+) -> tuple[list[Block], Environment]:
+    """Serves both models, and measures."""
     progress.phase("serve")
-    choice = choose_runtime(job.config, progress=progress, note=progress.note)
+    repository = folder / "repository"
+    carried = read_carried(repository) if _is_remote(job.config) else None
     with ExitStack() as stack:
-        server = stack.enter_context(choice.runtime.serve(folder / "repository", folder))
-        control = stack.enter_context(ModelControl(server.endpoint))
-        blocks = _Blocks(job=job, load=baseline.load, prepared=prepared, folder=folder, progress=progress)
+        server = stack.enter_context(runtime.serve(repository, folder))
+        control = stack.enter_context(ModelControl(server.endpoint, carried=carried))
+        blocks = _Blocks(job=job, load=sides.load, prepared=sides.prepared, folder=folder, progress=progress)
         return blocks.measure(server, control), server.environment
 
 
-def model_folder(golden: Path) -> Path:
-    """The folder itself where it is a model's, else the only one in it.
+def _is_remote(config: Config) -> bool:
+    return config.runtime.kind == "remote"
 
-    Raises:
-        ConfigError: There is none, or more than one.
-    """
-    config = model_repository.CONFIG_FILE
-    if (golden / config).is_file():
-        return golden
-    found = sorted(path.parent for path in golden.glob(f"*/{config}"))
-    if len(found) == 1:
-        return found[0]
-    many = f"holds {len(found)}: {', '.join(path.name for path in found)}" if found else f"has no {config}"
-    raise ConfigError(
-        f"--golden {golden} {many}", remedy="Give the model's folder, with config.pbtxt and 1/model.onnx in it."
-    )
+
+def _machine(found: Environment, config: Config) -> str:
+    """The machine and the server in a few words; the CPUs of a server elsewhere are not known here."""
+    cpus = f"{found.cpu_count} × {found.cpu_model}"
+    if _is_remote(config):
+        cpus = f"Triton {found.triton_version} at {config.runtime.remote.grpc}"
+    return f"{cpus}, {found.backend}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,7 +181,7 @@ class _Blocks:
             # An idle model's threads may spin: it is not to be there.
             for other in benches:
                 if other != name:
-                    control.unload(other)
+                    control.unload(self.prepared[other].artifact.name)
             return benches[name].measure(window)
 
         self.progress.phase("Baseline and candidate, block by block", steps=len(benches) * (self.job.blocks + 1))
@@ -207,21 +221,3 @@ def _figures(measurement: Measurement) -> tuple[float, float] | None:
     if rate is None or latency is None or not is_usable(rate, latency.p99_ms):
         return None
     return rate, latency.p99_ms
-
-
-def _baseline(job: CheckJob) -> _Baseline:
-    """A run's golden configuration at its best load, or a model with its own at the highest load of the sweep."""
-    sweep = job.config.sweep
-    load = LoadPoint(concurrency=max(sweep.concurrency), client_batch_size=max(sweep.client_batch_size))
-    if ":/" in job.baseline and not Path(job.baseline).exists():
-        return _Baseline(uri=job.baseline, load=load, said=job.baseline)
-    folder = find_run(job.baseline, results=job.results)
-    record = read_record(folder)
-    best = record.confirmation.best
-    golden = folder.golden / record.model.name
-    if best is None or not golden.is_dir():
-        raise ConfigError(
-            f"run {folder.run_id} has no golden configuration: {record.confirmation.reason}",
-            remedy="Give a run that has one, or a model as models:/NAME@alias.",
-        )
-    return _Baseline(uri=str(golden), load=best.load, said=f"run {folder.run_id}, {best.variant.config_name}")

@@ -50,6 +50,22 @@ def said(check: MetricCheck) -> str:
     return f"{ratio}, {limit}: {ends[check.outcome]}"
 
 
+def answer(found: RegressionCheck, sides: CheckedSides) -> str:
+    """For the terminal: the outcome, each metric, and what was compared."""
+    lines = [f"hcopt check: {_TITLES[found.outcome]}", *(f"  {said(check)}" for check in found.checks)]
+    lines += [f"{label + ':':<10}{value}" for label, value in _compared(sides).items()]
+    return "\n".join([*lines, f"{'blocks:':<10}{found.block_count}, both side by side in each"])
+
+
+def _compared(sides: CheckedSides) -> dict[str, str]:
+    return {
+        "golden": sides.candidate,
+        "baseline": sides.baseline,
+        "load": sides.load,
+        "machine": sides.environment,
+    }
+
+
 def markdown(found: RegressionCheck, sides: CheckedSides) -> str:
     """For `$GITHUB_STEP_SUMMARY` and the like."""
     rows = "\n".join(
@@ -57,6 +73,7 @@ def markdown(found: RegressionCheck, sides: CheckedSides) -> str:
         f"{'≥' if check.metric == 'throughput' else '≤'} {_percent(check.allowed_ratio)} | {check.outcome} |"
         for check in found.checks
     )
+    compared = "\n".join(f"| {label} | {_cell(value)} |" for label, value in _compared(sides).items())
     return f"""## hcopt check: {_TITLES[found.outcome]}
 
 | golden / baseline | ratio | interval | allowed | outcome |
@@ -68,10 +85,7 @@ def markdown(found: RegressionCheck, sides: CheckedSides) -> str:
 
 | | |
 | --- | --- |
-| golden | `{sides.candidate}` |
-| baseline | `{sides.baseline}` |
-| load | {sides.load} |
-| machine | {sides.environment} |
+{compared}
 """
 
 
@@ -118,6 +132,11 @@ def write_answer(
             write_whole(junit_file, junit(found, sides))
     except OSError as error:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}", remedy="Give another file.") from error
+
+
+def _cell(text: str) -> str:
+    """A text of anybody's in a cell: a bar would end it, a tag be markup."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _percent(ratio: float) -> str:

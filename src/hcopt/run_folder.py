@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from hcopt.decisions import read_decisions
 from hcopt.errors import ConfigError
 from hcopt.files import point_to, write_whole
 from hcopt.measurements import read_measurements
@@ -118,8 +119,9 @@ def find_run(reference: str, *, results: Path) -> RunFolder:
 
 
 def record_json(record: RunRecord) -> JsonObject:
-    """A run's record for run.json; its measurements stand in their own file."""
-    dumped: JsonObject = TypeAdapter(RunRecord).dump_python(record, mode="json", exclude={"measurements"})
+    """A run's record for run.json; its measurements and decisions stand in files of their own."""
+    beside = {"measurements", "decisions"}
+    dumped: JsonObject = TypeAdapter(RunRecord).dump_python(record, mode="json", exclude=beside)
     return dumped
 
 
@@ -128,15 +130,15 @@ def read_record(run: RunFolder) -> RunRecord:
 
     Raises:
         ConfigError: The run is not finished, or its files are damaged.
-        ProfileError: measurements.jsonl is damaged.
+        ProfileError: measurements.jsonl or decisions.jsonl is damaged.
     """
     data = _read_state(run)
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
-    measurements = read_measurements(run.path)
+    beside = {"measurements": read_measurements(run.path), "decisions": read_decisions(run.path)}
     record = _with_feasibility(data["record"])
     try:
-        return TypeAdapter(RunRecord).validate_python({**record, "measurements": measurements})
+        return TypeAdapter(RunRecord).validate_python({**record, **beside})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -76,7 +76,14 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
         folder = Path(temporary)
         progress.phase("fetch")
         tracking_uri = resolve_tracking(job.config, job.folder.results).tracking_uri
-        prepared = prepare_side(job.config, str(golden), name=record.model.name, into=folder, tracking_uri=tracking_uri)
+        prepared = prepare_side(
+            job.config,
+            str(golden),
+            name=record.model.name,
+            label=best.variant.config_name,
+            into=folder,
+            tracking_uri=tracking_uri,
+        )
         model_repository.write_repository(folder / "repository", prepared.artifact, prepared.base.config)
         progress.phase("serve")
         with ExitStack() as stack:

@@ -22,8 +22,8 @@ from hcopt.serving import ServedModel
 _UNKNOWN_ROUNDS_PER_S = (10.0, 1.0, 0.1)
 
 
-def prepare_side(config: Config, uri: str, *, name: str, into: Path, tracking_uri: str) -> Prepared:
-    """A model with the configuration that lies beside it, to be served under `name`.
+def prepare_side(config: Config, uri: str, *, name: str, label: str, into: Path, tracking_uri: str) -> Prepared:
+    """A model with the configuration that lies beside it, to be served under `name`, and called `label` to the user.
 
     Raises:
         ModelSourceError: The model cannot be had or served.
@@ -32,7 +32,9 @@ def prepare_side(config: Config, uri: str, *, name: str, into: Path, tracking_ur
     model = config.model.model_copy(update={"uri": uri, "name": name})
     mlflow = config.mlflow.model_copy(update={"promote_alias": None})
     given = config.model_copy(update={"model": model, "mlflow": mlflow})
-    return prepare(given, into=into / name, tracking_uri=tracking_uri)
+    prepared = prepare(given, into=into / name, tracking_uri=tracking_uri)
+    default = replace(prepared.plan.default, config_name=label)
+    return replace(prepared, plan=replace(prepared.plan, default=default))
 
 
 def open_bench(

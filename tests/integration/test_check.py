@@ -91,7 +91,9 @@ def test_real_regression_against_a_registered_model_ends_with_8(place: Workplace
         "hcopt.xml",
     )
     assert answer.returncode == 8, answer.stderr
-    assert "regression: throughput is" in answer.stdout
+    assert "hcopt check: regression\n  throughput is" in answer.stdout
+    # The model was registered, and nothing more.
+    assert "(version 1): the config.pbtxt beside the model, since no run of hcopt has left an answer" in answer.stdout
     assert "is worse than models:/" in answer.stderr
     suite = ElementTree.parse(place.folder / "hcopt.xml").getroot().find("testsuite")
     assert suite is not None and suite.get("failures") == "2"
@@ -102,7 +104,8 @@ def test_real_regression_against_a_registered_model_ends_with_8(place: Workplace
     [
         (("--baseline", "nowhere"), 2, "no run nowhere"),
         (("--baseline", "results", "--blocks", "2"), 2, "show nothing"),
-        (("--baseline", "results", "--set", "runtime.kind=remote"), 2, "server of its own"),
+        (("--baseline", "results", "--runtime", "remote"), 2, "needs the address of the server"),
+        (("--baseline", "results", "--endpoint", "grpc://127.0.0.1:9"), 4, "no Triton answers at"),
         (("--baseline", "results", "--max-regression", "100"), 2, "--max-regression"),
     ],
 )

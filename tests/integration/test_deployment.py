@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from urllib.request import urlopen
@@ -81,6 +82,40 @@ def test_capacity_answers_as_json(place: Workplace) -> None:
     answer = place.run("capacity", "results", "--rate", "500000", "--json")
     found = json.loads(answer.stdout)
     assert (found["replicas"], found["linearity"], found["simulation"]) == (120, "assumed", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "1e30"), "at most 150,000"),
+        (("--replicas", "99999999999999999999"), "at most 150,000"),
+        (("--trace", "huge.csv"), "at most 150,000"),
+        (("--rate", "inf"), "no load"),
+        (("--rate", "nan"), "--rate"),
+        (("--rate", "5", "--scrape-interval", "100"), "two scrapes"),
+    ],
+)
+def test_capacity_refuses_what_no_cluster_could_do(place: Workplace, arguments: tuple[str, ...], said: str) -> None:
+    (place.folder / "huge.csv").write_text("t_s,infer_per_s\n0,1e20\n10,1e20\n", encoding="utf-8")
+    answer = place.run("capacity", "results", *arguments)
+    assert answer.returncode == 2
+    assert said in answer.stderr
+
+
+def test_smallest_load_has_as_many_pods_as_in_the_manifests_and_a_free_pod_costs_nothing(place: Workplace) -> None:
+    found = json.loads(place.run("capacity", "results", "--rate", "0", "--price-per-hour", "0", "--json").stdout)
+    assert (found["replicas"], found["cost_per_million"]) == (2, 0)
+
+
+def test_next_steps_can_be_copied_into_a_shell(place: Workplace) -> None:
+    answer = place.run("kubernetes", "results", *LOAD, "--model-uri", "s3://bucket/a folder", "--out", "a 'deploy'")
+    assert answer.returncode == 0, answer.stderr
+    steps = [line.partition(":")[2] for line in answer.stdout.splitlines() if line.startswith("next:")]
+    assert [shlex.split(step)[-1] for step in steps] == [
+        "s3://bucket/a folder/",
+        "a 'deploy'/prometheus-adapter-values.yaml",
+        "a 'deploy'",
+    ]
 
 
 def test_chart_without_a_trace_is_refused(place: Workplace) -> None:

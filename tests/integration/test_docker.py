@@ -152,7 +152,13 @@ def planted(root: Path) -> dict[str, str]:
     }
 
 
+LEFT_BEFORE = "hcopt-test-left-before"
+
+
 def play_well(scene: Scene) -> None:
+    # Of a process that is gone: no process has this start time.
+    labels = {**run_labels("killed-before"), "hcopt.started": "never"}
+    scene.engine.networks.create(LEFT_BEFORE, labels=labels)
     scene.answer = scene.place.run(*DOCKER, acts=[("[1/4]", scene.look)])
 
 
@@ -208,6 +214,11 @@ def test_run_ends_well_and_leaves_nothing_in_the_engine(scenes: dict[str, Scene]
     assert [one.error for one in scene.measured if one.error] == []
     assert scene.left() == []
     assert scene.answer.left == ()
+
+
+def test_run_removes_what_a_killed_one_had_left_before(scenes: dict[str, Scene], docker_engine: DockerClient) -> None:
+    assert scenes["well"].answer is not None
+    assert docker_engine.networks.list(names=[LEFT_BEFORE]) == []
 
 
 def test_run_in_containers_gives_the_files_of_an_embedded_one(scenes: dict[str, Scene]) -> None:

@@ -17,9 +17,11 @@ from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import default_tracking_uri
 from hcopt.run_folder import RunFolder
+from hcopt.scaling import Scaling, write_scaling
 from tests.command import Answer, Workplace, workplace
 from tests.finished_run import make_older, write_finished_run
 from tests.records import undecided_record
+from tests.search_records import searched_record
 from tests.services import BIN, answers, free_ports, running
 
 EXPERIMENT = "of the run itself"
@@ -112,11 +114,14 @@ def test_run_without_configured_mlflow_is_logged_beside_its_results(tmp_path: Pa
 
 def test_report_is_made_again_from_the_files_alone(tmp_path: Path) -> None:
     place = workplace(tmp_path)
-    run = write_finished_run(place.results, Config(report=ReportSection(language="en")))
+    run = write_finished_run(place.results, Config(report=ReportSection(language="en")), searched_record())
+    scaling = Scaling(servers=2, cpus_per_server=2, block_count=8, ratio=0.968, ci_low=0.941, ci_high=0.995)
+    write_scaling(run.path, scaling)
     path = run.report_folder("HomeCreditDefaultModel") / "result_summary.pdf"
     answer = place.run("report", "results")
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{path}\n", "")
-    assert "throughput" in pages(path).lower()
+    # The search from its decisions, the scaling from what was measured after the run.
+    assert "what became of each configuration" in pages(path) and "carried 0.968" in pages(path)
     assert place.run("report", run.run_id, "--set=report.language=ko").returncode == 0
     assert "처리량" in pages(path)
 

@@ -30,7 +30,7 @@ __all__ = ["chromium"]
 
 HANGUL = re.compile("[가-힣]")
 # In the page's order.
-CHARTS = ["pair", "blocks", "breakdown", "rates", "sweep", "heat_map", "load_curve"]
+CHARTS = ["pair", "blocks", "breakdown", "rates", "pod", "sweep", "heat_map", "load_curve"]
 # Wide enough for a machine that is busy with other things.
 PATIENCE_S = 20
 

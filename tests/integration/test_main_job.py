@@ -10,23 +10,29 @@ import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import kubernetes_validate
 import pypdf
 import pytest
+import yaml
 from mlflow import MlflowClient
 
+from hcopt.config import Config
 from hcopt.errors import OutputError
 from hcopt.measurements import read_measurements
 from hcopt.mlflow_session import mlflow_session
 from hcopt.model_repository import parse_text, variant_of
-from hcopt.run_folder import find_run, read_record
-from hcopt.schema import Measurement
+from hcopt.run_folder import find_run, read_record, record_json
+from hcopt.schema import Estimate, Measurement
+from hcopt.summary import summarize
 from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from tests.planned_run import capacity
+from tests.traced import Trace
 
 PROGRESS = re.compile(r"\[ *(\d+)/(\d+)\] \S+, concurrency 8: [\d,]+ infer/s, p99 [\d.]+ ms( \(about .+ left\))?")
 
@@ -184,6 +190,57 @@ def measured(run: Run) -> int:
     return len((run.folder / "measurements.jsonl").read_text(encoding="utf-8").splitlines())
 
 
+# --- and what becomes of it in a cluster -----------------------------------------------------------------------------
+
+DEPLOYED = {"--base": 60_000, "--peak": 500_000, "--memory": 4096, "--scrape-interval": 30, "--rate-window": 120}
+DEFAULTS = {"--horizontal-pod-autoscaler-sync-period": 15, "--horizontal-pod-autoscaler-tolerance": 0.1}
+
+
+@pytest.fixture(scope="module")
+def deployable(first: Run, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The run in a folder of its own; where it shows no rate in the little time, one that was tried counts."""
+    place = workplace(tmp_path_factory.mktemp("deployed"))
+    shutil.copytree(first.folder, place.results / "runs" / first.folder.name)
+    folder = find_run(first.folder.name, results=place.results)
+    record = read_record(folder)
+    found = record.capacity or capacity()
+    if found.sustainable_rate_infer_per_s.ci_low is None or record.capacity is None:
+        rate = found.points[0].rate_infer_per_s
+        record = replace(
+            record, capacity=replace(found, sustainable_rate_infer_per_s=Estimate(estimate=rate, ci_low=rate))
+        )
+        folder.write_state("finished", {"config": Config().model_dump(mode="json"), "record": record_json(record)})
+        folder.write_summary(summarize(record, tracking=None))
+    return place
+
+
+@pytest.mark.parametrize("autoscaler", ["hpa", "keda"])
+def test_manifests_of_the_run_fit_the_schemas_and_every_number_is_in_its_summary(
+    deployable: Workplace, first: Run, autoscaler: str
+) -> None:
+    options = [f"{option}={value}" for option, value in DEPLOYED.items()]
+    answer = deployable.run("kubernetes", first.folder.name, *options, f"--{autoscaler}", "--out", autoscaler)
+    assert answer.returncode == 0, answer.stderr
+    (run_folder,) = deployable.runs
+    trace = Trace(
+        summary=json.loads((run_folder / "summary.json").read_text(encoding="utf-8")), options={**DEPLOYED, **DEFAULTS}
+    )
+    kinds = set()
+    for path in sorted((deployable.folder / autoscaler).iterdir()):
+        text = path.read_text(encoding="utf-8")
+        trace.check(text)
+        document = yaml.safe_load(text)
+        if document.get("apiVersion") in ("v1", "apps/v1", "policy/v1", "autoscaling/v2"):
+            kinds.add(document["kind"])
+            kubernetes_validate.validate(document, "1.37", strict=True)
+    assert kinds == {
+        *("ConfigMap", "Deployment", "PodDisruptionBudget", "Service"),
+        *(["HorizontalPodAutoscaler"] if autoscaler == "hpa" else []),
+    }
+    assert {"C", "T", "τ", "start"} <= set(trace.facts)
+    assert len(trace.traced) >= 10
+
+
 def test_measurements_are_read_back_with_their_samples(first: Run) -> None:
     taken = read_measurements(first.folder)
     sweep = [m for m in taken if m.phase == "sweep"]
@@ -202,7 +259,9 @@ def test_run_has_the_noise_of_the_machine_before_and_the_sustainable_rate_after(
     phases = list(dict.fromkeys(m.phase for m in read_measurements(folder)))
     assert phases == ["noise", "sweep", "confirmation", "open_loop"]
     found = summary(first)
-    assert list(found["elapsed_phases_s"])[:6] == ["fetch", "serve", "noise", "sweep", "confirmation", "open_loop"]
+    assert list(found["elapsed_phases_s"])[:7] == [
+        *("fetch", "serve", "load", "noise", "sweep", "confirmation", "open_loop"),
+    ]
     noise = found["models"][0]["noise"]
     assert noise["block_count"] >= 4
     assert "differences in throughput below" in answer.stderr

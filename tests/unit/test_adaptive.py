@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.replay import Replay, Truth
 from benchmarks.synthetic import synthetic
+from hcopt.decisions import read_decisions
 from hcopt.errors import ProfileError
-from hcopt.profiler.adaptive import Adaptive, read_decisions
+from hcopt.profiler.adaptive import Adaptive
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.perf_analyzer import Window, failed
 from hcopt.schema import Measurement

@@ -25,8 +25,9 @@ from tests.records import (
     run_record,
     tied_record,
 )
+from tests.search_records import searched_record
 
-ALL = ["pair", "breakdown", "blocks", "sweep", "heat_map", "load_curve", "rates"]
+ALL = ["pair", "breakdown", "blocks", "sweep", "heat_map", "load_curve", "rates", "pod"]
 
 
 def _nodes(spec: Any) -> Iterator[dict[str, Any]]:
@@ -173,12 +174,13 @@ def _spec(name: str, run: RunRecord, language: str = "en") -> dict[str, Any]:
     ("run", "names"),
     [
         (evidence_record(), ALL),
-        (replace(run_record(), capacity=None), [name for name in ALL if name != "rates"]),
+        (replace(run_record(), capacity=None), [name for name in ALL if name not in ("rates", "pod")]),
         (no_feasible_config_record(), ["pair", "breakdown", "sweep", "heat_map", "load_curve"]),
         (many_variants_record(), [name for name in ALL if name != "load_curve"]),
         (replace(run_record(), ranking=replace(run_record().ranking, ranked=())), []),
+        (searched_record(), [*ALL, "search"]),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_run_has_the_charts_that_it_has_data_for(run, names):
     assert list(_charts(run)) == names
@@ -423,3 +425,38 @@ def test_names_are_data_and_never_expressions():
     expressions = [node[key] for node in _nodes(spec) for key in ("labelExpr", "expr", "filter") if key in node]
     assert expressions and not [text for text in expressions if "alert" in str(text)]
     assert "<script>" not in _svg(charts.default_against_best(run, language="en"))
+
+
+def test_search_places_windows_in_time_and_colours_them_by_what_became_of_their_variant():
+    rows = _rows(_spec("search", searched_record()), "fate")
+    found = {(row["time_s"], row["name"]): (row["fate"], row["limit"]) for row in rows}
+    # Between two decisions the windows are spread evenly: four in 3.2 s, two in the next 1.9 s.
+    assert found[0.8, "config_default"] == ("other finalist", "p99 within the limit")
+    assert found[1.6, "config_3"] == ("kept to the end", "p99 within the limit")
+    assert found[3.2, "config_0"] == ("dropped: too slow", "p99 within the limit")
+    assert found[5.1, "config_4"] == ("dropped: over the limit", "p99 over the limit")
+    assert found[6.25, "config_6"] == ("best of the confirmation", "p99 within the limit")
+
+
+def test_search_follows_the_best_so_far():
+    steps = _rows(_spec("search", searched_record()), "best")
+    # config_5, then config_6 by one window, then by the mean of both.
+    assert steps == [{"time_s": 3.2, "best": 6220.0}, {"time_s": 5.1, "best": 6610.0}, {"time_s": 7.4, "best": 6540.0}]
+
+
+def test_search_without_a_limit_has_no_marks_for_it():
+    run = searched_record()
+    spec = _spec("search", replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=None)))
+    assert not [node for node in _nodes(spec) if "shape" in node.get("encoding", {})]
+
+
+def test_pod_adds_up_to_its_capacity():
+    parts = _rows(_spec("pod", run_record()), "part")
+    assert [part["part"].partition(":")[0] for part in parts] == [
+        "target T",
+        "HPA tolerance",
+        "growth until new pods serve",
+    ]
+    assert parts[0]["start"] == 0 and parts[-1]["end"] == 4800.0
+    assert all(left["end"] == right["start"] for left, right in pairwise(parts))
+    assert parts[1]["end"] == pytest.approx(1.1 * parts[0]["end"])

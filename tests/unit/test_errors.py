@@ -17,6 +17,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "NoFeasibleConfigError": 6,
         "OutputError": 7,
         "RegressionError": 8,
+        "BusyError": 9,
         "InterruptedRunError": 130,
     }
     assert errors.HcoptError.exit_code == 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -239,6 +241,106 @@ def test_end_group_ends_children_that_outlived_their_leader(shell: Shell) -> Non
         assert not is_gone(int(shell.pids.read_text()))
         end_group(leader)
         assert shell.left() == []
+
+
+# --- where this process is killed ------------------------------------------------------------------------------------
+
+# Starts a service that starts others, one of them with a session of its own as Model Analyzer does, and waits for the
+# end of the world.
+PARENT = """
+import os, signal, sys, threading
+from pathlib import Path
+from hcopt.process import removed_at_death, run, service
+log, pids, script = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+env = {**os.environ, "PIDS": pids}
+with removed_at_death(log.parent / "left [1]" / "gone"), removed_at_death(log.parent / "region_*"):
+    with service(["sh", "-c", script], log=log, env=env):
+        run(["true"], log=log, timeout_s=60, env=env)
+        print("up", flush=True)
+        sys.stdin.read()
+"""
+SESSIONS = (
+    f"{IGNORES_SIGTERM} echo $$ >>$PIDS; ({SLEEPS}) & echo $! >>$PIDS; setsid sh -c 'echo $$ >>$PIDS; {SLEEPS}' & "
+)
+
+
+@pytest.fixture
+def parent(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
+    folder = shell.log.parent
+    (folder / "left [1]" / "gone").mkdir(parents=True)
+    for name in ("region_1", "region_2", "other"):
+        (folder / name).touch()
+    script = f"{SESSIONS} {SLEEPS}"
+    argv = [sys.executable, "-c", PARENT, str(shell.log), str(shell.pids), script]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        wait_until(lambda: len(shell.pids.read_text().split()) == 3)
+        yield process
+        process.kill()
+
+
+def watchdogs(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if any("watchdog" in word for word in child.cmdline())]
+
+
+def test_kill_of_this_process_takes_along_all_it_started_and_their_files(
+    shell: Shell, parent: subprocess.Popen[bytes]
+) -> None:
+    (dog,) = watchdogs(parent.pid)
+    parent.kill()
+    assert shell.left() == []
+    wait_until(lambda: is_gone(dog.pid))
+    assert sorted(path.name for path in shell.log.parent.iterdir()) == ["left [1]", "log", "other", "pids"]
+    assert list((shell.log.parent / "left [1]").iterdir()) == []
+
+
+def test_watchdog_takes_no_notice_of_signals_to_a_whole_session(shell: Shell, parent: subprocess.Popen[bytes]) -> None:
+    (dog,) = watchdogs(parent.pid)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        dog.send_signal(number)
+    parent.kill()
+    assert shell.left() == []
+
+
+def test_watchdog_that_was_killed_is_replaced_by_one_that_knows_everything(tmp_path: Path) -> None:
+    log, pids = tmp_path / "log", tmp_path / "pids"
+    script = (
+        "import os, signal, sys; from pathlib import Path; import psutil; from hcopt.process import run, service\n"
+        "log = Path(sys.argv[1])\n"
+        "with service(['sh', '-c', sys.argv[2]], log=log, env={'PIDS': sys.argv[3]}):\n"
+        "    [dog] = [c for c in psutil.Process().children() if any('watchdog' in word for word in c.cmdline())]\n"
+        "    dog.kill()\n"
+        "    dog.wait()\n"
+        "    run(['true'], log=log, timeout_s=60, env={})\n"
+        "    while len(Path(sys.argv[3]).read_text().split()) < 1: pass\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    pids.touch()
+    service_script = f"echo $$ >>$PIDS; {SLEEPS}"
+    done = subprocess.run([sys.executable, "-c", script, log, service_script, pids], check=False, timeout=PATIENCE_S)
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: is_gone(int(pids.read_text())))
+
+
+def test_this_process_ends_with_its_watchdog(shell: Shell, parent: subprocess.Popen[bytes]) -> None:
+    (dog,) = watchdogs(parent.pid)
+    parent.communicate()
+    assert parent.returncode == 0
+    assert not dog.is_running()
+    assert shell.left() == []
+
+
+def test_hung_program_is_ended_with_what_it_started_in_sessions_of_their_own(shell: Shell) -> None:
+    assert shell.run(f"{SESSIONS} {SLEEPS}", timeout_s=1.0).timed_out
+    assert len(shell.pids.read_text().split()) == 3
+    assert shell.left() == []
+
+
+def test_one_watchdog_serves_all_threads_and_programs(shell: Shell) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert all(done.returncode == 0 for done in pool.map(lambda _: shell.run("exit 0"), range(24)))
+    assert len(watchdogs(os.getpid())) == 1
 
 
 def test_last_lines_of_a_huge_file_are_its_end(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from hcopt.regression import Block, RegressionCheck, check_regression
 from hcopt.regression_check import BLOCKS
-from hcopt.regression_output import CheckedSides, junit, markdown
+from hcopt.regression_output import CheckedSides, answer, junit, markdown
 
 SIMULATIONS = 2000
 BLOCK_NOISE = 0.05
@@ -131,7 +131,21 @@ def test_markdown_names_both_sides_and_the_figures() -> None:
     assert text.startswith("## hcopt check: regression")
     assert "| throughput | 80.0 % |" in text
     assert "| p99 latency | 100.0 % | [100.0, 100.0] | ≤ 105.0 % | passed |" in text
-    assert "`models:/model@prod`" in text
+    assert "| baseline | models:/model@prod |" in text
+    assert "| machine | 2 CPUs &lt;Xeon> |" in text
+
+
+def test_answer_for_the_terminal_says_what_was_compared() -> None:
+    lines = answer(check(blocks([0.80, 0.81, 0.79, 0.80])), SIDES).splitlines()
+    assert lines[0] == "hcopt check: regression"
+    assert lines[1].startswith("  throughput is 80.0 % of the baseline's [")
+    assert lines[3:] == [
+        "golden:   golden/model",
+        "baseline: models:/model@prod",
+        "load:     concurrency 32, 1 row a request",
+        "machine:  2 CPUs <Xeon>",
+        "blocks:   4, both side by side in each",
+    ]
 
 
 @pytest.mark.parametrize(("ratio", "failures"), [(0.8, "1"), (1.0, "0")])

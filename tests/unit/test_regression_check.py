@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from hcopt.check_sides import model_folder
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.preparation import Prepared
 from hcopt.profiler.perf_analyzer import Window, failed
-from hcopt.regression_check import model_folder
 from hcopt.schema import LoadPoint, Measurement
 from hcopt.sides import measure_speed
 from tests.records import default_variant, measurement, run_record

@@ -8,26 +8,30 @@ from pathlib import Path
 import pytest
 
 from hcopt.config import Config
+from hcopt.decisions import DecisionLog
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.measurements import FILE_NAME, MeasurementLog
 from hcopt.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json
 from hcopt.schema import RunRecord
 from tests.finished_run import make_older, write_finished_run
 from tests.records import no_feasible_config_record, run_record, tied_record, undecided_record
+from tests.search_records import searched_record
 
 
 def _written(results: Path, record: RunRecord) -> RunFolder:
     run = new_run(results)
     for measurement in record.measurements:
         MeasurementLog(run.path).append(measurement)
+    for decision in record.decisions:
+        DecisionLog(run.path).append(decision)
     run.write_state("finished", {"record": record_json(record)})
     return run
 
 
 @pytest.mark.parametrize(
     "record",
-    [run_record(), tied_record(), undecided_record(), no_feasible_config_record()],
-    ids=lambda record: record.confirmation.verdict,
+    [run_record(), tied_record(), undecided_record(), no_feasible_config_record(), searched_record()],
+    ids=["better", "tied", "undecided", "no feasible", "searched"],
 )
 def test_record_read_back_is_the_one_that_was_written(tmp_path: Path, record: RunRecord) -> None:
     run = _written(tmp_path, record)

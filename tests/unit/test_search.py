@@ -184,6 +184,16 @@ def test_request_that_no_batch_holds_is_left_out() -> None:
     assert len(left_out) == 4  # the variants of 8 rows
 
 
+def test_decisions_say_their_reason_in_a_word_and_who_is_best() -> None:
+    result = large_search()
+    assert {d.cause for d in result.decisions if d.action == "drop"} == {"slow", "late"}
+    assert all(d.cause in ("gain", "windows") for d in result.decisions if d.action == "stop")
+    windows = [(m.variant.config_name, m.load.concurrency) for m in result.measurements]
+    races = [d for d in result.decisions if d.action == "race"]
+    # The best so far has been measured already, and the block measures it again.
+    assert races and all((d.config_name, d.concurrency) in windows[: d.window_count] for d in races)
+
+
 def test_decisions_are_plain_values() -> None:
     for decision in found(truth(8))[0].decisions:
         for value in asdict(decision).values():

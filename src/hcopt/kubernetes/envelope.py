@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hcopt.capacity import TOLERANCE_RATIO
@@ -11,6 +11,7 @@ from hcopt.scaling import Scaling
 from hcopt.schema import JsonObject, RunRecord
 
 Claim = Literal["golden", "capacity", "linearity"]
+Condition = Literal["verdict", "backend", "image", "cpu", "threads", "exclusive CPUs", "scaling"]
 
 # The embedded server of hcopt's own pins is the Triton of NVIDIA's release 24.10.
 _RELEASES = {"2.51.0": "24.10"}
@@ -30,7 +31,7 @@ class Assumption:
         claims: Which of the run's claims it takes the ground from.
     """
 
-    condition: str
+    condition: Condition
     said: str
     claims: tuple[Claim, ...]
 
@@ -47,7 +48,7 @@ def validity_envelope(record: RunRecord) -> JsonObject:
         "threads": threads(record) or "left to ONNX Runtime",
         "rows_per_request": None if found is None else found.client_batch_size,
         "arrivals": "open loop, Poisson",
-        "latency_p99_limit_ms": None if found is None else found.latency_p99_limit_ms,
+        "latency_p99_limit_ms": None if found is None else f"{found.latency_p99_limit_ms:g}",
         "config": None if best is None else best.variant.config_name,
     }
 
@@ -79,7 +80,8 @@ def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) ->
         _exclusive_cpus(options),
         _linearity(record, scaling),
     )
-    return tuple(found for found in candidates if found is not None)
+    # In a block of YAML a line of its own would end it.
+    return tuple(replace(found, said=" ".join(found.said.split())) for found in candidates if found is not None)
 
 
 def _verdict(record: RunRecord) -> Assumption | None:
@@ -148,4 +150,4 @@ def _linearity(record: RunRecord, scaling: Scaling | None) -> Assumption | None:
         )
     else:
         return None
-    return Assumption(condition="linearity", said=said, claims=("linearity",))
+    return Assumption(condition="scaling", said=said, claims=("linearity",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hcopt.errors import OutputError
@@ -15,6 +15,7 @@ _COMMON = ("deployment.yaml", "configmap.yaml", "service.yaml", "poddisruptionbu
 _SCALING: Mapping[Autoscaler, tuple[str, ...]] = {"hpa": ("hpa.yaml",), "keda": ("scaledobject.yaml",)}
 # For Helm, not for kubectl.
 _VALUES: Mapping[Autoscaler, tuple[str, ...]] = {"hpa": ("prometheus-adapter-values.yaml",), "keda": ()}
+_FIRST_LINE = "# Made by: "
 _KUSTOMIZATION = "kustomization.yaml"
 
 
@@ -45,10 +46,11 @@ def write_manifests(plan: Plan, autoscaler: Autoscaler, folder: Path) -> tuple[P
     """Writes the files, and removes those of the other autoscaler, which would fight with this one.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or has such files from elsewhere.
     """
     rendered = render(plan, autoscaler)
     other: Autoscaler = "keda" if autoscaler == "hpa" else "hpa"
+    _check_ours(folder, (*rendered, *_SCALING[other], *_VALUES[other]))
     try:
         for name, text in rendered.items():
             write_whole(folder / name, text)
@@ -59,6 +61,25 @@ def write_manifests(plan: Plan, autoscaler: Autoscaler, folder: Path) -> tuple[P
             f"cannot write the manifests to {folder}: {error.strerror or error}", remedy="Give another folder as --out."
         ) from error
     return tuple(folder / name for name in rendered)
+
+
+def _check_ours(folder: Path, names: Iterable[str]) -> None:
+    """Only what an earlier call wrote is replaced."""
+    for path in (folder / name for name in names):
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                ours = file.readline().startswith(_FIRST_LINE)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise OutputError(
+                f"cannot read {path}: {error.strerror}", remedy="Give another folder as --out."
+            ) from error
+        if not ours:
+            raise OutputError(
+                f"{path} was not written by `hcopt kubernetes`, and would be overwritten",
+                remedy="Give another folder as --out, or move that file away.",
+            )
 
 
 def _sourced(number: Sourced, *, text: bool = False) -> str:

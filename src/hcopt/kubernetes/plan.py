@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from hcopt.capacity import (
     CONNECTION_AGE_S,
-    SCHEDULING_S,
     SHORTEST_SCALE_DOWN_S,
-    SYNC_PERIOD_S,
-    TOLERANCE_RATIO,
     Reaction,
     ReplicaPlan,
+    check_cluster_holds,
     default_pod_start_s,
     lower_bound,
+    measured_start_s,
     pending_target,
     plan_replicas,
     scale_down_window_s,
@@ -25,6 +24,7 @@ from hcopt.capacity import (
 from hcopt.errors import ConfigError, OutputError
 from hcopt.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up, model_files
 from hcopt.kubernetes.envelope import Assumption, Claim, assumptions, image_of, validity_envelope
+from hcopt.kubernetes.facts import facts, start_keys
 from hcopt.kubernetes.names import dns_label
 from hcopt.kubernetes.options import Options
 from hcopt.scaling import Scaling
@@ -34,6 +34,10 @@ _PROBE_PERIOD_S = 5
 _START_MARGIN = 10
 _SHORTEST_START_S = 60
 _SHA_LENGTH = 12
+# From here on a target is rounded down to a whole number.
+_WHOLE = 10
+# A thousandth: what Kubernetes counts in.
+SMALLEST_QUANTITY = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,8 @@ class Plan:
     run_id: str
     command: str
     image: str
+    node_selector: tuple[tuple[str, str], ...]
+    cpu_model: str
     s3_endpoint_url: str | None
     prometheus_url: str
     envelope: JsonObject
@@ -150,8 +156,10 @@ def plan_deployment(
         name=name,
         namespace=options.namespace,
         run_id=record.run_id,
-        command=command,
+        command=" ".join(command.split()),
         image=image,
+        node_selector=options.node_selector,
+        cpu_model=record.environment.cpu_model,
         s3_endpoint_url=options.s3_endpoint_url,
         prometheus_url=options.prometheus_url,
         envelope=validity_envelope(record),
@@ -159,10 +167,12 @@ def plan_deployment(
         scaling=scaling,
         model=_model(record, options, name),
         scale=_scale(record, options, found),
-        cpus=Sourced(value=record.environment.cpu_count, source=f"environment.cpu_count = {_cpus(record)}"),
+        cpus=Sourced(value=record.environment.cpu_count, source="summary.json: environment.cpu_count"),
         memory=Sourced(value=f"{options.memory_mb}Mi", source="--memory; not measured"),
         start_failures=_start_failures(record),
-        connection_age_ms=Sourced(value=1000 * CONNECTION_AGE_S, source="part of the pod start in τ"),
+        connection_age_ms=Sourced(
+            value=1000 * CONNECTION_AGE_S, source=f"1000 · {CONNECTION_AGE_S}; ms, part of start in τ"
+        ),
     )
 
 
@@ -184,22 +194,35 @@ def _model(record: RunRecord, options: Options, name: str) -> Model:
 
 
 def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
-    reaction, start_fact = _reaction(record, options)
+    reaction = Reaction(
+        scrape_interval_s=options.scrape_interval_s,
+        rate_window_s=options.rate_window_s,
+        pod_start_s=default_pod_start_s(record) if options.pod_start_s is None else options.pod_start_s,
+        growth=options.growth,
+    )
     target = target_rate(lower_bound(found), reaction)
+    if target < SMALLEST_QUANTITY:
+        raise ConfigError(
+            f"a pod's target of {target:.2g} infer/s is less than Kubernetes can count",
+            remedy="Give a --growth that leaves a pod more of its capacity.",
+        )
     replicas = plan_replicas(
         target, base_infer_per_s=options.base_infer_per_s, peak_infer_per_s=options.peak_infer_per_s
     )
+    check_cluster_holds(replicas.max_replicas)
     return Scale(
-        facts=(start_fact, *_facts(found, options, reaction, target)),
+        facts=tuple(fact.line for fact in facts(record, options, found, reaction)),
         replicas=replicas,
-        target=Sourced(value=_quantity(target), source="T, rounded down"),
-        pending=Sourced(value=pending_target(found), source="C / rows a request · limit / ln 100, rounded up"),
+        target=Sourced(value=quantity(target), source="floor(T)" if target >= _WHOLE else "floor(1000 · T)"),
+        pending=Sourced(
+            value=pending_target(found), source="ceil(C / rows · limit / 1000 / ln(100)); requests that wait"
+        ),
         min_replicas=Sourced(value=replicas.min_replicas, source="max(2, ceil(base / T) + 1)"),
-        max_replicas=Sourced(value=replicas.max_replicas, source="max(min, ceil(peak / T) + 1)"),
+        max_replicas=Sourced(value=replicas.max_replicas, source="max(2, ceil(base / T) + 1, ceil(peak / T) + 1)"),
         scrape_interval=Sourced(value=f"{options.scrape_interval_s}s", source="--scrape-interval; part of τ"),
         rate_window=Sourced(value=f"{options.rate_window_s}s", source="--rate-window; part of τ"),
         scale_down_window_s=Sourced(
-            value=scale_down_window_s(reaction), source=f"max({SHORTEST_SCALE_DOWN_S}, 2 τ), rounded up"
+            value=scale_down_window_s(reaction), source=f"ceil(max({SHORTEST_SCALE_DOWN_S}, 2 · τ))"
         ),
     )
 
@@ -214,42 +237,6 @@ def _refuse(differing: tuple[Assumption, ...]) -> None:
         )
 
 
-def _reaction(record: RunRecord, options: Options) -> tuple[Reaction, str]:
-    serve_s = record.elapsed_s.get("serve", 0.0)
-    if options.pod_start_s is not None:
-        pod_start_s, fact = options.pod_start_s, f"pod start = {options.pod_start_s} s: --pod-start"
-    else:
-        pod_start_s = default_pod_start_s(record)
-        fact = (
-            f"pod start = {pod_start_s} s: elapsed_phases_s.serve = {serve_s:.6g}, + {SCHEDULING_S} to schedule it and "
-            f"fetch the model (assumed), + {CONNECTION_AGE_S} until clients find it"
-        )
-    reaction = Reaction(
-        scrape_interval_s=options.scrape_interval_s,
-        rate_window_s=options.rate_window_s,
-        pod_start_s=pod_start_s,
-        growth=options.growth,
-    )
-    return reaction, fact
-
-
-def _facts(found: Capacity, options: Options, reaction: Reaction, target: float) -> tuple[str, ...]:
-    """The figures behind the autoscaler's, in the order in which they build on each other."""
-    best, capacity = "models[0].best", "models[0].capacity"
-    return (
-        f"base = {options.base_infer_per_s:g} infer/s: --base; peak = {options.peak_infer_per_s:g} infer/s: --peak",
-        f"C = {lower_bound(found):.6g} infer/s a pod: {capacity}.sustainable_rate_infer_per_s.ci_low = "
-        f"{lower_bound(found):.6g}",
-        f"rows a request: {best}.client_batch_size = {found.client_batch_size}",
-        f"limit: models[0].latency_p99_limit_ms = {found.latency_p99_limit_ms:.6g}",
-        f"g = {reaction.growth.ratio_per_s:.6f} a second: --growth {options.growth_text}",
-        f"τ = {reaction.total_s:g} s: scrape interval {reaction.scrape_interval_s:g} + rate window "
-        f"{reaction.rate_window_s:g} + HPA sync {SYNC_PERIOD_S:g} + pod start {reaction.pod_start_s:g}",
-        f"T = {target:.1f} infer/s a pod: C / ((1 + {TOLERANCE_RATIO:g})(1 + g·τ)), {TOLERANCE_RATIO:g} the HPA's "
-        "tolerance",
-    )
-
-
 def _config_facts(record: RunRecord) -> tuple[str, ...]:
     best = record.confirmation.best
     if best is None:
@@ -257,14 +244,14 @@ def _config_facts(record: RunRecord) -> tuple[str, ...]:
     variant, key = best.variant, "models[0].best"
     set_here = dict(variant.parameters).get("intra_op_thread_count")
     threads = (
-        f"{key}.intra_op_thread_count = {set_here}"
+        f"summary.json: {key}.intra_op_thread_count = {set_here}"
         if set_here is not None
-        else f"intra_op_thread_count: left open in the run, here environment.cpu_count = {_cpus(record)}"
+        else f"threads, left open in the run: summary.json: environment.cpu_count = {_cpus(record)}"
     )
     return (
-        f"{key}.max_batch_size = {variant.max_batch_size}",
-        f"{key}.instance_count = {variant.instance_count}",
-        f"{key}.max_queue_delay_us = {variant.max_queue_delay_us}",
+        f"summary.json: {key}.max_batch_size = {variant.max_batch_size}",
+        f"summary.json: {key}.instance_count = {variant.instance_count}",
+        f"summary.json: {key}.max_queue_delay_us = {variant.max_queue_delay_us}",
         threads,
     )
 
@@ -273,16 +260,15 @@ def _cpus(record: RunRecord) -> int:
     return record.environment.cpu_count
 
 
-def _quantity(value: float) -> str:
+def quantity(value: float) -> str:
     """A Kubernetes quantity that is not above the value; thousandths where whole numbers are too coarse."""
-    return str(math.floor(value)) if value >= 10 else f"{max(1, math.floor(1000 * value))}m"
+    return str(math.floor(value)) if value >= _WHOLE else f"{math.floor(1000 * value)}m"
 
 
 def _start_failures(record: RunRecord) -> Sourced:
-    serve_s = record.elapsed_s.get("serve", 0.0)
-    allowed_s = max(_SHORTEST_START_S, _START_MARGIN * serve_s)
+    allowed_s = max(_SHORTEST_START_S, _START_MARGIN * measured_start_s(record))
     return Sourced(
         value=math.ceil(allowed_s / _PROBE_PERIOD_S),
-        source=f"of {_PROBE_PERIOD_S} s: max({_SHORTEST_START_S} s, {_START_MARGIN} · elapsed_phases_s.serve = "
-        f"{serve_s:.6g})",
+        source=f"ceil(max({_SHORTEST_START_S}, {_START_MARGIN} · ({' + '.join(start_keys(record)) or '0'})) / "
+        f"{_PROBE_PERIOD_S}); s allowed / s a period",
     )

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hcopt.decisions import DecisionLog
 from hcopt.errors import ProfileError
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.perf_analyzer import Window
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
 
 if TYPE_CHECKING:
-    from hcopt.search.values import Decision, SearchResult
+    from hcopt.search.values import SearchResult
 
-DECISIONS_NAME = "decisions.jsonl"
 # perf_analyzer needs 0.06 s beside its load, whatever the load: from here on less than a seventh of its time.
 SHORTEST_WINDOW_S = 0.4
 # A first window tells how fast the model is; one that is too short for it is tried again, longer.
@@ -66,7 +64,7 @@ class Adaptive:
 
         if job.measure_window is None:
             raise ProfileError("the adaptive profiler has nothing to measure windows with")
-        log = _DecisionLog(job.folder / DECISIONS_NAME)
+        log = DecisionLog(job.folder)
         found = search(
             job.plan,
             measure=_Windows(job.measure_window).measure,
@@ -129,33 +127,3 @@ class _Windows:
             return _UNKNOWN_RATE_INFER_PER_S
         own = self.rates.get(variant.config_name)
         return own if own is not None else _CAUTION * statistics.median(self.rates.values())
-
-
-class _DecisionLog:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, decision: Decision) -> None:
-        values = {key: value for key, value in asdict(decision).items() if value is not None}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_decisions(folder: Path) -> tuple[Decision, ...]:
-    """The decisions of a run's search, in order; none where it had no such search.
-
-    Raises:
-        ProfileError: The file is damaged.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from hcopt.search.values import Decision
-
-    path = folder / DECISIONS_NAME
-    if not path.exists():
-        return ()
-    adapter = TypeAdapter(Decision)
-    try:
-        return tuple(adapter.validate_json(line) for line in path.read_bytes().splitlines())
-    except ValidationError as error:
-        raise ProfileError(f"{path} is damaged: {error.errors()[0]['msg']}") from error

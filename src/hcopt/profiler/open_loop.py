@@ -18,10 +18,17 @@ _DRAIN_S = 0.2
 # Each of perf_analyzer's three windows needs an answer, so the drain must not fill the last one.
 _LIMITS_OF_LOAD = 4.0
 _LIMITS_OF_DRAIN = 1.2
+# A window lasts several times the limit, and a verdict takes several windows.
+_LIMITS_OF_CHECK = 20.0
 _FEWEST_REQUESTS = 40
 _MOST_REQUESTS = 200_000
 # Beyond what the server can do perf_analyzer waits for it to catch up; another try would wait as long.
 _GRACE_S = 8.0
+
+
+def shortest_check_s(latency_p99_limit_ms: float) -> float:
+    """The least time in which a check can come to a verdict on a limit."""
+    return _LIMITS_OF_CHECK * latency_p99_limit_ms / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

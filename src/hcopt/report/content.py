@@ -15,24 +15,30 @@ from hcopt.report import (
     method,
     noise,
     open_loop,
+    pods,
+    search_path,
 )
 from hcopt.report.headline import headline
 from hcopt.report.selection import Pairing, pairing
 from hcopt.report.text import Language, Text, texts
 from hcopt.report.values import Figure, Report, Section
+from hcopt.scaling import Scaling
 from hcopt.schema import Note, RunRecord
 
 # Letters of the fixed-width font that a line of the page takes.
 _COMMAND_LETTERS = 105
 
 
-def build(run: RunRecord, *, language: Language, price_per_hour: float | None = None) -> Report:
+def build(
+    run: RunRecord, *, language: Language, price_per_hour: float | None = None, scaling: Scaling | None = None
+) -> Report:
     """Everything that the report on a run says.
 
     Args:
         run: A finished run.
         language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
+        scaling: What `hcopt scale-check` has measured.
     """
     text = texts(language)
     pair = pairing(run)
@@ -52,9 +58,11 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
         caveats=insights.caveats(run, pair, text),
         config=first_page.config_file(run, text),
         remedies=first_page.remedies(run, text) if run.confirmation.verdict == "no_feasible_config" else (),
-        sections=tuple(_sections(run, pair, text)),
+        sections=tuple(_sections(run, pair, scaling, text)),
         measurements=details.measurement_rows(run, text),
-        measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms)),
+        measurements_title=text["section_measurements_search" if run.decisions else "section_measurements"],
+        measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms))
+        + (text["measurements_pooled"] if run.decisions else ""),
         has_parameters=any(variant.parameters for variant in run.plan.all_variants),
         has_limit=limit_ms is not None,
         failures=details.failures(run, text),
@@ -69,13 +77,15 @@ def build(run: RunRecord, *, language: Language, price_per_hour: float | None = 
     )
 
 
-def _sections(run: RunRecord, pair: Pairing, text: Text) -> Iterator[Section]:
+def _sections(run: RunRecord, pair: Pairing, scaling: Scaling | None, text: Text) -> Iterator[Section]:
     """What the verdict rests on, in the order in which a reader asks for it."""
     found = (
         confirmed.confirmation(run, text),
         breakdown.breakdown(run, pair, text),
         open_loop.open_loop(run, text),
+        *pods.one_to_many(run, scaling, text),
         noise.noise(run, pair, text),
+        search_path.search_path(run, text),
         _sweep(run, text),
     )
     yield from (section for section in found if section is not None)
@@ -84,11 +94,16 @@ def _sections(run: RunRecord, pair: Pairing, text: Text) -> Iterator[Section]:
 def _sweep(run: RunRecord, text: Text) -> Section | None:
     if not run.ranking.ranked:
         return None
-    caption = text["sweep_caption"] + (text["sweep_caption_lines"] if len(run.plan.loads) > 1 else "")
+    measured = "_search" if run.decisions else ""
+    lines = text["sweep_caption_lines"] if len(run.plan.loads) > 1 else ""
     heat_map = "heat_map_caption_no_limit" if run.ranking.latency_p99_limit_ms is None else "heat_map_caption"
-    captions = {"sweep": caption, "heat_map": text[heat_map], "load_curve": text["load_curve_caption"]}
+    captions = {
+        "sweep": text[f"sweep_caption{measured}"] + lines,
+        "heat_map": text[f"{heat_map}{measured}"],
+        "load_curve": text[f"load_curve_caption{measured}"],
+    }
     figures = tuple(Figure(chart=chart, caption=said) for chart, said in captions.items())
-    return Section(name="sweep", title=text["section_sweep"], figures=figures)
+    return Section(name="sweep", title=text[f"section_sweep{measured}"], figures=figures)
 
 
 def _said(note: Note, language: Language) -> str:

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TypeAlias
 
 from hcopt.report import figures
 from hcopt.report.headline import load_value
-from hcopt.report.selection import batches, short_name
+from hcopt.report.selection import SweepPoint, batches, short_name, sweep_points
 from hcopt.report.text import Text
 from hcopt.report.values import Failure, MeasurementRow
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, RunRecord
 
+# One window, or the mean of all at a point.
+_Point: TypeAlias = Measurement | SweepPoint
+
 
 def measurement_rows(run: RunRecord, text: Text) -> tuple[MeasurementRow, ...]:
-    """The sweep's measurements by rank, then by load; configurations without a rank last."""
+    """The sweep's measurements by rank, then by load; configurations without a rank last.
+
+    A search measures a point many times: its windows are one row, and failed ones stand among the failures alone.
+    """
     ranks: dict[Hashable, tuple[int, LoadPoint]] = {
         entry.variant.settings: (rank, entry.load) for rank, entry in enumerate(run.ranking.ranked, start=1)
     }
     last = len(ranks) + 1
 
-    def place(m: Measurement) -> tuple[int, str, int, int]:
-        rank = ranks[m.variant.settings][0] if m.variant.settings in ranks else last
-        return (rank, m.variant.config_name, m.load.concurrency, m.load.client_batch_size)
+    def place(point: _Point) -> tuple[int, str, int, int]:
+        rank = ranks[point.variant.settings][0] if point.variant.settings in ranks else last
+        return (rank, point.variant.config_name, point.load.concurrency, point.load.client_batch_size)
 
-    sweep = sorted((m for m in run.measurements if m.phase == "sweep"), key=place)
-    return tuple(_measurement_row(m, ranks.get(m.variant.settings), run, text) for m in sweep)
+    shown = sweep_points(run) if run.decisions else [m for m in run.measurements if m.phase == "sweep"]
+    return tuple(_measurement_row(m, ranks.get(m.variant.settings), run, text) for m in sorted(shown, key=place))
 
 
-def _measurement_row(
-    m: Measurement, ranked: tuple[int, LoadPoint] | None, run: RunRecord, text: Text
-) -> MeasurementRow:
-    limit_ms, p99 = run.ranking.latency_p99_limit_ms, None if m.latency is None else m.latency.p99_ms
+def _measurement_row(m: _Point, ranked: tuple[int, LoadPoint] | None, run: RunRecord, text: Text) -> MeasurementRow:
+    limit_ms, throughput = run.ranking.latency_p99_limit_ms, m.throughput_infer_per_s
+    p99 = _latency_p99_ms(m)
     feasible = "" if p99 is None or limit_ms is None else text["yes" if p99 <= limit_ms else "no"]
-    throughput = m.throughput_infer_per_s
     return MeasurementRow(
         rank="" if ranked is None else str(ranked[0]),
         name=short_name(m.variant.config_name, run),
@@ -46,6 +51,12 @@ def _measurement_row(
         feasible=feasible,
         ranked=ranked is not None and ranked[1] == m.load,
     )
+
+
+def _latency_p99_ms(m: _Point) -> float | None:
+    if isinstance(m, SweepPoint):
+        return m.latency_p99_ms
+    return None if m.latency is None else m.latency.p99_ms
 
 
 def _parameters(variant: ModelConfigVariant) -> str:
@@ -71,7 +82,7 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
     env, unknown = run.environment, text["unknown"]
     cpu = text["fact_cpu_value"].format(model=env.cpu_model, count=env.cpu_count, cpuset=env.cpuset)
     elapsed = " · ".join(
-        f"{text.get(f'phase_{phase}', phase)} {_duration(seconds, text)}" for phase, seconds in run.elapsed_s.items()
+        f"{text.get(f'phase_{phase}', phase)} {duration(seconds, text)}" for phase, seconds in run.elapsed_s.items()
     )
     return (
         (text["fact_model"], f"{run.model.name} (sha256 {run.model.sha256[:12]})"),
@@ -90,7 +101,8 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _duration(seconds: float, text: Text) -> str:
+def duration(seconds: float, text: Text) -> str:
+    """Seconds, with minutes from the first one on."""
     if seconds < 59.95:
         return text["seconds"].format(seconds=f"{seconds:.1f}")
     return text["minutes"].format(minutes=round(seconds) // 60, seconds=round(seconds) % 60)

@@ -9,14 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hcopt.errors import OutputError
-from hcopt.files import whole_file
 from hcopt.report import charts
 from hcopt.report.chart_text import chart_texts
-from hcopt.report.content import build
-from hcopt.report.drawings import Drawing, drawings
+from hcopt.report.drawings import Drawing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
+from hcopt.report.writing import write_laid_out
+from hcopt.scaling import Scaling
 from hcopt.schema import RunRecord
 
 # What the system has for Korean and Latin: a font inside the file would double its size.
@@ -33,6 +32,7 @@ def write_html(
     *,
     language: Language,
     price_per_hour: float | None = None,
+    scaling: Scaling | None = None,
     drawn: Mapping[str, Drawing] | None = None,
     path: Path,
 ) -> None:
@@ -42,25 +42,19 @@ def write_html(
         run: A finished run, whatever its verdict.
         language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
+        scaling: What `hcopt scale-check` has measured.
         drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
-    page = _page(
-        build(run, language=language, price_per_hour=price_per_hour),
-        drawings(run, language=language) if drawn is None else drawn,
+    write_laid_out(
+        run, _page, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path
     )
-    try:
-        with whole_file(path) as temporary:
-            # Bytes of a path that are no UTF-8 become question marks.
-            temporary.write_bytes(page.encode(errors="replace"))
-    except OSError as error:
-        raise OutputError(f"cannot write the report {path}: {error}") from error
 
 
-def _page(report: Report, drawn: Mapping[str, Drawing]) -> str:
+def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # Names may hold markup: everything is escaped that a template does not mark as safe.
@@ -72,7 +66,7 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> str:
         lstrip_blocks=True,
     )
     scripts = (_resource("vega", "vega-embed.js"), _resource("templates", "report.js"))
-    return templates.get_template("report.html.jinja").render(
+    page = templates.get_template("report.html.jinja").render(
         report=report,
         words={**texts(report.language), **chart_texts(report.language)},
         drawings=drawn,
@@ -82,6 +76,8 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> str:
         scripts=scripts,
         script_sources=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
+    # Bytes of a path that are no UTF-8 become question marks.
+    return page.encode(errors="replace")
 
 
 def _resource(*names: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hcopt.report.p99_limit import allowed
+from hcopt.report.search_path import search_windows
 from hcopt.report.text import Text
 from hcopt.schema import RunRecord
 
@@ -17,9 +18,7 @@ def method(run: RunRecord, text: Text) -> tuple[str, ...]:
 def _method(run: RunRecord, text: Text) -> Iterator[str]:
     if run.noise is not None:
         yield text["method_noise"]
-    yield text["method_sweep"].format(
-        profilers=_profilers(run, "sweep"), variants=len(run.plan.all_variants), loads=len(run.plan.loads)
-    )
+    yield _sweep(run, text)
     if run.confirmation.best is None:
         yield text["method_no_confirmation"]
         return
@@ -33,6 +32,17 @@ def _method(run: RunRecord, text: Text) -> Iterator[str]:
     looks = text["method_looks"].format(looks=found.look_count) if found.look_count > 1 else ""
     yield text["method_verdict"].format(alpha=f"{run.alpha:g}", zone=f"{100 * run.indifference_ratio:g}%", looks=looks)
     yield text["method_literature"]
+
+
+def _sweep(run: RunRecord, text: Text) -> str:
+    words = {
+        "profilers": _profilers(run, "sweep"),
+        "variants": len(run.plan.all_variants),
+        "loads": len(run.plan.loads),
+    }
+    if run.decisions:
+        return text["method_search"].format(windows=search_windows(run), **words)
+    return text["method_sweep"].format(**words)
 
 
 def limits(run: RunRecord, text: Text) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from hcopt.errors import OutputError
-from hcopt.files import whole_file
-from hcopt.report.content import build
-from hcopt.report.drawings import Drawing, drawings
+from hcopt.report.drawings import Drawing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
+from hcopt.report.writing import write_laid_out
+from hcopt.scaling import Scaling
 from hcopt.schema import JsonObject, RunRecord
 
 
@@ -22,6 +22,7 @@ def write_pdf(
     *,
     language: Language,
     price_per_hour: float | None = None,
+    scaling: Scaling | None = None,
     drawn: Mapping[str, Drawing] | None = None,
     path: Path,
 ) -> None:
@@ -31,21 +32,16 @@ def write_pdf(
         run: A finished run, whatever its verdict.
         language: Of every word but the user's own and those of third-party tools.
         price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
+        scaling: What `hcopt scale-check` has measured.
         drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
-    document = _compiled(
-        build(run, language=language, price_per_hour=price_per_hour),
-        drawings(run, language=language) if drawn is None else drawn,
+    write_laid_out(
+        run, _compiled, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path
     )
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(document)
-    except OSError as error:
-        raise OutputError(f"cannot write the report {path}: {error}") from error
 
 
 def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:

@@ -112,13 +112,15 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the report after the first page, from top to bottom: title, lines, facts, table, note, figures.
+    """A part of the report after the first page, from top to bottom: title, lines, facts, table, note, figures,
+    commands.
 
     Attributes:
-        name: confirmation, breakdown, open_loop, noise or sweep.
+        name: confirmation, breakdown, open_loop, scaling, linearity, noise, search or sweep.
         lines: What the data show, a sentence each.
         facts: (label, value) pairs.
         note: How the table and the figures came about, in small print.
+        commands: To go on with, a line each.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Section:
     table: Table | None = None
     note: str = ""
     figures: tuple[Figure, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,7 @@ class Report:
     remedies: tuple[str, ...]
     sections: tuple[Section, ...]
     measurements: tuple[MeasurementRow, ...]
+    measurements_title: str
     measurements_caption: str
     has_parameters: bool
     has_limit: bool

@@ -28,13 +28,16 @@ class Choice:
     note: Note | None = None
 
 
-def choose_runtime(config: Config, *, progress: Progress, note: Callable[[Note], None]) -> Choice:
+def choose_runtime(
+    config: Config, *, progress: Progress, note: Callable[[Note], None], carries_models: bool = False
+) -> Choice:
     """The runtime that the configuration asks for.
 
     Args:
         config: The configuration.
         progress: For what the runtime does later: told how far a pull is.
         note: For what the runtime does later: takes what the user has to know.
+        carries_models: See `RemoteRuntime`; a server of hcopt's own has every model in its repository.
 
     Raises:
         ConfigError: It cannot be had with this configuration.
@@ -45,7 +48,7 @@ def choose_runtime(config: Config, *, progress: Progress, note: Callable[[Note],
     if kind == "docker":
         return Choice(runtime=_docker(config, progress, note))
     if kind == "remote":
-        return Choice(runtime=_remote(config, note))
+        return Choice(runtime=_remote(config, note, carries_models=carries_models))
     return Choice(runtime=_embedded(config, "use --runtime docker or remote"))
 
 
@@ -102,12 +105,14 @@ def _embedded(config: Config, otherwise: str) -> Runtime:
     return EmbeddedRuntime(cpuset_server=config.runtime.cpuset.server, cpuset_client=config.runtime.cpuset.client)
 
 
-def _remote(config: Config, note: Callable[[Note], None]) -> Runtime:
+def _remote(config: Config, note: Callable[[Note], None], *, carries_models: bool) -> Runtime:
     from hcopt.runtime.remote import RemoteRuntime, remote_endpoint
 
     section = config.runtime.remote
     endpoint = remote_endpoint(section.grpc, section.http, section.metrics)
-    return RemoteRuntime(endpoint=endpoint, note=note, cpuset_client=config.runtime.cpuset.client)
+    return RemoteRuntime(
+        endpoint=endpoint, note=note, cpuset_client=config.runtime.cpuset.client, carries_models=carries_models
+    )
 
 
 def _chose_docker(release: str) -> Note:

@@ -31,7 +31,7 @@ from hcopt.runtime.docker_containers import (
 )
 from hcopt.runtime.docker_engine import engine, how_it_ended, how_it_ended_within, told
 from hcopt.runtime.docker_images import digest, image_names, missing_images, pull
-from hcopt.runtime.docker_leftovers import remove_run
+from hcopt.runtime.docker_leftovers import remove_leftovers, remove_run
 from hcopt.runtime.docker_tools import DockerTools, execute, find_programs
 from hcopt.runtime.embedded import Ports, free_ports
 from hcopt.runtime.ready import health
@@ -87,6 +87,7 @@ class DockerRuntime:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             client = stack.enter_context(engine())
+            self._remove_leftovers(client)
             for name in missing_images(client, images.both):
                 pull(client, name, self.progress)
             containers = RunContainers(
@@ -128,6 +129,17 @@ class DockerRuntime:
             else:
                 return ports
         raise RuntimeStartError(f"no free ports for tritonserver in {_PORT_TRIES} tries")
+
+    def _remove_leftovers(self, client: DockerClient) -> None:
+        """What killed runs have left holds memory and CPUs that this one is going to measure with."""
+        try:
+            gone = remove_leftovers(client)
+        except RuntimeStartError as error:
+            # Another run may be removing the same one at this moment.
+            self.note(_leftovers_stay(error.message))
+        else:
+            if gone:
+                self.note(_leftovers_removed(", ".join(f"{one.kind} {one.name}" for one in gone)))
 
     def _remove(self, client: DockerClient, run_id: str) -> None:
         try:
@@ -306,6 +318,17 @@ def _restarted(ended: str) -> Note:
     return Note(
         en=f"{ended}: started again; the measurement of that moment failed or is taken again.",
         ko=f"컨테이너 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
+    )
+
+
+def _leftovers_removed(names: str) -> Note:
+    return Note(en=f"Removed what a killed run had left: {names}.", ko=f"강제 종료된 실행이 남긴 항목 제거: {names}.")
+
+
+def _leftovers_stay(reason: str) -> Note:
+    return Note(
+        en=f"What killed runs have left could not be removed ({reason}): `hcopt doctor --fix` tries again.",
+        ko=f"강제 종료된 실행이 남긴 항목을 제거하지 못함({reason}): `hcopt doctor --fix` 로 재시도.",
     )
 
 

@@ -141,6 +141,7 @@ class EmbeddedRuntime:
         with ExitStack() as stack:
             folder = stack.enter_context(private_folder())
             # The folder's name is unique, and so are the names that begin with it.
+            stack.enter_context(process.removed_at_death(_SHARED_MEMORY / f"{folder.name}_*"))
             stack.callback(_remove_shared_memory, folder.name)
             triton = find_triton()
             programs = install_tools(folder, triton)

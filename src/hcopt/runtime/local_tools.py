@@ -172,7 +172,8 @@ def private_folder() -> Iterator[Path]:
     """
     folder = _new_private_folder()
     try:
-        yield folder
+        with process.removed_at_death(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

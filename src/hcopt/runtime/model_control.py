@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hcopt import process
 from hcopt.errors import RuntimeStartError
 from hcopt.runtime.base import Endpoint
+from hcopt.runtime.carried import CarriedModel
 from hcopt.schema import ServerTimes
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class ModelControl:
         log: Its log, where this process can read it: what is wrong with a config.pbtxt stands nowhere else.
         load_timeout_s: Longest load of a model.
         call_timeout_s: Longest wait for any other answer.
+        carried: Models that the server does not have in its repository, by name: each load brings their files along.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class ModelControl:
         log: Path | None = None,
         load_timeout_s: float = 120.0,
         call_timeout_s: float = 10.0,
+        carried: Mapping[str, CarriedModel] | None = None,
     ) -> None:
         from tritonclient.grpc import InferenceServerClient
 
@@ -96,6 +99,7 @@ class ModelControl:
         self._log = log
         self._load_timeout_s = load_timeout_s
         self._call_timeout_s = call_timeout_s
+        self._carried = carried or {}
 
     def load(self, name: str, config_json: str | None = None) -> None:
         """Loads a model afresh, with its config.pbtxt or with another configuration.
@@ -111,8 +115,11 @@ class ModelControl:
             RuntimeStartError: It cannot be loaded; carries Triton's own words.
         """
         self.unload(name)
+        carried = self._carried.get(name)
+        files = None if carried is None else {f"file:{path}": content for path, content in carried.files.items()}
+        config = config_json if config_json is not None or carried is None else carried.config_json
         with self._translated(f"Triton cannot load the model {name}"):
-            self._client.load_model(name, config=config_json, client_timeout=self._load_timeout_s)
+            self._client.load_model(name, config=config, files=files, client_timeout=self._load_timeout_s)
 
     def unload(self, name: str) -> None:
         """Unloads a model, if it is loaded; returns before its last instance is gone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from hcopt.environment import read_environment
 from hcopt.errors import ConfigError, RuntimeStartError
 from hcopt.runtime.base import Endpoint
+from hcopt.runtime.carried import CarriedModel, read_carried
 from hcopt.runtime.docker_engine import undisturbed
 from hcopt.runtime.local_tools import LocalTools, check_cpuset, install_tools, private_folder
 from hcopt.runtime.model_control import ModelControl
@@ -62,18 +63,22 @@ class RemoteRuntime:
         endpoint: Its addresses.
         note: Takes what the user has to know.
         cpuset_client: The CPUs of the measuring programs.
+        carries_models: Whether the models travel inside of the load requests, so that the server needs none of them in
+            its repository; else it measures the server's own copy.
     """
 
     endpoint: Endpoint
     note: Callable[[Note], None]
     cpuset_client: str | None = None
+    carries_models: bool = False
 
     @contextmanager
     def serve(self, repository: Path, run_folder: Path) -> Iterator[RemoteServer]:
-        """Takes the server over for as long as the context lasts, then puts its copy of the model back as it was.
+        """Takes the server over for as long as the context lasts, then puts its models back as they were.
 
         Args:
-            repository: The model repository as hcopt made it; only the model's name counts, the server has its own.
+            repository: The model repository as hcopt made it. Where the server's own copy is measured only the model's
+                name counts; models that are carried have names that the server does not have.
             run_folder: The run's folder; gets a `logs/` for the programs, the server's own is its owner's.
 
         Raises:
@@ -81,36 +86,42 @@ class RemoteRuntime:
         """
         check_cpuset("runtime.cpuset.client", self.cpuset_client)
         (run_folder / "logs").mkdir(parents=True, exist_ok=True)
-        name = next(repository.iterdir()).name
+        names = sorted(path.name for path in repository.iterdir())
+        carried = read_carried(repository) if self.carries_models else {}
         version = _check_answers(self.endpoint)
         with ModelControl(self.endpoint) as control, private_folder() as folder:
             _check_explicit(control, self.endpoint)
-            _check_has(control, self.endpoint, name)
+            if not self.carries_models:
+                _check_has(control, self.endpoint, names[0])
             programs = install_tools(folder, find_triton())
-            self.note(_own_copy(self.endpoint, name))
-            with self._put_back(control, name):
+            self.note(_sent(self.endpoint) if self.carries_models else _own_copy(self.endpoint, names[0]))
+            with self._put_back(control, names):
                 yield RemoteServer(
                     endpoint=self.endpoint,
                     tools=LocalTools(
                         endpoint=self.endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
                     ),
-                    environment=_environment(self.endpoint, name, version),
+                    environment=_environment(self.endpoint, names[0], version, carried),
                 )
 
     @contextmanager
-    def _put_back(self, control: ModelControl, name: str) -> Iterator[None]:
-        loaded = control.active_config(name) if control.is_ready(name) else None
+    def _put_back(self, control: ModelControl, names: Iterable[str]) -> Iterator[None]:
+        loaded = {name: control.active_config(name) if control.is_ready(name) else None for name in names}
         try:
             yield
         finally:
             with undisturbed():
-                try:
-                    if loaded is None:
-                        control.unload(name)
-                    else:
-                        control.load(name, loaded)
-                except RuntimeStartError as error:
-                    self.note(_not_put_back(name, error.message))
+                for name, config in loaded.items():
+                    self._restore(control, name, config)
+
+    def _restore(self, control: ModelControl, name: str, config: str | None) -> None:
+        try:
+            if config is None:
+                control.unload(name)
+            else:
+                control.load(name, config)
+        except RuntimeStartError as error:
+            self.note(_not_put_back(name, error.message))
 
 
 def remote_endpoint(grpc: str | None, http: str | None = None, metrics: str | None = None) -> Endpoint:
@@ -202,10 +213,10 @@ def _check_has(control: ModelControl, endpoint: Endpoint, name: str) -> None:
         )
 
 
-def _environment(endpoint: Endpoint, name: str, version: str) -> Environment:
+def _environment(endpoint: Endpoint, name: str, version: str, carried: Mapping[str, CarriedModel]) -> Environment:
     found = read_environment(
         runtime="remote",
-        backend=served_backend(endpoint, name),
+        backend=served_backend(endpoint, name, carried=carried),
         triton_version=version,
         onnxruntime_version=None,
         perf_analyzer_version=installed_version("tritonclient"),
@@ -219,6 +230,13 @@ def _own_copy(endpoint: Endpoint, name: str) -> Note:
     return Note(
         en=f"What is measured is the copy of '{name}' that the server at '{endpoint.grpc}' has in its own repository.",
         ko=f"측정 대상은 '{endpoint.grpc}' 서버의 모델 저장소에 있는 '{name}' 사본.",
+    )
+
+
+def _sent(endpoint: Endpoint) -> Note:
+    return Note(
+        en=f"The models are sent to the server at '{endpoint.grpc}' under names of their own, and unloaded afterwards.",
+        ko=f"'{endpoint.grpc}' 서버에 별도 이름으로 모델을 전송하고 끝나면 unload.",
     )
 
 

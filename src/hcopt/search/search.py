@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
-from hcopt.schema import Measurement, SweepPlan
+from hcopt.schema import Action, Decision, DropCause, Measurement, StopCause, SweepPlan
 from hcopt.search.belief import SURE, Belief, Taken, believe
 from hcopt.search.grid import grid_of
 from hcopt.search.order import believe_afresh, best_point, candidates_of, window_of
 from hcopt.search.surface import Array, Integers
-from hcopt.search.values import Action, Candidate, Decision, Measure, SearchResult, SearchSettings
+from hcopt.search.values import Candidate, Measure, SearchResult, SearchSettings
 
 # Windows at most, over the square root of the number of points: cost grows slower than the grid.
 _WINDOWS_A_ROOT = 10.0
@@ -67,6 +68,13 @@ def search(
         return _Search(plan, measure, clock, settings, decided).run()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stop:
+    cause: StopCause
+    reason: str
+    gain_ratio: float | None = None
+
+
 class _Search:
     def __init__(
         self,
@@ -108,23 +116,29 @@ class _Search:
         first = self._first_points()
         for begin in range(0, len(first), _BLOCK_WINDOWS):
             self._measure_block("start", first[begin : begin + _BLOCK_WINDOWS])
-        reason = self._race()
-        self._decide("stop", reason)
+        stop = self._race()
+        self._decide(
+            "stop",
+            stop.reason,
+            cause=stop.cause,
+            gain_ratio=stop.gain_ratio,
+            budget_s=self._settings.budget_s,
+        )
         return self._result()
 
-    def _race(self) -> str:
+    def _race(self) -> _Stop:
         """Measures blocks until there is a reason to stop."""
         while True:
             if not self._taken:
-                return "no window could be measured"
+                return _Stop(cause="nothing_measured", reason="no window could be measured")
             belief = self._update()
             best = self._best(belief)
             self._drop(belief, best)
             points = self._candidates(belief, best)
             draws = belief.draws(points, _DRAWS, self._random)
-            reason = self._stop_reason(belief, best, points, draws)
-            if reason is not None:
-                return reason
+            stop = self._stop(belief, best, points, draws)
+            if stop is not None:
+                return stop
             self._measure_block("race", self._next_block(belief, best, points, draws))
 
     def _first_points(self) -> list[int]:
@@ -228,6 +242,7 @@ class _Search:
     def _explain_drop(self, belief: Belief, best: int, owner: int, alpha: float) -> None:
         own = np.flatnonzero(self._grid.owner == owner)
         in_time = own[belief.feasible[own] >= alpha]
+        cause: DropCause = "slow" if len(in_time) else "late"
         if not len(in_time):
             point = int(own[np.argmax(belief.feasible[own])])
             limit, p99 = self._settings.latency_p99_limit_ms, math.exp(belief.log_latency[0][point])
@@ -240,7 +255,7 @@ class _Search:
                 f"at most {math.exp(high[point]):.1%} of the throughput of {self._name(best)} at concurrency "
                 f"{self._grid.loads[best].concurrency} (error rate {alpha:.2g})"
             )
-        self._decide("drop", reason, **self._place(point), **self._figures(belief, best, point))
+        self._decide("drop", reason, cause=cause, **self._place(point), **self._figures(belief, best, point))
 
     def _candidates(self, belief: Belief, best: int) -> Integers:
         """Open points that may be best, the most promising ones where there are many."""
@@ -251,20 +266,22 @@ class _Search:
         order = np.argsort(-hope, kind="stable")[:_MOST_CANDIDATES]
         return np.sort(order[hope[order] > -np.inf])
 
-    def _stop_reason(self, belief: Belief, best: int, points: Integers, draws: Array) -> str | None:
+    def _stop(self, belief: Belief, best: int, points: Integers, draws: Array) -> _Stop | None:
         if self._out_of_time():
-            return f"the time of {self._settings.budget_s:g} s is up"
+            return _Stop(cause="time", reason=f"the time of {self._settings.budget_s:g} s is up")
         if not self._open.any():
-            return "nothing is left that could be measured"
+            return _Stop(cause="nothing_left", reason="nothing is left that could be measured")
         most = max(_FEWEST_WINDOWS, math.ceil(_WINDOWS_A_ROOT * math.sqrt(len(self._grid))))
         gain = self._expected_gain(best, points, draws)
         if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _FEWEST_OF_A_WINNER:
             goal = _GAIN_SHARE * self._settings.indifference_ratio
             if gain <= goal:
-                return f"going on would gain {gain:.2%} on average, less than {goal:.2%}"
+                reason = f"going on would gain {gain:.2%} on average, less than {goal:.2%}"
+                return _Stop(cause="gain", reason=reason, gain_ratio=gain)
         if len(self._measurements) >= most:
             left = "" if gain is None else f"; going on would gain {gain:.2%} on average"
-            return f"{len(self._measurements)} windows are what {len(self._grid)} points are worth{left}"
+            reason = f"{len(self._measurements)} windows are what {len(self._grid)} points are worth{left}"
+            return _Stop(cause="windows", reason=reason, gain_ratio=gain)
         return None
 
     def _expected_gain(self, best: int, points: Integers, draws: Array) -> float | None:
@@ -332,7 +349,9 @@ class _Search:
 
     def _announce(self, action: Action, points: Sequence[int]) -> None:
         names = ", ".join(f"{self._name(point)} at {self._grid.loads[point].concurrency}" for point in points)
-        self._decide(action, f"block {self._block + 1}: {names}")
+        # A race leads with the best so far.
+        best = self._place(points[0]) if action == "race" else {}
+        self._decide(action, f"block {self._block + 1}: {names}", **best)
 
     def _name(self, point: int) -> str:
         return self._grid.variant(point).config_name
@@ -353,6 +372,7 @@ class _Search:
             "ratio_low": math.exp(middle - half),
             "ratio_high": math.exp(middle + half),
             "feasible_probability": float(belief.feasible[point]),
+            "latency_p99_ms": math.exp(belief.log_latency[0][point]),
         }
 
     def _decide(self, action: Action, reason: str, **details: Any) -> None:

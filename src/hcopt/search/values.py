@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
-
-Action = Literal["left_out", "start", "race", "drop", "fail", "unvisited", "stop", "winner"]
+from hcopt.schema import Decision, LoadPoint, Measurement, ModelConfigVariant
 
 # Variant, load, length of the window in s, number of the block: windows of a block lie close together in time.
 Measure = Callable[[ModelConfigVariant, LoadPoint, float, int], Measurement]
@@ -35,41 +32,6 @@ class SearchSettings:
     alpha: float = 0.01
     indifference_ratio: float = 0.02
     noise_ratio: float = 0.08
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """One decision of a search, with what it rests on; a line of decisions.jsonl.
-
-    Attributes:
-        action: left_out (cannot be measured), start (a block of the first windows), race (a block of what may be
-            best), drop (a variant of which no load can be best any more), fail (could not be measured), unvisited (a
-            variant that was never measured, and what its neighbours say of it), stop, winner.
-        reason: In a sentence, with its figures.
-        block: Blocks that had been measured.
-        window_count: Windows that had been measured.
-        elapsed_s: Since the search began.
-        config_name: The variant; None where the decision is about all of them.
-        concurrency: Of the load; None where it is about all loads.
-        client_batch_size: Of the load.
-        throughput_ratio: Against the best point so far, estimated.
-        ratio_low: Lower bound of that.
-        ratio_high: Upper bound of that.
-        feasible_probability: That the point keeps the limit.
-    """
-
-    action: Action
-    reason: str
-    block: int
-    window_count: int
-    elapsed_s: float
-    config_name: str | None = None
-    concurrency: int | None = None
-    client_batch_size: int | None = None
-    throughput_ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
-    feasible_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

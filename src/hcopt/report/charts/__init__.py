@@ -13,7 +13,9 @@ from hcopt.report.charts.drawing import PRINT_THEME, theme, to_svg
 from hcopt.report.charts.heat_map import throughput_by_settings
 from hcopt.report.charts.load_curve import latency_against_concurrency
 from hcopt.report.charts.pair import default_against_best
+from hcopt.report.charts.pod import pod_load
 from hcopt.report.charts.rates import misses_against_rate
+from hcopt.report.charts.search_path import windows_over_time
 from hcopt.report.charts.sweep import throughput_against_p99
 from hcopt.report.text import Language
 from hcopt.schema import RunRecord
@@ -32,10 +34,12 @@ __all__ = [
     "latency_against_concurrency",
     "latency_breakdown",
     "misses_against_rate",
+    "pod_load",
     "theme",
     "throughput_against_p99",
     "throughput_by_settings",
     "to_svg",
+    "windows_over_time",
 ]
 
 # What makes a chart, by its name; a run without the data for one gives None.
@@ -47,6 +51,8 @@ CHARTS: Mapping[str, Callable[..., Chart | None]] = {
     "heat_map": throughput_by_settings,
     "load_curve": latency_against_concurrency,
     "rates": misses_against_rate,
+    "pod": pod_load,
+    "search": windows_over_time,
 }
 
 
