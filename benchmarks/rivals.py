@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.analyzer import AnalyzerRun, profile
@@ -49,8 +49,8 @@ def adaptive(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: i
 def model_analyzer(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int, mode: Mode) -> Outcome:
     """One run: its own best measurement within the limit."""
     run = profile(plan, replay, mode, limit_ms=limit_ms, seed=seed)
-    winner = run.winner
-    return _outcome(winner and winner.variant, winner and winner.load, replay, [run])
+    place = None if run.winner is None else (run.winner.variant, run.winner.load)
+    return _outcome(place, replay, [run])
 
 
 def repeated_brute(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int, passes: int) -> Outcome:
@@ -58,13 +58,15 @@ def repeated_brute(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, s
     runs = [profile(plan, replay, "brute", limit_ms=limit_ms, seed=seed) for _ in range(passes)]
     measured = [measurement for run in runs for measurement in run.measurements]
     ranked = rank(plan, measured, latency_p99_limit_ms=limit_ms).feasible
-    first = ranked[0] if ranked else None
-    return _outcome(first and first.variant, first and first.load, replay, runs)
+    place = (ranked[0].variant, ranked[0].load) if ranked else None
+    return _outcome(place, replay, runs)
 
 
 def _outcome(
-    variant: ModelConfigVariant | None, load: LoadPoint | None, replay: Replay, runs: Iterable[AnalyzerRun]
+    place: tuple[ModelConfigVariant, LoadPoint] | None, replay: Replay, runs: Sequence[AnalyzerRun]
 ) -> Outcome:
-    runs = tuple(runs)
-    wall_s = sum(START_S + run.clock_s + POINT_S * len(run.measurements) + SWITCH_S * run.loads for run in runs)
-    return Outcome(variant, load, replay.load_s, wall_s, sum(len(run.measurements) for run in runs))
+    variant, load = place or (None, None)
+    windows = sum(len(run.measurements) for run in runs)
+    beside_s = POINT_S * windows + sum(START_S + SWITCH_S * run.loads for run in runs)
+    wall_s = beside_s + sum(run.clock_s for run in runs)
+    return Outcome(variant, load, replay.load_s, wall_s, windows)
