@@ -24,6 +24,12 @@ class ServedModel:
         self._control = control
         self._model_name = model_name
         self._config_json = config_json
+        self._serving: ModelConfigVariant | None = None
+
+    @property
+    def serving(self) -> ModelConfigVariant | None:
+        """The variant that was loaded last; None before the first, and after one that could not be loaded."""
+        return self._serving
 
     def switch_to(self, variant: ModelConfigVariant) -> None:
         """Serves this variant, and no other; loads it afresh even where it is there, so that all windows begin alike.
@@ -31,7 +37,9 @@ class ServedModel:
         Raises:
             RuntimeStartError: Triton cannot load it.
         """
+        self._serving = None
         self._control.load(self._model_name, self._config_json(variant))
+        self._serving = variant
 
     def watch(self) -> Callable[[], ServerTimes | None]:
         """Starts a window of the server's own times; the answer ends it, and is None where the server gives none."""

@@ -24,9 +24,11 @@ class Windows:
 
     measured: list[Window] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
+    serving: ModelConfigVariant | None = None
 
     def switch_to(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)
+        self.serving = variant
 
     def measure(self, window: Window) -> Measurement:
         self.measured.append(window)
@@ -55,6 +57,18 @@ def test_known_window_is_given_back_without_the_server_and_the_next_one_is_measu
     fresh = made.measure(window)
     assert recorded == [fresh]
     assert fresh.elapsed_s is not None and fresh.elapsed_s > 0
+
+
+def test_variant_is_loaded_for_the_first_window_of_a_visit_that_is_not_known() -> None:
+    windows, recorded = Windows(), list[Measurement]()
+    made = bench(windows, recorded, KNOWN)
+    window = Window(
+        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="noise", block=0
+    )
+    made.measure(window)
+    for _ in range(2):
+        made.measure(replace(window, afresh=False))
+    assert windows.served == [default_variant().config_name]
 
 
 def test_known_open_loop_windows_count_and_their_time_does(tmp_path: Path) -> None:
