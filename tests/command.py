@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -127,7 +127,8 @@ class Workplace:
         finally:
             watchdog.cancel()
             for process_left in self._processes():
-                process_left.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process_left.kill()
 
     def _left_by_the_killed(self) -> tuple[str, ...]:
         """Nobody can tidy up after a kill at once, and a lock file that nobody holds stays."""
@@ -139,7 +140,7 @@ class Workplace:
             time.sleep(0.05)
 
     def _left(self) -> tuple[str, ...]:
-        processes = [" ".join(process.cmdline()) for process in self._processes()]
+        processes = list(filter(None, map(_command_line, self._processes())))
         return (*processes, *map(str, self.temporary.iterdir()), *map(str, self._shared_memory()))
 
     def _processes(self) -> list[psutil.Process]:
@@ -162,6 +163,14 @@ class Workplace:
         for word in log.read_text(encoding="utf-8").split():
             if Path(word).parent.parent == self.temporary:
                 yield Path(word).parent
+
+
+def _command_line(process: psutil.Process) -> str:
+    """Nothing where it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def workplace(root: Path, *, folder: str = "work", program: Path = HCOPT, **extra: str) -> Workplace:
