@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.search_rows import Row
-from hcopt.report.charts.drawing import AMBER, BLUE, FONT, GREEN, GREY, ORANGE, PALE, SKY, data, theme, to_svg
+from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, GREY, ORANGE, PALE, SKY, data, theme, to_svg
 
 if TYPE_CHECKING:
     import altair as alt
@@ -24,7 +24,10 @@ STYLES = {
 }
 COLUMNS = 2
 PANEL_WIDTH, PANEL_HEIGHT = 320, 150
-THEME = theme(font=FONT, ink="#1B1F24", soft="#3A3F45", grid="#E6E8EB", paper="white", size=12)
+# A README's reader has not the report's font.
+THEME = theme(
+    font="Verdana, DejaVu Sans, sans-serif", ink="#1B1F24", soft="#3A3F45", grid="#E6E8EB", paper="white", size=12
+)
 GOAL_SHARE = 0.99
 MINUTES = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
 
