@@ -41,7 +41,7 @@ class Truth:
 
     @cached_property
     def _log_throughput(self) -> Floats:
-        return np.log(np.where(self.recording.throughput > 0, self.recording.throughput, np.nan))
+        return np.asarray(np.log(np.where(self.recording.throughput > 0, self.recording.throughput, np.nan)))
 
     @cached_property
     def drift(self) -> Floats:
@@ -121,14 +121,19 @@ class Replay:
         truth: The recording.
         seed: Of what is resampled.
         noise_ratio: None leaves the recording's own noise.
-        beside_s: Wall time of a window beside its load: switch, start, export.
+        beside_s: Wall time of a window beside its load, for start and export (`benchmarks.window_cost`).
+        switch_s: Of the first window of a visit, for loading its variant.
     """
 
-    def __init__(self, truth: Truth, *, seed: int, noise_ratio: float | None, beside_s: float = 0.35) -> None:
+    def __init__(
+        self, truth: Truth, *, seed: int, noise_ratio: float | None, beside_s: float = 0.15, switch_s: float = 0.2
+    ) -> None:
         self._truth = truth
         self._random = np.random.default_rng(seed)
         self._scale = 1.0 if noise_ratio is None else noise_ratio / truth.noise
         self._beside_s = beside_s
+        self._switch_s = switch_s
+        self._visited: tuple[object, int] | None = None
         self._blocks: dict[int, int] = {}
         self.load_s = 0.0
         self.wall_s = 0.0
@@ -140,7 +145,9 @@ class Replay:
         """One window; a long one is the mean of as many recorded ones as it is longer."""
         truth, place = self._truth, self._truth.place(variant, load)
         self.load_s += window_s
-        self.wall_s += window_s + self._beside_s
+        visit = (variant.settings, block)
+        self.wall_s += window_s + self._beside_s + (0.0 if visit == self._visited else self._switch_s)
+        self._visited = visit
         own_s = float(truth.recording.window_s[place].mean())
         picks, scale = self._picks(place, window_s / own_s)
         drift = self._scale * truth.drift[self._block(block)]

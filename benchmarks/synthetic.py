@@ -58,7 +58,7 @@ class Server:
         busy = min(variant.instance_count, load.concurrency)
         round_s = (self.fixed_s + self.row_s * batch) / speed + wait_s
         server = busy * batch / round_s
-        return 1 / (1 / server**4 + (self.client_s / 1) ** 4) ** 0.25 * (1 - 0.1 / load.concurrency)
+        return float(1 / (1 / server**4 + (self.client_s / 1) ** 4) ** 0.25 * (1 - 0.1 / load.concurrency))
 
 
 def plan_of(count: int) -> SweepPlan:

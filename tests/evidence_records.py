@@ -14,6 +14,7 @@ from hcopt.schema import (
     Confirmation,
     ConfirmedVariant,
     Estimate,
+    Feasibility,
     LatencySummary,
     LoadPoint,
     Measurement,
@@ -58,7 +59,7 @@ def noise() -> Noise:
 
 def capacity(config_name: str) -> Capacity:
     """Rising rates up to the knee: the limit is shown to hold at 4,650 infer/s, and not at 5,600."""
-    points = (
+    points: tuple[tuple[float, int, Estimate, float, Feasibility], ...] = (
         (1900.0, 6, Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0011), 3.1, "feasible"),
         (3700.0, 6, Estimate(estimate=0.0004, ci_low=0.0001, ci_high=0.0019), 6.4, "feasible"),
         (4650.0, 9, Estimate(estimate=0.0029, ci_low=0.0012, ci_high=0.0071), 21.8, "feasible"),
