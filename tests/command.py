@@ -110,8 +110,8 @@ class Workplace:
     @contextmanager
     def _started(self, arguments: Sequence[str], stdout: IO[str]) -> Iterator[subprocess.Popen[str]]:
         process = subprocess.Popen(
-            # A shell that started the tests in the background has SIGINT ignored, and children inherit that.
-            ["env", "--default-signal=INT", str(self.program), *arguments],
+            # A shell that started the tests in the background has SIGINT ignored, nohup SIGHUP; children inherit that.
+            ["env", "--default-signal=INT,HUP", str(self.program), *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
