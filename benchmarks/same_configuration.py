@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from hcopt.bench import Bench
 from hcopt.config import Config, load_config
 from hcopt.load_data import write_perf_analyzer_json
 from hcopt.model_repository import write_repository
@@ -67,18 +68,21 @@ def confirmed(config: Config, prepared: Prepared, ranking: Ranking, folder: Path
             server_times=model.watch,
             latency_p99_limit_ms=config.constraints.latency_p99_ms,
         )
+        bench = Bench(
+            served=model,
+            perf_analyzer=perf_analyzer,
+            revive_server=server.revive,
+            record=lambda _: None,
+            progress=SilentProgress(),
+        )
         notes: list[Note] = []
         while True:
             yield Proof(
                 config=config,
                 plan=prepared.plan,
                 ranking=ranking,
-                served=model,
-                perf_analyzer=perf_analyzer,
-                revive_server=server.revive,
-                record=lambda _: None,
+                bench=bench,
                 note=notes.append,
-                progress=SilentProgress(),
             ).run()
 
 

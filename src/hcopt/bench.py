@@ -41,21 +41,49 @@ class Bench:
         Raises:
             RuntimeStartError: The server died and cannot be brought back.
         """
+
+        def measured() -> Measurement:
+            # One that goes on with a visit may be the first to be measured of it: the others were known.
+            if window.afresh or self.served.serving != window.variant:
+                self.served.switch_to(window.variant)
+            return self.perf_analyzer.measure(window)
+
+        return self.measure_by(measured, window, said=_described(window))
+
+    def measure_by(
+        self,
+        measured: Callable[[], Measurement],
+        window: Window,
+        *,
+        said: str,
+        revived: Callable[[], None] = lambda: None,
+    ) -> Measurement:
+        """A window in whatever way it is measured, unless it is known; a new one is recorded.
+
+        Args:
+            measured: Measures it.
+            window: What is measured.
+            said: That, for the progress.
+            revived: Called where the server had died and is there again.
+
+        Raises:
+            RuntimeStartError: The server died and cannot be brought back.
+        """
         known = self.earlier.take(window.phase, window.variant, window.load, window.block)
         if known is not None:
             self.progress.known()
             return known
-        self.progress.started(_described(window))
+        self.progress.started(said)
         began = time.monotonic()
         try:
-            # One that goes on with a visit may be the first to be measured of it: the others were known.
-            if window.afresh or self.served.serving != window.variant:
-                self.served.switch_to(window.variant)
-            measurement = self.perf_analyzer.measure(window)
+            measurement = measured()
         except RuntimeStartError as error:
             measurement = failed(window, error.message)
         try:
-            measurement = with_reason(measurement, self.revive_server())
+            died = self.revive_server()
+            measurement = with_reason(measurement, died)
+            if died is not None:
+                revived()
         finally:
             measurement = replace(measurement, elapsed_s=time.monotonic() - began)
             self.record(measurement)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hcopt.bench import Bench
-from hcopt.errors import RuntimeStartError
-from hcopt.profiler.base import with_reason
 from hcopt.profiler.open_loop import OpenLoop
-from hcopt.profiler.perf_analyzer import failed
 from hcopt.schema import Capacity, Measurement, Note
 from hcopt.sustainable_rate import FoundRate, Limits, Search
 
@@ -56,29 +53,13 @@ class CapacityCheck:
         )
 
     def _measure(self, rate_infer_per_s: float, window_index: int) -> Measurement:
-        variant, asked = self.open_loop.variant, self.open_loop.window(rate_infer_per_s, window_index)
-        known = self.bench.earlier.take(asked.phase, asked.variant, asked.load, asked.block)
-        if known is not None:
-            self.bench.progress.known()
-            return known
-        began = time.monotonic()
-        self.bench.progress.started(
-            f"{variant.config_name}, {rate_infer_per_s:,.0f} infer/s, window {window_index + 1}"
+        variant = self.open_loop.variant
+        return self.bench.measure_by(
+            lambda: self.open_loop.measure(rate_infer_per_s, window_index),
+            self.open_loop.window(rate_infer_per_s, window_index),
+            said=f"{variant.config_name}, {rate_infer_per_s:,.0f} infer/s, window {window_index + 1}",
+            revived=lambda: self.bench.served.switch_to(variant),
         )
-        try:
-            measurement = self.open_loop.measure(rate_infer_per_s, window_index)
-        except RuntimeStartError as error:
-            measurement = failed(asked, error.message)
-        try:
-            died = self.bench.revive_server()
-            measurement = with_reason(measurement, died)
-            if died is not None:
-                self.bench.served.switch_to(variant)
-        finally:
-            measurement = replace(measurement, elapsed_s=time.monotonic() - began)
-            self.bench.record(measurement)
-            self.bench.progress.measured(measurement)
-        return measurement
 
 
 def capacity_notes(found: FoundRate) -> Iterator[Note]:

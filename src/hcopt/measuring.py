@@ -231,14 +231,9 @@ class Measuring:
             config=self.config,
             plan=self.prepared.plan,
             ranking=ranking,
-            served=bench.served,
-            perf_analyzer=bench.perf_analyzer,
-            revive_server=bench.revive_server,
-            record=self._record,
+            bench=bench,
             note=self.note,
-            progress=self.progress,
             window_s=None if found_noise is None else found_noise.window_s,
-            earlier=self.earlier,
             clock=self.earlier.clock,
         )
         return proof.run()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from hcopt import confirmation
 from hcopt.bench import Bench
 from hcopt.config import Config
-from hcopt.earlier import Earlier
 from hcopt.finalists import Finalists, choose_finalists
-from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
-from hcopt.progress import Progress
+from hcopt.profiler.perf_analyzer import Window
 from hcopt.ranking import find_default, pooled
 from hcopt.schema import (
     Confirmation,
@@ -24,7 +22,6 @@ from hcopt.schema import (
     Ranking,
     SweepPlan,
 )
-from hcopt.serving import ServedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,28 +39,18 @@ class Proof:
         config: Its `confirmation`, limits and window length count.
         plan: What was swept.
         ranking: The sweep's order.
-        served: Switches the server from variant to variant.
-        perf_analyzer: Measures the windows.
-        revive_server: See `Server.revive`.
-        record: Takes each measurement.
+        bench: Measures and records the windows.
         note: Takes what the user has to know about how it went.
-        progress: Told what is under way.
         window_s: Length of a window in seconds; None: the configuration's measurement interval.
-        earlier: What an interrupted run had measured.
         clock: Seconds that only grow.
     """
 
     config: Config
     plan: SweepPlan
     ranking: Ranking
-    served: ServedModel
-    perf_analyzer: PerfAnalyzer
-    revive_server: Callable[[], str | None]
-    record: Callable[[Measurement], None]
+    bench: Bench
     note: Callable[[Note], None]
-    progress: Progress
     window_s: float | None = None
-    earlier: Earlier = field(default_factory=Earlier)
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> Confirmation:
@@ -110,11 +97,11 @@ class Proof:
     def _confirm(self, finalists: Finalists, taken: list[Measurement], *, max_s: float) -> Confirmation:
         """One round; adds what it measures to `taken`, after which it numbers its blocks."""
         settings = self.config.confirmation
-        self.progress.phase("confirmation", steps=confirmation.first_window_count(finalists, settings))
+        self.bench.progress.phase("confirmation", steps=confirmation.first_window_count(finalists, settings))
         rates = {e.variant.config_name: e.throughput_infer_per_s for e in finalists.entries}
 
         def measure(variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement:
-            measurement = self._bench.measure(self._window(variant, load, block, rates[variant.config_name]))
+            measurement = self.bench.measure(self._window(variant, load, block, rates[variant.config_name]))
             taken.append(measurement)
             return measurement
 
@@ -125,19 +112,8 @@ class Proof:
             settings=settings,
             max_s=max_s,
             first_block=1 + max((one.block for one in taken if one.block is not None), default=-1),
-            extend=self.progress.extended,
+            extend=self.bench.progress.extended,
             clock=self.clock,
-        )
-
-    @property
-    def _bench(self) -> Bench:
-        return Bench(
-            served=self.served,
-            perf_analyzer=self.perf_analyzer,
-            revive_server=self.revive_server,
-            record=self.record,
-            progress=self.progress,
-            earlier=self.earlier,
         )
 
     def _window(self, variant: ModelConfigVariant, load: LoadPoint, block: int, expected_infer_per_s: float) -> Window:

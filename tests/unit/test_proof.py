@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hcopt import bench
 from hcopt.config import Config
 from hcopt.errors import RuntimeStartError
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
@@ -54,12 +55,14 @@ def _proved(*slow: int) -> tuple[Confirmation, list[Note]]:
         config=Config(),
         plan=run.plan,
         ranking=run.ranking,
-        served=AnyModel(),
-        perf_analyzer=Windows(slow=tuple(grid_variants()[number].config_name for number in slow)),
-        revive_server=lambda: None,
-        record=lambda _: None,
+        bench=bench.Bench(
+            served=AnyModel(),
+            perf_analyzer=Windows(slow=tuple(grid_variants()[number].config_name for number in slow)),
+            revive_server=lambda: None,
+            record=lambda _: None,
+            progress=SilentProgress(),
+        ),
         note=notes.append,
-        progress=SilentProgress(),
     )
     return proof.run(), notes
 
@@ -120,12 +123,14 @@ class Bench:
             config=Config.model_validate({"confirmation": confirmation}),
             plan=RUN.plan,
             ranking=ranking,
-            served=self,
-            perf_analyzer=self,
-            revive_server=self.revive,
-            record=self.recorded.append,
+            bench=bench.Bench(
+                served=self,
+                perf_analyzer=self,
+                revive_server=self.revive,
+                record=self.recorded.append,
+                progress=self.progress,
+            ),
             note=self.progress.note,
-            progress=self.progress,
             window_s=self.longer_s,
             clock=lambda: self.now,
         )
@@ -264,12 +269,14 @@ def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
         config=Config(),
         plan=RUN.plan,
         ranking=RUN.ranking,
-        served=served,
-        perf_analyzer=driver,
-        revive_server=lambda: None,
-        record=recorded.append,
+        bench=bench.Bench(
+            served=served,
+            perf_analyzer=driver,
+            revive_server=lambda: None,
+            record=recorded.append,
+            progress=SilentProgress(),
+        ),
         note=lambda _: None,
-        progress=SilentProgress(),
     )
     found = proof.run()
     assert found.verdict == "tied"  # all windows are alike
