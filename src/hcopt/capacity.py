@@ -223,14 +223,26 @@ def measured_start_s(record: RunRecord) -> float:
     return record.elapsed_s.get("serve", 0.0) + record.elapsed_s.get("load", 0.0)
 
 
+def reaction_of(
+    record: RunRecord,
+    *,
+    growth: Growth,
+    scrape_interval_s: int = USUAL_SCRAPE_INTERVAL_S,
+    rate_window_s: int = USUAL_RATE_WINDOW_S,
+    pod_start_s: int | None = None,
+) -> Reaction:
+    """The reaction of a run's Deployment; a pod start that nobody has said is the run's."""
+    return Reaction(
+        scrape_interval_s=scrape_interval_s,
+        rate_window_s=rate_window_s,
+        pod_start_s=default_pod_start_s(record) if pod_start_s is None else pod_start_s,
+        growth=growth,
+    )
+
+
 def usual_reaction(record: RunRecord) -> Reaction:
     """The reaction where the user says nothing of growth, Prometheus and pod start."""
-    return Reaction(
-        scrape_interval_s=USUAL_SCRAPE_INTERVAL_S,
-        rate_window_s=USUAL_RATE_WINDOW_S,
-        pod_start_s=default_pod_start_s(record),
-        growth=parse_growth(USUAL_GROWTH),
-    )
+    return reaction_of(record, growth=parse_growth(USUAL_GROWTH))
 
 
 def scale_down_window_s(reaction: Reaction) -> int:

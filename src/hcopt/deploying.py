@@ -11,13 +11,13 @@ from hcopt.capacity import (
     Reaction,
     check_cluster_holds,
     cost_per_million,
-    default_pod_start_s,
     lower_bound,
     parse_growth,
     pending_target,
     plan_replicas,
     pods_for,
     rate_for,
+    reaction_of,
     scale_down_window_s,
     sustained,
     target_rate,
@@ -160,11 +160,12 @@ def answer(folder: RunFolder, question: Question) -> Answer:
     check_rate_window(scrape_interval_s=question.scrape_interval_s, rate_window_s=question.rate_window_s)
     record = read_record(folder)
     found = sustained(record)
-    reaction = Reaction(
+    reaction = reaction_of(
+        record,
+        growth=parse_growth(question.growth),
         scrape_interval_s=question.scrape_interval_s,
         rate_window_s=question.rate_window_s,
-        pod_start_s=default_pod_start_s(record) if question.pod_start_s is None else question.pod_start_s,
-        growth=parse_growth(question.growth),
+        pod_start_s=question.pod_start_s,
     )
     lower = lower_bound(found)
     target, pod = target_rate(lower, reaction), fit_pod_model(found)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from hcopt.capacity import (
     CONNECTION_AGE_S,
     SHORTEST_SCALE_DOWN_S,
-    Reaction,
     ReplicaPlan,
     check_cluster_holds,
-    default_pod_start_s,
     lower_bound,
     measured_start_s,
     pending_target,
     plan_replicas,
+    reaction_of,
     scale_down_window_s,
     sustained,
     target_rate,
@@ -194,11 +193,12 @@ def _model(record: RunRecord, options: Options, name: str) -> Model:
 
 
 def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
-    reaction = Reaction(
+    reaction = reaction_of(
+        record,
+        growth=options.growth,
         scrape_interval_s=options.scrape_interval_s,
         rate_window_s=options.rate_window_s,
-        pod_start_s=default_pod_start_s(record) if options.pod_start_s is None else options.pod_start_s,
-        growth=options.growth,
+        pod_start_s=options.pod_start_s,
     )
     target = target_rate(lower_bound(found), reaction)
     if target < SMALLEST_QUANTITY:
