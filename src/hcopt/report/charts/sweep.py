@@ -151,9 +151,10 @@ def _load_line(side: Side, run: RunRecord, text: Text) -> list[JsonObject]:
 
 def _shorten(points: Sequence[JsonObject], low: str, high: str, *, values: Sequence[float]) -> None:
     """Ends the intervals not far beyond the values themselves, which would else lie in one line."""
+    least, most = min(values) / _REACH, max(values) * _REACH
     for row in points:
         if row[low] is not None:
-            row[low], row[high] = max(row[low], min(values) / _REACH), min(row[high], max(values) * _REACH)
+            row[low], row[high] = max(row[low], least), min(row[high], most)
 
 
 def _extent(points: Sequence[JsonObject]) -> list[float]:
