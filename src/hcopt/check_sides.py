@@ -11,7 +11,8 @@ from hcopt.errors import ConfigError
 from hcopt.model_source import fetch_model
 from hcopt.run_folder import find_run, read_record
 from hcopt.schema import LoadPoint, ModelArtifact
-from hcopt.version_answer import RUN_TAG, GoldenAnswer, VersionAnswer, read_answer
+from hcopt.tracked_values import MLFLOW_RUN_TAG
+from hcopt.version_answer import GoldenAnswer, VersionAnswer, read_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ def _own(artifact: ModelArtifact, answer: VersionAnswer | None) -> str:
         else f"the {model_repository.CONFIG_FILE} beside the model"
     )
     if answer is None:
-        return f"{which}, since no run of hcopt has left an answer with this version (no tag {RUN_TAG})"
+        return f"{which}, since no run of hcopt has left an answer with this version (no tag {MLFLOW_RUN_TAG})"
     return f"{which}, since run {answer.run_id} found no configuration that meets its limit"
 
 

@@ -23,6 +23,8 @@ from hcopt.schema import (
 )
 from hcopt.tracked_note import run_note
 
+# On a model version: where its last answer is.
+MLFLOW_RUN_TAG = "hcopt.mlflow_run_id"
 _NOISE_FIGURES = (
     "block_sd_ratio",
     "pair_sd_ratio",
@@ -288,7 +290,6 @@ def version_tags(run: RunRecord, mlflow_run_id: str) -> dict[str, str]:
     found = run.confirmation
     tags: dict[str, object] = {
         "run_id": run.run_id,
-        "mlflow_run_id": mlflow_run_id,
         "verdict": found.verdict,
         "runtime": run.environment.runtime,
         "cpu_model": run.environment.cpu_model,
@@ -303,4 +304,4 @@ def version_tags(run: RunRecord, mlflow_run_id: str) -> dict[str, str]:
         tags["throughput_ratio"] = f"{improvement.throughput_ratio.estimate:.4g}"
     if run.capacity is not None and (lowest := run.capacity.sustainable_rate_infer_per_s.ci_low) is not None:
         tags["sustainable_rate_infer_per_s"] = f"{lowest:.6g}"
-    return {f"hcopt.{key}": value for key, value in _texts(tags).items()}
+    return {MLFLOW_RUN_TAG: mlflow_run_id, **{f"hcopt.{key}": value for key, value in _texts(tags).items()}}

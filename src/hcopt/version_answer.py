@@ -14,11 +14,11 @@ from hcopt.config import Config
 from hcopt.errors import ModelSourceError
 from hcopt.mlflow_session import error_code, mlflow_session
 from hcopt.schema import JsonObject, LoadPoint, RegisteredVersion
+from hcopt.tracked_values import MLFLOW_RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-RUN_TAG = "hcopt.mlflow_run_id"
 _CONFIG = "golden/config.pbtxt"
 _SUMMARY = "summary.json"
 _REMEDY = "Log the run again (`hcopt log RUN`), profile the version again, or give a run as --baseline."
@@ -68,7 +68,7 @@ def read_answer(version: RegisteredVersion, *, tracking_uri: str, config: Config
         ModelSourceError: MLflow cannot be reached, or the tags name what is not there or is damaged.
     """
     with mlflow_session(tracking_uri, error=ModelSourceError, config=config) as client:
-        run_id = client.get_model_version(version.name, version.version).tags.get(RUN_TAG)
+        run_id = client.get_model_version(version.name, version.version).tags.get(MLFLOW_RUN_TAG)
         if run_id is None:
             return None
         return _answer(client, run_id, f"version {version.version} of {version.name}")
@@ -111,10 +111,12 @@ def _text(client: MlflowClient, run_id: str, path: str, whose: str) -> str:
         if error_code(error) not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise ModelSourceError(
-            f"{whose} names MLflow run {run_id} as hcopt's answer ({RUN_TAG}), and there is no such run", remedy=_REMEDY
+            f"{whose} names MLflow run {run_id} as hcopt's answer ({MLFLOW_RUN_TAG}), and there is no such run",
+            remedy=_REMEDY,
         ) from error
     if path not in there:
         raise ModelSourceError(
-            f"{whose} names MLflow run {run_id} as hcopt's answer ({RUN_TAG}), and that has no {path}", remedy=_REMEDY
+            f"{whose} names MLflow run {run_id} as hcopt's answer ({MLFLOW_RUN_TAG}), and that has no {path}",
+            remedy=_REMEDY,
         )
     return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
