@@ -105,18 +105,13 @@ def _text(client: MlflowClient, run_id: str, path: str, whose: str) -> str:
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
+    named = f"{whose} names MLflow run {run_id} as hcopt's answer ({MLFLOW_RUN_TAG})"
     try:
         there = {entry.path for entry in client.list_artifacts(run_id, posixpath.dirname(path) or None)}
     except MlflowException as error:
         if error_code(error) not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        raise ModelSourceError(
-            f"{whose} names MLflow run {run_id} as hcopt's answer ({MLFLOW_RUN_TAG}), and there is no such run",
-            remedy=_REMEDY,
-        ) from error
+        raise ModelSourceError(f"{named}, and there is no such run", remedy=_REMEDY) from error
     if path not in there:
-        raise ModelSourceError(
-            f"{whose} names MLflow run {run_id} as hcopt's answer ({MLFLOW_RUN_TAG}), and that has no {path}",
-            remedy=_REMEDY,
-        )
+        raise ModelSourceError(f"{named}, and that has no {path}", remedy=_REMEDY)
     return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
