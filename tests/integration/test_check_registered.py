@@ -35,10 +35,13 @@ Log = Callable[[RunRecord], tuple[RunFolder, str]]
 
 
 @pytest.fixture(scope="module")
-def registry(mlflow_server: str) -> str:
-    """The MLflow with the sample model."""
-    seed_sample_model(mlflow_server, SAMPLE_FOLDER.parent, "check tests")
-    return mlflow_server
+def registry(mlflow_server: str) -> Iterator[str]:
+    """The MLflow with the sample model, which the tests of other files do not expect to be there."""
+    made = seed_sample_model(mlflow_server, SAMPLE_FOLDER.parent, "check tests")
+    yield mlflow_server
+    if made:
+        with mlflow_session(mlflow_server, error=OutputError) as opened:
+            opened.delete_registered_model(SAMPLE_MODEL)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def seeded(mlflow_server: str, repository: Path) -> str:
     """The MLflow server with the sample model in it."""
-    seed_sample_model(mlflow_server, repository, "samples")  # another file may have done so
+    assert seed_sample_model(mlflow_server, repository, "samples") is True
     return mlflow_server
 
 
