@@ -55,10 +55,9 @@ def windows_over_time(run: RunRecord, *, language: Language) -> alt.LayerChart |
 
 def _times(decisions: Sequence[Decision], count: int) -> list[float]:
     """When each window ended: decisions say how many had been taken when, and between two they are spread evenly."""
-    counts, elapsed = zip(*((one.window_count, one.elapsed_s) for one in decisions), strict=True)
-    first = {number: max(s for c, s in zip(counts, elapsed, strict=True) if c == number) for number in set(counts)}
-    known = sorted(first)
-    return [float(t) for t in np.interp(range(1, count + 1), known, [first[number] for number in known])]
+    # Both only grow, so that of the decisions at one number the last one's time stays.
+    known = {one.window_count: one.elapsed_s for one in decisions}
+    return [float(t) for t in np.interp(range(1, count + 1), list(known), list(known.values()))]
 
 
 def _fates(run: RunRecord) -> dict[Hashable, Fate]:
