@@ -41,7 +41,9 @@ try:
         with ModelControl(server.endpoint) as control:
             control.load("identity")
         print(server.process.pid, Path(server.tools.program("perf_analyzer")).parent, flush=True)
-        time.sleep(60)
+        # In steps: a signal that comes just before a sleep begins is dealt with when that sleep ends.
+        while True:
+            time.sleep(0.1)
 except (Terminated, KeyboardInterrupt):
     sys.exit(75)
 """
