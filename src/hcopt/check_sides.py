@@ -8,6 +8,7 @@ from pathlib import Path
 from hcopt import model_repository
 from hcopt.config import Config
 from hcopt.errors import ConfigError
+from hcopt.files import write_whole
 from hcopt.model_source import fetch_model
 from hcopt.run_folder import find_run, read_record
 from hcopt.schema import LoadPoint, ModelArtifact
@@ -87,7 +88,7 @@ class BaselineSource:
         if answer is None or answer.golden is None:
             return Baseline(uri=place, load=self._highest_load(), said=f"{named}: {_own(artifact, answer)}")
         # Beside the ONNX file, where it comes before every other.
-        (artifact.folder / model_repository.CONFIG_FILE).write_text(answer.golden.config_pbtxt, encoding="utf-8")
+        write_whole(artifact.folder / model_repository.CONFIG_FILE, answer.golden.config_pbtxt)
         return Baseline(uri=place, load=answer.golden.load, said=f"{named}: {_golden(answer, answer.golden)}")
 
     def _highest_load(self) -> LoadPoint:

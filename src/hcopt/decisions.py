@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hcopt.errors import ProfileError
+from hcopt.files import append_line
 from hcopt.schema import Decision
 
 DECISIONS_NAME = "decisions.jsonl"
@@ -27,12 +28,13 @@ class DecisionLog:
             OSError: It cannot be written.
         """
         values = {key: value for key, value in asdict(decision).items() if value is not None}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
+        append_line(self._path, json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
 def read_decisions(folder: Path) -> tuple[Decision, ...]:
-    """The decisions of a run's search, in order; none where it had no such search.
+    """The decisions of a run's search, in order; a last line that was cut off by a crash is left out.
+
+    There are none where the run had no such search.
 
     Raises:
         ProfileError: The file is damaged.
@@ -41,7 +43,8 @@ def read_decisions(folder: Path) -> tuple[Decision, ...]:
     if not path.exists():
         return ()
     adapter = TypeAdapter(Decision)
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
     try:
-        return tuple(adapter.validate_json(line) for line in path.read_bytes().splitlines())
+        return tuple(adapter.validate_json(line) for line in whole.splitlines())
     except ValidationError as error:
         raise ProfileError(f"{path} is damaged: {error.errors()[0]['msg']}") from error

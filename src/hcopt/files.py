@@ -1,13 +1,21 @@
-"""Files that are whole or not there: written beside their place and renamed into it."""
+"""Files that are whole or not there: written beside their place and renamed into it; or lines, added whole.
+
+The only module that opens files under `results/` for writing (`tests/unit/test_whole_files.py` names the exceptions).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# How the temporary name of a file begins; what a killed process has left of them is known by it.
+PARTIAL = ".partial-"
+_PROBE_BYTES = 1 << 20
 
 
 @contextmanager
@@ -18,7 +26,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         OSError: The folder or the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -40,6 +48,65 @@ def write_whole(path: Path, text: str) -> None:
     """
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copies a file's content, whole or not at all.
+
+    Raises:
+        OSError: The one cannot be read, or the other not written.
+    """
+    with whole_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line and waits until the disk has it; where that fails, the file is as it was.
+
+    A loss of power may still leave a part of the last line: whoever reads the file has to bear with that.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        before = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, f"{line}\n".encode())
+            os.fsync(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
+    if is_new:
+        _sync_folder(path.parent)
+
+
+def check_room(folder: Path, size_bytes: int = _PROBE_BYTES) -> None:
+    """Does nothing where a file of this size can be written; it does not stay.
+
+    Only writing tells: what a quota, or a limit of the process, leaves is not what the file system says is free.
+
+    Raises:
+        OSError: It cannot be written; its file name is the folder's.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(size_bytes))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what processes that were killed have left of files that they were writing below a folder."""
+    for path in folder.rglob(f"{PARTIAL}*"):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextmanager
@@ -75,6 +142,23 @@ def point_to(link: Path, target: str) -> None:
         temporary.replace(link)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        # A full disk takes a part first, and says so with the next one.
+        left = left[os.write(descriptor, left) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the file's name outlives a loss of power too; not every file system does this for a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -11,6 +11,7 @@ from hcopt import model_repository
 from hcopt.config import Config, without_credentials
 from hcopt.errors import OutputError
 from hcopt.evidence import COMPARISONS
+from hcopt.files import check_room
 from hcopt.looks import first_look
 from hcopt.noise_gate import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
 from hcopt.pipeline import Job
@@ -76,8 +77,7 @@ def _check_writable(results: Path) -> None:
     """Before anything else: SQLite and MLflow say it in their own words, which name no remedy."""
     try:
         results.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=results) as probe:
-            probe.write(bytes(_PROBE_BYTES))
+        check_room(results, _PROBE_BYTES)
     except OSError as error:
         raise OutputError(
             f"cannot write to {results}: {error.strerror or error}",

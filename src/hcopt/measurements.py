@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from hcopt.errors import ProfileError
+from hcopt.errors import OutputError, ProfileError
+from hcopt.files import append_line, whole_file
 from hcopt.schema import LatencySummary, Measurement
 
 if TYPE_CHECKING:
@@ -64,26 +65,34 @@ def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
         warm_up_ratio: This share of the time from the first to the last sending is warm-up.
 
     Raises:
-        ProfileError: The file is cut, not such an export, or holds no request that was answered.
+        ProfileError: The file is cut, not such an export, holds no request that was answered, or the clock was set
+            back while it was made.
 
     Source: perf_analyzer's docs/measurements_metrics.md; seen in the exports of perf_analyzer 2.51.
     """
     import numpy as np
 
     pairs = read_pairs(export)
-    failed = pairs[pairs[:, 1] == NO_ANSWER, 0]
-    pairs = pairs[pairs[:, 1] != NO_ANSWER]
+    unanswered = pairs[:, 1] == NO_ANSWER
+    failed = pairs[unanswered, 0]
+    if len(failed):
+        pairs = pairs[~unanswered]
     if not len(pairs):
         raise ProfileError("perf_analyzer's export holds no request that was answered")
-    sent = pairs[:, 0] - pairs[0, 0]
-    end = int(sent[-1])
+    first = int(pairs[0, 0])
+    # In place: what a copy of millions of requests takes is the most of the memory here.
+    pairs[:, 1] -= pairs[:, 0]
+    pairs[:, 0] -= first
+    if pairs[:, 1].min() < 0:
+        raise ProfileError("perf_analyzer's export has answers from before their requests: the clock was set back")
+    end = int(pairs[-1, 0])
     warm_up = int(end * warm_up_ratio)
     return RequestSamples(
-        sent_ns=sent,
-        latency_ns=pairs[:, 1] - pairs[:, 0],
+        sent_ns=pairs[:, 0],
+        latency_ns=pairs[:, 1],
         warm_up_ns=warm_up,
         end_ns=end,
-        failed_count=int(np.count_nonzero(failed - pairs[0, 0] >= warm_up)),
+        failed_count=int(np.count_nonzero(failed - first >= warm_up)),
     )
 
 
@@ -103,7 +112,9 @@ def read_pairs(export: Path) -> NDArray[np.int64]:
             pairs = np.fromiter(_send_and_receive(file), dtype=np.int64).reshape(-1, 2)
     except (OSError, ijson.JSONError, ValueError) as error:
         raise ProfileError(f"perf_analyzer's export {export.name} cannot be read: {error}") from error
-    return pairs[np.argsort(pairs[:, 0], kind="stable")]
+    # As one value a request, which is sorted in place: an order beside it would take as much memory as they do.
+    pairs.view([("sent", np.int64), ("received", np.int64)]).sort(axis=0, order="sent")
+    return pairs
 
 
 def _send_and_receive(file: object) -> Iterator[int]:
@@ -169,11 +180,14 @@ def _settled_latency_ns(samples: RequestSamples) -> NDArray[np.int64]:
 
 
 def write_samples(samples: RequestSamples, path: Path) -> None:
-    """Writes raw samples compactly, as a NumPy archive with the fields of RequestSamples."""
+    """Writes raw samples compactly, as a NumPy archive with the fields of RequestSamples; whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     import numpy as np
 
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             sent_ns=np.diff(samples.sent_ns, prepend=0),
@@ -183,7 +197,6 @@ def write_samples(samples: RequestSamples, path: Path) -> None:
             failed_count=samples.failed_count,
             **({} if samples.lag_ns is None else {"lag_ns": samples.lag_ns}),
         )
-    temporary.replace(path)
 
 
 def read_samples(path: Path) -> RequestSamples:
@@ -224,25 +237,24 @@ class MeasurementLog:
         self._path = folder / FILE_NAME
 
     def append(self, measurement: Measurement) -> None:
-        """Adds one line and waits until the disk has it."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Adds one line and waits until the disk has it; where that fails, all lines before stay whole."""
+        append_line(self._path, json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False))
 
 
 def cut_torn_line(folder: Path) -> None:
     """Cuts off a last line that a crash has left without its end, so that the next one gets a line of its own.
 
     Raises:
-        ProfileError: The file cannot be read or written.
+        OutputError: The file cannot be read or written.
     """
     path = folder / FILE_NAME
     try:
-        whole = path.read_bytes().rfind(b"\n") + 1
-        os.truncate(path, whole)
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
     except OSError as error:
-        raise ProfileError(f"cannot mend {path}: {error}") from error
+        raise OutputError(f"cannot mend {path}: {error.strerror or error}", remedy="Make it writable.") from error
 
 
 def read_measurements(folder: Path) -> tuple[Measurement, ...]:

@@ -16,6 +16,7 @@ from hcopt.capacity_check import CapacityCheck, capacity_failed, capacity_notes
 from hcopt.config import Config
 from hcopt.earlier import Earlier
 from hcopt.errors import ProfileError, RuntimeStartError
+from hcopt.files import check_room
 from hcopt.load_data import write_perf_analyzer_json
 from hcopt.measurements import MeasurementLog
 from hcopt.noise_gate import NoiseGate
@@ -169,6 +170,10 @@ class Measuring:
         )
 
     def _record(self, measurement: Measurement) -> None:
+        if measurement.error is not None:
+            # A program that finds the disk full says so in its own words, or leaves a file that is cut: no fault of the
+            # configuration, which is to be measured when there is room.
+            check_room(self.folder)
         MeasurementLog(self.folder).append(measurement)
         self.taken.append(measurement)
 

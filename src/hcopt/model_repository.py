@@ -6,7 +6,6 @@ Reads and writes configurations with Triton's own protobuf. Fetching is model_so
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
+from hcopt.files import PARTIAL, copy_whole, write_whole
 from hcopt.onnx_model import resolve_inside
 from hcopt.schema import InstanceKind, ModelArtifact, ModelConfigVariant, Note, TensorSpec
 
@@ -178,13 +178,12 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
     copies = _copies(artifact, config)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=f".{artifact.name}.") as temporary:
+        with tempfile.TemporaryDirectory(dir=root, prefix=PARTIAL) as temporary:
             new, old = Path(temporary, "new"), Path(temporary, "old")
             for source, name in copies:
                 destination = new / _VERSION / name
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, destination)
-            (new / CONFIG_FILE).write_text(to_text(config), encoding="utf-8")
+                copy_whole(source, destination)
+            write_whole(new / CONFIG_FILE, to_text(config))
             if target.exists():
                 target.rename(old)
             new.rename(target)

@@ -18,7 +18,7 @@ from hcopt.config import Config
 from hcopt.decisions import read_decisions
 from hcopt.earlier import Earlier
 from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
-from hcopt.files import held, write_whole
+from hcopt.files import held, remove_partial, write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
@@ -93,9 +93,12 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
             return _executed(_Run(job=job, folder=folder, progress=progress))
     except OSError as error:
         raise OutputError(
-            f"cannot write {error.filename or job.results}: {error.strerror or error}",
-            remedy="Make room, or give another folder with --output.",
+            _unwritten(error, job.results), remedy="Make room, or give another folder with --output."
         ) from error
+
+
+def _unwritten(error: OSError, results: Path) -> str:
+    return f"cannot write {error.filename or results}: {error.strerror or error}"
 
 
 def _executed(run: _Run) -> FinishedRun:
@@ -107,9 +110,17 @@ def _executed(run: _Run) -> FinishedRun:
         if not run.taken:
             raise
         raise InterruptedRunError(f"{what}; {run.kept}", remedy=run.how_to_resume) from error
-    except (HcoptError, OSError) as error:
+    except OSError as error:
+        run.end("failed")
+        if not run.taken:
+            raise
+        message = f"{_unwritten(error, run.job.results)}; {run.kept}"
+        raise OutputError(message, remedy=f"Make room. Then {run.how_to_resume}") from error
+    except HcoptError as error:
         run.end("failed", has_logs=isinstance(error, (RuntimeStartError, ProfileError)))
-        if run.newly_measured and isinstance(error, HcoptError) and error.remedy is None:
+        if run.taken and isinstance(error, OutputError):
+            error.message, error.remedy = f"{error.message}; {run.kept}", f"Make room. Then {run.how_to_resume}"
+        elif run.newly_measured and error.remedy is None:
             error.remedy = run.how_to_resume
         raise
 
@@ -128,6 +139,7 @@ class _Run:
     conditions: JsonObject = field(default_factory=dict)
     command: str = ""
     earlier: Earlier = field(default_factory=Earlier)
+    record: RunRecord | None = None
 
     def __post_init__(self) -> None:
         self.command = self.job.command
@@ -168,7 +180,7 @@ class _Run:
         return self._hand_over(record)
 
     def _hand_over_again(self) -> FinishedRun:
-        record = read_record(self.folder)
+        self.record = record = read_record(self.folder)
         _clear(self.folder)
         self.folder.write_summary(summarize(record, tracking=None))
         return self._hand_over(record)
@@ -176,9 +188,10 @@ class _Run:
     def end(self, state: str, *, has_logs: bool = False) -> None:
         """Leaves what was measured, with a state that says how it ended; or nothing, where nothing was."""
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
-        if self.newly_measured:
+        if self.newly_measured or self.record is not None:
             with suppress(OSError):
-                self._write_state(state)
+                # What is measured and decided stays so: only the report, or MLflow, is missing then.
+                self._write_state(state, self.record)
         elif self.job.unfinished is None and not has_logs:
             self.folder.discard()
 
@@ -256,6 +269,7 @@ class _Run:
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
         # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.
         self._write_state("measured", record)
+        self.record = record
         self.folder.write_summary(summarize(record, tracking=None))
 
     def _hand_over(self, record: RunRecord) -> FinishedRun:
@@ -296,9 +310,10 @@ def _clear(folder: RunFolder) -> None:
     """Takes away what only the work of the interrupted run needed."""
     for name in ("model", "repository", "work"):
         shutil.rmtree(folder.path / name, ignore_errors=True)
-    for pattern in ("samples/*/*.export.json", "samples/*/*.tmp", "arrivals.txt"):
+    for pattern in ("samples/*/*.export.json", "arrivals.txt"):
         for path in folder.path.glob(pattern):
             path.unlink(missing_ok=True)
+    remove_partial(folder.path)
 
 
 def _model_conditions(prepared: Prepared) -> JsonObject:

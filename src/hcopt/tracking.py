@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -19,7 +20,7 @@ from hcopt.config import Config, without_credentials
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
 from hcopt.registry import ensure_experiment
-from hcopt.schema import ModelConfigVariant, RegisteredVersion, RunRecord
+from hcopt.schema import Measurement, ModelConfigVariant, RegisteredVersion, RunRecord
 from hcopt.tracked_values import (
     MetricPoint,
     epoch_ms,
@@ -139,10 +140,15 @@ def _find_parent(client: MlflowClient, experiment_id: str, hcopt_run_id: str) ->
 
 def _log_variants(client: MlflowClient, experiment_id: str, parent_id: str, run: RunRecord) -> None:
     children = _find_children(client, experiment_id, parent_id)
+    taken: dict[str, list[Measurement]] = defaultdict(list)
+    for measurement in run.measurements:
+        taken[measurement.variant.config_name].append(measurement)
     for variant in run.plan.all_variants:
         child = children.get(variant.config_name)
         if child is None or child.info.status == "RUNNING":
-            _log_variant(client, child or _create_child(client, experiment_id, parent_id, run, variant), run, variant)
+            # With its own measurements alone: to look through all of them for each variant would take ever longer.
+            own = replace(run, measurements=tuple(taken[variant.config_name]))
+            _log_variant(client, child or _create_child(client, experiment_id, parent_id, own, variant), own, variant)
 
 
 def _find_children(client: MlflowClient, experiment_id: str, parent_id: str) -> dict[str, Run]:

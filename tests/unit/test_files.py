@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from hcopt.files import point_to, whole_file, write_whole
+from hcopt.files import (
+    PARTIAL,
+    append_line,
+    check_room,
+    copy_whole,
+    point_to,
+    remove_partial,
+    whole_file,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -92,3 +104,67 @@ def test_link_does_not_replace_a_real_folder(tmp_path: Path) -> None:
         point_to(tmp_path / "latest", "target")
     assert (tmp_path / "latest").is_dir()
     assert names(tmp_path) == ["latest"]
+
+
+def test_copy_is_whole_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\0one")
+    copy_whole(tmp_path / "a", tmp_path / "into" / "b")
+    assert (tmp_path / "into" / "b").read_bytes() == b"\0one"
+    with pytest.raises(OSError, match="nowhere"):
+        copy_whole(tmp_path / "nowhere", tmp_path / "into" / "b")
+    assert (tmp_path / "into" / "b").read_bytes() == b"\0one"
+    assert names(tmp_path / "into") == ["b"]
+
+
+def test_lines_are_added_in_turn(tmp_path: Path) -> None:
+    for line in ("one", "zwölf", ""):
+        append_line(tmp_path / "lines", line)
+    assert (tmp_path / "lines").read_bytes() == "one\nzwölf\n\n".encode()
+
+
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """No file of this process may be larger, as a quota has it; Python ignores the signal, so that writing fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", range(8))
+def test_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> None:
+    append_line(tmp_path / "lines", "one")
+    with largest_file(4 + room), pytest.raises(OSError, match="File too large"):
+        append_line(tmp_path / "lines", "a second")
+    assert (tmp_path / "lines").read_bytes() == b"one\n"
+    append_line(tmp_path / "lines", "third")
+    assert (tmp_path / "lines").read_bytes() == b"one\nthird\n"
+
+
+def test_file_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    write_whole(tmp_path / "c", "old")
+    with largest_file(10), pytest.raises(OSError, match="File too large"):
+        write_whole(tmp_path / "c", "x" * 11)
+    assert (tmp_path / "c").read_text() == "old"
+    assert names(tmp_path) == ["c"]
+
+
+def test_room_is_what_can_be_written_and_leaves_nothing(tmp_path: Path) -> None:
+    check_room(tmp_path, 1000)
+    with largest_file(999), pytest.raises(OSError, match="File too large") as raised:
+        check_room(tmp_path, 1000)
+    assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(tmp_path))
+    assert names(tmp_path) == []
+
+
+def test_what_a_killed_process_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a" / "kept", "")
+    (tmp_path / "a" / f"{PARTIAL}x.json").touch()
+    (tmp_path / f"{PARTIAL}y").mkdir()
+    (tmp_path / f"{PARTIAL}y" / "file").touch()
+    (tmp_path / ".hidden").touch()
+    remove_partial(tmp_path)
+    assert names(tmp_path) == [".hidden", "a"]
+    assert names(tmp_path / "a") == ["kept"]

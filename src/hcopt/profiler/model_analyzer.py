@@ -24,8 +24,9 @@ from pathlib import Path
 
 import yaml
 
-from hcopt.environment import CpuTimes, read_cpu_times, steal_ratio
+from hcopt.environment import CpuTimes, clock_was_set, read_clock_lead_s, read_cpu_times, steal_ratio
 from hcopt.errors import ProfileError
+from hcopt.files import copy_whole, write_whole
 from hcopt.measurements import is_usable
 from hcopt.model_repository import parse_text, variant_of
 from hcopt.process import Finished, last_lines
@@ -82,7 +83,7 @@ class ModelAnalyzer:
         recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures, answers)
         config = analyzer_config(self, job, work=work, perf_analyzer=recorder)
         yaml_file = job.folder / YAML_NAME
-        yaml_file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        write_whole(yaml_file, yaml.safe_dump(config, sort_keys=False))
         log = job.folder / "logs" / "model_analyzer.log"
         follower = _Follower(job, work / "output_models", captures, answers)
         finished, died = self._run(job, work, yaml_file, log, follower)
@@ -220,7 +221,8 @@ def _write_recorder(path: Path, tools: Tools, captures: Path, answers: Answers |
     Analyzer's kill reaches the program, and no shell is left between them.
     """
     known = "" if answers is None else answers.shell(tools.path(answers.folder))
-    path.write_text(
+    write_whole(
+        path,
         "#!/bin/sh\n"
         "previous=\n"
         'for argument in "$@"; do\n'
@@ -235,7 +237,6 @@ def _write_recorder(path: Path, tools: Tools, captures: Path, answers: Answers |
         f'  ln "$report" {shlex.quote(tools.path(captures))}/"$(date +%s%N)".csv\n'
         "fi\n"
         f'exec {shlex.quote(tools.program("perf_analyzer"))} "$@"\n',
-        encoding="utf-8",
     )
     path.chmod(0o755)
     return path
@@ -249,10 +250,11 @@ class _Follower:
         self._output_models = output_models
         self._captures = captures
         self._answers = answers
-        self._used: set[Path] = set()
+        self._variants = {variant.settings: variant for variant in reversed(job.plan.variants)}
         self._point: tuple[ModelConfigVariant, LoadPoint] | None = None
         self._point_started = ""
         self._point_began_s = 0.0
+        self._clock_lead_s = 0.0
         self._cpu_before: CpuTimes = read_cpu_times()
         self._trouble: list[str] = []
         self._died: str | None = None
@@ -321,7 +323,7 @@ class _Follower:
             return
         self._point = (variant, load)
         self._point_started, self._point_began_s = _now(), time.monotonic()
-        self._cpu_before = read_cpu_times()
+        self._clock_lead_s, self._cpu_before = read_clock_lead_s(), read_cpu_times()
         self._trouble = []
         self._died = None
         self._job.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
@@ -339,7 +341,7 @@ class _Follower:
         except OSError as error:
             raise ProfileError(f"Model Analyzer wrote no configuration for {name}: {error}") from error
         settings = variant_of(parse_text(text), name).settings
-        found = next((variant for variant in plan.variants if variant.settings == settings), None)
+        found = self._variants.get(settings)
         if found is None and not _combines(plan, settings):
             raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
         return found
@@ -349,9 +351,9 @@ class _Follower:
             return
         variant, load = self._point
         self._point = None
-        row = self._newest_report(load)
-        if row is None:
-            reason = " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
+        row, set_clock = self._newest_report(load), clock_was_set(self._clock_lead_s)
+        if row is None or set_clock is not None:
+            reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
             failed = replace(_failed(variant, load, self._point_started, reason), elapsed_s=self._elapsed_s())
             self._record(with_reason(failed, self._died or died or self._job.server.revive()))
             return
@@ -364,14 +366,15 @@ class _Follower:
         return time.monotonic() - self._point_began_s
 
     def _newest_report(self, load: LoadPoint) -> Mapping[str, str] | None:
-        """The row of the newest report; one that is still empty belongs to the next point, which has just begun."""
-        written = [path for path in sorted(self._captures.iterdir()) if path not in self._used and path.stat().st_size]
-        self._used.update(written)
-        for path in reversed(written):
-            row = read_report(path)
-            if row is not None and row.get("Concurrency") == str(load.concurrency):
-                return row
-        return None
+        """The row of the newest report; one that is still empty belongs to the next point, which has just begun.
+
+        What has been read goes, so that a point takes no longer the more there were before it.
+        """
+        written = sorted((path for path in self._captures.iterdir() if path.stat().st_size), reverse=True)
+        rows = [read_report(path) for path in written]
+        for path in written:
+            path.unlink()
+        return next((row for row in rows if row is not None and row.get("Concurrency") == str(load.concurrency)), None)
 
     def _record(self, measurement: Measurement) -> None:
         self._recorded.add((measurement.variant.config_name, measurement.load))
@@ -459,6 +462,5 @@ def _keep_report(export: Path, into: Path) -> None:
     """Model Analyzer's own summary (HTML, and PDF where wkhtmltopdf is installed) and its CSV."""
     for pattern in ("reports/summaries/*/*", "results/*.csv"):
         for path in export.glob(pattern):
-            into.mkdir(parents=True, exist_ok=True)
             if path.is_file():
-                shutil.copy2(path, into / path.name)
+                copy_whole(path, into / path.name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt.arrivals import THREADS, Schedule, poisson_schedule
+from hcopt.files import write_whole
 from hcopt.intended_times import aligned, open_loop_figures
 from hcopt.measurements import RequestSamples, WindowFigures, read_pairs
 from hcopt.profiler.perf_analyzer import LoadOptions, PerfAnalyzer, Window
@@ -95,7 +96,7 @@ class OpenLoop:
 
     def _write(self, schedule: Schedule) -> Path:
         file = self.perf_analyzer.folder / "arrivals.txt"
-        file.write_text(schedule.text(), encoding="ascii")
+        write_whole(file, schedule.text())
         return file
 
     def _load(self, schedule: Schedule, file: Path) -> LoadOptions:

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt import measurements
-from hcopt.environment import read_cpu_times, steal_ratio
+from hcopt.environment import clock_was_set, read_clock_lead_s, read_cpu_times, steal_ratio
 from hcopt.errors import ProfileError
 from hcopt.measurements import RequestSamples, WindowFigures
 from hcopt.process import Finished, last_lines
@@ -165,13 +165,15 @@ class PerfAnalyzer:
         return self._try(window, load, export, log)
 
     def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        arguments = self._arguments(window, load, export)
+        arguments, lead_s = self._arguments(window, load, export), read_clock_lead_s()
         try:
             finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=load.limit_s)
             if finished.timed_out:
                 raise ProfileError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
                 raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
+            if (set_clock := clock_was_set(lead_s)) is not None:
+                raise ProfileError(set_clock)
             return finished, load.read(export)
         finally:
             export.unlink(missing_ok=True)  # perf_analyzer refuses a file that exists, and it is large

@@ -134,7 +134,8 @@ def sweep_points(run: RunRecord) -> tuple[SweepPoint, ...]:
 
 def _swept_pairing(run: RunRecord) -> Pairing:
     """Default against the sweep's first, or against the one closest to a limit that nothing meets."""
-    sides = [_measured(entry, run) for entry in run.ranking.ranked]
+    blocks = _blocks(run)
+    sides = [_measured(entry, blocks[entry.variant.settings]) for entry in run.ranking.ranked]
     if not sides:
         return Pairing(left=None, right=None, comparison=None)
     nothing_feasible = run.confirmation.verdict == "no_feasible_config"
@@ -168,14 +169,17 @@ def _confirmed(entry: ConfirmedVariant, role: Role) -> Side:
     )
 
 
-def _measured(entry: RankedVariant, run: RunRecord) -> Side:
+def _blocks(run: RunRecord) -> defaultdict[Hashable, list[tuple[float, float]]]:
+    """Throughput and p99 of each window of the confirmation, by the settings of what was served."""
+    found: defaultdict[Hashable, list[tuple[float, float]]] = defaultdict(list)
+    for m in run.measurements:
+        if m.phase == "confirmation" and m.throughput_infer_per_s is not None and m.latency is not None:
+            found[m.variant.settings].append((m.throughput_infer_per_s, m.latency.p99_ms))
+    return found
+
+
+def _measured(entry: RankedVariant, blocks: Sequence[tuple[float, float]]) -> Side:
     """A ranked variant; where the confirmation measured it, with what that found in place of the sweep's figures."""
-    blocks = [
-        (m.throughput_infer_per_s, m.latency.p99_ms)
-        for m in run.measurements
-        if m.phase == "confirmation" and m.variant.settings == entry.variant.settings
-        if m.throughput_infer_per_s is not None and m.latency is not None
-    ]
     throughputs, p99s = zip(*blocks, strict=True) if blocks else ((), ())
     return Side(
         role="candidate",

@@ -38,4 +38,7 @@ def write_laid_out(
         with whole_file(path) as temporary:
             temporary.write_bytes(document)
     except OSError as error:
-        raise OutputError(f"cannot write the report {path}: {error}") from error
+        raise OutputError(
+            f"cannot write the report {path}: {error.strerror or error}",
+            remedy=f"Make room. Then `hcopt report {run.run_id}` makes it.",
+        ) from error

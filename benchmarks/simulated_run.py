@@ -1,0 +1,88 @@
+"""hcopt's whole job on a simulated machine: only the server, the measuring programs and MLflow are stand-ins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.simulated_machine import SimulatedMachine, simulated
+from hcopt import pipeline
+from hcopt.config import Config
+from hcopt.pipeline import FinishedRun, Job
+from hcopt.progress import SilentProgress
+from hcopt.resuming import Unfinished
+from hcopt.schema import Measurement
+from hcopt.tracking import TrackedRun
+
+MODEL = Path(__file__).parents[1] / "model_repository" / "HomeCreditDefaultModel"
+_NOWHERE = TrackedRun(tracking_uri="", experiment_id="", run_id="", page_command="")
+
+
+class CountingProgress(SilentProgress):
+    """Counts what was measured, and tells each."""
+
+    def __init__(self, told: Callable[[Measurement], None] = lambda _: None) -> None:
+        self.count = 0
+        self._told = told
+
+    def measured(self, measurement: Measurement) -> None:
+        self.count += 1
+        self._told(measurement)
+
+
+def simulated_config(
+    *, variants: int, concurrency: tuple[int, ...], seed: int = 0, minutes: float = 2.0, **sections: Any
+) -> Config:
+    """A grid of so many variants at least, in whole queue delays, each at each concurrency, beside the default."""
+    sizes, instances = (1, 2, 4, 8, 16, 32, 64), (1, 2, 3, 4, 5)
+    delays = range(0, 100 * math.ceil(variants / (len(sizes) * len(instances))), 100)
+    return Config.model_validate(
+        {
+            "model": {"uri": str(MODEL)},
+            "sweep": {
+                "max_batch_size": sizes,
+                "instance_count": instances,
+                "max_queue_delay_us": tuple(delays),
+                "concurrency": concurrency,
+            },
+            "constraints": {"latency_p99_ms": 500},
+            "profiler": {"seed": seed},
+            "confirmation": {"max_minutes": minutes},
+            "capacity": {"max_minutes": minutes},
+            "report": {"language": "en"},
+            **sections,
+        }
+    )
+
+
+def run(
+    machine: SimulatedMachine,
+    config: Config,
+    *,
+    results: Path,
+    progress: CountingProgress,
+    unfinished: Unfinished | None = None,
+    report: bool = True,
+) -> FinishedRun:
+    """The job from the model to the report; MLflow is left out, which is a server of its own."""
+    job = Job(config=config, results=results, command="hcopt profile", tracking_uri="", unfinished=unfinished)
+    with simulated(machine), _left_out(report=report):
+        return pipeline.profile(job, progress)
+
+
+@contextmanager
+def _left_out(*, report: bool) -> Iterator[None]:
+    ends: dict[str, Callable[..., object]] = {"log_finished_run": lambda *_, **__: _NOWHERE}
+    if not report:
+        ends["write_report"] = lambda *_, **__: Path()
+    before = {name: getattr(pipeline, name) for name in ends}
+    try:
+        for name, end in ends.items():
+            setattr(pipeline, name, end)
+        yield
+    finally:
+        for name, end in before.items():
+            setattr(pipeline, name, end)
