@@ -188,7 +188,7 @@ class SimulatedTools:
         arguments: Sequence[str],
         *,
         folder: Path,
-        log: Path,  # noqa: ARG002: they say nothing
+        log: Path,  # noqa: ARG002
         timeout_s: float,
         on_line: Callable[[str], None] | None = None,
     ) -> Finished:

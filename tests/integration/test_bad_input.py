@@ -4,11 +4,8 @@ nothing half-written. What is no bad input, odd but fine paths, is here too.
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 
 from tests import onnx_models as models
 from tests.command import REPOSITORY, SAMPLE_FOLDER, TINY, Answer, Workplace, workplace
+from tests.disks import mounted
 from tests.services import S3Server, free_ports
 
 SECRET = "not-the-right-one"
@@ -190,19 +188,6 @@ def test_output_below_a_regular_file_is_refused(tmp_path: Path) -> None:
     assert answer.returncode == 7
     assert_plain(answer, "cannot write to file/results", "--output")
     assert answer.left == ()
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[None]:
-    """A small file system of its own on `folder`."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", options, "hcopt-test", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a file system needs root, and a container that lets it")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_read_only_output_is_refused(tmp_path: Path) -> None:
