@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from hcopt import finite_json
 from hcopt.errors import ProfileError
 from hcopt.schema import Decision
 
@@ -42,6 +43,8 @@ def read_decisions(folder: Path) -> tuple[Decision, ...]:
         return ()
     adapter = TypeAdapter(Decision)
     try:
-        return tuple(adapter.validate_json(line) for line in path.read_bytes().splitlines())
-    except ValidationError as error:
-        raise ProfileError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+        lines = path.read_bytes().splitlines()
+        return tuple(adapter.validate_python(finite_json.loads(line)) for line in lines)
+    except (OSError, ValueError) as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ProfileError(f"{path} is damaged: {said}", remedy=f"Remove {DECISIONS_NAME}, or its bad line.") from error

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hcopt.config import Config, S3Section, without_credentials
+from hcopt.config import Config, S3Section
 from hcopt.errors import ModelSourceError
 from hcopt.process_environment import lent
+from hcopt.redaction import without_credentials
 
 if TYPE_CHECKING:
     S3Client = Any  # boto3 makes its client classes at run time

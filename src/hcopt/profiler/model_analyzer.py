@@ -433,9 +433,12 @@ def _milliseconds(row: Mapping[str, str], column: str) -> float:
 
 def _server_times(row: Mapping[str, str]) -> ServerTimes | None:
     columns = ("Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output")
-    if not all(row.get(column) for column in columns):
+    try:
+        queue, compute_input, infer, output = (float(row[column]) for column in columns)
+    except (KeyError, TypeError, ValueError):
         return None
-    queue, compute_input, infer, output = (float(row[column]) for column in columns)
+    if not all(math.isfinite(value) for value in (queue, compute_input, infer, output)):
+        return None
     return ServerTimes(queue_us=queue, compute_input_us=compute_input, compute_infer_us=infer, compute_output_us=output)
 
 

@@ -24,6 +24,7 @@ from hcopt.measurements import RequestSamples, WindowFigures
 from hcopt.process import Finished, last_lines
 from hcopt.runtime.base import Tools
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, Phase, ServerTimes
+from hcopt.wall_clock import WallClock
 
 WARM_UP_RATIO = 0.1
 # perf_analyzer compares three windows, and sleeps 1.2 intervals in each (Measure in its inference_profiler.cc).
@@ -93,6 +94,7 @@ class PerfAnalyzer:
         folder: The run's folder; samples go to `samples/`, logs to `logs/`.
         server_times: Reads the server's own times around a window: called before, and what it returns after.
         latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
+        clock: Tells whether perf_analyzer's clock was set in between.
     """
 
     tools: Tools
@@ -101,6 +103,7 @@ class PerfAnalyzer:
     folder: Path
     server_times: Callable[[], Callable[[], ServerTimes | None]]
     latency_p99_limit_ms: float | None = None
+    clock: Callable[[], WallClock] = WallClock
 
     def measure(self, window: Window) -> Measurement:
         """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -165,13 +168,17 @@ class PerfAnalyzer:
         return self._try(window, load, export, log)
 
     def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        arguments = self._arguments(window, load, export)
+        arguments, clock = self._arguments(window, load, export), self.clock()
         try:
             finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=load.limit_s)
             if finished.timed_out:
                 raise ProfileError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
                 raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
+            if step_ms := clock.step_ms():
+                raise ProfileError(
+                    f"the system's clock was set by {step_ms:+.0f} ms while perf_analyzer measured by it"
+                )
             return finished, load.read(export)
         finally:
             export.unlink(missing_ok=True)  # perf_analyzer refuses a file that exists, and it is large
