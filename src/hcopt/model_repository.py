@@ -207,18 +207,26 @@ def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, st
     """Each file of the model with its name in the version's folder."""
     model_file = config.default_model_filename or _MODEL_FILE
     if PurePosixPath(model_file).name != model_file or model_file == "..":
-        raise ModelSourceError(f"{CONFIG_FILE}: default_model_filename {model_file!r} is not the name of a file")
+        raise ModelSourceError(
+            f"{CONFIG_FILE}: default_model_filename {model_file!r} is not the name of a file", remedy=_CORRECT
+        )
     folder = PurePosixPath(artifact.onnx_file).parent
     copies: list[tuple[Path, str]] = []
     for name in artifact.files:
         source = resolve_inside(artifact.folder, name)
         if source is None or not PurePosixPath(name).is_relative_to(folder):
-            raise ModelSourceError(f"{name!r} lies outside of the model's folder {artifact.folder / folder}")
+            raise ModelSourceError(
+                f"{name!r} lies outside of the model's folder {artifact.folder / folder}",
+                remedy="Save the model again with its external data beside it.",
+            )
         # The ONNX file names its external data relative to itself.
         inside = str(PurePosixPath(name).relative_to(folder))
         copies.append((source, model_file if name == artifact.onnx_file else inside))
     if len({name for _, name in copies}) < len(copies):
-        raise ModelSourceError(f"a file of the model's external data has the name {model_file!r} of the model itself")
+        raise ModelSourceError(
+            f"a file of the model's external data has the name {model_file!r} of the model itself",
+            remedy="Leave out default_model_filename in config.pbtxt, or give the file another name.",
+        )
     return copies
 
 
