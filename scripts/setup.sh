@@ -59,13 +59,14 @@ install() {
   fi
 }
 
-# setup NAME REQUIREMENTS: installs a requirements file and hcopt itself, unless just that was done before. What stands
-# in REQUIREMENTS-no-deps.txt beside it, if there is one, is installed without its dependencies.
+# setup NAME REQUIREMENTS: installs a requirements file and hcopt itself, unless just that was done before: every file
+# with the SHA-256 that REQUIREMENTS-hashed.txt beside it has, so that no index can slip another one in. What stands in
+# REQUIREMENTS-no-deps.txt, if there is one, is installed without its dependencies.
 setup() {
-  local stamp=".venv/.installed-$1" alone="${2%.txt}-no-deps.txt" wanted
+  local stamp=".venv/.installed-$1" pins="${2%.txt}-hashed.txt" alone="${2%.txt}-no-deps.txt" wanted
   [ -f "$alone" ] || alone=/dev/null
   # The folder is part of it: a virtual environment that was moved does not work.
-  wanted=$(cat "$2" "$alone" pyproject.toml scripts/setup.sh <(pwd) | sha256sum | cut -d ' ' -f 1)
+  wanted=$(cat "$pins" "$alone" pyproject.toml scripts/setup.sh <(pwd) | sha256sum | cut -d ' ' -f 1)
   if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && fits .venv/bin/python; then
     return 0
   fi
@@ -73,8 +74,9 @@ setup() {
   fits .venv/bin/python && [ "$(cat .venv/.made-in 2>/dev/null)" = "$(pwd)" ] || make_venv
   pwd >.venv/.made-in
   printf 'Installing into .venv (about 1.6 GB, once; a minute or two) ...\n' >&2
-  install -r "$2" || fail "the requirements in $2 could not be installed" "see pip's message above; is the package index reachable?"
-  [ "$alone" = /dev/null ] || install --no-deps -r "$alone" ||
+  install --require-hashes -r "$pins" || fail "the requirements in $pins could not be installed" \
+    "see pip's message above; is the package index reachable, and does it have PyPI's own files?"
+  [ "$alone" = /dev/null ] || install --no-deps --require-hashes -r "$alone" ||
     fail "the requirements in $alone could not be installed" "see pip's message above"
   install --no-deps -e . || fail "hcopt could not be installed" "see pip's message above"
   printf '%s\n' "$wanted" >"$stamp"

@@ -283,16 +283,23 @@ def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
     from rich.console import Console
     from rich.markup import escape
 
-    from hcopt.config import without_credentials
+    from hcopt.config import dotenv_file
+    from hcopt.redaction import redacted
+    from hcopt.terminal import printable
+
+    known = {**dotenv_file(), **os.environ}
+
+    def said(text: object) -> str:
+        return escape(printable(redacted(str(text), known)))
 
     if debug:
-        traceback.print_exc()
+        print(redacted(traceback.format_exc(), known), file=sys.stderr)
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    console.print(f"[bold red]error:[/bold red] {escape(without_credentials(error.message))}")
+    console.print(f"[bold red]error:[/bold red] {said(error.message)}")
     if error.remedy:
-        console.print(f"[bold]what to do:[/bold] {escape(error.remedy)}")
+        console.print(f"[bold]what to do:[/bold] {said(error.remedy)}")
     if error.log:
-        console.print(f"[bold]log:[/bold] {escape(str(error.log))}")
+        console.print(f"[bold]log:[/bold] {said(error.log)}")
     raise typer.Exit(error.exit_code)
 
 
@@ -409,7 +416,7 @@ def _examined(config: Config, output: Path, *, fix: bool, quiet: bool) -> dict[s
 
 
 def _command_line() -> str:
-    from hcopt.config import without_credentials
+    from hcopt.redaction import without_credentials
 
     return without_credentials(shlex.join(["hcopt", *sys.argv[1:]]))
 

@@ -12,7 +12,7 @@ from hcopt.doctor.findings import Finding
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
 from hcopt.schema import Capacity, Comparison, ConfirmedVariant, Estimate, ModelConfigVariant, RunRecord
-from hcopt.terminal import duration, print_note
+from hcopt.terminal import duration, print_note, printable
 
 _VERDICTS = {
     "better": ("better", "bold green"),
@@ -29,7 +29,9 @@ _STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 def print_plan(console: Console, planned: PlannedJob) -> None:
     """What a run would measure, and how long it would take."""
     plan = planned.plan
-    console.print(Text.assemble("Model ", (plan.model_name, "bold"), f" from {planned.source_uri}"), highlight=False)
+    console.print(
+        Text.assemble("Model ", (plan.model_name, "bold"), f" from {printable(planned.source_uri)}"), highlight=False
+    )
     for note in planned.notes:
         print_note(console, note)
     swept = any(variant.parameters for variant in plan.all_variants)
@@ -51,7 +53,7 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
 def print_finding(console: Console, name: str, finding: Finding) -> None:
     """One line of `hcopt doctor`."""
     status = (f"{finding.status:<8}", _STATUS_STYLES[finding.status])
-    line = Text.assemble(status, (f"{name:<15}", "bold"), finding.said)
+    line = Text.assemble(status, (f"{name:<15}", "bold"), printable(finding.said))
     if finding.remedy is not None:
         line.append("; what to do: ", "bold").append(finding.remedy)
     console.print(line)
@@ -63,7 +65,7 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
     console.print()
     # Between words on a terminal; in a file a sentence stays one line.
     console.print(
-        Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {found.reason}"),
+        Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {printable(found.reason)}"),
         highlight=False,
         soft_wrap=not console.is_terminal,
     )
@@ -143,7 +145,7 @@ def _missed(side: ConfirmedVariant) -> str:
 
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
     """Max batch size, instances, queue delay and parameters, as they are shown."""
-    parameters = ", ".join(f"{key}={value}" for key, value in variant.parameters)
+    parameters = printable(", ".join(f"{key}={value}" for key, value in variant.parameters))
     return str(variant.max_batch_size), str(variant.instance_count), str(variant.max_queue_delay_us), parameters
 
 

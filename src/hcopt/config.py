@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from hcopt.errors import ConfigError
+from hcopt.redaction import without_credentials
 from hcopt.schema import InstanceKind, JsonObject
 
 DEFAULT_CONFIG_FILE = Path("config.yaml")
@@ -29,16 +30,20 @@ _SEE_CONFIG = "config.yaml in the repository comments every key with its unit an
 ENV_FILE = Path(".env")
 
 # Strict: YAML's `yes` and `on` would otherwise count as 1.
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+PositiveInt = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
 # Triton keeps these counts in 32 bits.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+ParameterInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Number = Annotated[float, Field(strict=True)]
 Ratio = Annotated[Number, Field(ge=0, le=1)]
 KeyPath = tuple[str | int, ...]
 
-# What PyYAML raises for a text: its own error, a ValueError of the value's constructor (2024-13-45 is a date to it),
-# or no end of recursion where an alias stands inside of what it names.
-_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+# What PyYAML raises for a text: its own error, whatever the value's constructor stumbles over (2024-13-45 is a date to
+# it, `!!int ""` a number), or no end of recursion where an alias stands inside of what it names.
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
+# Far more than there are keys; a few lines of aliases of aliases would be millions.
+_MOST_BYTES = 1 << 18
+_MOST_KEYS = 20_000
 _NO_TEXT = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp"))
 _FAULTS = {
     "extra_forbidden": "unknown key",
@@ -53,16 +58,6 @@ _LOGINS = (
     ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
 )
-# A password may hold a slash: with a name and a colon before it all up to the @ is a login, unless a port stands there.
-_USERINFO = re.compile(r"://(?:[^/\s@:]+:(?!\d+/)[^\s@]*(?:@[^\s@/]*)*@|[^/\s]*@)")
-_SECRET_PARAMETER = re.compile(
-    r"([?&][\w-]*(?:token|password|passwd|pwd|secret|signature|credential|key)=)[^&\s\"']+", re.IGNORECASE
-)
-
-
-def without_credentials(text: str) -> str:
-    """The text with user name, password and secret parameters taken out of every URL in it."""
-    return _SECRET_PARAMETER.sub(r"\1…", _USERINFO.sub("://", text))
 
 
 def _public(text: str | None) -> str | None:
@@ -93,6 +88,8 @@ class ModelSection(_Section):
         description="Rows to use as load: auto (the example that came with the model, else synthetic rows), "
         "none (always synthetic), or the path of a JSON file.",
     )
+
+    _public_uri = field_serializer("uri")(_public)
 
 
 class CpusetSection(_Section):
@@ -149,7 +146,9 @@ class ProfilerSection(_Section):
     max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
         None, description="Budget of an adaptive search, in minutes."
     )
-    seed: Annotated[int, Field(ge=0, strict=True)] = Field(0, description="Seed of everything that is drawn.")
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] = Field(
+        0, description="Seed of everything that is drawn."
+    )
 
 
 class SweepSection(_Section):
@@ -163,7 +162,7 @@ class SweepSection(_Section):
     )
     concurrency: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = (8, 32)
     client_batch_size: tuple[Count, ...] = (1,)
-    parameters: dict[str, tuple[str | int | float | bool, ...]] = Field(
+    parameters: dict[str, tuple[str | ParameterInt | float | bool, ...]] = Field(
         default_factory=dict,
         description="Further config.pbtxt parameters, e.g. intra_op_thread_count: [auto, 1]; auto there is "
         "max(1, floor(server cores / instances)).",
@@ -212,7 +211,9 @@ class CapacitySection(_Section):
 class S3Section(_Section):
     """An S3 service; credentials come from the environment and .env only."""
 
-    endpoint_url: str | None = Field(None, description="null: MLFLOW_S3_ENDPOINT_URL, AWS_ENDPOINT_URL, else AWS.")
+    endpoint_url: str | None = Field(
+        None, repr=False, description="null: MLFLOW_S3_ENDPOINT_URL, AWS_ENDPOINT_URL, else AWS."
+    )
     region: str | None = Field(None, description="null: AWS_REGION, AWS_DEFAULT_REGION.")
     path_style: bool = Field(True, description="The bucket in the path (MinIO, most others); false: in the host name.")
     ca_bundle: str | None = Field(None, description="File of the certificates to trust; null: AWS_CA_BUNDLE.")
@@ -224,7 +225,9 @@ class S3Section(_Section):
 class MlflowSection(_Section):
     """Tracking and registry; logins come from the environment and .env only."""
 
-    tracking_uri: str | None = Field(None, description="null: MLFLOW_TRACKING_URI, else SQLite under results/.")
+    tracking_uri: str | None = Field(
+        None, repr=False, description="null: MLFLOW_TRACKING_URI, else SQLite under results/."
+    )
     ca_bundle: str | None = Field(
         None, description="File of the certificates to trust; null: MLFLOW_TRACKING_SERVER_CERT_PATH."
     )
@@ -325,6 +328,14 @@ def _read_dotenv(file: Path) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
+def dotenv_file() -> dict[str, str]:
+    """All that ./.env says, for those who must not say it; empty where there is none or it cannot be read."""
+    try:
+        return _read_dotenv(ENV_FILE)
+    except ConfigError:
+        return {}
+
+
 def _beside(dotenv: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
     """What .env adds to the environment for MLflow and S3: no variable and no part of a login that is there already."""
     taken = {name for login in _LOGINS if any(environment.get(part) for part in login) for name in login}
@@ -340,7 +351,11 @@ def _read(path: Path | None) -> tuple[str, str]:
         return "the defaults", ""
     file = path or DEFAULT_CONFIG_FILE
     try:
-        return str(file), file.read_text(encoding="utf-8")
+        with file.open("rb") as content:
+            text = content.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ConfigError(f"{file} has more than {_MOST_BYTES} bytes: that is no configuration", remedy=_SEE_CONFIG)
+        return str(file), text.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {file}: {error}", remedy="Give --config FILE.") from error
 
@@ -348,7 +363,12 @@ def _read(path: Path | None) -> tuple[str, str]:
 def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None]]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[KeyPath, int | None] = dict(_lines(root, ())) if root is not None else {}
+        lines: dict[KeyPath, int | None] = dict(islice(_lines(root, ()), _MOST_KEYS)) if root is not None else {}
+        if len(lines) == _MOST_KEYS:
+            raise ConfigError(
+                f"{source} has {_MOST_KEYS} keys and values or more: do its aliases (*name) stand for each other?",
+                remedy=_SEE_CONFIG,
+            )
         data = yaml.safe_load(text)
     except _KeyError as error:
         raise ConfigError(f"{source}, line {error.line}: the key {error.key} {error.fault}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from hcopt import finite_json
 from hcopt.errors import ProfileError
 from hcopt.files import append_line
 from hcopt.schema import Decision
@@ -43,8 +44,9 @@ def read_decisions(folder: Path) -> tuple[Decision, ...]:
     if not path.exists():
         return ()
     adapter = TypeAdapter(Decision)
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
     try:
-        return tuple(adapter.validate_json(line) for line in whole.splitlines())
-    except ValidationError as error:
-        raise ProfileError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+        whole, _, _ = path.read_bytes().rpartition(b"\n")
+        return tuple(adapter.validate_python(finite_json.loads(line)) for line in whole.splitlines())
+    except (OSError, ValueError) as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ProfileError(f"{path} is damaged: {said}", remedy=f"Remove {DECISIONS_NAME}, or its bad line.") from error

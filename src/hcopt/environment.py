@@ -6,7 +6,6 @@ Parsing is pure; only the functions called `read_…` look at the machine.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,6 @@ _CGROUP_MEMORY_LIMITS = (
 )
 _CGROUPS = Path("/sys/fs/cgroup")
 _STEAL_FIELD = 7
-_CLOCK_READINGS = 5
-# Far above what the readings differ by, far below what a window lasts.
-CLOCK_TOLERANCE_S = 0.02
 _NS_PER_S = 1_000_000_000
 _US_PER_S = 1_000_000
 _BYTES_PER_MB = 1024 * 1024
@@ -72,23 +68,6 @@ def steal_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
         return None
     # The kernel's counters of one CPU may step back a little.
     return min(1.0, max(0.0, (after.steal_s - before.steal_s) / passed_s))
-
-
-def read_clock_lead_s() -> float:
-    """How far the clock that people set is ahead of the one that nobody can set; only the difference of two tells.
-
-    Between its two readings this process may lose the CPU, which makes the lead look smaller: so the largest counts.
-    """
-    return max(time.time() - time.monotonic() for _ in range(_CLOCK_READINGS))
-
-
-def clock_was_set(lead_before_s: float) -> str | None:
-    """That somebody set the clock since its lead was read, and how far; None where nobody did.
-
-    perf_analyzer takes the times of requests by that clock, so that its figures hold the step as if it were a time.
-    """
-    step_s = read_clock_lead_s() - lead_before_s
-    return f"the system's clock was set by {step_s:+.3g} s meanwhile" if abs(step_s) > CLOCK_TOLERANCE_S else None
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:

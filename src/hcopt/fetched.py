@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from hcopt.onnx_model import resolve_inside
+from hcopt.errors import ModelSourceError
+from hcopt.onnx_model import locations_of, parse_onnx, resolve_inside
 from hcopt.schema import RegisteredVersion
 
 CONFIG = "config.pbtxt"
@@ -51,12 +52,13 @@ def name_of(path: PurePath) -> str:
     if path.suffix == ".onnx" and path.stem != "model":
         return path.stem
     folder = path.parent if path.suffix == ".onnx" else path
-    return folder.parent.name if folder.name.isdigit() else folder.name
+    return folder.parent.name if version_of(folder) else folder.name
 
 
 def version_of(folder: PurePath) -> str | None:
     """The version that a folder's name is, in a Triton model repository."""
-    return folder.name if folder.name.isdigit() else None
+    # ASCII: `²` is a digit too, and no number.
+    return folder.name if folder.name.isascii() and folder.name.isdigit() else None
 
 
 def fetch_companions(file_path: str, arrival: Arrival, fetch_if_there: Callable[[str, Path], bool]) -> None:
@@ -80,12 +82,8 @@ def fetch_companions(file_path: str, arrival: Arrival, fetch_if_there: Callable[
 
 def _external_locations(onnx_file: Path) -> tuple[str, ...]:
     """The files that the weights refer to; none where it is not ONNX, which `inspect_onnx` says better."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
     try:
-        graph = onnx.load(onnx_file, load_external_data=False).graph
-    except DecodeError:
+        graph = parse_onnx(onnx_file).graph
+    except ModelSourceError:
         return ()
-    entries = (entry for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location")
-    return tuple(dict.fromkeys(entry.value for entry in entries))
+    return tuple(dict.fromkeys(location for tensor in graph.initializer for location in locations_of(tensor)))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hcopt import model_repository
-from hcopt.config import Config, without_credentials
+from hcopt.config import Config
 from hcopt.errors import OutputError
 from hcopt.evidence import COMPARISONS
 from hcopt.files import check_room
@@ -17,6 +17,7 @@ from hcopt.noise_gate import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
 from hcopt.progress import Progress
+from hcopt.redaction import without_credentials
 from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, resolve_tracking, seed_sample_model
 from hcopt.resuming import Unfinished
 from hcopt.sample import sample_repository

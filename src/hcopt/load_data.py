@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +26,19 @@ if TYPE_CHECKING:
 
 Origin = Literal["input example", "synthetic"]
 
+# What NumPy and zipfile raise for an archive that is none, or one that lies about itself.
+_NEITHER: tuple[type[Exception], ...] = (
+    *(ValueError, RecursionError, LookupError, EOFError, SyntaxError, MemoryError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
 _MAX_EXAMPLE_ROWS = 1024
 _MAX_SYNTHETIC_ROWS = 256
 # perf_analyzer parses the file and keeps all rows in memory, at every start.
 _MAX_BYTES = 32 * 2**20
+# A file of examples is read whole, and a request is built whole.
+_MAX_FILE_BYTES = 256 * 2**20
+_MAX_ROW_BYTES = 256 * 2**20
 # Longer tensors are written in base64, which perf_analyzer reads faster.
 _MAX_LISTED_ELEMENTS = 64
 
@@ -285,18 +296,36 @@ def _bytes_a_row(arrays: Iterable[NDArray[Any]]) -> int:
 
 
 def _read(file: Path) -> Any:
-    import numpy as np
-
     try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        return json.loads(file.read_text(encoding="utf-8"))
+        size_bytes = file.stat().st_size
+        if size_bytes > _MAX_FILE_BYTES:
+            raise _too_large(size_bytes)
+        return _arrays(file) if file.suffix == ".npz" else json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         said = error.strerror or error
         raise _MisfitError(f"cannot be read: {said}", ko=f"읽을 수 없음({said})") from error
-    except (ValueError, RecursionError) as error:
+    except _NEITHER as error:
         raise _MisfitError(f"is neither JSON nor .npz: {error}", ko=f"JSON도 .npz도 아님({error})") from error
+
+
+def _too_large(size_bytes: int) -> _MisfitError:
+    return _MisfitError(
+        f"has {size_bytes} bytes, and at most {_MAX_FILE_BYTES} are read",
+        ko=f"{size_bytes}바이트, 최대 {_MAX_FILE_BYTES}바이트까지 읽음",
+    )
+
+
+def _arrays(file: Path) -> dict[str, Any]:
+    """The arrays of an archive; its members are read, never unpacked to files."""
+    import numpy as np
+
+    with zipfile.ZipFile(file) as archive:
+        unpacked_bytes = sum(member.file_size for member in archive.infolist())
+    # Compressed a thousandfold it may be small.
+    if unpacked_bytes > _MAX_FILE_BYTES:
+        raise _too_large(unpacked_bytes)
+    with np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _by_input(content: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -429,6 +458,12 @@ def _synthetic(inputs: Sequence[_Input], seed: int) -> tuple[LoadTensor, ...]:
     size = sum(
         math.prod(shape) * _numpy_dtype(tensor.datatype).itemsize for tensor, shape in zip(inputs, shapes, strict=True)
     )
+    if size > _MAX_ROW_BYTES:
+        raise ModelSourceError(
+            f"one row of the inputs has {size} bytes, and at most {_MAX_ROW_BYTES} are sent: "
+            f"{ {tensor.name: list(shape) for tensor, shape in zip(inputs, shapes, strict=True)} }",
+            remedy="Give a smaller shape as model.input_shapes where the model leaves it open.",
+        )
     count = max(2, min(_MAX_SYNTHETIC_ROWS, _MAX_BYTES // max(1, size)))
     random = np.random.default_rng(seed)
     return tuple(

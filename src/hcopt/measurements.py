@@ -7,8 +7,9 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 FILE_NAME = "measurements.jsonl"
 # In the place of a response's time.
 NO_ANSWER = -1
+# What 64 bits hold, less some to spare for differences.
+_LATEST_NS = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +129,21 @@ def _send_and_receive(file: object) -> Iterator[int]:
     received: int | None = None
     for prefix, event, value in ijson.parse(file):
         if prefix == f"{request}.timestamp":
-            sent = int(value)
+            sent = _nanoseconds(event, value)
         elif prefix == f"{request}.response_timestamps.item":
-            received = int(value)
+            received = _nanoseconds(event, value)
         elif prefix == request and event == "end_map":
             if sent is not None:
                 yield sent
                 yield NO_ANSWER if received is None else received
             sent = received = None
+
+
+def _nanoseconds(event: str, value: Any) -> int:
+    # Compared before it is converted: 1e999999999 is a number of a few bytes, and an integer of as many digits.
+    if event != "number" or not 0 <= value <= _LATEST_NS:
+        raise ValueError(f"{str(value)[:40]} is no time")
+    return int(value)
 
 
 def figures(samples: RequestSamples, *, client_batch_size: int, latency_limit_ms: float | None = None) -> WindowFigures:
@@ -276,9 +286,13 @@ def read_measurements(folder: Path) -> tuple[Measurement, ...]:
 
 def _parsed(adapter: TypeAdapter[Measurement], line: bytes, place: str) -> Measurement:
     try:
-        return adapter.validate_json(line)
-    except ValidationError as error:
-        raise ProfileError(f"{place} is damaged: {error.errors()[0]['msg']}", remedy="Remove the line.") from error
+        found = adapter.validate_json(line)
+        # Python 3.10 does not take the Z.
+        datetime.fromisoformat(found.started_at.replace("Z", "+00:00"))
+    except ValueError as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ProfileError(f"{place} is damaged: {said}", remedy="Remove the line.") from error
+    return found
 
 
 def is_usable(*values: float) -> bool:

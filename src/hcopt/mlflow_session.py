@@ -18,9 +18,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from hcopt.config import Config, without_credentials
+from hcopt.config import Config
 from hcopt.errors import HcoptError
 from hcopt.process_environment import lent
+from hcopt.redaction import without_credentials
 from hcopt.s3 import explain_s3_error, s3_errors
 
 if TYPE_CHECKING:

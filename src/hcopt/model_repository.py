@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from hcopt import untrusted_config
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.files import PARTIAL, copy_whole, write_whole
 from hcopt.onnx_model import resolve_inside
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_BATCH_SIZE = 16
 CONFIG_FILE = "config.pbtxt"
+_CORRECT = "Correct the config.pbtxt beside the model, or leave it out: then it is derived from the model."
 _PLATFORM = "onnxruntime_onnx"
 _BACKEND = "onnxruntime"
 _MODEL_FILE = "model.onnx"
@@ -29,6 +31,8 @@ _VERSION = "1"
 # What Triton starts on a CPU where config.pbtxt gives no count: SetDefaultInstanceCount in core/model_config_utils.cc
 # has two for this backend.
 _UNSAID_CPU_INSTANCES = 2
+# Far more than any model needs.
+_MOST_CHARACTERS = 1 << 20
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -71,22 +75,25 @@ def parse_text(text: str) -> ModelConfig:
     from google.protobuf import text_format
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+    if len(text) > _MOST_CHARACTERS:
+        raise ModelSourceError(f"{CONFIG_FILE} has {len(text)} characters: that is none", remedy=_CORRECT)
     try:
-        return text_format.Parse(text, ModelConfig())
+        config = text_format.Parse(text, ModelConfig())
+        untrusted_config.check_enums(config)
     except text_format.ParseError as error:
         line = f"line {error.GetLine()}: " if error.GetLine() else ""
         reason = re.sub(r"^\d+:\d+ : ", "", str(error))
-        raise ModelSourceError(
-            f"{CONFIG_FILE} cannot be parsed: {line}{reason}",
-            remedy="Correct the config.pbtxt beside the model, or leave it out: then it is derived from the model.",
-        ) from error
+        raise ModelSourceError(f"{CONFIG_FILE} cannot be parsed: {line}{reason}", remedy=_CORRECT) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelSourceError(f"{CONFIG_FILE} cannot be parsed: {error}", remedy=_CORRECT) from error
+    return config
 
 
-def to_text(config: ModelConfig) -> str:
-    """The configuration as the text of a config.pbtxt."""
+def to_text(config: ModelConfig, *, ascii_only: bool = False) -> str:
+    """The configuration as the text of a config.pbtxt; `ascii_only` writes what else there is as numbers."""
     from google.protobuf import text_format
 
-    return str(text_format.MessageToString(config, as_utf8=True))
+    return str(text_format.MessageToString(config, as_utf8=not ascii_only))
 
 
 def to_json(config: ModelConfig) -> str:
@@ -199,18 +206,26 @@ def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, st
     """Each file of the model with its name in the version's folder."""
     model_file = config.default_model_filename or _MODEL_FILE
     if PurePosixPath(model_file).name != model_file or model_file == "..":
-        raise ModelSourceError(f"{CONFIG_FILE}: default_model_filename {model_file!r} is not the name of a file")
+        raise ModelSourceError(
+            f"{CONFIG_FILE}: default_model_filename {model_file!r} is not the name of a file", remedy=_CORRECT
+        )
     folder = PurePosixPath(artifact.onnx_file).parent
     copies: list[tuple[Path, str]] = []
     for name in artifact.files:
         source = resolve_inside(artifact.folder, name)
         if source is None or not PurePosixPath(name).is_relative_to(folder):
-            raise ModelSourceError(f"{name!r} lies outside of the model's folder {artifact.folder / folder}")
+            raise ModelSourceError(
+                f"{name!r} lies outside of the model's folder {artifact.folder / folder}",
+                remedy="Save the model again with its external data beside it.",
+            )
         # The ONNX file names its external data relative to itself.
         inside = str(PurePosixPath(name).relative_to(folder))
         copies.append((source, model_file if name == artifact.onnx_file else inside))
     if len({name for _, name in copies}) < len(copies):
-        raise ModelSourceError(f"a file of the model's external data has the name {model_file!r} of the model itself")
+        raise ModelSourceError(
+            f"a file of the model's external data has the name {model_file!r} of the model itself",
+            remedy="Leave out default_model_filename in config.pbtxt, or give the file another name.",
+        )
     return copies
 
 
@@ -295,6 +310,8 @@ def _refuse_unservable(config: ModelConfig) -> None:
         problem = f"is for {config.platform or config.backend!r}, but the model is an ONNX file"
     elif config.HasField("sequence_batching") or config.HasField("ensemble_scheduling"):
         problem = f"uses {config.WhichOneof('scheduling_choice')}, which hcopt cannot sweep"
+    else:
+        problem = untrusted_config.refused(config)
     if problem:
         raise ModelSourceError(
             f"{CONFIG_FILE} {problem}",
@@ -366,6 +383,7 @@ def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int)
     fits = len(shape) == len(spec.shape) and all(
         model in (-1, dim) for model, dim in zip(spec.shape, shape, strict=True)
     )
+    fits = fits and all(map(untrusted_config.is_dim, (*shape, *tensor.dims)))
     if tensor.data_type == _data_type(spec) and (fits or scalar):
         return
     batch = f"with the batch dimension of max_batch_size {max_batch_size}" if batched else "max_batch_size is 0"
@@ -382,7 +400,7 @@ def _quoted(names: Iterable[str]) -> str:
 def _contradiction(said: str, found: str) -> ModelSourceError:
     return ModelSourceError(
         f"{CONFIG_FILE} {said}; {found}",
-        remedy="Correct the config.pbtxt beside the model, or leave it out: then it is derived from the model.",
+        remedy=_CORRECT,
     )
 
 

@@ -15,18 +15,23 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from hcopt.config import Config, without_credentials
+from hcopt.config import Config
 from hcopt.errors import ModelSourceError
 from hcopt.fetched import CONFIG, INPUT_EXAMPLES, Arrival, Fetched, fetch_companions, name_of, version_of
 from hcopt.mlflow_session import mlflow_session
 from hcopt.mlflow_source import fetch_run_path, fetch_version
 from hcopt.model_repository import check_model_name
 from hcopt.onnx_model import OnnxModel, inspect_onnx, resolve_inside, sha256_of
+from hcopt.redaction import without_credentials
 from hcopt.s3 import Bucket, open_bucket
 from hcopt.schema import JsonObject, ModelArtifact
 
 _KINDS = "models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, or a local folder or file"
 _CONFIG_MAX_BYTES = 1 << 20
+_MLMODEL_MAX_BYTES = 1 << 22
+# PyYAML's own error, and what the constructors of its values raise; see `config`.
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
+_NO_LINKS = "Put the file itself there (`cp -L`), or give the path that the link leads to."
 
 
 def fetch_model(config: Config, *, into: Path, tracking_uri: str) -> ModelArtifact:
@@ -81,6 +86,8 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
     uri, name = config.model.uri, config.model.name or fetched.name
     check_model_name(name)
     onnx_file = _find_onnx_file(fetched, uri)
+    if resolve_inside(fetched.root, str(onnx_file.relative_to(fetched.root))) is None:
+        raise ModelSourceError(f"{uri}: the link {onnx_file.name} leads out of the model's folder", remedy=_NO_LINKS)
     inspected = inspect_onnx(onnx_file) if into is None else _inspect(onnx_file, fetched.root, uri)
     config_pbtxt, example = _read_config(onnx_file), _find_input_example(onnx_file)
     place = fetched.root if into is None else _moved(fetched.root, into / name)
@@ -124,7 +131,7 @@ def _find_onnx_file(fetched: Fetched, uri: str) -> Path:
         return root / fetched.onnx_name
     if (root / "MLmodel").is_file():
         return _find_by_mlmodel(root, uri)
-    versions = [path for path in root.iterdir() if path.name.isdigit() and any(path.glob("*.onnx"))]
+    versions = [path for path in root.iterdir() if version_of(path) and any(path.glob("*.onnx"))]
     folder = max(versions, key=lambda path: int(path.name), default=root)
     found = sorted(path.name for path in folder.glob("*.onnx"))
     if len(found) > 1:
@@ -146,11 +153,12 @@ def _find_by_mlmodel(root: Path, uri: str) -> Path:
             f"{uri} is an MLflow model without the flavour onnx; it has: {kinds}",
             remedy="Convert it (skl2onnx, torch.onnx.export, tf2onnx …) and log that with mlflow.onnx.log_model.",
         )
-    name = str(onnx.get("data", "model.onnx"))
-    file = resolve_inside(root, name)
+    name = onnx.get("data", "model.onnx")
+    file = resolve_inside(root, name) if isinstance(name, str) else None
     if file is None or not file.is_file():
+        named = repr(name)[:200] if isinstance(name, str) else f"by a {type(name).__name__}"
         raise ModelSourceError(
-            f"{uri}: MLmodel names the ONNX file {name!r}, which is not in the model's folder",
+            f"{uri}: MLmodel names the ONNX file {named}, which is not in the model's folder",
             remedy="Log the model again with mlflow.onnx.log_model.",
         )
     return root / name
@@ -159,11 +167,13 @@ def _find_by_mlmodel(root: Path, uri: str) -> Path:
 def _read_mlmodel(folder: Path) -> JsonObject:
     """The content of a folder's MLmodel; empty where there is none."""
     try:
-        content = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        content = yaml.safe_load(_text_of(folder / "MLmodel", at_most_bytes=_MLMODEL_MAX_BYTES))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelSourceError(f"cannot read the model's MLmodel: {error}") from error
+    except (OSError, *_NOT_YAML) as error:
+        raise ModelSourceError(
+            f"cannot read the model's MLmodel: {error}", remedy="Log the model again with mlflow.onnx.log_model."
+        ) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -174,22 +184,34 @@ def _read_config(onnx_file: Path) -> str | None:
     file = next((folder / CONFIG for folder in folders if (folder / CONFIG).is_file()), None)
     if file is None:
         return None
+    if resolve_inside(file.parent, CONFIG) is None:
+        raise ModelSourceError(f"the link {file} leads out of its folder", remedy=_NO_LINKS)
     try:
-        if file.stat().st_size > _CONFIG_MAX_BYTES:
-            raise ModelSourceError(f"{file} has {file.stat().st_size} bytes: that is no model configuration")
-        return file.read_text(encoding="utf-8")
+        return _text_of(file, at_most_bytes=_CONFIG_MAX_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelSourceError(f"cannot read the model's {CONFIG}: {error}", remedy="It has to be UTF-8.") from error
+
+
+def _text_of(file: Path, *, at_most_bytes: int) -> str:
+    """A text file that came with the model; one that is too long for what it is to be is refused unread."""
+    size_bytes = file.stat().st_size
+    if size_bytes > at_most_bytes:
+        raise ModelSourceError(
+            f"{file} has {size_bytes} bytes, and no {file.name} has more than {at_most_bytes}",
+            remedy="Check what was saved under this name, and put the right file there.",
+        )
+    return file.read_text(encoding="utf-8")
 
 
 def _find_input_example(onnx_file: Path) -> Path | None:
     """A JSON file of example rows: the one that MLmodel names, else one of the usual name, here or beside `1/`."""
     folder = onnx_file.parent
     info = _read_mlmodel(folder).get("saved_input_example_info")
-    named = str(info.get("artifact_path", "")) if isinstance(info, dict) else ""
-    paths = [folder / name for name in (named, *INPUT_EXAMPLES) if resolve_inside(folder, name)]
+    named = info.get("artifact_path") if isinstance(info, dict) else None
+    names = (named, *INPUT_EXAMPLES) if isinstance(named, str) else INPUT_EXAMPLES
+    paths = [folder / name for name in names if resolve_inside(folder, name)]
     if version_of(folder):
-        paths += [folder.parent / name for name in INPUT_EXAMPLES]
+        paths += [folder.parent / name for name in INPUT_EXAMPLES if resolve_inside(folder.parent, name)]
     return next((path for path in paths if path.suffix == ".json" and path.is_file()), None)
 
 
@@ -205,7 +227,7 @@ def _local(path: Path) -> Fetched:
 
 def _from_s3(uri: str, arrival: Arrival, config: Config) -> Fetched:
     bucket_name, _, key = uri.removeprefix("s3://").strip("/").partition("/")
-    if not uri.startswith("s3://") or not key:
+    if not uri.startswith("s3://") or not key or posixpath.basename(key) in (".", ".."):
         raise ModelSourceError(f"{uri!r} names no object in a bucket", remedy="Give s3://bucket/key-or-prefix.")
     path = PurePosixPath(bucket_name, key)
     with open_bucket(bucket_name, config) as bucket:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -38,6 +39,11 @@ _TRITON_DATATYPES = {
     13: "UINT64",
     16: "BF16",
 }
+# Longer ones cannot be: a protobuf message has its length in 31 bits.
+_MOST_BYTES = 2**31 - 1
+# ONNX Runtime takes the offset of such a tensor for an address in its own memory. Source: kTensorProtoMemoryAddressTag
+# in onnxruntime/core/framework/tensorprotoutils.h.
+_IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +66,14 @@ def inspect_onnx(onnx_file: Path) -> OnnxModel:
         ModelSourceError: No such file, not ONNX, no inputs, a tensor type that Triton has no name for, or external data
             that is missing or outside of the file's folder.
     """
-    proto = _parse(onnx_file)
-    external_files = tuple(dict.fromkeys(_external_file(onnx_file, tensor) for tensor in _external_tensors(proto)))
+    proto = parse_onnx(onnx_file)
+    external_files = tuple(
+        dict.fromkeys(
+            _external_file(onnx_file, tensor, location)
+            for tensor in _external_tensors(proto)
+            for location in locations_of(tensor) or ("",)
+        )
+    )
     weights = {tensor.name for tensor in proto.graph.initializer}
     weights |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     if not all(_has_shape(value) for value in proto.graph.output):
@@ -101,12 +113,17 @@ def resolve_inside(folder: Path, name: str) -> Path | None:
     return target if target.is_relative_to(os.path.realpath(folder)) else None
 
 
-def _parse(onnx_file: Path) -> onnx.ModelProto:
+def parse_onnx(onnx_file: Path) -> onnx.ModelProto:
+    """The content of an ONNX file; weights outside of it are not read.
+
+    Raises:
+        ModelSourceError: No such file, or not ONNX.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        content = onnx_file.read_bytes()
+        content = _content(onnx_file)
     except OSError as error:
         raise ModelSourceError(
             f"cannot read the model {onnx_file}: {error.strerror}", remedy="Give the path of an ONNX file."
@@ -119,6 +136,18 @@ def _parse(onnx_file: Path) -> onnx.ModelProto:
     if not proto.graph.node or not proto.graph.output:
         raise _not_onnx(onnx_file, content)
     return proto
+
+
+def _content(onnx_file: Path) -> bytes:
+    about = onnx_file.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ModelSourceError(f"{onnx_file} is a device or a pipe", remedy="Give the path of an ONNX file.")
+    if about.st_size > _MOST_BYTES:
+        raise ModelSourceError(
+            f"{onnx_file} has {about.st_size} bytes, and an ONNX file has less than 2 GiB",
+            remedy="Save the model with its weights as external data: onnx.save(…, save_as_external_data=True).",
+        )
+    return onnx_file.read_bytes()
 
 
 def _not_onnx(onnx_file: Path, content: bytes) -> ModelSourceError:
@@ -151,10 +180,14 @@ def _external_tensors(message: Any) -> Iterator[onnx.TensorProto]:
                 yield item
 
 
-def _external_file(onnx_file: Path, tensor: onnx.TensorProto) -> str:
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+def locations_of(tensor: onnx.TensorProto) -> tuple[str, ...]:
+    """The files that a tensor names for its data: all of them, since of several ONNX Runtime takes the last."""
+    return tuple(entry.value for entry in tensor.external_data if entry.key == "location")
+
+
+def _external_file(onnx_file: Path, tensor: onnx.TensorProto, location: str) -> str:
     target = resolve_inside(onnx_file.parent, location)
-    if target is None:
+    if target is None or location == _IN_MEMORY or not location.isprintable():
         raise ModelSourceError(
             f"{onnx_file}: the weights of {tensor.name!r} lie in {location!r}, which is not inside the model's folder",
             remedy="Save the model again with its external data beside it.",

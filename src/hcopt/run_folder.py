@@ -9,22 +9,30 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from hcopt import finite_json
 from hcopt.decisions import read_decisions
 from hcopt.errors import ConfigError
 from hcopt.files import point_to, write_whole
 from hcopt.measurements import read_measurements
+from hcopt.model_repository import check_model_name
 from hcopt.schema import JsonObject, Note, RunRecord
 
 # What `results/` shows of the latest run. They are links through `latest`, so that one rename switches them all.
 SHOWN = ("reports", "output_models", "golden", "summary.json", "measurements.jsonl")
 _LATEST = "latest"
+_STAMP, _STAMP_LENGTH = "%Y%m%dT%H%M%SZ", 16
 _RECORD = "run.json"
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("record", "config", "conditions"), dict),
+    **dict.fromkeys(("state", "started_at", "command"), str),
+}
 _OLDER_LIMIT = Note(
     en="Made by an older hcopt, which judged the p99 limit by the mean of the blocks' p99, and not by the share of "
     "requests over it: that the limit is kept is a weaker claim here.",
@@ -95,10 +103,19 @@ def new_run(results: Path) -> RunFolder:
     Raises:
         OSError: It cannot be made.
     """
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    stamp = _next_stamp(results / "runs")
     run = RunFolder(results=results.absolute(), run_id=f"{stamp}-{secrets.token_hex(2)}")
     run.path.mkdir(parents=True)
     return run
+
+
+def _next_stamp(runs: Path) -> str:
+    """The time, but always after the runs that are there: names keep their order where the clock was set back."""
+    now = datetime.now(timezone.utc)
+    latest = max((path.name[:_STAMP_LENGTH] for path in runs.glob("*T*Z-*")), default="")
+    with suppress(ValueError, OverflowError):
+        now = max(now, datetime.strptime(f"{latest}+0000", f"{_STAMP}%z") + timedelta(seconds=1))
+    return now.strftime(_STAMP)
 
 
 def find_run(reference: str, *, results: Path) -> RunFolder:
@@ -138,13 +155,29 @@ def read_record(run: RunFolder) -> RunRecord:
     beside = {"measurements": read_measurements(run.path), "decisions": read_decisions(run.path)}
     record = _with_feasibility(data["record"])
     try:
-        return TypeAdapter(RunRecord).validate_python({**record, **beside})
+        found = TypeAdapter(RunRecord).validate_python({**record, **beside})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
-            f"{run.path / _RECORD} is damaged, or of another version of hcopt: {where}: {first['msg']}"
+            f"{run.path / _RECORD} is damaged, or of another version of hcopt: {where}: {first['msg']}",
+            remedy="Give another run, or run it again.",
         ) from error
+    _check_names(found)
+    return found
+
+
+def _check_names(record: RunRecord) -> None:
+    """The name becomes a folder's; that of a run that somebody else has handed over is checked again.
+
+    Raises:
+        ConfigError: It is no name, or the run began at no time.
+    """
+    check_model_name(record.model.name)
+    try:
+        datetime.fromisoformat(record.started_at.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ConfigError(f"run {record.run_id} began at no time: {error}", remedy="Give another run.") from error
 
 
 def _with_feasibility(record: JsonObject) -> JsonObject:
@@ -185,11 +218,15 @@ def read_state(run: RunFolder) -> JsonObject:
         ConfigError: It is not there, or damaged.
     """
     try:
-        data = json.loads((run.path / _RECORD).read_text(encoding="utf-8"))
+        data = finite_json.loads((run.path / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {run.path / _RECORD}: {error}") from error
-    if not isinstance(data, dict) or not all(isinstance(data.get(key, {}), dict) for key in ("record", "config")):
-        raise ConfigError(f"{run.path / _RECORD} is damaged: no run is written in it")
+        raise ConfigError(
+            f"cannot read {run.path / _RECORD}: {error}", remedy="Give another run; this one's record is damaged."
+        ) from error
+    if not isinstance(data, dict) or not all(isinstance(data.get(key, kind()), kind) for key, kind in _KINDS.items()):
+        raise ConfigError(
+            f"{run.path / _RECORD} is damaged: no run is written in it", remedy="Give another run, or run it again."
+        )
     return data
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hcopt.config import Config, S3Section, without_credentials
+from hcopt.config import Config, S3Section
 from hcopt.errors import ModelSourceError
 from hcopt.process_environment import lent
+from hcopt.redaction import without_credentials
 
 if TYPE_CHECKING:
     S3Client = Any  # boto3 makes its client classes at run time
@@ -192,7 +193,7 @@ def _checked_name(key: str, folder: str) -> str:
     """The key relative to its folder, where that is a place inside of it."""
     name = key.removeprefix(folder)
     parts = name.split("/")
-    if "" in parts or "." in parts or ".." in parts or "\\" in name or "\0" in name:
+    if not key.startswith(folder) or "" in parts or "." in parts or ".." in parts or "\\" in name or "\0" in name:
         raise ModelSourceError(
             f"the key {key!r} leads out of {folder!r}: nothing of it is downloaded",
             remedy="Remove this object, or give the key of the ONNX file itself.",

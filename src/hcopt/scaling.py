@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from hcopt import finite_json
 from hcopt.errors import ConfigError
 from hcopt.files import write_whole
 from hcopt.statistics import ratio_interval
@@ -82,9 +83,9 @@ def read_scaling(folder: Path) -> Scaling | None:
     """
     path = folder / FILE_NAME
     try:
-        return TypeAdapter(Scaling).validate_json(path.read_bytes())
+        return TypeAdapter(Scaling).validate_python(finite_json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ConfigError(f"cannot read {path}: {reason}", remedy="Run `hcopt scale-check` again.") from error

@@ -149,7 +149,8 @@ class LoadPoint:
 
     def __post_init__(self) -> None:
         one = (self.concurrency > 0) != (self.request_rate_per_s is not None and self.request_rate_per_s > 0)
-        if not one or self.concurrency < 0 or self.client_batch_size < 1:
+        finite = self.request_rate_per_s is None or math.isfinite(self.request_rate_per_s)
+        if not one or not finite or self.concurrency < 0 or self.client_batch_size < 1:
             raise ValueError(f"not a load: {self}")
 
 
@@ -257,9 +258,18 @@ class Measurement:
         measured = self.throughput_infer_per_s is not None and self.latency is not None
         if measured == (self.error is not None):
             raise ValueError("a measurement has either figures or an error")
-        for figure in (self.throughput_infer_per_s, None if self.latency is None else self.latency.p99_ms):
-            if figure is not None and not math.isfinite(figure):
-                raise ValueError("a measurement's figures are finite")
+        figures = (self.duration_s, self.throughput_infer_per_s, self.steal_ratio, self.throttled_ratio)
+        more = (self.client_cpu_ratio, self.elapsed_s, *_floats(self.latency), *_floats(self.server))
+        if not all(figure is None or math.isfinite(figure) for figure in (*figures, *more)):
+            raise ValueError("a measurement's figures are finite")
+
+
+def _floats(values: LatencySummary | ServerTimes | None) -> tuple[float | None, ...]:
+    if values is None:
+        return ()
+    if isinstance(values, ServerTimes):
+        return values.queue_us, values.compute_input_us, values.compute_infer_us, values.compute_output_us
+    return values.avg_ms, values.p50_ms, values.p90_ms, values.p95_ms, values.p99_ms
 
 
 Action = Literal["left_out", "start", "race", "drop", "fail", "unvisited", "stop", "winner"]

@@ -86,7 +86,8 @@ class TerminalProgress:
         self._done += 1
         if self._task is not None:
             self._bar.advance(self._task)
-        self._console.print(Text(f"  {self._count()}{describe(measurement)}{self._left()}"), highlight=False)
+        line = f"  {self._count()}{printable(describe(measurement))}{self._left()}"
+        self._console.print(Text(line), highlight=False)
 
     def known(self) -> None:
         """See `Progress.known`: counted, but not told as if it were new."""
@@ -114,9 +115,14 @@ class TerminalProgress:
         return f" (about {duration(left_s)} left)"
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: names may come from a registry, a model or a server."""
+    return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
+
+
 def print_note(console: Console, note: Note) -> None:
     """One thing that the user has to know."""
-    console.print(Text.assemble("  ", ("note:", "yellow"), f" {note.en}"), highlight=False)
+    console.print(Text.assemble("  ", ("note:", "yellow"), f" {printable(note.en)}"), highlight=False)
 
 
 def describe(measurement: Measurement) -> str:

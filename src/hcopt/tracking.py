@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from hcopt.chart_images import chart_images
-from hcopt.config import Config, without_credentials
+from hcopt.config import Config
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
+from hcopt.redaction import without_credentials
 from hcopt.registry import ensure_experiment
 from hcopt.schema import Measurement, ModelConfigVariant, RegisteredVersion, RunRecord
 from hcopt.tracked_values import (

@@ -5,11 +5,11 @@ A finished run leaves tags on the version and its files with an MLflow run; see 
 
 from __future__ import annotations
 
-import json
 import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hcopt import finite_json
 from hcopt.config import Config
 from hcopt.errors import ModelSourceError
 from hcopt.mlflow_session import error_code, mlflow_session
@@ -77,7 +77,7 @@ def read_answer(version: RegisteredVersion, *, tracking_uri: str, config: Config
 def _answer(client: MlflowClient, run_id: str, whose: str) -> VersionAnswer:
     summary_text = _text(client, run_id, _SUMMARY, whose)
     try:
-        summary = json.loads(summary_text)
+        summary = finite_json.loads(summary_text)
         found = summary["models"][0]
         golden = found["best"] and _golden(_text(client, run_id, _CONFIG, whose), summary, found["best"])
         return VersionAnswer(

@@ -33,6 +33,36 @@ def escaping(folder: Path) -> None:
     models.save_with_external_data(folder / "model", "../secret", write_data=False)
 
 
+def sparse(name: str, size_bytes: int) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        models.save(models.linear_model(), folder / "model")
+        with (folder / "model" / name).open("wb") as file:
+            file.truncate(size_bytes)
+
+    return write
+
+
+def beside_model(name: str, content: str) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        models.save(models.linear_model(), folder / "model")
+        (folder / "model" / name).write_text(content, encoding="utf-8")
+
+    return write
+
+
+def linked_out(folder: Path) -> None:
+    models.save(models.linear_model(), folder / "elsewhere")
+    (folder / "model").mkdir()
+    (folder / "model" / "model.onnx").symlink_to(folder / "elsewhere" / "model.onnx")
+
+
+def huge_row(folder: Path) -> None:
+    models.save(models.identity_model(shape=(-1, 2**40)), folder / "model")
+
+
+LAUGHS = "a0: &a0 [x,x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1},*a{n - 1}]\n" for n in range(1, 60))
+
+
 def unknown_operator(folder: Path) -> None:
     models.save(models.unregistered_operator_model(), folder)
 
@@ -123,6 +153,43 @@ CASES = {
         ("--model=text.onnx",), 3, ("text.onnx is not an ONNX model", "export"), text("text.onnx", "hello\n")
     ),
     "model: an operator that the runtime lacks": Case(("--model=model.onnx",), 3, ("Frobnicate",), unknown_operator),
+    "configuration: aliases that explode": Case(
+        ("--config=c.yaml",), 2, ("c.yaml has", "aliases", "comments every key"), text("c.yaml", LAUGHS)
+    ),
+    "configuration: of megabytes": Case(
+        ("--config=c.yaml",), 2, ("more than 262144 bytes", "comments every key"), text("c.yaml", "#" * 2**21)
+    ),
+    "configuration: a secret": Case(
+        ("--config=c.yaml",),
+        2,
+        ("c.yaml, line 1: s3.secret_key: unknown key", "comments every key"),
+        text("c.yaml", f"s3: {{secret_key: {SECRET}}}"),
+    ),
+    "name: with markup": Case(
+        (SAMPLE, "--set=model.name='$(touch x)<script>{0}%s'"), 2, ("'$(touch x)<script>{0}%s'", "as model.name")
+    ),
+    "model: a link out of its folder": Case(
+        ("--model=model",), 3, ("link model.onnx leads out of the model's folder", "cp -L"), linked_out
+    ),
+    "model: more than 2 GiB": Case(
+        ("--model=model",), 3, ("less than 2 GiB", "as external data"), sparse("model.onnx", 2**31)
+    ),
+    "model: a row of terabytes": Case(("--model=model",), 3, ("one row of the inputs has", "smaller"), huge_row),
+    "model: a config.pbtxt of 100 MB": Case(
+        ("--model=model",), 3, ("config.pbtxt has 104857600 bytes", "right file"), sparse("config.pbtxt", 100 * 2**20)
+    ),
+    "model: a config.pbtxt that brings code": Case(
+        ("--model=model",),
+        3,
+        ("EXECUTION_ENV_PATH", "makes Triton load other files", "Give a config.pbtxt"),
+        beside_model("config.pbtxt", 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/x.tar.gz" } }'),
+    ),
+    "model: an MLmodel of aliases that explode": Case(
+        ("--model=model",),
+        3,
+        ("names the ONNX file by a list", "Log the model again"),
+        beside_model("MLmodel", f"{LAUGHS}flavors: {{onnx: {{data: *a59}}}}\n"),
+    ),
     "model: weights from outside its folder": Case(("--model=model",), 3, ("../secret",), escaping),
 }
 
@@ -142,11 +209,20 @@ def answers(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> di
             tmp_path_factory.mktemp("bad"), AWS_ACCESS_KEY_ID=s3_server.access_key, AWS_SECRET_ACCESS_KEY=SECRET
         )
         case.files(place.folder)
+        before = outside(place)
         there = Case(tuple(map(filled, case.arguments)), case.exit_code, tuple(map(filled, case.said)))
-        return there, place.run("profile", *there.arguments), place
+        answer = place.run("profile", *there.arguments)
+        assert outside(place) == before
+        return there, answer, place
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(CASES, pool.map(answered, CASES.values()), strict=True))
+
+
+def outside(place: Workplace) -> dict[Path, int]:
+    """What there is beside the results, with its size."""
+    files = [path for path in place.folder.rglob("*") if not path.is_relative_to(place.results)]
+    return {path: path.lstat().st_size for path in files}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -169,6 +245,15 @@ def assert_plain(answer: Answer, *said: str) -> None:
         assert part in answer.stderr
     assert SECRET not in answer.stderr
     assert answer.stdout == ""
+
+
+def test_traceback_keeps_secrets_too(tmp_path: Path) -> None:
+    place = workplace(tmp_path, MLFLOW_TRACKING_TOKEN="planted-token")
+    address = f"http://me:planted-password@127.0.0.1:{free_ports(1)[0]}"
+    answer = place.run("profile", "--debug", f"--set=mlflow.tracking_uri={address}", "--set=model.uri=models:/M@a")
+    assert answer.returncode == 3, answer.stderr
+    assert "Traceback" in answer.stderr
+    assert "planted" not in answer.stderr
 
 
 def test_unknown_option_is_refused_with_what_there_is(tmp_path: Path) -> None:

@@ -262,3 +262,17 @@ def test_unreachable_server_is_told_with_how_to_log_later(artifacts: Path) -> No
     with pytest.raises(OutputError, match=f"cannot reach MLflow at http://127.0.0.1:{port}: ") as caught:
         log(unregistered("later"), f"http://127.0.0.1:{port}", artifacts)
     assert "hcopt log later" in str(caught.value.remedy)
+
+
+def test_experiment_of_any_name_is_text_and_nothing_else(
+    mlflow_server: str, artifacts: Path, client: MlflowClient
+) -> None:
+    name = "</script>{{7*7}} $(touch x) '; DROP TABLE runs; -- %s {0} [a](b) ../../x"
+    tracked = log_run(
+        unregistered("odd-experiment"), tracking_uri=mlflow_server, experiment=name, artifacts=artifacts
+    )
+    assert client.get_experiment(tracked.experiment_id).name == name
+    # Addresses and commands name it by its number.
+    assert "script" not in tracked.page_command
+    again = log_run(unregistered("odd-experiment"), tracking_uri=mlflow_server, experiment=name, artifacts=artifacts)
+    assert again == tracked

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.config import Config, load_config, without_credentials
+from hcopt.config import Config, load_config
 from hcopt.errors import ConfigError
+from hcopt.redaction import without_credentials
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Load = Callable[..., Config]

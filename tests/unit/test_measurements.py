@@ -307,7 +307,7 @@ def test_missing_log_is_refused(tmp_path: Path) -> None:
 def test_log_refuses_what_json_cannot_say_and_stays_whole(tmp_path: Path, figure: float) -> None:
     log = MeasurementLog(tmp_path)
     log.append(measurement())
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(ValueError, match="figures are finite"):
         log.append(measurement(steal_ratio=figure))
     assert read_measurements(tmp_path) == (measurement(),)
 

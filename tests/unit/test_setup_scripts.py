@@ -42,7 +42,7 @@ class Machine:
         self.bin.mkdir()
         for tool in (*TOOLS, "mkdir", "chmod"):
             self.bin.joinpath(tool).symlink_to(str(shutil.which(tool)))
-        for name in ("scripts/setup.sh", "run_analyzer.sh", "run_tests.sh", "requirements.txt", "pyproject.toml"):
+        for name in ("scripts/setup.sh", "run_analyzer.sh", "run_tests.sh", "requirements-hashed.txt", "pyproject.toml"):
             self.checkout.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, self.checkout / name)
         (self.checkout / "tests").mkdir()
@@ -138,7 +138,7 @@ def test_setup_with_uv_installs_once_and_runs_the_job(machine: Machine) -> None:
     pip = "uv pip install --quiet --python .venv/bin/python"
     assert machine.noted == [
         "uv venv --quiet --clear --python >=3.10,<3.13 .venv",
-        f"{pip} -r requirements.txt",
+        f"{pip} --require-hashes -r requirements-hashed.txt",
         f"{pip} --no-deps -e .",
     ]
     again = machine.run("run_analyzer.sh", "--dry-run")
@@ -151,13 +151,13 @@ def test_setup_without_uv_uses_pip(machine: Machine) -> None:
     answer = machine.run("run_analyzer.sh")
     assert answer.returncode == 0, answer.stderr
     pip = "python -m pip install --quiet --disable-pip-version-check"
-    assert machine.noted == [f"{pip} -r requirements.txt", f"{pip} --no-deps -e ."]
+    assert machine.noted == [f"{pip} --require-hashes -r requirements-hashed.txt", f"{pip} --no-deps -e ."]
 
 
 def test_changed_requirements_are_installed_into_the_environment_that_is_there(machine: Machine) -> None:
     machine.program("uv", UV)
     machine.run("run_analyzer.sh")
-    with (machine.checkout / "requirements.txt").open("a") as file:
+    with (machine.checkout / "requirements-hashed.txt").open("a") as file:
         file.write("# changed\n")
     assert machine.run("run_analyzer.sh").returncode == 0
     assert [line.split()[1] for line in machine.noted] == ["venv", "pip", "pip", "pip", "pip"]
@@ -173,7 +173,7 @@ def test_environment_of_a_moved_checkout_is_made_again(machine: Machine) -> None
 
 def test_failed_installation_is_told_and_tried_again(machine: Machine) -> None:
     machine.program("uv", UV + 'case "$*" in *-r*) exit 1;; esac')
-    assert_refused(machine.run("run_analyzer.sh"), "requirements.txt could not be installed", "package index")
+    assert_refused(machine.run("run_analyzer.sh"), "requirements-hashed.txt could not be installed", "package index")
     machine.program("uv", UV)
     assert machine.run("run_analyzer.sh").returncode == 0
 
@@ -186,8 +186,8 @@ def test_tests_install_what_comes_without_dependencies_and_no_system_packages(ma
     assert answer.returncode == 0, answer.stderr
     pip = "uv pip install --quiet --python .venv/bin/python"
     assert machine.noted[1:] == [
-        f"{pip} -r tests/requirements.txt",
-        f"{pip} --no-deps -r tests/requirements-no-deps.txt",
+        f"{pip} --require-hashes -r tests/requirements-hashed.txt",
+        f"{pip} --no-deps --require-hashes -r tests/requirements-no-deps.txt",
         f"{pip} --no-deps -e .",
         "python -m pytest -q",
     ]

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from hcopt.chart_images import chart_images
-from hcopt.config import Config, S3Section, without_credentials
+from hcopt.config import Config, S3Section
 from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
+from hcopt.redaction import without_credentials
 from hcopt.registry import default_tracking_uri, resolve_tracking
 from hcopt.report.text import Language
 from hcopt.schema import Capacity, Estimate, Feasibility, LoadPoint, Noise, RunRecord

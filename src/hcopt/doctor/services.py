@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from hcopt.config import Config, without_credentials
+from hcopt.config import Config
 from hcopt.doctor.findings import Finding, fault, ok
 from hcopt.errors import HcoptError, ModelSourceError, RuntimeStartError
 from hcopt.mlflow_session import mlflow_session
+from hcopt.redaction import without_credentials
 from hcopt.registry import resolve_tracking
 from hcopt.runtime.docker_engine import engine, told
 from hcopt.runtime.docker_images import image_names, missing_images, pull_commands

@@ -32,7 +32,8 @@ def deployed_config(record: RunRecord) -> str:
     if threads(record) is None:
         config.parameters[_THREADS].string_value = str(record.environment.cpu_count)
     _add_warm_up(config)
-    return to_text(config)
+    # A block scalar of YAML ends at more line breaks than Unicode text of a config.pbtxt does.
+    return to_text(config, ascii_only=True)
 
 
 def model_files(artifact: ModelArtifact, config_text: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def render(plan: Plan, autoscaler: Autoscaler) -> dict[str, str]:
     environment.filters["sourced"] = _sourced
     environment.filters["quoted"] = _quoted
     environment.filters["lines"] = _lines
+    environment.filters["one_line"] = _one_line
     resources = (*_COMMON, *_SCALING[autoscaler])
     names = (_KUSTOMIZATION, *resources, *_VALUES[autoscaler])
     return {
@@ -91,6 +92,11 @@ def _sourced(number: Sourced, *, text: bool = False) -> str:
 def _quoted(text: str) -> str:
     """A YAML string in double quotes: JSON's are."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def _one_line(text: object) -> str:
+    """A text in a comment or a line of a block scalar, which a line break would end."""
+    return " ".join("".join(mark if mark.isprintable() else " " for mark in str(text)).split())
 
 
 def _lines(text: str, width: int) -> str:

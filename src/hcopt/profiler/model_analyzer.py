@@ -24,7 +24,7 @@ from pathlib import Path
 
 import yaml
 
-from hcopt.environment import CpuTimes, clock_was_set, read_clock_lead_s, read_cpu_times, steal_ratio
+from hcopt.environment import CpuTimes, read_cpu_times, steal_ratio
 from hcopt.errors import ProfileError
 from hcopt.files import copy_whole, write_whole
 from hcopt.measurements import is_usable
@@ -36,6 +36,7 @@ from hcopt.ranking import Settings
 from hcopt.runtime.base import Tools
 from hcopt.schema import JsonObject, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes, SweepPlan
 from hcopt.sweep import expected_sweep_s
+from hcopt.wall_clock import WallClock
 
 YAML_NAME = "analyzer.yaml"
 REPORT_FOLDER = "model_analyzer"
@@ -254,7 +255,7 @@ class _Follower:
         self._point: tuple[ModelConfigVariant, LoadPoint] | None = None
         self._point_started = ""
         self._point_began_s = 0.0
-        self._clock_lead_s = 0.0
+        self._clock = WallClock()
         self._cpu_before: CpuTimes = read_cpu_times()
         self._trouble: list[str] = []
         self._died: str | None = None
@@ -323,7 +324,7 @@ class _Follower:
             return
         self._point = (variant, load)
         self._point_started, self._point_began_s = _now(), time.monotonic()
-        self._clock_lead_s, self._cpu_before = read_clock_lead_s(), read_cpu_times()
+        self._clock, self._cpu_before = WallClock(), read_cpu_times()
         self._trouble = []
         self._died = None
         self._job.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
@@ -351,7 +352,7 @@ class _Follower:
             return
         variant, load = self._point
         self._point = None
-        row, set_clock = self._newest_report(load), clock_was_set(self._clock_lead_s)
+        row, set_clock = self._newest_report(load), self._clock.said()
         if row is None or set_clock is not None:
             reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
             failed = replace(_failed(variant, load, self._point_started, reason), elapsed_s=self._elapsed_s())
@@ -436,9 +437,12 @@ def _milliseconds(row: Mapping[str, str], column: str) -> float:
 
 def _server_times(row: Mapping[str, str]) -> ServerTimes | None:
     columns = ("Server Queue", "Server Compute Input", "Server Compute Infer", "Server Compute Output")
-    if not all(row.get(column) for column in columns):
+    try:
+        queue, compute_input, infer, output = (float(row[column]) for column in columns)
+    except (KeyError, TypeError, ValueError):
         return None
-    queue, compute_input, infer, output = (float(row[column]) for column in columns)
+    if not all(math.isfinite(value) for value in (queue, compute_input, infer, output)):
+        return None
     return ServerTimes(queue_us=queue, compute_input_us=compute_input, compute_infer_us=infer, compute_output_us=output)
 
 

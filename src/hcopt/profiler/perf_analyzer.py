@@ -18,12 +18,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt import measurements
-from hcopt.environment import clock_was_set, read_clock_lead_s, read_cpu_times, steal_ratio
+from hcopt.environment import read_cpu_times, steal_ratio
 from hcopt.errors import ProfileError
 from hcopt.measurements import RequestSamples, WindowFigures
 from hcopt.process import Finished, last_lines
 from hcopt.runtime.base import Tools
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, Phase, ServerTimes
+from hcopt.wall_clock import WallClock
 
 WARM_UP_RATIO = 0.1
 # perf_analyzer compares three windows, and sleeps 1.2 intervals in each (Measure in its inference_profiler.cc).
@@ -93,6 +94,7 @@ class PerfAnalyzer:
         folder: The run's folder; samples go to `samples/`, logs to `logs/`.
         server_times: Reads the server's own times around a window: called before, and what it returns after.
         latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
+        clock: Tells whether perf_analyzer's clock was set in between.
     """
 
     tools: Tools
@@ -101,6 +103,7 @@ class PerfAnalyzer:
     folder: Path
     server_times: Callable[[], Callable[[], ServerTimes | None]]
     latency_p99_limit_ms: float | None = None
+    clock: Callable[[], WallClock] = WallClock
 
     def measure(self, window: Window) -> Measurement:
         """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -165,14 +168,14 @@ class PerfAnalyzer:
         return self._try(window, load, export, log)
 
     def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        arguments, lead_s = self._arguments(window, load, export), read_clock_lead_s()
+        arguments, clock = self._arguments(window, load, export), self.clock()
         try:
             finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=load.limit_s)
             if finished.timed_out:
                 raise ProfileError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
                 raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
-            if (set_clock := clock_was_set(lead_s)) is not None:
+            if (set_clock := clock.said()) is not None:
                 raise ProfileError(set_clock)
             return finished, load.read(export)
         finally:

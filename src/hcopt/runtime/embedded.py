@@ -23,6 +23,7 @@ import psutil
 from hcopt import process
 from hcopt.environment import read_environment
 from hcopt.errors import RuntimeStartError
+from hcopt.redaction import without_secrets
 from hcopt.runtime.base import Endpoint
 from hcopt.runtime.local_tools import (
     LocalTools,
@@ -31,7 +32,6 @@ from hcopt.runtime.local_tools import (
     first_on_path,
     install_tools,
     private_folder,
-    without_secrets,
 )
 from hcopt.runtime.programs import TritonFiles, find_libpython, find_triton, installed_version
 from hcopt.schema import Environment

@@ -19,6 +19,7 @@ from hcopt import process
 from hcopt.environment import format_cpu_list, parse_cpu_list
 from hcopt.errors import RuntimeStartError
 from hcopt.process import Finished
+from hcopt.redaction import without_secrets
 from hcopt.runtime.base import Endpoint, Tool
 from hcopt.runtime.programs import TritonFiles, find_library, find_program
 
@@ -27,7 +28,6 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
 # The libraries that perf_analyzer links, by the names it knows them by, and by those that pytriton's wheel gave them.
 _PERF_ANALYZER_LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_SECRET = re.compile(r"^(AWS|MLFLOW)_|SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL", re.IGNORECASE)
 _BIND_AND_EXEC = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execv(sys.argv[2], sys.argv[2:])"
 )
@@ -117,11 +117,6 @@ def _wrapped_perf_analyzer(folder: Path, program: Path, triton: TritonFiles) -> 
     )
     script.chmod(0o700)
     return script
-
-
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a measured or measuring program inherits: nothing that MLflow and S3 are reached with, and no password."""
-    return {name: value for name, value in environment.items() if not _SECRET.search(name)}
 
 
 def tools_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,47 @@
+"""Temporary folders are for nobody else, and what is left for others says nothing secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hcopt.runtime.embedded import _command
+from hcopt.runtime.local_tools import private_folder
+
+SOURCE = Path(__file__).parents[2] / "src" / "hcopt"
+
+
+@pytest.fixture
+def careless() -> Iterator[None]:
+    """A user whose files everybody may write."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def test_private_folder_is_for_nobody_else(careless: None) -> None:
+    with private_folder() as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_no_temporary_place_is_made_in_another_way() -> None:
+    """mkdtemp and TemporaryDirectory make folders of 0700, mkstemp and TemporaryFile files of 0600; mktemp a name only."""
+    calls = {match for file in SOURCE.rglob("*.py") for match in re.findall(r"tempfile\.(\w+)\(", file.read_text())}
+    assert calls <= {"mkdtemp", "mkstemp", "TemporaryDirectory", "TemporaryFile", "gettempdir"}
+
+
+def test_server_listens_on_loopback_only(tmp_path: Path) -> None:
+    from hcopt.runtime.embedded import Ports
+    from hcopt.runtime.programs import TritonFiles
+
+    triton = TritonFiles(**{name: tmp_path for name in TritonFiles.__dataclass_fields__})
+    command = _command(tmp_path, triton, Ports(http=1, grpc=2, metrics=3))
+    addresses = [part for part in command if "-address=" in part]
+    assert addresses == [f"--{service}-address=127.0.0.1" for service in ("http", "grpc", "metrics")]
