@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class DecisionLog:
         self._path = folder / DECISIONS_NAME
 
     def append(self, decision: Decision) -> None:
-        """Adds a line.
+        """Adds a line and waits until the disk has it.
 
         Raises:
             OSError: It cannot be written.
@@ -29,6 +30,8 @@ class DecisionLog:
         values = {key: value for key, value in asdict(decision).items() if value is not None}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_decisions(folder: Path) -> tuple[Decision, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from hcopt.errors import ProfileError
+from hcopt.files import whole_file
 from hcopt.schema import LatencySummary, Measurement
 
 if TYPE_CHECKING:
@@ -172,8 +173,7 @@ def write_samples(samples: RequestSamples, path: Path) -> None:
     """Writes raw samples compactly, as a NumPy archive with the fields of RequestSamples."""
     import numpy as np
 
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             sent_ns=np.diff(samples.sent_ns, prepend=0),
@@ -183,7 +183,6 @@ def write_samples(samples: RequestSamples, path: Path) -> None:
             failed_count=samples.failed_count,
             **({} if samples.lag_ns is None else {"lag_ns": samples.lag_ns}),
         )
-    temporary.replace(path)
 
 
 def read_samples(path: Path) -> RequestSamples:
