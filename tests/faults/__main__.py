@@ -81,7 +81,7 @@ def _table(stories: list[Story]) -> str:
     total, good = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for story in stories:
         for kill in story.kills:
-            key = (kill.aim.stage, "at a moment" if kill.aim.after_s is not None else "at a file operation")
+            key = (kill.stage, "at a moment" if kill.aim.after_s is not None else "at a file operation")
             total[key] += 1
             good[key] += not kill.faults and not story.faults
     order = {stage: place for place, stage in enumerate((*EVERY_STAGE.stages, *FRESH_REGISTRY.stages))}

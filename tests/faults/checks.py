@@ -168,7 +168,7 @@ def _twice_or_missing(run: Path) -> Iterator[str]:
 
 
 def _wrong_in_mlflow(place: Workplace, run: Path) -> Iterator[str]:
-    """One run of hcopt's with a child for each variant, all ended; what seeds the sample model besides may be cut."""
+    """One run of hcopt's with a child for each variant, all ended; the sample model, where there is one, once."""
     variants = {path.name for path in (run / "output_models").iterdir()}
     with closing(sqlite3.connect(place.results / "mlflow" / "mlflow.db")) as database:
         parents = database.execute(
@@ -180,6 +180,10 @@ def _wrong_in_mlflow(place: Workplace, run: Path) -> Iterator[str]:
             "SELECT c.value, r.status FROM runs r JOIN tags t USING (run_uuid) JOIN tags c USING (run_uuid)"
             " WHERE t.key = 'mlflow.parentRunId' AND c.key = 'hcopt.config_name'"
         ).fetchall()
+        seeds = database.execute("SELECT status FROM runs WHERE name LIKE '% sample'").fetchall()
+        versions = database.execute("SELECT COUNT(*) FROM model_versions").fetchone()
+    if seeds and (seeds, versions) != ([("FINISHED",)], (1,)):
+        yield f"the sample model's runs in MLflow: {seeds}, its versions: {versions}"
     if [status for _, status in parents] != ["FINISHED"]:
         yield f"runs in MLflow: {parents}"
     if sorted(children) != sorted((name, "FINISHED") for name in variants):

@@ -38,9 +38,10 @@ class Undisturbed:
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """One kill point and what was wrong after it."""
+    """One kill point and what was wrong after it; a resumed run may be further on by then than its aim says."""
 
     aim: Aim
+    stage: str
     faults: tuple[str, ...]
 
 
@@ -121,7 +122,7 @@ def tell(scene: Scene, aims: Sequence[Aim], root: Path, whole: Whole | None = No
         if not ran.was_killed:
             faults.extend(_faults_of_the_end(ran))
             break
-        kills.append(Kill(aim=aim, faults=tuple(faults_after_kill(place, ran, before))))
+        kills.append(Kill(aim=aim, stage=ran.stages[-1][0], faults=tuple(faults_after_kill(place, ran, before))))
     if not any(state_of(run) == "finished" for run in place.runs):
         kept = recorded_lines(place)
         faults.extend(_faults_of_the_end(execute(place, _arguments(scene, kills))))
