@@ -35,7 +35,9 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     root = Path(tempfile.mkdtemp(prefix="hcopt-faults-"))
     scenes = {scene.name: scene for scene in _TURNS}
-    seen = {name: undisturbed(scene, root / f"undisturbed_{n}") for n, (name, scene) in enumerate(scenes.items())}
+    with ThreadPoolExecutor(asked.at_once) as pool:
+        folders = [root / f"undisturbed_{number}" for number in range(len(scenes))]
+        seen = dict(zip(scenes, pool.map(undisturbed, scenes.values(), folders), strict=True))
     stories = list(_stories(asked, random.Random(seed), seen, root))
     print(_table(stories))
     kills = sum(len(story.kills) for story in stories)

@@ -84,7 +84,7 @@ def _read(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """What an undisturbed run leaves: its files, and the windows that do not depend on figures."""
+    """What an undisturbed run leaves: its files, and the windows that do not depend on figures, failed ones too."""
 
     files: frozenset[str]
     windows: frozenset[tuple[object, ...]]
@@ -97,7 +97,7 @@ def whole_run(place: Workplace) -> Whole:
     fixed = ("noise", "sweep") if any(one.profiler == "model-analyzer" for one in taken) else ("noise",)
     return Whole(
         files=frozenset(_result_files(run)),
-        windows=frozenset(_window(one) for one in taken if one.phase in fixed and one.error is None),
+        windows=frozenset(_window(one) for one in taken if one.phase in fixed),
     )
 
 

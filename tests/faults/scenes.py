@@ -30,7 +30,7 @@ _SHORTEST = (
     "--set=sweep.instance_count=[1]",
     "--set=sweep.max_queue_delay_us=[4000]",
     "--set=sweep.concurrency=[1,2]",
-    "--set=profiler.measurement_interval_ms=100",
+    "--set=profiler.measurement_interval_ms=200",
     "--set=confirmation.max_minutes=0.05",
 )
 _NO_NOISE = ("--set=noise.gate=off",)
