@@ -30,4 +30,4 @@ setup tests tests/requirements.txt
 [ $# = 0 ] || exec .venv/bin/python -m pytest "$@"
 # Unit tests start no servers and share nothing: a process for each core.
 .venv/bin/python -m pytest tests/unit -n logical
-exec .venv/bin/python -m pytest tests/integration
+exec .venv/bin/python -m pytest tests/integration tests/faults

@@ -81,7 +81,7 @@ def figures(megabytes: int, layout: Layout, folder: Path) -> Figures:
 def _warm_up(folder: Path) -> None:
     """Imports what the reading imports."""
     small = folder / "small.json"
-    write_export(small, size_bytes=1, layout="rows")
+    write_export(small, size_bytes=1000, layout="rows")
     read_export(small, warm_up_ratio=0.1)
 
 

@@ -79,6 +79,7 @@ class SimulatedMachine:
     windows: int = 0
     dead: bool = False
     loaded: str | None = None
+    suspected: str | None = None
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -337,12 +338,18 @@ class SimulatedServer:
     def environment(self) -> Environment:
         return run_record().environment
 
+    def suspect(self, reason: str) -> None:
+        self.machine.suspected = reason
+
     def revive(self) -> str | None:
+        if self.machine.suspected is not None:
+            self.machine.dead = True
         if not self.machine.dead:
             return None
+        said, self.machine.suspected = self.machine.suspected or _DIED, None
         self.machine.dead, self.machine.loaded = False, None
         self.machine.clock.sleep(3.0)
-        return _DIED
+        return said
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """A clock that only moves when it is told to, in the place of the machine's own for a whole process.
 
-To be installed before hcopt is imported: defaults such as `clock=time.monotonic` are bound then. The nanosecond clocks
-stay the machine's, and so does what `datetime` says.
+To be installed before hcopt is imported: defaults such as `clock=time.monotonic` are bound then. What `datetime` says
+stays the machine's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,6 @@ class VirtualClock:
 
     def install(self) -> None:
         """Takes the place of the machine's clocks in this process, for good."""
-        time.monotonic = self.monotonic
-        time.time = self.time
+        time.monotonic, time.monotonic_ns = self.monotonic, lambda: round(1e9 * self.monotonic())
+        time.time, time.time_ns = self.time, lambda: round(1e9 * self.time())
         time.sleep = self.sleep

@@ -104,7 +104,7 @@ class Workplace:
                     left.pop(0)[1]()
             returncode = process.wait()
             stdout.seek(0)
-            left_behind = self._left_by_the_killed() if returncode == -signal.SIGKILL else self._left()
+            left_behind = self.left_by_the_killed() if returncode == -signal.SIGKILL else self.left()
             return Answer(returncode=returncode, stdout=stdout.read(), stderr="".join(lines), left=left_behind)
 
     @contextmanager
@@ -126,30 +126,35 @@ class Workplace:
                 yield process
         finally:
             watchdog.cancel()
-            for process_left in self._processes():
-                with suppress(psutil.NoSuchProcess):
-                    process_left.kill()
+            self.end_what_is_left()
 
-    def _left_by_the_killed(self) -> tuple[str, ...]:
+    def left_by_the_killed(self) -> tuple[str, ...]:
         """Nobody can tidy up after a kill at once, and a lock file that nobody holds stays."""
         deadline = time.monotonic() + LIMIT_S
         while True:
-            left = tuple(one for one in self._left() if not one.endswith("/hcopt.lock"))
+            left = tuple(one for one in self.left() if not one.endswith("/hcopt.lock"))
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.05)
 
-    def _left(self) -> tuple[str, ...]:
+    def left(self) -> tuple[str, ...]:
+        """Processes, temporary files and shared memory that are there now."""
         processes = list(filter(None, map(_command_line, self._processes())))
         return (*processes, *map(str, self.temporary.iterdir()), *map(str, self._shared_memory()))
 
+    def end_what_is_left(self) -> None:
+        """Kills what was started here and lives."""
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def _processes(self) -> list[psutil.Process]:
-        """What was started here and lives: children inherit where temporary files go."""
+        """What was started here and lives: children inherit where temporary files go, or have a folder in it."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
-            return process.environ().get("TMPDIR") == str(self.temporary)
+            return Path(process.environ().get("TMPDIR", "/")).is_relative_to(self.temporary)
         except psutil.Error:
             return False
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,14 @@ def fill(folder: Path) -> Path:
     with filler.open("wb", buffering=0) as file:
         size_bytes = 1 << 20
         while size_bytes:
-            try:
-                file.write(bytes(size_bytes))
-            except OSError:
+            if not _takes(file, size_bytes):
                 size_bytes //= 2
     return filler
+
+
+def _takes(file: RawIOBase, size_bytes: int) -> bool:
+    try:
+        file.write(bytes(size_bytes))
+    except OSError:
+        return False
+    return True

@@ -144,10 +144,14 @@ class FakeServer:
     tools: FakeTools
     endpoint: Endpoint = ENDPOINT
     died: bool = False
+    suspicions: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> Environment:
         return replace(run_record().environment, runtime="fake")
+
+    def suspect(self, what: str) -> None:
+        self.suspicions.append(what)
 
     def revive(self) -> None:
         if self.died:

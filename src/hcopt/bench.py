@@ -48,7 +48,7 @@ class Bench:
                 self.served.switch_to(window.variant)
             return self.perf_analyzer.measure(window)
 
-        return self.measure_by(measured, window, said=_described(window))
+        return self.measure_by(measured, window, said=_described(window), revived=self.served.lost)
 
     def measure_by(
         self,

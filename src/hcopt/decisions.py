@@ -23,7 +23,7 @@ class DecisionLog:
         self._path = folder / DECISIONS_NAME
 
     def append(self, decision: Decision) -> None:
-        """Adds a line.
+        """Adds a line and waits until the disk has it.
 
         Raises:
             OSError: It cannot be written.

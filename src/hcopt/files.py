@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# How the temporary name of a file begins; what a killed process has left of them is known by it.
-PARTIAL = ".partial-"
+# What tempfile puts into a name.
+_DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}(\.[^.]+)?")
 _PROBE_BYTES = 1 << 20
 
 
@@ -26,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         OSError: The folder or the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -102,40 +104,55 @@ def check_room(folder: Path, size_bytes: int = _PROBE_BYTES) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
 
 
-def remove_partial(folder: Path) -> None:
-    """Removes what processes that were killed have left of files that they were writing below a folder."""
-    for path in folder.rglob(f"{PARTIAL}*"):
-        with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+def remove_drafts(folder: Path) -> None:
+    """Removes what a killed process was writing anywhere in a folder, files and folders; for whoever has it alone."""
+    for path in sorted(folder.rglob(".*")):
+        if _DRAFT.fullmatch(path.name):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[bool]:
+def held(folder: Path, *, surely: bool = False) -> Iterator[bool]:
     """Keeps other processes off a folder as long as they ask too; False where another one has it.
 
-    A file system without locks keeps nobody off.
+    A file system without locks keeps nobody off; with `surely` that is False too.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:
-            pass
-        yield True
+        yield _locked(descriptor, without_locks=not surely)
     finally:
         os.close(descriptor)
 
 
-def point_to(link: Path, target: str) -> None:
+def _locked(descriptor: int, *, without_locks: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return without_locks
+    return True
+
+
+def point_to(link: Path, target: str, *, drafts: Path | None = None) -> None:
     """Makes `link` a symbolic link to `target`, in one step where it was another one.
+
+    Args:
+        link: The link.
+        target: Where it leads from its own folder.
+        drafts: A folder on the same file system to make it in; None takes the link's own.
 
     Raises:
         OSError: The link cannot be made.
     """
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary = (drafts or link.parent) / f".{link.name}.{secrets.token_hex(4)}"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     try:

@@ -16,6 +16,7 @@ from hcopt.looks import first_look
 from hcopt.noise_gate import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
 from hcopt.pipeline import Job
 from hcopt.preparation import Prepared, prepare
+from hcopt.process import temporary_folder
 from hcopt.progress import Progress
 from hcopt.redaction import without_credentials
 from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, resolve_tracking, seed_sample_model
@@ -97,8 +98,8 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     if config.mlflow.tracking_uri is None and _asks_for_sample(config):
         section = config.model.model_copy(update={"uri": str(sample_repository() / SAMPLE_MODEL)})
         source = config.model_copy(update={"model": section})
-    with tempfile.TemporaryDirectory(prefix="hcopt-") as folder:
-        prepared = prepare(source, into=Path(folder), tracking_uri=resolve_tracking(config, results).tracking_uri)
+    with temporary_folder() as folder:
+        prepared = prepare(source, into=folder, tracking_uri=resolve_tracking(config, results).tracking_uri)
     plan = prepared.plan
     window_s = config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
@@ -127,8 +128,8 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
         ModelSourceError: The model cannot be had or served.
     """
     job = open_job(config, results=results, command="", progress=progress)
-    with tempfile.TemporaryDirectory(prefix="hcopt-") as folder:
-        prepared: Prepared = prepare(config, into=Path(folder), tracking_uri=job.tracking_uri)
+    with temporary_folder() as folder:
+        prepared: Prepared = prepare(config, into=folder, tracking_uri=job.tracking_uri)
         for note in prepared.notes:
             progress.note(note)
         root = results / "model_repository"

@@ -159,6 +159,7 @@ class Measuring:
             folder=self.folder,
             server_times=served.watch,
             latency_p99_limit_ms=self.config.constraints.latency_p99_ms,
+            unanswered=server.suspect,
         )
         return Bench(
             served=served,

@@ -9,9 +9,11 @@ import errno
 import logging
 import os
 import re
+import secrets
+import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -20,6 +22,7 @@ from pydantic import SecretStr
 
 from hcopt.config import Config
 from hcopt.errors import HcoptError
+from hcopt.process import removed_at_death, temporary_folder
 from hcopt.process_environment import lent
 from hcopt.redaction import without_credentials
 from hcopt.s3 import explain_s3_error, s3_errors
@@ -70,7 +73,7 @@ def mlflow_session(
         "MLFLOW_TRACKING_URI": uri,
         **login,
     }
-    with lent(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
+    with _own_temporary_files(), lent(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
         try:
             yield _connect(uri)
         except HcoptError:
@@ -78,6 +81,18 @@ def mlflow_session(
         except _mlflow_errors() as failure:
             message, remedy = _explain(failure, uri)
             raise error(message, remedy=remedy) from failure
+
+
+@contextmanager
+def _own_temporary_files() -> Iterator[None]:
+    """MLflow's temporary files go into a folder that even a kill does not leave behind."""
+    with temporary_folder() as folder:
+        before = tempfile.tempdir
+        tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _without_login(tracking_uri: str) -> tuple[str, dict[str, str]]:
@@ -139,17 +154,43 @@ def _connect(uri: str) -> MlflowClient:
 
 def _open_database(uri: str, scheme: str) -> None:
     """MLflow itself tries a database ten times with doubling pauses, over a minute, before it gives up."""
-    import sqlalchemy
-
     if scheme.partition("+")[0] not in ("sqlite", "postgresql", "mysql", "mssql"):
         return
     if database := sqlite_file(uri):
         database.parent.mkdir(parents=True, exist_ok=True)
+        if not database.exists():
+            _create(database)
+    _probe(uri)
+
+
+def _probe(uri: str) -> None:
+    import sqlalchemy
+
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     try:
         engine.connect().close()
     finally:
         engine.dispose()
+
+
+def _create(database: Path) -> None:
+    """A database with all of MLflow's tables, there at once.
+
+    MLflow makes them in over fifty steps, and takes no database in which one of those was cut off in the middle.
+    """
+    from mlflow import MlflowClient
+
+    draft = database.with_name(f".{database.name}.{secrets.token_hex(4)}")
+    with removed_at_death(draft.with_name(f"{draft.name}*")):
+        try:
+            _probe(f"sqlite:///{draft}")
+            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+            # Somebody else may have been quicker: theirs is as good.
+            with suppress(FileExistsError):
+                database.hardlink_to(draft)
+        finally:
+            for path in draft.parent.glob(f"{draft.name}*"):
+                path.unlink(missing_ok=True)
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt import untrusted_config
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
-from hcopt.files import PARTIAL, copy_whole, write_whole
+from hcopt.files import copy_whole, write_whole
 from hcopt.onnx_model import resolve_inside
 from hcopt.schema import InstanceKind, ModelArtifact, ModelConfigVariant, Note, TensorSpec
 
@@ -185,7 +185,7 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
     copies = _copies(artifact, config)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=PARTIAL) as temporary:
+        with tempfile.TemporaryDirectory(dir=root, prefix=f".{artifact.name}.") as temporary:
             new, old = Path(temporary, "new"), Path(temporary, "old")
             for source, name in copies:
                 destination = new / _VERSION / name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -18,7 +18,7 @@ from hcopt.config import Config
 from hcopt.decisions import read_decisions
 from hcopt.earlier import Earlier
 from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
-from hcopt.files import held, remove_partial, write_whole
+from hcopt.files import held, remove_drafts, write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
@@ -26,7 +26,7 @@ from hcopt.report.drawings import drawings
 from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
 from hcopt.resuming import Unfinished, resumed_note
-from hcopt.run_folder import RunFolder, new_run, read_record, record_json
+from hcopt.run_folder import RunFolder, new_run, read_record, record_json, remove_stillborn
 from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
 from hcopt.summary import summarize
@@ -85,6 +85,7 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
         OutputError: The results cannot be written; the run's folder keeps what was measured, if anything was.
     """
     try:
+        remove_stillborn(job.results)
         folder = new_run(job.results) if job.unfinished is None else job.unfinished.folder
         with held(folder.path) as alone:
             if not alone:
@@ -170,7 +171,7 @@ class _Run:
         if (unfinished := self.job.unfinished) is not None:
             if unfinished.is_measured:
                 return self._hand_over_again()
-            _clear(self.folder)
+            _clear(self.folder, self.taken)
             self._note(resumed_note(unfinished))
         prepared = self._prepare()
         self._meet(_model_conditions(prepared))
@@ -181,7 +182,7 @@ class _Run:
 
     def _hand_over_again(self) -> FinishedRun:
         self.record = record = read_record(self.folder)
-        _clear(self.folder)
+        _clear(self.folder, record.measurements)
         self.folder.write_summary(summarize(record, tracking=None))
         return self._hand_over(record)
 
@@ -306,14 +307,17 @@ class _Run:
         self.folder.write_state(state, details)
 
 
-def _clear(folder: RunFolder) -> None:
-    """Takes away what only the work of the interrupted run needed."""
+def _clear(folder: RunFolder, taken: Iterable[Measurement]) -> None:
+    """Takes away what only the work of the interrupted run needed, and what it was writing when it ended."""
     for name in ("model", "repository", "work"):
         shutil.rmtree(folder.path / name, ignore_errors=True)
-    for pattern in ("samples/*/*.export.json", "arrivals.txt"):
+    remove_drafts(folder.path)
+    kept = {one.samples_file for one in taken}
+    for pattern in ("samples/*/*", "arrivals.txt"):
         for path in folder.path.glob(pattern):
-            path.unlink(missing_ok=True)
-    remove_partial(folder.path)
+            # The samples of a window that was not recorded any more.
+            if str(path.relative_to(folder.path)) not in kept:
+                path.unlink(missing_ok=True)
 
 
 def _model_conditions(prepared: Prepared) -> JsonObject:

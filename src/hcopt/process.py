@@ -11,9 +11,11 @@ import os
 import resource
 import secrets
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -164,6 +166,23 @@ def removed_at_death(pattern: Path) -> Iterator[None]:
         yield
     finally:
         _watchdog().forget(told)
+
+
+@contextmanager
+def temporary_folder(prefix: str = "hcopt-", *, parent: Path | None = None) -> Iterator[Path]:
+    """A new folder that only this user may enter; gone with the context, and with this process where that is killed.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    # Named before it is made, so that there is no moment in which a kill leaves it.
+    folder = (parent or Path(tempfile.gettempdir()).absolute()) / f"{prefix}{secrets.token_hex(8)}"
+    with removed_at_death(folder):
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(

@@ -16,6 +16,7 @@ from hcopt.mlflow_session import error_code, mlflow_session, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from pandas import DataFrame  # type: ignore[import-untyped]
 
 SAMPLE_MODEL = "HomeCreditDefaultModel"
@@ -96,19 +97,30 @@ def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, c
     with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
         if _has_sample(client):
             return False
-        run = client.create_run(
-            ensure_experiment(client, tracking_uri, experiment),
-            run_name=f"{SAMPLE_MODEL} sample",
-            tags={"mlflow.source.name": "hcopt"},
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            saved = _saved_model(repository / SAMPLE_MODEL, Path(scratch) / "model")
-            source, model_id = _log_model(client, run.info.experiment_id, run.info.run_id, saved)
-        number = _register(client, source, run.info.run_id, model_id)
+        run = _seeding_run(client, ensure_experiment(client, tracking_uri, experiment))
+        number = _registered_by(client, run.info.run_id)
+        if number is None:
+            with tempfile.TemporaryDirectory() as scratch:
+                saved = _saved_model(repository / SAMPLE_MODEL, Path(scratch) / "model")
+                source, model_id = _log_model(client, run.info.experiment_id, run.info.run_id, saved)
+            number = _register(client, source, run.info.run_id, model_id)
         client.set_terminated(run.info.run_id)
         # Last, so that an interrupted seeding is not taken for a whole one.
         client.set_registered_model_alias(SAMPLE_MODEL, SAMPLE_ALIAS, number)
         return True
+
+
+def _seeding_run(client: MlflowClient, experiment_id: str) -> Run:
+    """That of a seeding that was interrupted, else a new one."""
+    name = f"{SAMPLE_MODEL} sample"
+    found = client.search_runs([experiment_id], f"attributes.run_name = '{name}'", max_results=1)
+    return found[0] if found else client.create_run(experiment_id, run_name=name, tags={"mlflow.source.name": "hcopt"})
+
+
+def _registered_by(client: MlflowClient, run_id: str) -> str | None:
+    """The version that an interrupted seeding had come to register: then its files are whole."""
+    versions = client.search_model_versions(f"name = '{SAMPLE_MODEL}'")
+    return next((str(version.version) for version in versions if version.run_id == run_id), None)
 
 
 def _has_sample(client: MlflowClient) -> bool:

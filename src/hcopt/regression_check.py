@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from hcopt.config import Config
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.measurements import is_usable
 from hcopt.preparation import Prepared
+from hcopt.process import temporary_folder
 from hcopt.profiler.perf_analyzer import Window
 from hcopt.progress import Progress
 from hcopt.registry import resolve_tracking
@@ -84,8 +84,7 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
     runtime = choose_runtime(
         job.config, progress=progress, note=progress.note, carries_models=_is_remote(job.config)
     ).runtime
-    with tempfile.TemporaryDirectory(prefix="hcopt-check-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("hcopt-check-") as folder:
         progress.phase("fetch")
         baseline, prepared = _prepared(job, golden, folder)
         taken, machine = _measured(job, _Sides(load=baseline.load, prepared=prepared), runtime, folder, progress)

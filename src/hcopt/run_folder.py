@@ -6,6 +6,7 @@ Each stage writes its files before the next begins, so that ranking, report and 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from hcopt import finite_json
 from hcopt.decisions import read_decisions
 from hcopt.errors import ConfigError
-from hcopt.files import point_to, write_whole
+from hcopt.files import held, point_to, write_whole
 from hcopt.measurements import read_measurements
 from hcopt.model_repository import check_model_name
 from hcopt.schema import JsonObject, Note, RunRecord
@@ -33,6 +34,7 @@ _KINDS: Mapping[str, type] = {
     **dict.fromkeys(("record", "config", "conditions"), dict),
     **dict.fromkeys(("state", "started_at", "command"), str),
 }
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 _OLDER_LIMIT = Note(
     en="Made by an older hcopt, which judged the p99 limit by the mean of the blocks' p99, and not by the share of "
     "requests over it: that the limit is kept is a weaker claim here.",
@@ -93,8 +95,8 @@ class RunFolder:
         for name in SHOWN:
             link = self.results / name
             if not link.is_symlink():
-                point_to(link, f"{_LATEST}/{name}")
-        point_to(self.results / _LATEST, f"runs/{self.run_id}")
+                point_to(link, f"{_LATEST}/{name}", drafts=self.path)
+        point_to(self.results / _LATEST, f"runs/{self.run_id}", drafts=self.path)
 
 
 def new_run(results: Path) -> RunFolder:
@@ -116,6 +118,17 @@ def _next_stamp(runs: Path) -> str:
     with suppress(ValueError, OverflowError):
         now = max(now, datetime.strptime(f"{latest}+0000", f"{_STAMP}%z") + timedelta(seconds=1))
     return now.strftime(_STAMP)
+
+
+def remove_stillborn(results: Path) -> None:
+    """Removes the folders of runs that were killed before they had planned anything: there is nothing to go on with."""
+    for path in (results / "runs").glob("*"):
+        if not _RUN_ID.fullmatch(path.name) or (path / _RECORD).exists():
+            continue
+        # Gone, or not ours to remove.
+        with suppress(OSError), held(path, surely=True) as alone:
+            if alone and not (path / _RECORD).exists():
+                shutil.rmtree(path)
 
 
 def find_run(reference: str, *, results: Path) -> RunFolder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from hcopt.config import Config
 from hcopt.environment import format_cpu_list
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.preparation import Prepared
+from hcopt.process import temporary_folder
 from hcopt.profiler.perf_analyzer import Window
 from hcopt.progress import Progress
 from hcopt.registry import resolve_tracking
@@ -72,8 +72,7 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
     sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=job.servers, cpus_per_server=cpus)
     if job.config.runtime.kind == "remote":
         raise ConfigError("hcopt scale-check starts servers of its own", remedy="Use another --runtime.")
-    with tempfile.TemporaryDirectory(prefix="hcopt-scale-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("hcopt-scale-") as folder:
         progress.phase("fetch")
         tracking_uri = resolve_tracking(job.config, job.folder.results).tracking_uri
         prepared = prepare_side(

@@ -41,6 +41,10 @@ class ServedModel:
         self._control.load(self._model_name, self._config_json(variant))
         self._serving = variant
 
+    def lost(self) -> None:
+        """Told that the server has died and is there again: nothing is loaded any more."""
+        self._serving = None
+
     def watch(self) -> Callable[[], ServerTimes | None]:
         """Starts a window of the server's own times; the answer ends it, and is None where the server gives none."""
         before = self._control.statistics(self._model_name)

@@ -57,6 +57,7 @@ def open_bench(
         input_arguments=("--input-data", server.tools.path(rows)),
         folder=folder,
         server_times=served.watch,
+        unanswered=server.suspect,
     )
     return Bench(
         served=served,

@@ -54,4 +54,6 @@ class WallClock:
     def said(self) -> str | None:
         """That it was set, in words; None where it was not."""
         step_ms = self.step_ms()
-        return f"the system's clock was set by {step_ms:+.0f} ms while perf_analyzer measured by it" if step_ms else None
+        return (
+            f"the system's clock was set by {step_ms:+.0f} ms while perf_analyzer measured by it" if step_ms else None
+        )

@@ -238,13 +238,16 @@ def test_shared_memory_of_a_server_that_was_killed_is_removed(repository: Path, 
     assert shared_memory(folder) == []
 
 
-def test_server_that_died_is_noticed_with_the_end_of_its_log(repository: Path, tmp_path: Path) -> None:
-    with EmbeddedRuntime().serve(repository, tmp_path) as server:
-        server.check()
+def test_server_whose_port_was_taken_meanwhile_cannot_be_started_again(repository: Path, tmp_path: Path) -> None:
+    with EmbeddedRuntime().serve(repository, tmp_path) as server, socket.socket() as other:
+        assert server.revive() is None
         server.process.kill()
         server.process.wait()
-        with pytest.raises(RuntimeStartError, match="ended by itself with -9") as caught:
-            server.check()
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(server.endpoint.grpc.partition(":")[2])))
+        other.listen()
+        with pytest.raises(RuntimeStartError, match="another program has taken one of its ports") as caught:
+            server.revive()
     assert "Started HTTPService" in caught.value.message
     assert caught.value.log == server.log
 
@@ -255,7 +258,7 @@ def test_port_that_is_taken_in_between_is_left_to_its_owner(repository: Path, tm
         choices = [replace(free_ports(), **{service: port}), free_ports()]
         runtime = EmbeddedRuntime(choose_ports=lambda: choices.pop(0))
         with runtime.serve(repository, tmp_path) as server:
-            server.check()
+            assert server.revive() is None
             assert f":{port}" not in str(server.endpoint)
     assert choices == []
     assert "already in use" in server.log.read_text()

@@ -30,6 +30,9 @@ class Windows:
         self.served.append(variant.config_name)
         self.serving = variant
 
+    def lost(self) -> None:
+        self.serving = None
+
     def measure(self, window: Window) -> Measurement:
         self.measured.append(window)
         return measurement(window.variant, window.load, (90.0, 1.0), phase=window.phase, block=window.block)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from hcopt.files import (
-    PARTIAL,
     append_line,
     check_room,
     copy_whole,
+    held,
     point_to,
-    remove_partial,
+    remove_drafts,
     whole_file,
     write_whole,
 )
@@ -92,10 +92,27 @@ def test_link_is_made_and_switched(tmp_path: Path) -> None:
     assert names(tmp_path) == ["first", "latest", "second"]
 
 
-def test_link_is_made_though_an_earlier_try_left_its_temporary_name(tmp_path: Path) -> None:
-    (tmp_path / f".latest.{os.getpid()}").symlink_to("x")
-    point_to(tmp_path / "latest", "target")
-    assert names(tmp_path) == ["latest"]
+def test_link_is_made_in_another_folder_than_its_own(tmp_path: Path) -> None:
+    (tmp_path / "drafts").mkdir()
+    point_to(tmp_path / "latest", "target", drafts=tmp_path / "drafts")
+    assert (tmp_path / "latest").readlink() == Path("target")
+    assert names(tmp_path / "drafts") == []
+
+
+def test_drafts_of_a_killed_process_are_removed_and_nothing_else_is(tmp_path: Path) -> None:
+    kept = ("run.json", ".hidden", ".env.example", "folder/.keep")
+    for name in (*kept, ".run.json.ab1_cd2e.json", "folder/.model.0a1b2c3d/new/config.pbtxt", "folder/.page.abcdefgh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder" / ".latest.01234567").symlink_to("nowhere")
+    remove_drafts(tmp_path)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if not p.is_dir()) == sorted(kept)
+    assert names(tmp_path / "folder") == [".keep"]
+
+
+def test_folder_is_held_surely_by_one_at_a_time(tmp_path: Path) -> None:
+    with held(tmp_path, surely=True) as first, held(tmp_path, surely=True) as second:
+        assert (first, second) == (True, False)
 
 
 def test_link_does_not_replace_a_real_folder(tmp_path: Path) -> None:
@@ -157,14 +174,3 @@ def test_room_is_what_can_be_written_and_leaves_nothing(tmp_path: Path) -> None:
         check_room(tmp_path, 1000)
     assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(tmp_path))
     assert names(tmp_path) == []
-
-
-def test_what_a_killed_process_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a" / "kept", "")
-    (tmp_path / "a" / f"{PARTIAL}x.json").touch()
-    (tmp_path / f"{PARTIAL}y").mkdir()
-    (tmp_path / f"{PARTIAL}y" / "file").touch()
-    (tmp_path / ".hidden").touch()
-    remove_partial(tmp_path)
-    assert names(tmp_path) == [".hidden", "a"]
-    assert names(tmp_path / "a") == ["kept"]

@@ -35,7 +35,7 @@ class Sweep:
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
     def __post_init__(self) -> None:
-        (self.folder / "logs").mkdir()
+        (self.folder / "logs").mkdir(exist_ok=True)
         self.tools = fakes.FakeTools([self.play])
 
     def run(self) -> list[Measurement]:
@@ -288,7 +288,16 @@ def test_resumed_sweep_records_only_what_is_missing(tmp_path: Path) -> None:
 def test_sweep_of_which_everything_is_known_starts_nothing(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = Sweep(tmp_path / "whole", RecordedSweep()).run()
+    rest = Sweep(tmp_path / "whole", RecordedSweep(), known=tuple(whole))
+    assert rest.run() == []
+    assert rest.tools.calls == []
+
+
+def test_sweep_that_was_killed_before_model_analyzer_s_report_has_it_made_from_the_answers(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = Sweep(tmp_path / "whole", RecordedSweep()).run()
     (tmp_path / "rest").mkdir()
     rest = Sweep(tmp_path / "rest", RecordedSweep(), known=tuple(whole))
     assert rest.run() == []
-    assert rest.tools.calls == []
+    assert len(rest.tools.calls) == 1
+    assert list((tmp_path / "rest" / "reports").rglob("metrics-model-inference.csv"))

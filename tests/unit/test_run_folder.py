@@ -10,8 +10,9 @@ import pytest
 from hcopt.config import Config
 from hcopt.decisions import DecisionLog
 from hcopt.errors import ConfigError, ProfileError
+from hcopt.files import held
 from hcopt.measurements import FILE_NAME, MeasurementLog
-from hcopt.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json
+from hcopt.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json, remove_stillborn
 from hcopt.schema import RunRecord
 from tests.finished_run import make_older, write_finished_run
 from tests.records import no_feasible_config_record, run_record, tied_record, undecided_record
@@ -107,6 +108,17 @@ def test_new_runs_have_folders_of_their_own_that_sort_by_time(tmp_path: Path) ->
     assert all(run.path.is_dir() and run.path.parent == tmp_path / "runs" for run in runs)
     stamps = [run.run_id.rpartition("-")[0] for run in runs]
     assert stamps == sorted(stamps)
+
+
+def test_run_that_was_killed_before_it_had_planned_is_removed_and_no_other_folder_is(tmp_path: Path) -> None:
+    stillborn, under_way, planned = (new_run(tmp_path) for _ in range(3))
+    (stillborn.path / "model").mkdir()
+    planned.write_state("measuring", {})
+    (tmp_path / "runs" / "notes of mine").mkdir()
+    with held(under_way.path):
+        remove_stillborn(tmp_path)
+    left = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert left == {under_way.run_id, planned.run_id, "notes of mine"}
 
 
 def _finished(results: Path, text: str) -> RunFolder:

@@ -15,6 +15,7 @@ import math
 import re
 import shlex
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ _PREFIX = "[Model Analyzer]"
 _PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurrency=(\d+)\s*$")
 _LOAD_FAILED = re.compile(r"Model (\S+_config_\S+) load failed: (.*)$")
 _FIGURES = ("Inferences/Second", *(f"{what} latency" for what in ("Avg", "p50", "p90", "p95", "p99")))
+_HUNG = "took very long to exit"
 _TROUBLE = re.compile(
     r"(Running perf_analyzer failed|took very long to exit|terminated by signal|Failed to |error|"
     r"valid requests recorded|larger time window|readiness failed)",
@@ -72,7 +74,9 @@ class ModelAnalyzer:
     def profile(self, job: ProfileJob) -> None:
         """See `Profiler.profile`."""
         points = {(variant.config_name, load) for variant, load in product(job.plan.all_variants, job.plan.loads)}
-        if points == {(one.variant.config_name, one.load) for one in job.known}:
+        report = job.folder / "reports" / "summaries" / job.plan.model_name / REPORT_FOLDER
+        # Where only its own report is missing, Model Analyzer makes that from the recorded answers.
+        if report.is_dir() and points == {(one.variant.config_name, one.load) for one in job.known}:
             for _ in job.known:
                 job.progress.known()
             return
@@ -89,7 +93,7 @@ class ModelAnalyzer:
         follower = _Follower(job, work / "output_models", captures, answers)
         finished, died = self._run(job, work, yaml_file, log, follower)
         reason = follower.finish(died)
-        _keep_report(work / "export", job.folder / "reports" / "summaries" / job.plan.model_name / REPORT_FOLDER)
+        _keep_report(work / "export", report)
         shutil.rmtree(work)
         if reason is not None:
             ended = "did not end in time" if finished.timed_out else f"ended with {finished.returncode}"
@@ -291,7 +295,10 @@ class _Follower:
                 for load in self._job.plan.loads:
                     self._fail_missing(variant, load, f"the server could not load it: {failed[2]}")
         elif self._trouble or _TROUBLE.search(line):
-            if not self._trouble:
+            if _HUNG in line and self._point is not None:
+                self._job.server.suspect(f"{self._point[0].config_name} does not answer")
+                self._died = self._job.server.revive()
+            elif not self._trouble:
                 # At once: Model Analyzer waits half a minute for a server that has gone, then gives up the whole sweep.
                 self._died = self._job.server.revive()
             self._trouble.append(line.removeprefix(_PREFIX).strip())
@@ -464,7 +471,14 @@ def _now() -> str:
 
 def _keep_report(export: Path, into: Path) -> None:
     """Model Analyzer's own summary (HTML, and PDF where wkhtmltopdf is installed) and its CSV."""
-    for pattern in ("reports/summaries/*/*", "results/*.csv"):
-        for path in export.glob(pattern):
-            if path.is_file():
-                copy_whole(path, into / path.name)
+    files = [path for pattern in ("reports/summaries/*/*", "results/*.csv") for path in export.glob(pattern)]
+    if not files:
+        return
+    into.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(into, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as temporary:
+        draft = Path(temporary) / into.name
+        draft.mkdir()
+        for path in filter(Path.is_file, files):
+            copy_whole(path, draft / path.name)
+        draft.rename(into)

@@ -117,4 +117,5 @@ class OpenLoop:
             figures=figures,
             tries=1,
             counts_unanswered=True,
+            may_outlast=True,
         )

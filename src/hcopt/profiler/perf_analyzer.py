@@ -72,6 +72,7 @@ class LoadOptions:
         figures: What the samples show; a window of which this raises ProfileError is a failed one.
         tries: How often a window that gives no samples is tried.
         counts_unanswered: Whether the figures count what went unanswered among the requests and misses.
+        may_outlast: Whether the server may be too slow for the load, so that a time limit says nothing about it.
     """
 
     arguments: Sequence[str]
@@ -81,6 +82,15 @@ class LoadOptions:
     figures: Callable[[RequestSamples], WindowFigures]
     tries: int = 2
     counts_unanswered: bool = False
+    may_outlast: bool = False
+
+
+class _TimeLimitError(ProfileError):
+    """perf_analyzer hung, or waited for answers in vain."""
+
+
+def _unheard(_: str) -> None:
+    """For those who measure a server that is not theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +105,7 @@ class PerfAnalyzer:
         server_times: Reads the server's own times around a window: called before, and what it returns after.
         latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
         clock: Tells whether perf_analyzer's clock was set in between.
+        unanswered: Told of a window whose requests were never answered, see `Server.suspect`.
     """
 
     tools: Tools
@@ -104,6 +115,7 @@ class PerfAnalyzer:
     server_times: Callable[[], Callable[[], ServerTimes | None]]
     latency_p99_limit_ms: float | None = None
     clock: Callable[[], WallClock] = WallClock
+    unanswered: Callable[[str], None] = _unheard
 
     def measure(self, window: Window) -> Measurement:
         """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -165,14 +177,19 @@ class PerfAnalyzer:
         for _ in range(load.tries - 1):
             with suppress(ProfileError):
                 return self._try(window, load, export, log)
-        return self._try(window, load, export, log)
+        try:
+            return self._try(window, load, export, log)
+        except _TimeLimitError as error:
+            if not load.may_outlast:
+                self.unanswered(f"{window.variant.config_name} does not answer")
+            raise ProfileError(error.message, log=error.log) from error
 
     def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
         arguments, clock = self._arguments(window, load, export), self.clock()
         try:
             finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=load.limit_s)
             if finished.timed_out:
-                raise ProfileError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
+                raise _TimeLimitError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
                 raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
             if (set_clock := clock.said()) is not None:

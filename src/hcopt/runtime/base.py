@@ -64,6 +64,13 @@ class Server(Protocol):
     def environment(self) -> Environment:
         """The conditions that go with every figure."""
 
+    def suspect(self, what: str) -> None:
+        """Told that what is served leaves requests unanswered: `revive` then counts a server of hcopt's own as dead.
+
+        Args:
+            what: What was seen, for the reason.
+        """
+
     def revive(self) -> str | None:
         """Does nothing while the server and the measuring programs' place live; brings back what has died of them.
 

@@ -49,7 +49,7 @@ def choose_runtime(
         return Choice(runtime=_docker(config, progress, note))
     if kind == "remote":
         return Choice(runtime=_remote(config, note, carries_models=carries_models))
-    return Choice(runtime=_embedded(config, "use --runtime docker or remote"))
+    return Choice(runtime=_embedded(config, "use --runtime docker or remote", note))
 
 
 def _automatic(config: Config, progress: Progress, note: Callable[[Note], None]) -> Choice:
@@ -61,7 +61,7 @@ def _automatic(config: Config, progress: Progress, note: Callable[[Note], None])
         return Choice(runtime=_docker(config, progress, note), note=_chose_docker(config.runtime.docker.release))
     commands = pull_commands(image_names(config.runtime.docker.release).both)
     return Choice(
-        runtime=_embedded(config, f"docker would have one, but {lacks.en} ({commands})"),
+        runtime=_embedded(config, f"docker would have one, but {lacks.en} ({commands})", note),
         note=_chose_embedded(lacks, commands),
     )
 
@@ -95,14 +95,15 @@ def _docker(config: Config, progress: Progress, note: Callable[[Note], None]) ->
     return DockerRuntime(release=section.docker.release, limits=limits, progress=progress, note=note)
 
 
-def _embedded(config: Config, otherwise: str) -> Runtime:
+def _embedded(config: Config, otherwise: str, note: Callable[[Note], None]) -> Runtime:
     from hcopt.runtime.embedded import EmbeddedRuntime
 
     if config.instance_kind == "KIND_GPU":
         raise ConfigError(
             "instance_kind is KIND_GPU, and the embedded runtime has no GPU", remedy=f"For a GPU, {otherwise}."
         )
-    return EmbeddedRuntime(cpuset_server=config.runtime.cpuset.server, cpuset_client=config.runtime.cpuset.client)
+    section = config.runtime
+    return EmbeddedRuntime(cpuset_server=section.cpuset.server, cpuset_client=section.cpuset.client, note=note)
 
 
 def _remote(config: Config, note: Callable[[Note], None], *, carries_models: bool) -> Runtime:

@@ -162,6 +162,7 @@ class DockerServer:
         note: Told of each restart.
         start_timeout_s: How long Triton may take to answer after one.
         restarts: How many there were in a row.
+        suspicion: Why the server counts as dead though it may answer.
     """
 
     client: DockerClient
@@ -173,11 +174,16 @@ class DockerServer:
     note: Callable[[Note], None]
     start_timeout_s: float
     restarts: int = 0
+    suspicion: str | None = None
 
     @property
     def endpoint(self) -> Endpoint:
         """The server as this process reaches it; the same after a restart."""
         return _published(self.ports)
+
+    def suspect(self, what: str) -> None:
+        """See `Server.suspect`."""
+        self.suspicion = what
 
     def revive(self) -> str | None:
         """Starts a container that has ended again; called after each measurement, so that it can count.
@@ -200,6 +206,7 @@ class DockerServer:
         if sdk is not None:
             start(self.client, self.containers.sdk())
         if server is not None:
+            self.suspicion = None
             start(self.client, self.containers.server(self.ports))
             self.log.follow()
             _version_when_ready(self.client, self.containers, self.ports, self.log, self.start_timeout_s)
@@ -211,6 +218,8 @@ class DockerServer:
         deadline = time.monotonic() + _SILENCE_S
         while True:
             ended = how_it_ended(self.client, self.containers.server_name)
+            if ended is None and self.suspicion is not None:
+                return f"the container {self.containers.server_name} was ended: {self.suspicion}"
             if ended is not None or health(self.endpoint.http) is not None:
                 return ended
             if time.monotonic() > deadline:

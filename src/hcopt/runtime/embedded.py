@@ -13,8 +13,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -34,7 +34,8 @@ from hcopt.runtime.local_tools import (
     private_folder,
 )
 from hcopt.runtime.programs import TritonFiles, find_libpython, find_triton, installed_version
-from hcopt.schema import Environment
+from hcopt.runtime.ready import health
+from hcopt.schema import Environment, Note
 
 BACKEND = "onnxruntime (Python-based)"
 _HOST = "127.0.0.1"
@@ -47,6 +48,12 @@ _EXIT_TIMEOUT_S = 5
 _STOP_GRACE_S = 10.0
 _PORT_TRIES = 5
 _PORT_TAKEN = "already in use"
+# A server that is merely busy answers within milliseconds: its HTTP threads do not compute.
+_SILENCE_S = 15.0
+_BETWEEN_QUESTIONS_S = 0.1
+_RESTARTS = 3
+_MEMORY_RATIO = 0.9
+_BYTES_PER_MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +79,9 @@ def free_ports() -> Ports:
     return Ports(http=http_port, grpc=grpc_port, metrics=metrics_port)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EmbeddedServer:
-    """A running Triton.
+    """A running Triton; one that has died is started again at the same addresses.
 
     Attributes:
         endpoint: Its addresses, on the loopback interface.
@@ -82,6 +89,12 @@ class EmbeddedServer:
         environment: The conditions that go with every figure.
         process: tritonserver itself; the stubs are its children.
         log: What it says.
+        start_again: Ends what is left of it, and starts another one in its place.
+        note: Told of each restart.
+        silence_s: How long it may leave the question whether it lives unanswered.
+        memory_mb: What it and its instances may hold.
+        restarts: How many there were in a row.
+        suspicion: Why it counts as dead though it may answer: an instance that hangs keeps its CPU until the end.
     """
 
     endpoint: Endpoint
@@ -89,20 +102,57 @@ class EmbeddedServer:
     environment: Environment
     process: subprocess.Popen[bytes]
     log: Path
+    start_again: Callable[[], subprocess.Popen[bytes]]
+    note: Callable[[Note], None]
+    silence_s: float
+    memory_mb: int
+    restarts: int = 0
+    suspicion: str | None = None
 
-    def check(self) -> None:
-        """Does nothing while the server lives.
+    def suspect(self, what: str) -> None:
+        """See `Server.suspect`."""
+        self.suspicion = what
 
-        Raises:
-            RuntimeStartError: It has died; carries the end of its log.
-        """
-        returncode = self.process.poll()
-        if returncode is not None:
-            raise _failure(f"tritonserver has ended by itself with {returncode}", self.log)
+    def revive(self) -> str | None:
+        """See `Server.revive`; called after each measurement, so that it can count."""
+        ended = self._how_it_ended()
+        if ended is None:
+            self.restarts = 0
+            return None
+        if self.restarts == _RESTARTS:
+            raise _failure(f"{ended}, after {_RESTARTS} restarts in a row", self.log)
+        self.restarts += 1
+        # One that hangs takes no notice of a request to end.
+        self.process.kill()
+        self.process = self.start_again()
+        self.suspicion = None
+        self.note(_restarted(ended))
+        return ended
 
-    def revive(self) -> None:
-        """See `Server.revive`; a child of this process that has died is not started again."""
-        self.check()
+    def _how_it_ended(self) -> str | None:
+        """None while it answers, and nothing else speaks against it."""
+        deadline, log = time.monotonic() + self.silence_s, f"logs/{self.log.name}"
+        while True:
+            returncode = self.process.poll()
+            if returncode is not None:
+                return f"tritonserver has ended by itself with {returncode} ({log})"
+            if self.suspicion is not None:
+                return f"tritonserver was ended: {self.suspicion} ({log})"
+            if health(self.endpoint.http) is not None:
+                return self._how_it_grew()
+            if time.monotonic() > deadline:
+                return f"tritonserver has not answered for {self.silence_s:g} s ({log})"
+            time.sleep(_BETWEEN_QUESTIONS_S)
+
+    def _how_it_grew(self) -> str | None:
+        held_mb = _held_mb(self.process.pid)
+        if held_mb <= self.memory_mb:
+            return None
+        return f"tritonserver was ended: it held {held_mb} MB of memory, and {self.memory_mb} MB is the most"
+
+
+def _untold(_: Note) -> None:
+    """For those who have nobody to tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +164,18 @@ class EmbeddedRuntime:
         cpuset_client: The CPUs of the measuring programs.
         start_timeout_s: How long Triton may take to answer.
         choose_ports: Gives ports that are likely to be free; asked again when one is taken in between.
+        note: Takes what the user has to know about a server that ended.
+        silence_s: How long Triton may leave the question whether it lives unanswered, until it counts as hung.
+        memory_mb: What Triton and its instances may hold before the kernel begins to choose victims; None: nearly all.
     """
 
     cpuset_server: str | None = None
     cpuset_client: str | None = None
     start_timeout_s: float = 60.0
     choose_ports: Callable[[], Ports] = free_ports
+    note: Callable[[Note], None] = field(default=_untold, compare=False)
+    silence_s: float = _SILENCE_S
+    memory_mb: int | None = None
 
     @contextmanager
     def serve(self, repository: Path, run_folder: Path) -> Iterator[EmbeddedServer]:
@@ -151,39 +207,69 @@ class EmbeddedRuntime:
                 (folder / "repository").symlink_to(repository.resolve())
             except OSError as error:
                 raise RuntimeStartError(f"cannot prepare Triton in {folder}: {error}") from error
-            server, endpoint, version = self._started(stack, folder, triton, log)
+            # The Triton of the moment; whatever ends the context ends that one.
+            running = stack.enter_context(ExitStack())
+            server, ports, version = self._started(running, folder, triton, log)
+
+            def start_again() -> subprocess.Popen[bytes]:
+                running.close()
+                _remove_shared_memory(folder.name)
+                return self._restarted(running, folder, triton, log, ports)
+
             yield EmbeddedServer(
-                endpoint=endpoint,
+                endpoint=_endpoint(ports),
                 tools=LocalTools(
-                    endpoint=endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
+                    endpoint=_endpoint(ports), programs=programs, private_folder=folder, cpuset=self.cpuset_client
                 ),
                 environment=_environment(version, self.cpuset_server),
                 process=server,
                 log=log,
+                start_again=start_again,
+                note=self.note,
+                silence_s=self.silence_s,
+                memory_mb=self.memory_mb or int(_MEMORY_RATIO * psutil.virtual_memory().total / _BYTES_PER_MB),
             )
 
     def _started(
         self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path
-    ) -> tuple[subprocess.Popen[bytes], Endpoint, str]:
+    ) -> tuple[subprocess.Popen[bytes], Ports, str]:
         """Starts Triton, again on other ports when somebody took one in the meantime; `stack` ends it."""
         for _ in range(_PORT_TRIES):
             ports = self.choose_ports()
-            argv = [*bound_to(self.cpuset_server), *_command(folder, triton, ports)]
-            with ExitStack() as attempt:
-                try:
-                    server = attempt.enter_context(_running(argv, folder, triton, log))
-                except OSError as error:
-                    raise RuntimeStartError(f"cannot start {triton.tritonserver}: {error}") from error
-                version = _version_when_ready(server, ports, time.monotonic() + self.start_timeout_s)
-                returncode = server.poll()
-                if version is not None:
-                    stack.push(attempt.pop_all())
-                    return server, _endpoint(ports), version
-            if returncode is None:
-                raise _failure(f"tritonserver was not ready after {self.start_timeout_s:g} s", log)
-            if _PORT_TAKEN not in process.last_lines(log):
-                raise _failure(f"tritonserver ended with {returncode} instead of getting ready", log)
+            started = self._try(stack, folder, triton, log, ports)
+            if started is not None:
+                return started[0], ports, started[1]
         raise _failure(f"tritonserver found no free ports in {_PORT_TRIES} tries", log)
+
+    def _restarted(
+        self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports
+    ) -> subprocess.Popen[bytes]:
+        """Starts Triton on the ports of one that has died; everybody else knows them."""
+        started = self._try(stack, folder, triton, log, ports)
+        if started is None:
+            raise _failure("tritonserver cannot be started again: another program has taken one of its ports", log)
+        return started[0]
+
+    def _try(
+        self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports
+    ) -> tuple[subprocess.Popen[bytes], str] | None:
+        """Triton on these ports and its version, or None where one of them is taken; `stack` ends it."""
+        argv = [*bound_to(self.cpuset_server), *_command(folder, triton, ports)]
+        with ExitStack() as attempt:
+            try:
+                server = attempt.enter_context(_running(argv, folder, triton, log))
+            except OSError as error:
+                raise RuntimeStartError(f"cannot start {triton.tritonserver}: {error}") from error
+            version = _version_when_ready(server, ports, time.monotonic() + self.start_timeout_s)
+            returncode = server.poll()
+            if version is not None:
+                stack.push(attempt.pop_all())
+                return server, version
+        if returncode is None:
+            raise _failure(f"tritonserver was not ready after {self.start_timeout_s:g} s", log)
+        if _PORT_TAKEN not in process.last_lines(log):
+            raise _failure(f"tritonserver ended with {returncode} instead of getting ready", log)
+        return None
 
 
 def _running(
@@ -303,6 +389,25 @@ def _environment(triton_version: str, cpuset: str | None) -> Environment:
 def _remove_shared_memory(prefix: str) -> None:
     for region in _SHARED_MEMORY.glob(f"{prefix}_*"):
         region.unlink(missing_ok=True)
+
+
+def _held_mb(pid: int) -> int:
+    """Memory of a process and its children that nobody else has a part in."""
+    held = 0
+    with suppress(psutil.Error):  # one that has just ended holds nothing
+        server = psutil.Process(pid)
+        for one in (server, *server.children()):
+            with suppress(psutil.Error):
+                memory = one.memory_info()
+                held += memory.rss - memory.shared
+    return held // _BYTES_PER_MB
+
+
+def _restarted(ended: str) -> Note:
+    return Note(
+        en=f"{ended}: started again; the measurement of that moment failed or is taken again.",
+        ko=f"tritonserver 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
+    )
 
 
 def _failure(message: str, log: Path) -> RuntimeStartError:

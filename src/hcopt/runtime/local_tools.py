@@ -7,11 +7,10 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,24 +164,21 @@ def private_folder() -> Iterator[Path]:
     Raises:
         RuntimeStartError: This machine has no place for one.
     """
-    folder = _new_private_folder()
-    try:
-        with process.removed_at_death(folder):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        yield _new_private_folder(stack)
 
 
-def _new_private_folder() -> Path:
+def _new_private_folder(stack: ExitStack) -> Path:
     parents = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
     for parent in filter(_PLAIN_PATH.fullmatch, parents):
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="hcopt-", dir=parent))
-        except OSError:
-            continue
-        if _programs_run_from(folder):
-            return folder
-        shutil.rmtree(folder, ignore_errors=True)
+        with ExitStack() as attempt:
+            try:
+                folder = attempt.enter_context(process.temporary_folder(parent=Path(parent)))
+            except OSError:
+                continue
+            if _programs_run_from(folder):
+                stack.push(attempt.pop_all())
+                return folder
     raise RuntimeStartError(
         f"no folder for temporary programs among {', '.join(parents)}",
         remedy="Set TMPDIR to a writable folder that is not mounted noexec and whose path is plain ASCII, no spaces.",

@@ -44,6 +44,9 @@ class RemoteServer:
     tools: LocalTools
     environment: Environment
 
+    def suspect(self, what: str) -> None:
+        """Does nothing: only its owner can start it again."""
+
     def revive(self) -> None:
         """Does nothing while the server answers.
 
