@@ -234,9 +234,11 @@ def _text(path: str) -> str:
 
 
 def _closed_loop(rate: float, concurrency: int, lasts_s: float, *, slow: bool) -> np.ndarray[Any, Any]:
+    """As many at once as there may be, then one for each answer, of which there are `rate` a second."""
     rate = rate / SLOW_FACTOR if slow else rate
-    sent = (np.arange(max(2, int(rate * lasts_s))) / rate * 1e9).astype(np.int64)
-    return np.stack([sent, sent + int(concurrency / rate * 1e9)], axis=1) + 1_795_000_000_000_000_000
+    answered = np.arange(1, max(2, int(rate * lasts_s)) + 1) / rate
+    sent = np.concatenate([np.zeros(concurrency), answered])[: len(answered)]
+    return (np.stack([sent, answered], axis=1) * 1e9).astype(np.int64) + 1_795_000_000_000_000_000
 
 
 def _open_loop(intervals: str, *, slow: bool) -> np.ndarray[Any, Any]:

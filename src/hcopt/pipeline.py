@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from hcopt import model_repository, noise
@@ -343,8 +344,8 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
     """
     language, price = config.report.language, config.report.price_per_hour
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn, scaling = drawings(record, language=language), read_scaling(folder.path)
-    for write, file in ((write_pdf, path), (write_html, path.with_suffix(".html"))):
+    drawn, scaling = drawings(record, language=language, apart=True), read_scaling(folder.path)
+    for write, file in ((partial(write_pdf, apart=True), path), (write_html, path.with_suffix(".html"))):
         write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
     return path
 

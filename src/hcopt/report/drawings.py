@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hcopt.errors import OutputError
 from hcopt.report import charts
+from hcopt.report.apart import drawn_apart
 from hcopt.report.chart_text import chart_texts
 from hcopt.report.text import Language, Text
 from hcopt.schema import JsonObject, RunRecord
@@ -34,30 +36,33 @@ class Drawing:
         return base64.b64encode(self.svg.encode()).decode()
 
 
-def drawings(run: RunRecord, *, language: Language) -> dict[str, Drawing]:
+def drawings(run: RunRecord, *, language: Language, apart: bool = False) -> dict[str, Drawing]:
     """Every chart that the run has data for, by name, in the order in which a reader meets them.
+
+    Args:
+        run: A finished run.
+        language: Of their words.
+        apart: Whether a process of its own draws them, see `apart`.
 
     Raises:
         OutputError: A chart cannot be drawn.
     """
     words = chart_texts(language)
     try:
-        return {
-            name: _drawing(name, chart, run, words) for name, chart in charts.all_charts(run, language=language).items()
-        }
+        made = charts.all_charts(run, language=language)
+        # The tests check it against Vega-Lite's schema; here that would take longer than drawing it.
+        specs = {name: chart.to_dict(validate=False) for name, chart in made.items()}
+        drawn = drawn_apart(specs, charts.PRINT_THEME) if apart else _drawn(specs)
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
+    return {
+        name: Drawing(title=_title(name, run, words), alt=str(chart.description), spec=specs[name], svg=drawn[name])
+        for name, chart in made.items()
+    }
 
 
-def _drawing(name: str, chart: charts.Chart, run: RunRecord, words: Text) -> Drawing:
-    # The tests check it against Vega-Lite's schema; here that would take longer than drawing it.
-    spec = chart.to_dict(validate=False)
-    return Drawing(
-        title=_title(name, run, words),
-        alt=str(chart.description),
-        spec=spec,
-        svg=charts.to_svg(spec),
-    )
+def _drawn(specs: Mapping[str, JsonObject]) -> dict[str, str]:
+    return {name: charts.to_svg(spec) for name, spec in specs.items()}
 
 
 def _title(name: str, run: RunRecord, words: Text) -> str:

@@ -1,4 +1,4 @@
-"""A run becomes a PDF: content and charts laid out by a Typst template, compiled in this process."""
+"""A run becomes a PDF: content and charts laid out by a Typst template."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from hcopt.errors import OutputError
+from hcopt.report.apart import typeset_apart
 from hcopt.report.drawings import Drawing
 from hcopt.report.text import Language, texts
 from hcopt.report.values import Report
@@ -28,6 +29,7 @@ def write_pdf(
     scaling: Scaling | None = None,
     drawn: Mapping[str, Drawing] | None = None,
     path: Path,
+    apart: bool = False,
 ) -> None:
     """Writes the report on a finished run.
 
@@ -38,12 +40,19 @@ def write_pdf(
         scaling: What `hcopt scale-check` has measured.
         drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
+        apart: Whether a process of its own lays it out, see `apart`.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
     write_laid_out(
-        run, _compiled, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path
+        run,
+        lambda report, charts: (typeset_apart if apart else typeset)(_inputs(report, charts)),
+        language=language,
+        price_per_hour=price_per_hour,
+        scaling=scaling,
+        drawn=drawn,
+        path=path,
     )
 
 
@@ -65,15 +74,23 @@ def _shortened(report: Report) -> Report:
     )
 
 
-def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
-    import typst
-
-    # As inputs, so that no text of the user's is ever source of the template.
-    inputs = {
+def _inputs(report: Report, drawn: Mapping[str, Drawing]) -> dict[str, str]:
+    """As inputs, so that no text of the user's is ever source of the template."""
+    return {
         "report": _json(asdict(_shortened(report))),
         "words": _json(dict(texts(report.language))),
         "charts": _json({name: _picture(drawing) for name, drawing in drawn.items()}),
     }
+
+
+def typeset(inputs: Mapping[str, str]) -> bytes:
+    """Compiles the template.
+
+    Raises:
+        OutputError: It cannot be compiled.
+    """
+    import typst
+
     try:
         with (
             as_file(files("hcopt.report") / "templates") as templates,
@@ -84,10 +101,11 @@ def _compiled(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
                 root=templates,
                 font_paths=[fonts],
                 ignore_system_fonts=True,
-                sys_inputs=inputs,
+                sys_inputs=dict(inputs),
             )
     except typst.TypstError as error:
-        raise OutputError(f"cannot make the report on run {report.run_id}: {error.diagnostic}") from error
+        run_id = json.loads(inputs["report"])["run_id"]
+        raise OutputError(f"cannot make the report on run {run_id}: {error.diagnostic}") from error
     assert compiled is not None  # it is None only where an output file is named
     return compiled
 

@@ -115,6 +115,20 @@ def to_svg(spec: JsonObject, config: Mapping[str, Any] = PRINT_THEME) -> str:
     return _numbered_from_zero(svg)
 
 
+def to_png(spec: JsonObject, options: Mapping[str, Any]) -> bytes:
+    """The same as a picture; `options` are those of vl-convert.
+
+    Raises:
+        ValueError: The chart cannot be drawn.
+    """
+    import vl_convert
+
+    with as_file(files("hcopt.report") / "fonts") as folder:
+        vl_convert.register_font_directory(str(folder))
+        image: bytes = vl_convert.vegalite_to_png(spec, **options)
+    return image
+
+
 def _numbered_from_zero(svg: str) -> str:
     """The same drawing whatever was drawn before: Vega numbers gradients over the whole process."""
     numbers = list(dict.fromkeys(_GRADIENT.findall(svg)))
