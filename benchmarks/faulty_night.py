@@ -24,7 +24,7 @@ CLOCK = VirtualClock()
 CLOCK.install()
 
 from benchmarks.simulated_machine import FAULTS, SLOW_FACTOR, SimulatedMachine  # noqa: E402
-from benchmarks.simulated_run import CountingProgress, run, simulated_config  # noqa: E402
+from benchmarks.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
 from hcopt.config import Config  # noqa: E402
 from hcopt.errors import InterruptedRunError  # noqa: E402
 from hcopt.measurements import is_usable, read_measurements  # noqa: E402
@@ -33,9 +33,9 @@ from hcopt.resuming import Unfinished, latest_unfinished  # noqa: E402
 from hcopt.schema import Measurement  # noqa: E402
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64, 128)
-# With windows of two seconds a point takes this long, faults included.
-_POINT_S = 7.7
-_INTERVAL_MS = 2000
+# With windows of eight seconds a point takes this long, faults included.
+_POINT_S = 30.0
+_INTERVAL_MS = 8000
 # What noise there is around the simulated truth, generously.
 _NOISE_FACTOR = 1.5
 
@@ -80,7 +80,7 @@ def night(seed: int, *, hours: float = 8.0, report: bool = True) -> Night:
     ends = (drawn.randrange(20, points // 3), drawn.randrange(points - points // 50, points + 60))
     machine = SimulatedMachine(CLOCK, seed=seed, faults=FAULTS, interrupted_after=ends)
     progress = CountingProgress()
-    with tempfile.TemporaryDirectory() as results:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as results:
         finished, interruptions = _to_the_end(machine, config, Path(results), progress, report=report)
         summary = json.loads(finished.folder.summary.read_text(encoding="utf-8"))["measurements"]
         unaccounted = tuple(_unaccounted(finished, machine, progress.count, summary))

@@ -19,7 +19,7 @@ CLOCK.install()
 
 from benchmarks.process_figures import Work, peak_mb, read_work  # noqa: E402
 from benchmarks.simulated_machine import SimulatedMachine  # noqa: E402
-from benchmarks.simulated_run import CountingProgress, run, simulated_config  # noqa: E402
+from benchmarks.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
 from hcopt.measurements import FILE_NAME  # noqa: E402
 from hcopt.schema import Measurement  # noqa: E402
 
@@ -97,7 +97,7 @@ def figures(measurements: int, *, report: bool) -> Figures:
     import_mb = peak_mb()
     marks, machine = Marks(), SimulatedMachine(CLOCK)
     config = simulated_config(variants=measurements // len(CONCURRENCY), concurrency=CONCURRENCY)
-    with tempfile.TemporaryDirectory() as results:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as results:
         progress = CountingProgress(marks.tell)
         finished = run(machine, config, results=Path(results), progress=progress, report=report)
         line_bytes = (finished.folder.path / FILE_NAME).stat().st_size / len(finished.record.measurements)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from benchmarks.virtual_clock import VirtualClock
 from hcopt import measuring
@@ -38,7 +39,7 @@ FAULTS: Mapping[Fault, float] = {
     "cut": 0.02,
     "slow": 0.05,
     "died": 0.01,
-    "refused": 0.01,
+    "refused": 0.05,
     "clock": 0.02,
 }
 SLOW_FACTOR = 8.0
@@ -48,6 +49,8 @@ _LOAD_S = 0.2
 _HIGHEST_RATE = 400.0
 _DIED = "tritonserver has ended by itself with -9"
 _ENDPOINT = Endpoint(grpc="simulated:1", http="simulated:2", metrics_url="http://simulated:3/metrics")
+# What a clock says today.
+_EPOCH_NS = 1_795_000_000_000_000_000
 _CSV = (
     "Concurrency,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,"
     "Server Compute Infer,Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency,Avg latency"
@@ -233,20 +236,22 @@ def _text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-def _closed_loop(rate: float, concurrency: int, lasts_s: float, *, slow: bool) -> np.ndarray[Any, Any]:
+def _closed_loop(rate: float, concurrency: int, lasts_s: float, *, slow: bool) -> NDArray[np.int64]:
     """As many at once as there may be, then one for each answer, of which there are `rate` a second."""
     rate = rate / SLOW_FACTOR if slow else rate
     answered = np.arange(1, max(2, int(rate * lasts_s)) + 1) / rate
     sent = np.concatenate([np.zeros(concurrency), answered])[: len(answered)]
-    return (np.stack([sent, answered], axis=1) * 1e9).astype(np.int64) + 1_795_000_000_000_000_000
+    pairs: NDArray[np.int64] = (np.stack([sent, answered], axis=1) * 1e9).astype(np.int64)
+    return pairs + _EPOCH_NS
 
 
-def _open_loop(intervals: str, *, slow: bool) -> np.ndarray[Any, Any]:
+def _open_loop(intervals: str, *, slow: bool) -> NDArray[np.int64]:
     sent = np.cumsum(np.loadtxt(intervals, dtype=np.int64)) * 1000
-    return np.stack([sent, sent + (80_000_000 if slow else 5_000_000)], axis=1) + 1_795_000_000_000_000_000
+    pairs: NDArray[np.int64] = np.stack([sent, sent + (80_000_000 if slow else 5_000_000)], axis=1)
+    return pairs + _EPOCH_NS
 
 
-def _export(pairs: np.ndarray[Any, Any]) -> str:
+def _export(pairs: NDArray[np.int64]) -> str:
     requests = [
         {"timestamp": sent, "response_timestamps": [] if received == NO_ANSWER else [received]}
         for sent, received in pairs.tolist()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,15 @@ from hcopt.schema import Measurement
 from hcopt.tracking import TrackedRun
 
 MODEL = Path(__file__).parents[1] / "model_repository" / "HomeCreditDefaultModel"
+_ROOM_BYTES = 200_000_000
 _NOWHERE = TrackedRun(tracking_uri="", experiment_id="", run_id="", page_command="")
+
+
+def memory_folder() -> str | None:
+    """Where files are kept in memory: that disks are slow is not what is looked at. None: wherever others go."""
+    folder = Path("/dev/shm")
+    roomy = folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _ROOM_BYTES
+    return str(folder) if roomy else None
 
 
 class CountingProgress(SilentProgress):

@@ -7,6 +7,7 @@ stays the machine's.
 from __future__ import annotations
 
 import time
+from typing import SupportsIndex
 
 
 class VirtualClock:
@@ -28,8 +29,8 @@ class VirtualClock:
     def time(self) -> float:
         return self._began_s + self.now_s + self.set_by_s
 
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
+    def sleep(self, seconds: float | SupportsIndex) -> None:
+        self.now_s += float(seconds)
 
     def install(self) -> None:
         """Takes the place of the machine's clocks in this process, for good."""

@@ -16,7 +16,7 @@ EXCEPTIONS = {
     "process.py: run": "a log, which grows while a program runs",
     "regression_output.py: write_answer": "added to the summary of somebody's CI job, which has other parts",
     "registry.py: _saved_model": "in a temporary folder, from which MLflow takes it",
-    "report/apart.py: _done": "in a temporary folder, for a program that ends before this returns",
+    "report/apart.py: _answer": "in a temporary folder, for a program that ends before this returns",
     "report/apart.py: _main": "in a temporary folder, for the process that waits for this one",
     "runtime/docker_containers.py: _copy": "a log, which grows while a container runs",
     "runtime/docker_tools.py: run": "a log, which grows while a program runs",

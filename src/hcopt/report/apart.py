@@ -52,6 +52,16 @@ def typeset_apart(inputs: Mapping[str, str]) -> bytes:
 
 
 def _done(work: Work, given: Mapping[str, Any]) -> bytes:
+    try:
+        return _answer(work, given)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make a part of the report ({work}) among the temporary files: {error.strerror or error}",
+            remedy="Make room in the folder of temporary files, or set TMPDIR to another.",
+        ) from error
+
+
+def _answer(work: Work, given: Mapping[str, Any]) -> bytes:
     with process.temporary_folder() as folder:
         asked, answer, log = folder / "asked.json", folder / "answer", folder / "log"
         asked.write_text(json.dumps(given), encoding="utf-8")
