@@ -25,6 +25,7 @@ from tests.records import default_variant
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 
+
 @pytest.fixture(scope="module")
 def valid(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
     return valid_files(tmp_path_factory.mktemp("valid"))
