@@ -7,7 +7,7 @@ the machine; `window_s` the length of a window.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from hcopt.config import SweepSection
+from hcopt.ranking import pooled
 from hcopt.schema import SweepPlan
+from hcopt.sweep import plan_sweep
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,21 @@ class Recording:
     requests: NDArray[np.int64]
     window_s: NDArray[np.float64]
     noise: dict[str, Any] = field(default_factory=dict)
+
+
+def part_of(recording: Recording, sweep: SweepSection) -> Recording:
+    """What was recorded of a smaller grid.
+
+    Raises:
+        ValueError: The grid has a point that was not recorded.
+    """
+    whole = recording.plan
+    plan = plan_sweep(sweep, whole.default, model_name=whole.model_name, instance_kind=whole.instance_kind)
+    recorded = list(pooled(whole))
+    rows = [recorded.index(settings) for settings in pooled(plan)]
+    columns = [whole.loads.index(load) for load in plan.loads]
+    arrays = ("throughput", "p99_ms", "misses", "requests", "window_s")
+    return replace(recording, plan=plan, **{name: getattr(recording, name)[rows][:, columns] for name in arrays})
 
 
 def write(recording: Recording, path: Path) -> None:

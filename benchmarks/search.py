@@ -2,10 +2,12 @@
 
 OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search benchmarks/recordings/*.npz --replays 100 --out rows.json
 OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search --synthetic 60 250 1000 4000 --methods adaptive --replays 20
+OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search benchmarks/recordings/sample.npz --grid config.yaml
 .venv/bin/python -m benchmarks.search --rows rows.json more.json --chart search.svg
 
-`--rows` takes what earlier invocations stored with `--out`; table and chart hold those rows and the new ones. A winner
-that breaks the limit is worth nothing: its share counts as 0. So does no winner.
+`--grid` plays only that part of a recording which a configuration's sweep has. `--rows` takes what earlier invocations
+stored with `--out`; table and chart hold those rows and the new ones. A winner that breaks the limit is worth nothing:
+its share counts as 0. So does no winner.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from benchmarks import alternatives, rivals
-from benchmarks.recording import read
+from benchmarks.recording import part_of, read
 from benchmarks.replay import Replay, Truth
 from benchmarks.rivals import Outcome
 from benchmarks.search_rows import HEAD, Row, line
 from benchmarks.synthetic import synthetic
+from hcopt.config import load_config
 
 SYNTHETIC_TRUTHS = 10
 
@@ -43,12 +46,13 @@ METHODS: dict[str, Callable[..., Outcome]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One replay; `source` is a file, or a number of variants of a synthetic recording."""
+    """One replay; `source` is a file, or a number of variants of a synthetic recording, `grid` a configuration."""
 
     source: str
     noise_ratio: float | None
     method: str
     seed: int
+    grid: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", nargs="*", type=Path)
     parser.add_argument("--synthetic", nargs="*", type=int, default=[], metavar="VARIANTS")
+    parser.add_argument("--grid", type=Path, metavar="CONFIG")
     parser.add_argument("--replays", type=int, default=100)
     parser.add_argument("--noise", nargs="*", default=["own", "0.03"])
     parser.add_argument(
@@ -101,17 +106,18 @@ def _played(options: argparse.Namespace) -> Iterator[Row]:
             for noise in options.noise:
                 for method in options.methods:
                     ratio = None if noise == "own" else float(noise)
-                    cases = [Case(source, ratio, method, seed) for seed in range(options.replays)]
+                    cases = [Case(source, ratio, method, seed, options.grid) for seed in range(options.replays)]
                     yield _row(cases[0], list(pool.map(play, cases, chunksize=5)))
 
 
 @cache
-def _truth(source: str, number: int) -> Truth:
-    return Truth(synthetic(int(source), seed=number) if source.isdecimal() else read(Path(source)))
+def _truth(source: str, grid: Path | None, number: int) -> Truth:
+    recording = synthetic(int(source), seed=number) if source.isdecimal() else read(Path(source))
+    return Truth(recording if grid is None else part_of(recording, load_config(grid, environment={}).sweep))
 
 
 def play(case: Case) -> Result:
-    truth = _truth(case.source, case.seed % SYNTHETIC_TRUTHS if case.source.isdecimal() else 0)
+    truth = _truth(case.source, case.grid, case.seed % SYNTHETIC_TRUTHS if case.source.isdecimal() else 0)
     replay = Replay(truth, seed=case.seed, noise_ratio=case.noise_ratio)
     recording = truth.recording
     found = METHODS[case.method](recording.plan, replay, limit_ms=recording.limit_ms, seed=case.seed)
@@ -126,10 +132,11 @@ def play(case: Case) -> Result:
 
 
 def _row(case: Case, results: list[Result]) -> Row:
-    truth = _truth(case.source, 0)
+    truth = _truth(case.source, case.grid, 0)
     shares = [result.share for result in results]
+    part = "" if case.grid is None else f", grid of {case.grid.name}"
     return Row(
-        recording=f"synthetic {case.source}" if case.source.isdecimal() else Path(case.source).stem,
+        recording=f"synthetic {case.source}" if case.source.isdecimal() else Path(case.source).stem + part,
         points=int(truth.log_throughput.size),
         noise_ratio=truth.noise if case.noise_ratio is None else case.noise_ratio,
         own_noise=case.noise_ratio is None,

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 from hcopt import config, load_data, load_trace, measurements, model_source, run_folder, scaling
 from hcopt.decisions import DECISIONS_NAME, read_decisions
@@ -223,3 +224,22 @@ def parse(name: str, content: bytes, folder: Path) -> None:
     """Parses; the project's own errors, which name what is wrong, are an answer too."""
     with suppress(HcoptError):
         PARSERS[name](content, folder)
+
+
+# What breaks numbers, texts and structures.
+SPLICES = (
+    *(b"NaN", b"Infinity", b"-1", b"1e999", b"1e-999", b"99999999999999999999999", b"0", b"null", b"true", b"\x00"),
+    *(b"{}", b"[]", b"[" * 300, b'{"a":' * 300, b"'", b'"', b"\n", b"\r", b"\xff", b"\xed\xa0\x80", b"%s{0}", b"../"),
+    *(b"&a ", b"*a", b"!!int ''", b"!!timestamp x", b"0x", b"1:60", b"\xe2\x80\xa8", b"\xc2\xb2", b",", b": "),
+)
+
+
+def altered(content: bytes, random: Random) -> bytes:
+    """The content with a few places cut out, doubled, or overwritten."""
+    for _ in range(random.randint(1, 4)):
+        start = random.randint(0, len(content))
+        end = min(len(content), start + random.choice((0, 0, 1, 1, 2, 5, 20, 200)))
+        noise = bytes(random.randint(0, 255) for _ in range(random.randint(0, 4)))
+        new = random.choice((random.choice(SPLICES), noise, content[start:end] * 2))
+        content = content[:start] + new + content[end:]
+    return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -74,7 +73,7 @@ class Bench:
             self.progress.known()
             return known
         self.progress.started(said)
-        began = time.monotonic()
+        began = self.earlier.begin()
         try:
             measurement = measured()
         except RuntimeStartError as error:
@@ -85,7 +84,7 @@ class Bench:
             if died is not None:
                 revived()
         finally:
-            measurement = replace(measurement, elapsed_s=time.monotonic() - began)
+            measurement = replace(measurement, elapsed_s=self.earlier.end(window.phase, began))
             self.record(measurement)
             self.progress.measured(measurement)
         return measurement

@@ -13,7 +13,7 @@ from rich.text import Text
 from hcopt.compare import RunComparison
 from hcopt.compare_reading import relation
 from hcopt.schema import ConfirmedVariant, Estimate, JsonObject, RunRecord
-from hcopt.terminal import duration
+from hcopt.terminal import duration, printable
 
 SCHEMA_VERSION = 1
 
@@ -166,18 +166,18 @@ def _interval(value: Estimate | None, form: str) -> str:
 def print_comparison(console: Console, comparison: RunComparison) -> None:
     """Which runs, what differs between their conditions, the figures, and what it comes to."""
     for name, run in (("A", comparison.a), ("B", comparison.b)):
-        console.print(Text.assemble((f"{name}  ", "bold"), _title(run)), highlight=False)
+        console.print(Text.assemble((f"{name}  ", "bold"), printable(_title(run))), highlight=False)
     same = comparison.a.model.sha256 == comparison.b.model.sha256
     model, conditions = ("same" if same else "different"), ("different" if comparison.differences else "same")
     console.print(f"Model file: {model}. Conditions: {conditions}.", highlight=False)
     for difference in comparison.differences:
-        values = f"{difference.a or _NOTHING} | {difference.b or _NOTHING}"
+        values = printable(f"{difference.a or _NOTHING} | {difference.b or _NOTHING}")
         console.print(Text.assemble("  ", (f"{difference.key}: ", "yellow"), values), highlight=False)
-        console.print(Text(f"    {difference.why}"), highlight=False)
+        console.print(Text(f"    {printable(difference.why)}"), highlight=False)
     console.print(_table(comparison))
-    console.print(Text(comparison.conclusion, style="bold"), highlight=False)
+    console.print(Text(printable(comparison.conclusion), style="bold"), highlight=False)
     for remark in comparison.remarks:
-        console.print(Text.assemble("  ", ("note:", "yellow"), f" {remark}"), highlight=False)
+        console.print(Text.assemble("  ", ("note:", "yellow"), f" {printable(remark)}"), highlight=False)
 
 
 def _title(run: RunRecord) -> str:
@@ -190,7 +190,7 @@ def _table(comparison: RunComparison) -> Table:
     table = Table("", *(Column(side, overflow="fold") for side in ("A", "B", *(["B / A"] if with_ratio else []))))
     for row in rows(comparison):
         cells = (row.label, row.a, row.b, *([row.ratio] if with_ratio else []))
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from hcopt.deploying import Answer
 from hcopt.kubernetes.options import Autoscaler
 from hcopt.kubernetes.plan import Plan
+from hcopt.terminal import printable
 
 _CLAIMS = ("golden", "capacity", "linearity")
 
@@ -33,7 +34,8 @@ def print_deployment(
     console.print(table)
     for found in plan.assumptions:
         # Between words on a terminal; in a file a sentence stays one line.
-        console.print(Text.assemble(("  assumed: ", "yellow"), found.said), soft_wrap=not console.is_terminal)
+        line = Text.assemble(("  assumed: ", "yellow"), printable(found.said))
+        console.print(line, soft_wrap=not console.is_terminal)
     written = tuple(files)
     folder = written[0].parent
     names = ", ".join(path.name for path in written)

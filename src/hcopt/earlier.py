@@ -31,7 +31,8 @@ class Earlier:
         self._monotonic = monotonic
         self._all = tuple(measurements)
         self._left: dict[_Key, deque[Measurement]] = defaultdict(deque)
-        self._taken_s = 0.0
+        self._counted_s = self._since = monotonic()
+        self._phase: Phase | None = None
         for one in self._all:
             self._left[one.phase, one.variant, one.load, one.block].append(one)
 
@@ -49,12 +50,31 @@ class Earlier:
         if not left:
             return None
         found = left.popleft()
-        self._taken_s += _took_s(found)
+        passed_s = self._monotonic() - self._since
+        # What this run decides between two known windows, the interrupted one has decided too: their time has it.
+        took_s = _took_s(found)
+        self._count(phase, max(took_s, passed_s) if phase == self._phase else took_s + passed_s)
         return found
+
+    def begin(self) -> float:
+        """When a window begins that is not known, for `end`."""
+        return self._monotonic()
+
+    def end(self, phase: Phase, began: float) -> float:
+        """What a new window took, in seconds, with what was decided since the one before it in its phase."""
+        first = began if phase != self._phase else self._since
+        elapsed_s = self._monotonic() - first
+        self._count(phase, self._monotonic() - self._since)
+        return elapsed_s
+
+    def _count(self, phase: Phase, seconds: float) -> None:
+        self._counted_s += seconds
+        self._since = self._monotonic()
+        self._phase = phase
 
     def clock(self) -> float:
         """Seconds that only grow, as if what was taken had been measured just now: budgets stay what they were."""
-        return self._monotonic() + self._taken_s
+        return self._counted_s + self._monotonic() - self._since
 
     def spent_s(self, phase: Phase) -> float:
         """What a phase had taken before the interruption, in seconds, as far as windows tell."""

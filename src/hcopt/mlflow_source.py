@@ -102,6 +102,11 @@ def _sizes(list_folder: Callable[[str], Sequence[FileInfo]], folder: str) -> dic
     for entry in list_folder(folder):
         # Only the last part: what its path is relative to differs between MLflow's stores.
         name = posixpath.basename(entry.path)
+        if name in ("", ".", "..") or "\\" in name or "\0" in name:
+            raise ModelSourceError(
+                f"MLflow lists {entry.path!r}, which leads out of its folder: nothing of it is downloaded",
+                remedy="Remove this artifact, or register the model again.",
+            )
         if entry.is_dir:
             below = _sizes(list_folder, posixpath.join(folder, name))
             sizes |= {posixpath.join(name, path): size_bytes for path, size_bytes in below.items()}

@@ -161,7 +161,7 @@ def _find_by_mlmodel(root: Path, uri: str) -> Path:
             f"{uri}: MLmodel names the ONNX file {named}, which is not in the model's folder",
             remedy="Log the model again with mlflow.onnx.log_model.",
         )
-    return root / name
+    return root / str(name)
 
 
 def _read_mlmodel(folder: Path) -> JsonObject:

@@ -230,7 +230,8 @@ class Measurement:
             has none.
         client_cpu_ratio: Share of the machine's CPU time that the load generator used.
         samples_file: The raw samples, relative to the run's folder.
-        elapsed_s: What it took from the request to the record: the switch to the variant and its further tries too.
+        elapsed_s: What it took until the record: the switch to the variant, its further tries, and what was decided
+            since the window before it in its phase, so that a resumed run can go by it.
         error: Why there are no figures.
     """
 

@@ -278,7 +278,8 @@ def test_model_analyzer_that_hangs_is_killed_with_what_it_started_in_sessions_of
     pids, hanging = tmp_path / "pids", tmp_path / "hanging"
     # Its perf_analyzer has a session of its own, and takes no notice of a request to end.
     hanging.write_text(
-        f"#!/bin/sh\nsetsid sh -c \"trap '' TERM; echo \\$\\$ >>{pids}; sleep 600\" &\necho $$ >>{pids}\nexec sleep 600\n"
+        f"#!/bin/sh\nsetsid sh -c \"trap '' TERM; echo \\$\\$ >>{pids}; sleep 600\" &\n"
+        f"echo $$ >>{pids}\nexec sleep 600\n"
     )
     hanging.chmod(0o755)
     (tmp_path / "logs").mkdir()

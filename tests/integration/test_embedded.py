@@ -248,7 +248,7 @@ def test_server_whose_port_was_taken_meanwhile_cannot_be_started_again(repositor
         other.listen()
         with pytest.raises(RuntimeStartError, match="another program has taken one of its ports") as caught:
             server.revive()
-    assert "Started HTTPService" in caught.value.message
+    assert "already in use" in caught.value.message
     assert caught.value.log == server.log
 
 

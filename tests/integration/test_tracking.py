@@ -268,9 +268,7 @@ def test_experiment_of_any_name_is_text_and_nothing_else(
     mlflow_server: str, artifacts: Path, client: MlflowClient
 ) -> None:
     name = "</script>{{7*7}} $(touch x) '; DROP TABLE runs; -- %s {0} [a](b) ../../x"
-    tracked = log_run(
-        unregistered("odd-experiment"), tracking_uri=mlflow_server, experiment=name, artifacts=artifacts
-    )
+    tracked = log_run(unregistered("odd-experiment"), tracking_uri=mlflow_server, experiment=name, artifacts=artifacts)
     assert client.get_experiment(tracked.experiment_id).name == name
     # Addresses and commands name it by its number.
     assert "script" not in tracked.page_command

@@ -36,5 +36,31 @@ def test_clock_counts_what_was_taken_as_if_it_were_measured_now() -> None:
     assert (earlier.spent_s("noise"), earlier.spent_s("confirmation"), earlier.spent_s("sweep")) == (5.0, 5.0, 0.0)
 
 
+def test_clock_stands_still_between_known_windows_and_runs_after_the_last() -> None:
+    now = [0.0]
+    earlier = Earlier((FIRST, SECOND), monotonic=lambda: now[0])
+    now[0] = 1.0  # until the first window is asked for, as in the interrupted run
+    earlier.take("noise", default_variant(), HEAVY, 0)
+    assert earlier.clock() == 3.0
+    now[0] = 1.5
+    earlier.take("noise", default_variant(), HEAVY, 0)
+    assert earlier.clock() == 6.0
+    now[0] = 1.75
+    assert earlier.clock() == 6.25
+
+
+def test_new_window_s_time_holds_what_was_decided_before_it_in_its_phase() -> None:
+    now = [0.0]
+    earlier = Earlier(monotonic=lambda: now[0])
+    taken = []
+    for phase in ("noise", "sweep", "sweep"):
+        now[0] += 0.25
+        began = earlier.begin()
+        now[0] += 1.0
+        taken.append(earlier.end(phase, began))
+    assert taken == [1.0, 1.0, 1.25]
+    assert earlier.clock() == now[0]
+
+
 def test_older_record_without_its_time_counts_with_its_window() -> None:
     assert Earlier((replace(FIRST, elapsed_s=None, duration_s=0.5),)).spent_s("noise") == 0.5

@@ -76,7 +76,7 @@ def test_credentials_have_no_place_in_the_configuration(key: str) -> None:
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "[1", "[" * 100_000])
 def test_json_that_is_no_number_or_no_json_is_refused(literal: str) -> None:
-    with pytest.raises(ValueError, match="number|Expecting|nested"):
+    with pytest.raises(ValueError, match=r"number|Expecting|nested"):
         finite_json.loads(f'{{"a": {literal}}}')
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper
 from hcopt.config import Config
 from hcopt.errors import HcoptError, ModelSourceError
 from hcopt.load_data import build_load
+from hcopt.mlflow_source import _sizes
 from hcopt.model_repository import base_configuration, parse_text
 from hcopt.model_source import fetch_model
 from hcopt.onnx_model import inspect_onnx
@@ -73,6 +75,20 @@ class Listing:
 def test_keys_that_lead_out_of_their_prefix_are_refused_before_anything_is_fetched(key: str) -> None:
     bucket = Bucket(client=Listing("m/model.onnx", key), name="b", deadline=math.inf, timeout_s=1)
     refused(lambda: bucket.sizes("m"), "leads out of")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What MLflow lists."""
+
+    path: str
+    is_dir: bool = False
+    file_size: int = 1
+
+
+@pytest.mark.parametrize("path", ["m/..", "../..", "..", "m/.", "m/", "m/a\\..\\x", "m/a\0b"])
+def test_artifacts_that_lead_out_of_their_folder_are_refused_before_anything_is_fetched(path: str) -> None:
+    refused(lambda: _sizes(lambda _folder: [Entry("m/model.onnx"), Entry(path)], ""), "leads out of its folder")
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/..", "s3://bucket/a/..", "s3://bucket/a/."])

@@ -30,6 +30,9 @@ class Machine:
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
+    def lost(self) -> None:
+        pass
+
     def switch_to(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)
         if self.dies:

@@ -32,7 +32,7 @@ def test_private_folder_is_for_nobody_else(careless: None) -> None:
 
 
 def test_no_temporary_place_is_made_in_another_way() -> None:
-    """mkdtemp and TemporaryDirectory make folders of 0700, mkstemp and TemporaryFile files of 0600; mktemp a name only."""
+    """These make folders of 0700 and files of 0600; mktemp makes a name only."""
     calls = {match for file in SOURCE.rglob("*.py") for match in re.findall(r"tempfile\.(\w+)\(", file.read_text())}
     assert calls <= {"mkdtemp", "mkstemp", "TemporaryDirectory", "TemporaryFile", "gettempdir"}
 
@@ -41,7 +41,7 @@ def test_server_listens_on_loopback_only(tmp_path: Path) -> None:
     from hcopt.runtime.embedded import Ports
     from hcopt.runtime.programs import TritonFiles
 
-    triton = TritonFiles(**{name: tmp_path for name in TritonFiles.__dataclass_fields__})
+    triton = TritonFiles(**dict.fromkeys(TritonFiles.__dataclass_fields__, tmp_path))
     command = _command(tmp_path, triton, Ports(http=1, grpc=2, metrics=3))
     addresses = [part for part in command if "-address=" in part]
     assert addresses == [f"--{service}-address=127.0.0.1" for service in ("http", "grpc", "metrics")]

@@ -27,6 +27,9 @@ SIXTH, FIFTH, FOURTH = (grid_variants()[number] for number in (6, 5, 4))
 class AnyModel:
     """A server that serves whatever it is asked for."""
 
+    def lost(self) -> None:
+        pass
+
     def switch_to(self, variant: ModelConfigVariant) -> None:
         pass
 
@@ -98,6 +101,9 @@ class Bench:
     windows: list[Window] = field(default_factory=list)
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
+
+    def lost(self) -> None:
+        pass
 
     def switch_to(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)

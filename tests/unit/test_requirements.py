@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)((?: ;[^\\]*)?)", re.MULTILINE)
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)((?: ;[^\\\n]*)?)", re.MULTILINE)
 
 
 def pins(file: str) -> set[tuple[str, str, str]]:

@@ -42,7 +42,13 @@ class Machine:
         self.bin.mkdir()
         for tool in (*TOOLS, "mkdir", "chmod"):
             self.bin.joinpath(tool).symlink_to(str(shutil.which(tool)))
-        for name in ("scripts/setup.sh", "run_analyzer.sh", "run_tests.sh", "requirements-hashed.txt", "pyproject.toml"):
+        for name in (
+            "scripts/setup.sh",
+            "run_analyzer.sh",
+            "run_tests.sh",
+            "requirements-hashed.txt",
+            "pyproject.toml",
+        ):
             self.checkout.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, self.checkout / name)
         (self.checkout / "tests").mkdir()

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from hcopt.schema import LoadPoint, Measurement, Note
-from hcopt.terminal import TerminalProgress, describe, duration
+from hcopt.terminal import TerminalProgress, describe, duration, printable
 from tests.records import HEAVY, default_variant, measurement
 
 
@@ -113,6 +113,16 @@ def test_markup_in_names_notes_and_errors_is_literal(text: str) -> None:
     assert lines[1] == f"  note: {text}"
     assert f"failed: {text}" in lines[2]
     assert f"{text}, concurrency 32" in lines[3]
+
+
+def test_what_a_terminal_would_obey_is_taken_out() -> None:
+    console, odd = plain(), "a\x1b[31mred\x1b]0;title\x07\rb\u202ec\x9b1m"
+    with TerminalProgress(console) as progress:
+        progress.note(Note(en=odd, ko="x"))
+        progress.measured(failed(odd))
+    assert not set("\x1b\x07\r\u202e\x9b") & set(said(console))
+    assert "red" in said(console)
+    assert printable("two\nlines\tand 한글 µ é") == "two\nlines\tand 한글 µ é"
 
 
 def test_long_lines_are_not_broken_in_a_pipe() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _SCALING: Mapping[Autoscaler, tuple[str, ...]] = {"hpa": ("hpa.yaml",), "keda": 
 _VALUES: Mapping[Autoscaler, tuple[str, ...]] = {"hpa": ("prometheus-adapter-values.yaml",), "keda": ()}
 _FIRST_LINE = "# Made by: "
 _KUSTOMIZATION = "kustomization.yaml"
+# Source: YAML 1.1, 5.4, and the characters that 5.1 has no place for.
+_YAML_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 
 
 def render(plan: Plan, autoscaler: Autoscaler) -> dict[str, str]:
@@ -90,8 +93,8 @@ def _sourced(number: Sourced, *, text: bool = False) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A YAML string in double quotes: JSON's are."""
-    return json.dumps(text, ensure_ascii=False)
+    """A YAML string in double quotes: JSON's are, but for line breaks that JSON does not know."""
+    return _YAML_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def _one_line(text: object) -> str:

@@ -16,7 +16,7 @@ from hcopt.search.surface import Array, Integers, Prior, Surface, Windows, draw,
 _MS_PER_S = 1000
 # How far windows of one point vary where nobody knows better.
 NOISE = 0.08
-_SPEED = {"signal": 0.5, "point": 0.02, "block": 0.05}
+_SPEED = {"signal": 0.5, "point": 0.12, "block": 0.05}
 _TAIL = Prior(signal=0.3, point=0.05, block=0.05, noise=0.15)
 _MISS_RATIO = 0.01
 # With which probability a point has to keep the limit to be proposed.

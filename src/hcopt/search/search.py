@@ -25,8 +25,10 @@ from hcopt.search.order import believe_afresh, best_point, candidates_of, window
 from hcopt.search.surface import Array, Integers
 from hcopt.search.values import Candidate, Measure, SearchResult, SearchSettings
 
-# Windows at most, over the square root of the number of points: cost grows slower than the grid.
+# Windows at most, over the square root of the number of points: cost grows slower than the grid. On the smallest grids
+# that would be more than Model Analyzer's whole grid is worth.
 _WINDOWS_A_ROOT = 10.0
+_WINDOWS_A_POINT = 1.75
 _FEWEST_WINDOWS = 12
 _FIRST_A_ROOT = 1.5
 _FIRST_WINDOWS = 4
@@ -139,7 +141,8 @@ class _Search:
             stop = self._stop(belief, best, points, draws)
             if stop is not None:
                 return stop
-            self._measure_block("race", self._next_block(belief, best, points, draws))
+            left = _most_windows(len(self._grid)) - len(self._measurements)
+            self._measure_block("race", self._next_block(belief, best, points, draws)[:left])
 
     def _first_points(self) -> list[int]:
         """The default at a load in the middle, then points spread over the grid, each of another variant if possible.
@@ -271,7 +274,7 @@ class _Search:
             return _Stop(cause="time", reason=f"the time of {self._settings.budget_s:g} s is up")
         if not self._open.any():
             return _Stop(cause="nothing_left", reason="nothing is left that could be measured")
-        most = max(_FEWEST_WINDOWS, math.ceil(_WINDOWS_A_ROOT * math.sqrt(len(self._grid))))
+        most = _most_windows(len(self._grid))
         gain = self._expected_gain(best, points, draws)
         if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _FEWEST_OF_A_WINNER:
             goal = _GAIN_SHARE * self._settings.indifference_ratio
@@ -387,3 +390,7 @@ class _Search:
         self._decisions.append(decision)
         if self._decided is not None:
             self._decided(decision)
+
+
+def _most_windows(points: int) -> int:
+    return max(_FEWEST_WINDOWS, math.ceil(min(_WINDOWS_A_ROOT * math.sqrt(points), _WINDOWS_A_POINT * points)))
