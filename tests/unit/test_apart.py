@@ -33,7 +33,7 @@ def test_pictures_have_their_names() -> None:
 
 
 def test_what_cannot_be_drawn_is_an_error_of_the_output_in_its_own_words() -> None:
-    with pytest.raises(OutputError, match=r"cannot make a part of the report \(svg\): Vega-Lite to SVG conversion failed"):
+    with pytest.raises(OutputError, match=r"a part of the report \(svg\): Vega-Lite to SVG conversion failed"):
         apart.drawn_apart({"bad": {"mark": "no such mark"}}, {})
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.process import Finished
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.model_analyzer import ModelAnalyzer, read_report
 from hcopt.schema import LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.wall_clock import WallClock
 from tests import fakes
 from tests.recorded_sweep import DATA, RecordedSweep, recorded_plan
 from tests.records import MODEL_NAME, default_variant
@@ -301,3 +303,33 @@ def test_sweep_that_was_killed_before_model_analyzer_s_report_has_it_made_from_t
     assert rest.run() == []
     assert len(rest.tools.calls) == 1
     assert list((tmp_path / "rest" / "reports").rglob("metrics-model-inference.csv"))
+
+
+def test_point_during_which_the_clock_was_set_is_a_failed_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SetClock(WallClock):
+        def step_ms(self) -> float:
+            return -2000.0
+
+    monkeypatch.setattr("hcopt.profiler.model_analyzer.WallClock", SetClock)
+    with pytest.raises(ProfileError, match="the system's clock was set by -2000 ms"):
+        Sweep(tmp_path, RecordedSweep()).run()
+
+
+def test_reports_that_were_read_are_gone_before_the_next_point(tmp_path: Path) -> None:
+    left: list[int] = []
+
+    def play(call: fakes.Call) -> Finished:
+        captures = fakes.host_path(yaml.safe_load(call.file("--config-file").read_text())["perf_analyzer_path"])
+
+        def say(line: str) -> None:
+            assert call.on_line is not None
+            call.on_line(line)
+            left.append(len(list((captures.parent / "captures").iterdir())))
+
+        return RecordedSweep()(replace(call, on_line=say))
+
+    Sweep(tmp_path, play).run()
+    # The one of the point that is under way, and the empty one of a perf_analyzer that was killed before it.
+    assert max(left) <= 2

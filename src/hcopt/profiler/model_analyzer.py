@@ -378,9 +378,11 @@ class _Follower:
 
         What has been read goes, so that a point takes no longer the more there were before it.
         """
-        written = sorted((path for path in self._captures.iterdir() if path.stat().st_size), reverse=True)
+        captures = sorted(self._captures.iterdir(), reverse=True)
+        written = [path for path in captures if path.stat().st_size]
         rows = [read_report(path) for path in written]
-        for path in written:
+        # An older one that is empty is a killed perf_analyzer's.
+        for path in {*written, *captures[1:]}:
             path.unlink()
         return next((row for row in rows if row is not None and row.get("Concurrency") == str(load.concurrency)), None)
 
