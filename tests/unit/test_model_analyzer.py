@@ -25,6 +25,17 @@ REPORT = (DATA / "captures" / "default_2.csv").read_text()
 
 
 @dataclass
+class _DyingServer(fakes.FakeServer):
+    """One that has died whenever a Model Analyzer has ended, but for the last."""
+
+    starts: int = 1
+
+    def revive(self) -> str | None:
+        super().revive()
+        return "the server died" if len(self.tools.calls) < self.starts else None
+
+
+@dataclass
 class Sweep:
     """A sweep with a Model Analyzer that plays, and what it left."""
 
@@ -33,17 +44,18 @@ class Sweep:
     plan: SweepPlan = field(default_factory=recorded_plan)
     died: bool = False
     known: tuple[Measurement, ...] = ()
+    plays: tuple[fakes.Play, ...] = ()
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
     def __post_init__(self) -> None:
         (self.folder / "logs").mkdir(exist_ok=True)
-        self.tools = fakes.FakeTools([self.play])
+        self.tools = fakes.FakeTools([self.play, *self.plays])
 
     def run(self) -> list[Measurement]:
         job = ProfileJob(
             plan=self.plan,
-            server=fakes.FakeServer(tools=self.tools, died=self.died),
+            server=_DyingServer(tools=self.tools, died=self.died, starts=1 + len(self.plays)),
             repository=self.folder / "repository",
             folder=self.folder,
             input_arguments=("--input-data", self.tools.path(self.folder / "input.json")),
@@ -333,3 +345,24 @@ def test_reports_that_were_read_are_gone_before_the_next_point(tmp_path: Path) -
     Sweep(tmp_path, play).run()
     # The one of the point that is under way, and the empty one of a perf_analyzer that was killed before it.
     assert max(left) <= 2
+
+
+ENDED = Finished(returncode=1, elapsed_s=1.0)
+
+
+def test_two_deaths_in_a_row_at_one_point_cost_no_other_point(tmp_path: Path) -> None:
+    died = fakes.ends(ENDED)
+    for name in ("disturbed", "quiet"):
+        (tmp_path / name).mkdir()
+    disturbed = Sweep(tmp_path / "disturbed", died, plays=(died, RecordedSweep()))
+    quiet = Sweep(tmp_path / "quiet", RecordedSweep())
+    outcomes = [
+        {point: one.error for point, one in (sweep.run(), sweep.by_point())[1].items()} for sweep in (disturbed, quiet)
+    ]
+    assert outcomes[0] == outcomes[1]
+
+
+def test_third_death_in_a_row_without_a_measurement_is_the_reason_of_the_rest(tmp_path: Path) -> None:
+    died = fakes.ends(ENDED)
+    with pytest.raises(ProfileError, match="without one measurement"):
+        Sweep(tmp_path, died, plays=(died, died, RecordedSweep())).run()

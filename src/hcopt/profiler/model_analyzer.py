@@ -46,6 +46,7 @@ REPORT_FOLDER = "model_analyzer"
 _WINDOWS = 3
 _ANY_STABILITY_PERCENT = 999
 _REPORT_HOUSEKEEPING_S = 120.0
+_MOST_BARREN_STARTS = 2
 
 _PREFIX = "[Model Analyzer]"
 _PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurrency=(\d+)\s*$")
@@ -103,6 +104,7 @@ class ModelAnalyzer:
         self, job: ProfileJob, work: Path, yaml_file: Path, log: Path, follower: _Follower
     ) -> tuple[Finished, str | None]:
         """Model Analyzer from its start to its end; from its checkpoint again where what it ran in had died."""
+        barren_starts = 0
         while True:
             follower.begin()
             before = follower.recorded_count
@@ -115,7 +117,9 @@ class ModelAnalyzer:
                 on_line=follower.read,
             )
             died = job.server.revive()
-            if died is None or follower.recorded_count == before:
+            barren_starts = barren_starts + 1 if follower.recorded_count == before else 0
+            # A death at the very point at which it began again may be chance, and there are thousands still to come.
+            if died is None or barren_starts > _MOST_BARREN_STARTS:
                 return finished, died
             follower.forget_point()
 
