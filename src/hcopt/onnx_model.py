@@ -214,7 +214,8 @@ def _with_inferred_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except onnx.shape_inference.InferenceError:
+    except (onnx.shape_inference.InferenceError, ValueError, TypeError, RuntimeError, MemoryError):
+        # Its messages name operators, which may be no text: then it is an error of the codec.
         return proto
 
 
