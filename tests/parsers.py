@@ -40,7 +40,7 @@ def _config_yaml(content: bytes, folder: Path) -> None:
 
 
 def _set(content: bytes, _folder: Path) -> None:
-    config.load_config(overrides=[content.decode(errors="surrogateescape")], environment={})
+    config.load_config(recorded={}, overrides=[content.decode(errors="surrogateescape")], environment={})
 
 
 def _dotenv(content: bytes, folder: Path) -> None:

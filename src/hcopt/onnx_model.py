@@ -182,7 +182,12 @@ def _external_tensors(message: Any) -> Iterator[onnx.TensorProto]:
 
 def locations_of(tensor: onnx.TensorProto) -> tuple[str, ...]:
     """The files that a tensor names for its data: all of them, since of several ONNX Runtime takes the last."""
-    return tuple(entry.value for entry in tensor.external_data if entry.key == "location")
+    return tuple(_text(entry.value) for entry in tensor.external_data if entry.key == "location")
+
+
+def _text(value: str | bytes) -> str:
+    """ONNX's strings are not checked when they are parsed: what is no UTF-8 comes as bytes."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def _external_file(onnx_file: Path, tensor: onnx.TensorProto, location: str) -> str:
@@ -209,13 +214,25 @@ def _with_inferred_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except onnx.shape_inference.InferenceError:
+    except (onnx.shape_inference.InferenceError, ValueError, TypeError, RuntimeError, MemoryError):
+        # Its messages name operators, which may be no text: then it is an error of the codec.
         return proto
 
 
-def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
+def _type_name(elem_type: int) -> str:
     import onnx
 
+    known = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number
+    return known[elem_type].name if elem_type in known else f"number {elem_type}"
+
+
+def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
+
+    if _text(value.name) != value.name:
+        raise ModelSourceError(
+            f"{onnx_file}: the name {value.name!r} of an input or output is no text",
+            remedy="Export the model with other names.",
+        )
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ModelSourceError(
@@ -225,8 +242,7 @@ def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
     tensor = value.type.tensor_type
     if tensor.elem_type not in _TRITON_DATATYPES:
         raise ModelSourceError(
-            f"{onnx_file}: {value.name!r} is of type {onnx.TensorProto.DataType.Name(tensor.elem_type)}, "
-            "which Triton has no name for",
+            f"{onnx_file}: {value.name!r} is of type {_type_name(tensor.elem_type)}, which Triton has no name for",
             remedy="Cast it inside the model to a type that Triton serves, e.g. FLOAT or INT64.",
         )
     if not tensor.HasField("shape"):

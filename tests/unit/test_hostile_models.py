@@ -297,6 +297,23 @@ def test_constant_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     refused(lambda: check_servable(file, inspect_onnx(file).signature, rows), "cannot")
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: protobuf gives them as bytes."""
+    content = models.linear_model().SerializeToString()
+    assert content.count(b"\x05input") == 2
+    (tmp_path / "model.onnx").write_bytes(content.replace(b"\x05input", b"\x05inp\xfft"))
+    refused(lambda: inspect_onnx(tmp_path / "model.onnx"), "is no text")
+    file = models.save_with_external_data(tmp_path / "m")
+    file.write_bytes(file.read_bytes().replace(b"weights.data", b"weights\xffdata"))
+    refused(lambda: inspect_onnx(file), "with the weights of 'weight' is missing")
+
+
+def test_type_that_onnx_does_not_know_is_refused(tmp_path: Path) -> None:
+    proto = models.linear_model()
+    proto.graph.input[0].type.tensor_type.elem_type = 99
+    refused(lambda: inspect_onnx(models.save(proto, tmp_path)), "of type number 99")
+
+
 # --- config.pbtxt ----------------------------------------------------------------------------------------------------
 
 
