@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hcopt.measurements import (
     is_usable,
     read_export,
     read_measurements,
+    read_pairs,
     read_samples,
     write_samples,
 )
@@ -327,3 +329,33 @@ def test_log_with_what_json_cannot_say_is_refused(tmp_path: Path, literal: str) 
 )
 def test_usable_is_positive_and_finite(values: tuple[float, ...], *, usable: bool) -> None:
     assert is_usable(*values) is usable
+
+
+def test_requests_are_in_order_whichever_way_they_are_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Answers in the order of sending too, so that ties have one order.
+    sent = np.random.default_rng(0).integers(1, 200, size=500).tolist()
+    (tmp_path / "export.json").write_text(export_text([(one, one + 10) for one in sent]))
+    few = read_pairs(tmp_path / "export.json")
+    monkeypatch.setattr("hcopt.measurements._FEW_REQUESTS", 0)
+    many = read_pairs(tmp_path / "export.json")
+    assert many.tolist() == few.tolist() == [[one, one + 10] for one in sorted(sent)]
+
+
+def test_clock_that_was_set_back_during_a_window_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="the clock was set back"):
+        read(tmp_path, export_text([(10 * MS, 12 * MS), (11 * MS, 9 * MS)]))
+
+
+def test_line_that_does_not_fit_leaves_the_log_whole(tmp_path: Path) -> None:
+    log, one = MeasurementLog(tmp_path), run_record().measurements[0]
+    log.append(one)
+    size_bytes = (tmp_path / FILE_NAME).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes + 100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.append(one)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / FILE_NAME).stat().st_size == size_bytes
+    assert read_measurements(tmp_path) == (one,)
