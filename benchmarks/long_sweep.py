@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -73,6 +74,7 @@ class Figures:
         import_mb: Highest memory before the job.
         sweep_mb: Highest memory up to the end of the sweep.
         all_mb: Highest memory of all, the report included where one was made.
+        children_mb: Highest memory of a process that draws or lays out the report, or of this one when it started that.
         seconds_ratio: Seconds of the last thousand measurements by those of the first.
         cpu_ratio: The same of CPU time.
         written_ratio: The same of bytes written, and so on.
@@ -83,6 +85,7 @@ class Figures:
     import_mb: float
     sweep_mb: float
     all_mb: float
+    children_mb: float
     seconds_ratio: float
     cpu_ratio: float
     written_ratio: float
@@ -108,6 +111,7 @@ def figures(measurements: int, *, report: bool) -> Figures:
         import_mb=import_mb,
         sweep_mb=marks.sweep_peak_mb,
         all_mb=peak_mb(),
+        children_mb=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
         seconds_ratio=last.wall_s / first.wall_s,
         cpu_ratio=last.cpu_s / first.cpu_s,
         written_ratio=last.work.written_bytes / first.work.written_bytes,
