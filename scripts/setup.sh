@@ -74,7 +74,8 @@ setup() {
   fits .venv/bin/python && [ "$(cat .venv/.made-in 2>/dev/null)" = "$(pwd)" ] || make_venv
   pwd >.venv/.made-in
   printf 'Installing into .venv (about 1.6 GB, once; a minute or two) ...\n' >&2
-  install --require-hashes -r "$pins" || fail "the requirements in $pins could not be installed" \
+  # Without dependencies, since all of them stand there: pip takes a[b]~=1 of a package for another one than a==1.
+  install --no-deps --require-hashes -r "$pins" || fail "the requirements in $pins could not be installed" \
     "see pip's message above; is the package index reachable, and does it have PyPI's own files?"
   [ "$alone" = /dev/null ] || install --no-deps --require-hashes -r "$alone" ||
     fail "the requirements in $alone could not be installed" "see pip's message above"

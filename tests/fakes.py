@@ -172,6 +172,9 @@ class FakeControl:
         self.loaded.append(config_json or name)
         self.requests = 0
 
+    def unload(self, name: str) -> None:
+        self.loaded.append(f"{name} unloaded")
+
     def statistics(self, name: str) -> ModelStatistics:
         if not self.loaded:
             raise RuntimeStartError(f"Triton has no statistics of the model {name}")

@@ -133,7 +133,7 @@ class Measuring:
             bench.served.switch_to(self.prepared.plan.default)
         with self._phase("noise"):
             found_noise = self._noise(bench)
-        control.unload(self.prepared.artifact.name)
+        bench.served.unload()
         with self._phase("sweep"):
             self._sweep(server, bench, repository, found_noise)
         ranking = self._rank()

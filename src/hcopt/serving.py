@@ -41,6 +41,15 @@ class ServedModel:
         self._control.load(self._model_name, self._config_json(variant))
         self._serving = variant
 
+    def unload(self) -> None:
+        """Serves nothing.
+
+        Raises:
+            RuntimeStartError: The server does not answer, or refuses.
+        """
+        self._serving = None
+        self._control.unload(self._model_name)
+
     def lost(self) -> None:
         """Told that the server has died and is there again: nothing is loaded any more."""
         self._serving = None

@@ -49,7 +49,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     with (place.runs[0] / FILE_NAME).open("a") as file:
         file.write('{"phase": "swe')
     refused = place.run(*ARGUMENTS, "--set=sweep.concurrency=[4,16]", "--resume", place.runs[0].name)
-    second = place.run(*ARGUMENTS, "--resume", aim="[ 3/24]", number=signal.SIGKILL)
+    second = place.run(*ARGUMENTS, "--resume", aim="[ 1/24]", number=signal.SIGKILL)
     after_second = lines()
     last = place.run(*ARGUMENTS, "--resume", place.runs[0].name)
     return Story(place, (first, second), refused, last, (after_first, after_second, lines()))

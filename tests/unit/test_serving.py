@@ -25,6 +25,17 @@ def test_each_switch_loads_the_variant_s_configuration_afresh() -> None:
     assert control.loaded == [f"json of {variant.config_name}" for variant in (FIRST, SECOND, SECOND)]
 
 
+def test_nothing_is_served_after_an_unload_and_after_a_server_s_death() -> None:
+    control = FakeControl()
+    model = served(control)
+    for end in (model.unload, model.lost):
+        model.switch_to(FIRST)
+        assert model.serving == FIRST
+        end()
+        assert model.serving is None
+    assert control.loaded[1] == f"{MODEL_NAME} unloaded"
+
+
 def test_variant_that_cannot_be_loaded_comes_through() -> None:
     with pytest.raises(RuntimeStartError, match="refused"):
         served(FakeControl(refused={f"json of {FIRST.config_name}"})).switch_to(FIRST)

@@ -144,7 +144,7 @@ def test_setup_with_uv_installs_once_and_runs_the_job(machine: Machine) -> None:
     pip = "uv pip install --quiet --python .venv/bin/python"
     assert machine.noted == [
         "uv venv --quiet --clear --python >=3.10,<3.13 .venv",
-        f"{pip} --require-hashes -r requirements-hashed.txt",
+        f"{pip} --no-deps --require-hashes -r requirements-hashed.txt",
         f"{pip} --no-deps -e .",
     ]
     again = machine.run("run_analyzer.sh", "--dry-run")
@@ -157,7 +157,7 @@ def test_setup_without_uv_uses_pip(machine: Machine) -> None:
     answer = machine.run("run_analyzer.sh")
     assert answer.returncode == 0, answer.stderr
     pip = "python -m pip install --quiet --disable-pip-version-check"
-    assert machine.noted == [f"{pip} --require-hashes -r requirements-hashed.txt", f"{pip} --no-deps -e ."]
+    assert machine.noted == [f"{pip} --no-deps --require-hashes -r requirements-hashed.txt", f"{pip} --no-deps -e ."]
 
 
 def test_changed_requirements_are_installed_into_the_environment_that_is_there(machine: Machine) -> None:
@@ -192,7 +192,7 @@ def test_tests_install_what_comes_without_dependencies_and_no_system_packages(ma
     assert answer.returncode == 0, answer.stderr
     pip = "uv pip install --quiet --python .venv/bin/python"
     assert machine.noted[1:] == [
-        f"{pip} --require-hashes -r tests/requirements-hashed.txt",
+        f"{pip} --no-deps --require-hashes -r tests/requirements-hashed.txt",
         f"{pip} --no-deps --require-hashes -r tests/requirements-no-deps.txt",
         f"{pip} --no-deps -e .",
         "python -m pytest -q",
