@@ -127,6 +127,20 @@ def test_array_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
     refused(lambda: example(tmp_path / "x.npz"), "is neither JSON nor .npz")
 
 
+class Harm:
+    """What a pickle would do on being read."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("escaped",)
+
+
+def test_pickle_in_an_archive_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("x.npz", input=np.array([Harm()], dtype=object))
+    refused(lambda: example(tmp_path / "x.npz"), "is neither JSON nor .npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
 def example(file: Path) -> object:
     artifact = model_artifact(config_pbtxt=None)
     base = base_configuration(artifact, batchable=True).config
