@@ -153,6 +153,7 @@ def _unwanted(place: Workplace, run: Path) -> Iterator[str]:
 def _twice_or_missing(run: Path) -> Iterator[str]:
     record = read_record(find_run(str(run), results=run))
     good = [one for one in record.measurements if one.error is None]
+    yield from (f"a window failed: {_window(one)}: {one.error}" for one in record.measurements if one.error)
     counts = Counter(_window(one) for one in good)
     for window, count in counts.items():
         paired = window[0] == "noise" and window[3] is not None  # a block of the noise is the default twice
