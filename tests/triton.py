@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from hcopt.process import Finished
+from hcopt.runtime.base import Endpoint, Tool, Tools
 from hcopt.runtime.embedded import EmbeddedRuntime, EmbeddedServer
 from hcopt.runtime.model_control import ModelControl, ModelStatistics
 from tests import onnx_models as models
@@ -34,6 +36,37 @@ output {{ name: "output" data_type: TYPE_{datatype} dims: [{dims}] }}
 def input_and_output(datatype: str = "FP32", dims: str = "4") -> str:
     """The tensors `input` and `output`, both of one type and shape, for config.pbtxt."""
     return IO.format(datatype="STRING" if datatype == "BYTES" else datatype, dims=dims)
+
+
+@dataclass(frozen=True)
+class ImpatientTools:
+    """The real tools, which wait for no program longer than a moment."""
+
+    tools: Tools
+    patience_s: float
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.tools.endpoint
+
+    def path(self, host_path: Path) -> str:
+        return self.tools.path(host_path)
+
+    def program(self, tool: Tool) -> str:
+        return self.tools.program(tool)
+
+    def run(
+        self,
+        tool: Tool,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        timeout_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        limit_s = min(self.patience_s, timeout_s)
+        return self.tools.run(tool, arguments, folder=folder, log=log, timeout_s=limit_s, on_line=on_line)
 
 
 @dataclass(frozen=True)

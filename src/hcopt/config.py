@@ -40,7 +40,7 @@ KeyPath = tuple[str | int, ...]
 
 # What PyYAML raises for a text: its own error, whatever the value's constructor stumbles over (2024-13-45 is a date to
 # it, `!!int ""` a number), or no end of recursion where an alias stands inside of what it names.
-_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 # Far more than there are keys; a few lines of aliases of aliases would be millions.
 _MOST_BYTES = 1 << 18
 _MOST_KEYS = 20_000
@@ -372,7 +372,7 @@ def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None
         data = yaml.safe_load(text)
     except _KeyError as error:
         raise ConfigError(f"{source}, line {error.line}: the key {error.key} {error.fault}") from error
-    except _NOT_YAML as error:
+    except NOT_YAML as error:
         raise ConfigError(f"{source} is not YAML: {error}", remedy=_SEE_CONFIG) from error
     if data is None:
         return {}, lines
@@ -416,7 +416,7 @@ def _apply(data: JsonObject, override: str) -> KeyPath:
         raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set sweep.concurrency=[8,16]")
     try:
         value = yaml.safe_load(text)
-    except _NOT_YAML as error:
+    except NOT_YAML as error:
         raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
     *sections, last = path
     target: Any = data

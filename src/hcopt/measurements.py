@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from hcopt.errors import OutputError, ProfileError
 from hcopt.files import append_line, whole_file
 from hcopt.schema import LatencySummary, Measurement
+from hcopt.timestamps import read_time
 
 if TYPE_CHECKING:
     import numpy as np
@@ -291,8 +291,7 @@ def read_measurements(folder: Path) -> tuple[Measurement, ...]:
 def _parsed(adapter: TypeAdapter[Measurement], line: bytes, place: str) -> Measurement:
     try:
         found = adapter.validate_json(line)
-        # Python 3.10 does not take the Z.
-        datetime.fromisoformat(found.started_at.replace("Z", "+00:00"))
+        read_time(found.started_at)
     except ValueError as error:
         said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ProfileError(f"{place} is damaged: {said}", remedy="Remove the line.") from error

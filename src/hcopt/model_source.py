@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from hcopt.config import Config
+from hcopt.config import NOT_YAML, Config
 from hcopt.errors import ModelSourceError
 from hcopt.fetched import CONFIG, INPUT_EXAMPLES, Arrival, Fetched, fetch_companions, name_of, version_of
 from hcopt.mlflow_session import mlflow_session
@@ -29,8 +29,6 @@ from hcopt.schema import JsonObject, ModelArtifact
 _KINDS = "models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, or a local folder or file"
 _CONFIG_MAX_BYTES = 1 << 20
 _MLMODEL_MAX_BYTES = 1 << 22
-# PyYAML's own error, and what the constructors of its values raise; see `config`.
-_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 _NO_LINKS = "Put the file itself there (`cp -L`), or give the path that the link leads to."
 
 
@@ -170,7 +168,7 @@ def _read_mlmodel(folder: Path) -> JsonObject:
         content = yaml.safe_load(_text_of(folder / "MLmodel", at_most_bytes=_MLMODEL_MAX_BYTES))
     except FileNotFoundError:
         return {}
-    except (OSError, *_NOT_YAML) as error:
+    except (OSError, *NOT_YAML) as error:
         raise ModelSourceError(
             f"cannot read the model's MLmodel: {error}", remedy="Log the model again with mlflow.onnx.log_model."
         ) from error

@@ -24,6 +24,7 @@ from hcopt.files import held, point_to, write_whole
 from hcopt.measurements import read_measurements
 from hcopt.model_repository import check_model_name
 from hcopt.schema import JsonObject, Note, RunRecord
+from hcopt.timestamps import read_time
 
 # What `results/` shows of the latest run. They are links through `latest`, so that one rename switches them all.
 SHOWN = ("reports", "output_models", "golden", "summary.json", "measurements.jsonl")
@@ -188,7 +189,7 @@ def _check_names(record: RunRecord) -> None:
     """
     check_model_name(record.model.name)
     try:
-        datetime.fromisoformat(record.started_at.replace("Z", "+00:00"))
+        read_time(record.started_at)
     except ValueError as error:
         raise ConfigError(f"run {record.run_id} began at no time: {error}", remedy="Give another run.") from error
 

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
 from hcopt.schema import (
     Comparison,
@@ -21,6 +20,7 @@ from hcopt.schema import (
     RunRecord,
     SweepPlan,
 )
+from hcopt.timestamps import read_time
 from hcopt.tracked_note import run_note
 
 # On a model version: where its last answer is.
@@ -52,8 +52,7 @@ class MetricPoint:
 
 def epoch_ms(timestamp: str) -> int:
     """An ISO 8601 time as milliseconds since 1970."""
-    # Python 3.10 does not take the Z.
-    return round(datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp() * 1000)
+    return round(read_time(timestamp).timestamp() * 1000)
 
 
 def run_params(run: RunRecord) -> dict[str, str]:

@@ -21,12 +21,10 @@ from hcopt.config import SweepSection
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measurements import read_measurements
 from hcopt.model_repository import apply_variant, parse_text, to_json, variant_of
-from hcopt.process import Finished
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.model_analyzer import ModelAnalyzer
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
 from hcopt.run_folder import find_run, read_state
-from hcopt.runtime.base import Endpoint, Tool, Tools
 from hcopt.runtime.embedded import EmbeddedRuntime, EmbeddedServer
 from hcopt.runtime.local_tools import LocalTools
 from hcopt.runtime.model_control import ModelControl
@@ -37,7 +35,7 @@ from tests import onnx_models as models
 from tests.command import TINY, workplace
 from tests.fakes import FakeServer, FakeTools, RecordedProgress
 from tests.notes import said
-from tests.triton import input_and_output
+from tests.triton import ImpatientTools, input_and_output
 
 NAME = "model"
 CONFIG = (
@@ -45,37 +43,6 @@ CONFIG = (
     "instance_group { count: 1 kind: KIND_CPU }\ndynamic_batching { }\n"
 )
 INPUT = ("--input-data", "zero")
-
-
-@dataclass(frozen=True)
-class ImpatientTools:
-    """The real tools, which wait for no program longer than a moment."""
-
-    tools: Tools
-    patience_s: float
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return self.tools.endpoint
-
-    def path(self, host_path: Path) -> str:
-        return self.tools.path(host_path)
-
-    def program(self, tool: Tool) -> str:
-        return self.tools.program(tool)
-
-    def run(
-        self,
-        tool: Tool,
-        arguments: Sequence[str],
-        *,
-        folder: Path,
-        log: Path,
-        timeout_s: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Finished:
-        limit_s = min(self.patience_s, timeout_s)
-        return self.tools.run(tool, arguments, folder=folder, log=log, timeout_s=limit_s, on_line=on_line)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,17 +14,16 @@ import pytest
 from hcopt.config import SweepSection
 from hcopt.measurements import read_samples
 from hcopt.model_repository import apply_variant, parse_text, to_json, variant_of
-from hcopt.process import Finished
 from hcopt.profiler.base import ProfileJob
 from hcopt.profiler.model_analyzer import ModelAnalyzer
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
-from hcopt.runtime.base import Endpoint, Tool, Tools
+from hcopt.runtime.base import Tools
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
 from hcopt.serving import ServedModel
 from hcopt.sweep import plan_sweep
 from tests import onnx_models as models
 from tests.fakes import RecordedProgress
-from tests.triton import Triton, input_and_output
+from tests.triton import ImpatientTools, Triton, input_and_output
 
 CONFIG = f"{input_and_output()}instance_group {{ count: 1 kind: KIND_CPU }}\ndynamic_batching {{ }}\n"
 # perf_analyzer's own default is random bits, and with one NaN among them its export is empty.
@@ -129,42 +128,13 @@ def test_model_that_is_not_there_is_a_failed_measurement_with_perf_analyzer_s_wo
     assert "nobody" in taken.error
 
 
-@dataclass(frozen=True)
-class ImpatientTools:
-    """The real tools with a time limit of a second."""
-
-    tools: Tools
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return self.tools.endpoint
-
-    def path(self, host_path: Path) -> str:
-        return self.tools.path(host_path)
-
-    def program(self, tool: Tool) -> str:
-        return self.tools.program(tool)
-
-    def run(
-        self,
-        tool: Tool,
-        arguments: Sequence[str],
-        *,
-        folder: Path,
-        log: Path,
-        timeout_s: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Finished:
-        return self.tools.run(tool, arguments, folder=folder, log=log, timeout_s=min(1.0, timeout_s), on_line=on_line)
-
-
 def test_perf_analyzer_that_hangs_is_killed_with_its_children_on_both_tries(sample: Sample, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     hanging = tmp_path / "hanging"
     hanging.write_text(f"#!/bin/sh\n(trap '' TERM; sleep 600) &\necho $$ $! >>{pids}\nexec sleep 600\n")
     hanging.chmod(0o755)
     tools = replace(sample.triton.server.tools, programs={"perf_analyzer": hanging})
-    driver, served = sample.driver(tmp_path, ImpatientTools(tools))
+    driver, served = sample.driver(tmp_path, ImpatientTools(tools, patience_s=1.0))
     served.switch_to(sample.default)
     taken = driver.measure(sample.window())
     assert taken.error is not None
