@@ -115,7 +115,8 @@ def read_pairs(export: Path) -> NDArray[np.int64]:
     try:
         with export.open("rb") as file:
             pairs = np.fromiter(_send_and_receive(file), dtype=np.int64).reshape(-1, 2)
-    except (OSError, ijson.JSONError, ValueError) as error:
+    # A decimal number has an exponent of 18 digits at most; one with more is decimal.InvalidOperation.
+    except (OSError, ijson.JSONError, ValueError, ArithmeticError) as error:
         raise ProfileError(f"perf_analyzer's export {export.name} cannot be read: {error}") from error
     if len(pairs) <= _FEW_REQUESTS:
         return pairs[np.argsort(pairs[:, 0], kind="stable")]
