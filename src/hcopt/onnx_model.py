@@ -44,6 +44,8 @@ _MOST_BYTES = 2**31 - 1
 # ONNX Runtime takes the offset of such a tensor for an address in its own memory. Source: kTensorProtoMemoryAddressTag
 # in onnxruntime/core/framework/tensorprotoutils.h.
 _IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
+# Of Linux, in bytes: NAME_MAX, and PATH_MAX less some for the folder.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096 - 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +106,14 @@ def sha256_of(folder: Path, files: Sequence[str]) -> str:
 
 
 def resolve_inside(folder: Path, name: str) -> Path | None:
-    """The file `name` of a folder with its links followed; None where it is absolute or leads out of the folder."""
+    """The file `name` of a folder with its links followed; None where it is no file's, or leads out of the folder."""
     relative = PurePosixPath(name)
     if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
+        return None
+    # Asking for such a file would be an error of its own.
+    if len(name.encode(errors="replace")) > _LONGEST_PATH or any(
+        len(part.encode(errors="replace")) > _LONGEST_NAME for part in relative.parts
+    ):
         return None
     # Not Path.resolve, which fails on a loop of links before Python 3.13.
     target = Path(os.path.realpath(folder / relative))
