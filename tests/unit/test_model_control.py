@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
+from tritonclient.grpc.service_pb2 import RepositoryModelUnloadResponse
+from tritonclient.grpc.service_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
 
 from hcopt.errors import RuntimeStartError
 from hcopt.runtime.base import Endpoint
@@ -53,6 +60,24 @@ def test_server_times_are_unknown_without_requests() -> None:
 
 def test_server_times_are_unknown_when_the_model_was_loaded_again_in_between() -> None:
     assert server_times(SOME, NOTHING) is None
+
+
+def test_server_that_was_away_is_reached_at_once_when_it_is_there_again() -> None:
+    class Unloads(GRPCInferenceServiceServicer):  # type: ignore[misc]
+        def RepositoryModelUnload(self, *_: object) -> RepositoryModelUnloadResponse:  # noqa: N802
+            return RepositoryModelUnloadResponse()
+
+    address = f"127.0.0.1:{free_ports().grpc}"
+    with ModelControl(Endpoint(grpc=address, http="", metrics_url=""), call_timeout_s=30.0) as control:
+        for _ in range(3):
+            with pytest.raises(RuntimeStartError, match="cannot unload"):
+                control.unload("model")
+        server = grpc.server(ThreadPoolExecutor(1))
+        add_GRPCInferenceServiceServicer_to_server(Unloads(), server)
+        server.add_insecure_port(address)
+        server.start()
+        control.unload("model")
+        server.stop(None).wait()
 
 
 def test_server_that_is_not_there_is_an_error_in_time() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 _NS_PER_US = 1000
+_UNAVAILABLE = "StatusCode.UNAVAILABLE"
 _NO_REASON = "failed to poll from model repository"
 _ERROR_LINE = re.compile(r'E\d{4} .*?\] "(.*)"$')
 
@@ -91,11 +92,8 @@ class ModelControl:
         call_timeout_s: float = 10.0,
         carried: Mapping[str, CarriedModel] | None = None,
     ) -> None:
-        from tritonclient.grpc import InferenceServerClient
-
-        # gRPC would send even 127.0.0.1 through a proxy of the environment.
-        arguments = [("grpc.enable_http_proxy", 0)] if endpoint.grpc.startswith(_LOOPBACK) else None
-        self._client: InferenceServerClient = InferenceServerClient(endpoint.grpc, channel_args=arguments)
+        self._address = endpoint.grpc
+        self._client = self._connected()
         self._log = log
         self._load_timeout_s = load_timeout_s
         self._call_timeout_s = call_timeout_s
@@ -202,6 +200,13 @@ class ModelControl:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _connected(self) -> InferenceServerClient:
+        from tritonclient.grpc import InferenceServerClient
+
+        # gRPC would send even 127.0.0.1 through a proxy of the environment.
+        arguments = [("grpc.enable_http_proxy", 0)] if self._address.startswith(_LOOPBACK) else None
+        return InferenceServerClient(self._address, channel_args=arguments)
+
     @contextmanager
     def _translated(self, failure: str) -> Iterator[None]:
         from tritonclient.utils import InferenceServerException
@@ -209,6 +214,10 @@ class ModelControl:
         try:
             yield
         except InferenceServerException as error:
+            if error.status() == _UNAVAILABLE:
+                # A connection that met a dead server keeps answering so for a second or more after the next is there.
+                self._client.close()
+                self._client = self._connected()
             # The Python backend puts its own traceback under the message.
             message = error.message().partition("\n\nAt:")[0]
             if self._log is not None and _NO_REASON in message:
