@@ -179,7 +179,10 @@ def log(
         from hcopt.finished_runs import log_again
         from hcopt.run_folder import find_run
 
-        print(log_again(find_run(run, results=output), set_ or []).page_command)
+        tracked = log_again(find_run(run, results=output), set_ or [])
+        print(tracked.page_command)
+        if tracked.promotion is not None:
+            print(tracked.promotion, file=sys.stderr)
 
 
 @app.command()

@@ -86,6 +86,8 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
         console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
     if finished.tracked is not None:
         console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
+        if finished.tracked.promotion is not None:
+            console.print(Text(f"{'alias:':<24}{printable(finished.tracked.promotion)}"), highlight=False)
 
 
 def _beside_the_table(record: RunRecord) -> Iterator[str]:

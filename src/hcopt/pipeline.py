@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -365,6 +365,7 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
     )
     where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
     folder.write_summary(summarize(record, tracking=where))
-    if config.mlflow.promote_alias is not None:
-        promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri, config=config)
-    return tracked
+    if config.mlflow.promote_alias is None:
+        return tracked
+    promotion = promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri, config=config)
+    return replace(tracked, promotion=promotion)

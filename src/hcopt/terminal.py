@@ -14,7 +14,7 @@ from rich.text import Text
 from hcopt.schema import Measurement, Note
 
 _TITLES: Mapping[str, str] = {
-    "seed": "Registering the sample model in MLflow under results/",
+    "seed": "Making sure of the sample model in MLflow under results/",
     "fetch": "Fetching the model and planning",
     "serve": "Starting Triton",
     "noise": "Noise (the default against itself)",

@@ -56,12 +56,14 @@ class TrackedRun:
     Attributes:
         tracking_uri: Without a login.
         page_command: The address of the run's page, or the command that shows it where no server runs.
+        promotion: What became of the alias that the model version was to get; None where none was asked for.
     """
 
     tracking_uri: str
     experiment_id: str
     run_id: str
     page_command: str
+    promotion: str | None = None
 
 
 def log_run(
@@ -94,18 +96,20 @@ def log_run(
     return TrackedRun(tracking_uri=uri, experiment_id=experiment_id, run_id=run_id, page_command=page)
 
 
-def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | None = None) -> bool:
+def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | None = None) -> str:
     """Gives the run's model version an alias, where the run has proven its best configuration better.
 
     Returns:
-        Whether it did. On every other verdict, or where the limit is not shown to hold, it does nothing.
+        What became of it: on every other verdict, or where the limit is not shown to hold, it does nothing.
 
     Raises:
         OutputError: The model came from no registry, or MLflow does not take it.
     """
     best = run.confirmation.best
-    if run.confirmation.verdict != "better" or best is None or not best.feasible:
-        return False
+    if run.confirmation.verdict != "better":
+        return f"no version got the alias {alias}: the verdict is {run.confirmation.verdict.replace('_', ' ')}"
+    if best is None or not best.feasible:
+        return f"no version got the alias {alias}: the best is not shown to keep the latency limit"
     version = run.model.registered_version
     if version is None:
         raise OutputError(
@@ -114,7 +118,7 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | N
         )
     with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
         client.set_registered_model_alias(version.name, alias, version.version)
-    return True
+    return f"version {version.version} of {version.name} has the alias {alias} now"
 
 
 def _log_parent(

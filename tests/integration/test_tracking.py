@@ -186,11 +186,13 @@ def test_version_is_promoted_on_the_verdict_better_only(
     client: MlflowClient, mlflow_server: str, version: RegisteredVersion
 ) -> None:
     model = model_artifact(registered_version=version)
-    assert promote(tied_record(model=model), "prod", tracking_uri=mlflow_server) is False
+    said = promote(tied_record(model=model), "prod", tracking_uri=mlflow_server)
+    assert said == "no version got the alias prod: the verdict is tied"
     assert client.get_registered_model(version.name).aliases == {}
-    assert promote(run_with_best("undecided", model), "prod", tracking_uri=mlflow_server) is False
+    assert "not shown to keep" in promote(run_with_best("undecided", model), "prod", tracking_uri=mlflow_server)
     assert client.get_registered_model(version.name).aliases == {}
-    assert promote(run_record(model=model), "prod", tracking_uri=mlflow_server) is True
+    said = promote(run_record(model=model), "prod", tracking_uri=mlflow_server)
+    assert said == f"version {version.version} of {version.name} has the alias prod now"
     assert client.get_registered_model(version.name).aliases == {"prod": version.version}
 
 

@@ -128,6 +128,12 @@ def test_answer_says_where_everything_is_and_takes_names_literally() -> None:
     assert lines[4].endswith("mlflow ui [--port 5000]")
 
 
+def test_answer_says_what_became_of_the_alias() -> None:
+    promotion = "no version got the alias [prod]: the verdict is tied"
+    tracked = TrackedRun(tracking_uri="x", experiment_id="1", run_id="r", page_command="", promotion=promotion)
+    assert closing(tied_record(), tracked).splitlines()[-1] == f"alias:                  {promotion}"
+
+
 def test_answer_without_feasible_configuration_has_no_table_and_no_golden_one() -> None:
     text = closing(no_feasible_config_record())
     assert "no configuration meets the limit" in text

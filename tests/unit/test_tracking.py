@@ -379,7 +379,8 @@ def test_logging_to_what_is_no_mlflow_says_so_and_how_to_log_later(tmp_path: Pat
 
 @pytest.mark.parametrize("record", [tied_record(), undecided_record(), no_feasible_config_record()])
 def test_promotion_does_nothing_without_the_verdict_better(record: RunRecord) -> None:
-    assert promote(record, "prod", tracking_uri="http://127.0.0.1:1") is False
+    said = promote(record, "prod", tracking_uri="http://127.0.0.1:1")
+    assert said.startswith("no version got the alias prod: the verdict is ")
 
 
 @pytest.mark.parametrize("feasibility", ["undecided", "infeasible"])
@@ -388,7 +389,8 @@ def test_promotion_does_nothing_where_the_limit_is_not_shown_to_hold(feasibility
     assert run.confirmation.best is not None
     best = replace(run.confirmation.best, feasibility=feasibility)
     run = replace(run, confirmation=replace(run.confirmation, best=best))
-    assert promote(run, "prod", tracking_uri="http://127.0.0.1:1") is False
+    said = promote(run, "prod", tracking_uri="http://127.0.0.1:1")
+    assert said == "no version got the alias prod: the best is not shown to keep the latency limit"
 
 
 def test_promotion_of_a_model_from_no_registry_is_refused() -> None:
