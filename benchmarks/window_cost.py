@@ -23,7 +23,7 @@ from hcopt.profiler.perf_analyzer import Window
 from hcopt.runtime.base import Endpoint, Tool, Tools
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
 
-WINDOWS_S = (0.2, 0.3, 0.5, 1.0, 2.0, 3.0)
+WINDOWS_S = (0.2, 0.3, 0.4, 0.5, 0.6, 1.0, 2.0, 3.0)
 ROUNDS = 8
 SWITCHES = 32
 
