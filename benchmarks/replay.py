@@ -121,12 +121,12 @@ class Replay:
         truth: The recording.
         seed: Of what is resampled.
         noise_ratio: None leaves the recording's own noise.
-        beside_s: Wall time of a window beside its load, for start and export (`benchmarks.window_cost`).
-        switch_s: Of the first window of a visit, for loading its variant.
+        beside_s: Wall time of a window beside its load, for start and export, as in a live search of 174 windows.
+        switch_s: Of the first window of a visit, for loading its variant; likewise.
     """
 
     def __init__(
-        self, truth: Truth, *, seed: int, noise_ratio: float | None, beside_s: float = 0.15, switch_s: float = 0.2
+        self, truth: Truth, *, seed: int, noise_ratio: float | None, beside_s: float = 0.2, switch_s: float = 0.28
     ) -> None:
         self._truth = truth
         self._random = np.random.default_rng(seed)
