@@ -178,11 +178,12 @@ def log(
     with _boundary(debug=debug):
         from hcopt.finished_runs import log_again
         from hcopt.run_folder import find_run
+        from hcopt.terminal import printable
 
         tracked = log_again(find_run(run, results=output), set_ or [])
         print(tracked.page_command)
         if tracked.promotion is not None:
-            print(tracked.promotion, file=sys.stderr)
+            print(printable(tracked.promotion), file=sys.stderr)
 
 
 @app.command()
