@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +114,12 @@ def read_pairs(export: Path) -> NDArray[np.int64]:
     import numpy as np
 
     try:
-        with export.open("rb") as file:
-            pairs = np.fromiter(_send_and_receive(file), dtype=np.int64).reshape(-1, 2)
+        try:
+            # As decimal numbers, the tensors alone would take three times as long.
+            pairs = _pairs(export, use_float=True)
+        except ijson.JSONError:
+            # One of their values is more than 64 bits hold.
+            pairs = _pairs(export, use_float=False)
     # A decimal number has an exponent of 18 digits at most; one with more is decimal.InvalidOperation.
     except (OSError, ijson.JSONError, ValueError, ArithmeticError) as error:
         raise ProfileError(f"perf_analyzer's export {export.name} cannot be read: {error}") from error
@@ -125,28 +130,27 @@ def read_pairs(export: Path) -> NDArray[np.int64]:
     return pairs
 
 
-def _send_and_receive(file: object) -> Iterator[int]:
-    """Sent, last response in ns of each request in turn; the fields of one request come in any order."""
+def _pairs(export: Path, *, use_float: bool) -> NDArray[np.int64]:
+    import numpy as np
+
+    with export.open("rb") as file:
+        return np.fromiter(_send_and_receive(file, use_float=use_float), dtype=np.int64).reshape(-1, 2)
+
+
+def _send_and_receive(file: object, *, use_float: bool) -> Iterator[int]:
+    """Sent, last response in ns of each request in turn."""
     import ijson
 
-    request = "experiments.item.requests.item"
-    sent: int | None = None
-    received: int | None = None
-    for prefix, event, value in ijson.parse(file):
-        if prefix == f"{request}.timestamp":
-            sent = _nanoseconds(event, value)
-        elif prefix == f"{request}.response_timestamps.item":
-            received = _nanoseconds(event, value)
-        elif prefix == request and event == "end_map":
-            if sent is not None:
-                yield sent
-                yield NO_ANSWER if received is None else received
-            sent = received = None
+    for request in ijson.items(file, "experiments.item.requests.item", use_float=use_float):
+        if isinstance(request, dict) and "timestamp" in request:
+            responses = request.get("response_timestamps")
+            yield _nanoseconds(request["timestamp"])
+            yield _nanoseconds(responses[-1]) if isinstance(responses, list) and responses else NO_ANSWER
 
 
-def _nanoseconds(event: str, value: Any) -> int:
+def _nanoseconds(value: Any) -> int:
     # Compared before it is converted: 1e999999999 is a number of a few bytes, and an integer of as many digits.
-    if event != "number" or not 0 <= value <= _LATEST_NS:
+    if type(value) not in (int, float, Decimal) or not 0 <= value <= _LATEST_NS:
         raise ValueError(f"{str(value)[:40]} is no time")
     return int(value)
 
