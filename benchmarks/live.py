@@ -71,7 +71,7 @@ def _bench(
         served=served,
         perf_analyzer=PerfAnalyzer(
             tools=server.tools,
-            model_name=name,
+            model_name=lambda: served.name,
             input_arguments=arguments,
             folder=folder,
             server_times=served.watch,

@@ -62,7 +62,7 @@ def confirmed(config: Config, prepared: Prepared, ranking: Ranking, folder: Path
         model = ServedModel(control, name, lambda variant: config_json(prepared, variant))
         perf_analyzer = PerfAnalyzer(
             tools=server.tools,
-            model_name=name,
+            model_name=lambda: name,
             input_arguments=("--input-data", server.tools.path(folder / "input.json")),
             folder=folder,
             server_times=model.watch,

@@ -158,6 +158,9 @@ class SimulatedControl:
     def unload(self, _name: str) -> None:
         self._machine.loaded = None
 
+    def wait_for_unloads(self, names: Sequence[str]) -> None:
+        """Nothing takes its time to go."""
+
     def statistics(self, name: str) -> ModelStatistics:
         if self._machine.loaded is None:
             raise RuntimeStartError(f"Triton has no statistics of the model {name}")
@@ -340,6 +343,7 @@ class SimulatedServer:
     machine: SimulatedMachine
     tools: SimulatedTools
     endpoint: Endpoint = _ENDPOINT
+    most_instances: Callable[[int], int] | None = None
 
     @property
     def environment(self) -> Environment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -145,6 +145,7 @@ class FakeServer:
     endpoint: Endpoint = ENDPOINT
     died: bool = False
     suspicions: list[str] = field(default_factory=list)
+    most_instances: Callable[[int], int] | None = None
 
     @property
     def environment(self) -> Environment:
@@ -165,6 +166,7 @@ class FakeControl:
     refused: set[str] = field(default_factory=set)
     loaded: list[str] = field(default_factory=list)
     requests: int = 0
+    waited: tuple[str, ...] = ()
 
     def load(self, name: str, config_json: str | None = None) -> None:
         if config_json in self.refused:
@@ -174,6 +176,9 @@ class FakeControl:
 
     def unload(self, name: str) -> None:
         self.loaded.append(f"{name} unloaded")
+
+    def wait_for_unloads(self, names: Collection[str]) -> None:
+        self.waited = tuple(names)
 
     def statistics(self, name: str) -> ModelStatistics:
         if not self.loaded:

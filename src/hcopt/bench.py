@@ -43,9 +43,14 @@ class Bench:
 
         def measured() -> Measurement:
             # One that goes on with a visit may be the first to be measured of it: the others were known.
-            if window.afresh or self.served.serving != window.variant:
+            if window.keeps:
+                self.served.turn_to(window.variant)
+            elif window.afresh or self.served.serving != window.variant:
                 self.served.switch_to(window.variant)
-            return self.perf_analyzer.measure(window)
+            found = self.perf_analyzer.measure(window)
+            if found.error is not None and window.keeps:
+                self.served.distrust()
+            return found
 
         return self.measure_by(measured, window, said=_described(window), revived=self.served.lost)
 

@@ -34,11 +34,11 @@ from hcopt.runtime.choice import choose_runtime
 from hcopt.runtime.model_control import ModelControl
 from hcopt.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Phase, Ranking
 from hcopt.search.order import rank_windows
-from hcopt.serving import ServedModel
+from hcopt.serving import Beside, ServedModel
 from hcopt.sustainable_rate import Limits
 
 # Of the measurement interval. At 0.6 s perf_analyzer's process is load for 80 % of its life, below that for less.
-_SEARCH_WINDOW_RATIO = 0.6
+_SEARCH_WINDOW_RATIO = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Measuring:
             yield server
 
     def _measure(self, server: Server, control: ModelControl, repository: Path, arguments: tuple[str, ...]) -> Found:
-        bench = self._bench(server, control, arguments)
+        bench = self._bench(server, control, repository, arguments)
         # How long a pod would take; a default that cannot be loaded shows in its measurements.
         with self.stopwatch.phase("load"), suppress(RuntimeStartError):
             bench.served.switch_to(self.prepared.plan.default)
@@ -138,6 +138,8 @@ class Measuring:
             self._sweep(server, bench, repository, found_noise)
         ranking = self._rank()
         with self._phase("confirmation"):
+            # Nothing that a search has kept loaded may be there beside what is measured now.
+            bench.served.unload()
             confirmation = self._confirm(bench, ranking, found_noise)
         with self._phase("open_loop"):
             capacity = self._capacity(bench, confirmation)
@@ -152,12 +154,17 @@ class Measuring:
     def _phase(self, phase: Phase) -> AbstractContextManager[None]:
         return self.stopwatch.phase(phase, before_s=self.earlier.spent_s(phase))
 
-    def _bench(self, server: Server, control: ModelControl, arguments: tuple[str, ...]) -> Bench:
-        name = self.prepared.artifact.name
-        served = ServedModel(control, name, lambda variant: config_json(self.prepared, variant))
+    def _bench(self, server: Server, control: ModelControl, repository: Path, arguments: tuple[str, ...]) -> Bench:
+        name, most = self.prepared.artifact.name, server.most_instances
+        served = ServedModel(
+            control,
+            name,
+            lambda variant: config_json(self.prepared, variant),
+            None if most is None else Beside(repository=repository, most_instances=most),
+        )
         perf_analyzer = PerfAnalyzer(
             tools=server.tools,
-            model_name=name,
+            model_name=lambda: served.name,
             input_arguments=arguments,
             folder=self.folder,
             server_times=served.watch,

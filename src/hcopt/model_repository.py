@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,19 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
             remedy="Give a folder with room and write permission as --output.",
         ) from error
     return target
+
+
+def add_name(root: Path, name: str, other: str) -> None:
+    """Lets a model of a repository be loaded by another name too, with a configuration that the load brings along.
+
+    Raises:
+        OutputError: The repository cannot be written.
+    """
+    try:
+        with suppress(FileExistsError):
+            (root / other).symlink_to(name)
+    except OSError as error:
+        raise OutputError(f"cannot write the model repository {root}: {error.strerror}") from error
 
 
 def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, str]]:

@@ -53,7 +53,7 @@ def open_bench(
     served = ServedModel(control, name, lambda variant: config_json(prepared, variant))
     perf_analyzer = PerfAnalyzer(
         tools=server.tools,
-        model_name=name,
+        model_name=lambda: served.name,
         input_arguments=("--input-data", server.tools.path(rows)),
         folder=folder,
         server_times=served.watch,

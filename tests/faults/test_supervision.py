@@ -102,7 +102,7 @@ def stand(
         served = ServedModel(control, NAME, lambda v: to_json(apply_variant(base, v, "KIND_CPU")))
         driver = PerfAnalyzer(
             tools=ImpatientTools(server.tools, patience_s),
-            model_name=NAME,
+            model_name=lambda: NAME,
             input_arguments=INPUT,
             folder=folder,
             server_times=served.watch,

@@ -33,7 +33,7 @@ def open_loop(triton: Triton, tmp_path: Path) -> OpenLoop:
     folder.mkdir()
     perf_analyzer = PerfAnalyzer(
         tools=triton.server.tools,
-        model_name=name,
+        model_name=lambda: name,
         input_arguments=("--input-data", "zero"),
         folder=folder,
         server_times=served.watch,

@@ -19,7 +19,7 @@ from hcopt.profiler.model_analyzer import ModelAnalyzer
 from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
 from hcopt.runtime.base import Tools
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
-from hcopt.serving import ServedModel
+from hcopt.serving import Beside, ServedModel
 from hcopt.sweep import plan_sweep
 from tests import onnx_models as models
 from tests.fakes import RecordedProgress
@@ -41,15 +41,17 @@ class Sample:
     def default(self) -> ModelConfigVariant:
         return variant_of(parse_text(self._text()), f"{self.name}_config_default")
 
-    def served(self) -> ServedModel:
+    def served(self, beside: Beside | None = None) -> ServedModel:
         base = parse_text(self._text())
-        return ServedModel(self.triton.control, self.name, lambda v: to_json(apply_variant(base, v, "KIND_CPU")))
+        return ServedModel(
+            self.triton.control, self.name, lambda v: to_json(apply_variant(base, v, "KIND_CPU")), beside
+        )
 
     def driver(self, folder: Path, tools: Tools | None = None) -> tuple[PerfAnalyzer, ServedModel]:
         served = self.served()
         driver = PerfAnalyzer(
             tools=tools or self.triton.server.tools,
-            model_name=self.name,
+            model_name=lambda: self.name,
             input_arguments=INPUT,
             folder=folder,
             server_times=served.watch,
@@ -101,6 +103,34 @@ def test_window_on_the_real_server_has_figures_that_hold_together(sample: Sample
     assert not list(tmp_path.rglob("*.json"))
 
 
+def test_variants_are_measured_in_turns_beside_one_another_and_are_gone_at_the_end(
+    sample: Sample, tmp_path: Path
+) -> None:
+    triton, first = sample.triton, sample.default
+    second = replace(first, config_name=f"{sample.name}_config_1", instance_count=2)
+    served = sample.served(Beside(repository=triton.repository, most_instances=triton.server.most_instances))
+    driver = PerfAnalyzer(
+        tools=triton.server.tools,
+        model_name=lambda: served.name,
+        input_arguments=INPUT,
+        folder=tmp_path,
+        server_times=served.watch,
+    )
+    for variant in (first, second, first):
+        served.turn_to(variant)
+        taken = driver.measure(sample.window(variant=variant, window_s=0.5))
+        assert taken.error is None
+        assert taken.server is not None
+    assert len(instances(sample)) == 3
+    served.unload()
+    assert not instances(sample)
+
+
+def instances(sample: Sample) -> list[psutil.Process]:
+    children = psutil.Process(sample.triton.server.process.pid).children()
+    return [child for child in children if any(f"/{sample.name}_config_" in argument for argument in child.cmdline())]
+
+
 def test_load_lasts_as_long_as_asked_and_reaches_the_server_in_rows(sample: Sample, tmp_path: Path) -> None:
     driver, served = sample.driver(tmp_path)
     served.switch_to(sample.default)
@@ -117,7 +147,7 @@ def test_model_that_is_not_there_is_a_failed_measurement_with_perf_analyzer_s_wo
 ) -> None:
     driver = PerfAnalyzer(
         tools=sample.triton.server.tools,
-        model_name="nobody",
+        model_name=lambda: "nobody",
         input_arguments=INPUT,
         folder=tmp_path,
         server_times=lambda: lambda: None,

@@ -67,6 +67,7 @@ def test_windows_belong_to_the_sweep_and_to_their_block(tmp_path: Path) -> None:
     windows = Windows()
     adaptive(windows).profile(job(tmp_path, windows.measure))
     assert {window.phase for window in windows.asked} == {"sweep"}
+    assert all(window.keeps for window in windows.asked)
     assert [window.block for window in windows.asked] == sorted(window.block or 0 for window in windows.asked)
     assert {window.window_s for window in windows.asked} == {0.5}
 

@@ -9,7 +9,7 @@ from hcopt.bench import Bench
 from hcopt.capacity_check import CapacityCheck
 from hcopt.earlier import Earlier
 from hcopt.profiler.open_loop import OpenLoop
-from hcopt.profiler.perf_analyzer import Window
+from hcopt.profiler.perf_analyzer import Window, failed
 from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
 from hcopt.sustainable_rate import Limits
 from tests import fakes
@@ -25,16 +25,26 @@ class Windows:
     measured: list[Window] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
     serving: ModelConfigVariant | None = None
+    fails: bool = False
 
     def switch_to(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)
         self.serving = variant
+
+    def turn_to(self, variant: ModelConfigVariant) -> None:
+        self.served.append(f"turn to {variant.config_name}")
+        self.serving = variant
+
+    def distrust(self) -> None:
+        self.served.append("distrusted")
 
     def lost(self) -> None:
         self.serving = None
 
     def measure(self, window: Window) -> Measurement:
         self.measured.append(window)
+        if self.fails:
+            return failed(window, "no answer")
         return measurement(window.variant, window.load, (90.0, 1.0), phase=window.phase, block=window.block)
 
 
@@ -72,6 +82,19 @@ def test_variant_is_loaded_for_the_first_window_of_a_visit_that_is_not_known() -
     for _ in range(2):
         made.measure(replace(window, afresh=False))
     assert windows.served == [default_variant().config_name]
+
+
+def test_variant_that_is_kept_for_its_next_turn_is_trusted_until_a_window_fails() -> None:
+    windows, recorded = Windows(), list[Measurement]()
+    made = bench(windows, recorded)
+    window = Window(
+        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keeps=True
+    )
+    made.measure(window)
+    windows.fails = True
+    made.measure(window)
+    turn = f"turn to {default_variant().config_name}"
+    assert windows.served == [turn, turn, "distrusted"]
 
 
 def test_known_open_loop_windows_count_and_their_time_does(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def open_loop(
     tools = fakes.FakeTools(list(plays))
     perf_analyzer = PerfAnalyzer(
         tools=tools,
-        model_name="M",
+        model_name=lambda: "M",
         input_arguments=("--input-data", "rows"),
         folder=folder,
         server_times=lambda: lambda: None,

@@ -34,7 +34,7 @@ def times() -> Callable[[], ServerTimes]:
 def driver(folder: Path, *plays: fakes.Play) -> tuple[PerfAnalyzer, fakes.FakeTools]:
     tools = fakes.FakeTools(list(plays))
     perf_analyzer = PerfAnalyzer(
-        tools=tools, model_name="M", input_arguments=("--input-data", "rows"), folder=folder, server_times=times
+        tools=tools, model_name=lambda: "M", input_arguments=("--input-data", "rows"), folder=folder, server_times=times
     )
     return perf_analyzer, tools
 

@@ -268,7 +268,7 @@ def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
     served = ServedModel(control, MODEL_NAME, lambda variant: variant.config_name)  # type: ignore[arg-type]
     tools = fakes.FakeTools(24 * [fakes.exports(fakes.steady(1001))])
     driver = PerfAnalyzer(
-        tools=tools, model_name=MODEL_NAME, input_arguments=(), folder=tmp_path, server_times=served.watch
+        tools=tools, model_name=lambda: MODEL_NAME, input_arguments=(), folder=tmp_path, server_times=served.watch
     )
     recorded: list[Measurement] = []
     proof = Proof(

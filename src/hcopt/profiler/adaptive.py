@@ -114,6 +114,7 @@ class _Windows:
                 phase="sweep",
                 block=block,
                 afresh=visit != self.visited,
+                keeps=True,
             )
         )
         # Who knows what is being served after a failure.

@@ -49,6 +49,7 @@ class Window:
         phase: Which stage asks.
         block: Its block there.
         afresh: Whether the variant is loaded before it, even where it is there, so that all windows begin alike.
+        keeps: Whether it stays loaded for its next turn, and is taken as it is where it was kept; before `afresh`.
     """
 
     variant: ModelConfigVariant
@@ -58,6 +59,7 @@ class Window:
     phase: Phase
     block: int | None = None
     afresh: bool = True
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ class PerfAnalyzer:
 
     Attributes:
         tools: Where perf_analyzer is, and the server as it reaches it.
-        model_name: The model on the server.
+        model_name: Tells the name by which the server has what is measured.
         input_arguments: perf_analyzer's options for the rows to send (`--input-data`, `--shape`).
         folder: The run's folder; samples go to `samples/`, logs to `logs/`.
         server_times: Reads the server's own times around a window: called before, and what it returns after.
@@ -109,7 +111,7 @@ class PerfAnalyzer:
     """
 
     tools: Tools
-    model_name: str
+    model_name: Callable[[], str]
     input_arguments: Sequence[str]
     folder: Path
     server_times: Callable[[], Callable[[], ServerTimes | None]]
@@ -201,7 +203,7 @@ class PerfAnalyzer:
     def _arguments(self, window: Window, load: LoadOptions, export: Path) -> list[str]:
         return [
             "-m",
-            self.model_name,
+            self.model_name(),
             "-u",
             self.tools.endpoint.grpc,
             "-i",

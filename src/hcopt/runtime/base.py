@@ -71,6 +71,13 @@ class Server(Protocol):
             what: What was seen, for the reason.
         """
 
+    @property
+    def most_instances(self) -> Callable[[int], int] | None:
+        """How many instances may be loaded at once, given how many are now; None where only one model is to be loaded.
+
+        Variants that stay loaded are there at once when their turn comes again.
+        """
+
     def revive(self) -> str | None:
         """Does nothing while the server and the measuring programs' place live; brings back what has died of them.
 

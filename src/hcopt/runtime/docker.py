@@ -185,6 +185,10 @@ class DockerServer:
         """See `Server.suspect`."""
         self.suspicion = what
 
+    @property
+    def most_instances(self) -> None:
+        """See `Server.most_instances`: an instance of the native backend is no process, and is there soon."""
+
     def revive(self) -> str | None:
         """Starts a container that has ended again; called after each measurement, so that it can count.
 

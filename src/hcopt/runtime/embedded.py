@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -35,6 +35,7 @@ from hcopt.runtime.local_tools import (
 )
 from hcopt.runtime.programs import TritonFiles, find_libpython, find_triton, installed_version
 from hcopt.runtime.ready import health
+from hcopt.runtime.server_memory import ServerMemory
 from hcopt.schema import Environment, Note
 
 BACKEND = "onnxruntime (Python-based)"
@@ -92,7 +93,7 @@ class EmbeddedServer:
         start_again: Ends what is left of it, and starts another one in its place.
         note: Told of each restart.
         silence_s: How long it may leave the question whether it lives unanswered.
-        memory_mb: What it and its instances may hold.
+        memory: What it and its instances hold, and may hold.
         restarts: How many there were in a row.
         suspicion: Why it counts as dead though it may answer: an instance that hangs keeps its CPU until the end.
     """
@@ -105,13 +106,18 @@ class EmbeddedServer:
     start_again: Callable[[], subprocess.Popen[bytes]]
     note: Callable[[Note], None]
     silence_s: float
-    memory_mb: int
+    memory: ServerMemory
     restarts: int = 0
     suspicion: str | None = None
 
     def suspect(self, what: str) -> None:
         """See `Server.suspect`."""
         self.suspicion = what
+
+    @property
+    def most_instances(self) -> Callable[[int], int]:
+        """See `Server.most_instances`: here an instance is a Python process, which takes its time to start."""
+        return lambda loaded: self.memory.most_instances(self.process.pid, loaded)
 
     def revive(self) -> str | None:
         """See `Server.revive`; called after each measurement, so that it can count."""
@@ -145,10 +151,10 @@ class EmbeddedServer:
             time.sleep(_BETWEEN_QUESTIONS_S)
 
     def _how_it_grew(self) -> str | None:
-        held_mb = _held_mb(self.process.pid)
-        if held_mb <= self.memory_mb:
+        held_mb = self.memory.held_mb(self.process.pid)
+        if held_mb <= self.memory.most_mb:
             return None
-        return f"tritonserver was ended: it held {held_mb} MB of memory, and {self.memory_mb} MB is the most"
+        return f"tritonserver was ended: it held {held_mb} MB of memory, and {self.memory.most_mb} MB is the most"
 
 
 def _untold(_: Note) -> None:
@@ -198,7 +204,11 @@ class EmbeddedRuntime:
             folder = stack.enter_context(private_folder())
             # The folder's name is unique, and so are the names that begin with it.
             stack.enter_context(process.removed_at_death(_SHARED_MEMORY / f"{folder.name}_*"))
-            stack.callback(_remove_shared_memory, folder.name)
+            memory = ServerMemory(
+                shared_prefix=folder.name,
+                most_mb=self.memory_mb or int(_MEMORY_RATIO * psutil.virtual_memory().total / _BYTES_PER_MB),
+            )
+            stack.callback(memory.remove_regions)
             triton = find_triton()
             programs = install_tools(folder, triton)
             try:
@@ -213,7 +223,7 @@ class EmbeddedRuntime:
 
             def start_again() -> subprocess.Popen[bytes]:
                 running.close()
-                _remove_shared_memory(folder.name)
+                memory.remove_regions()
                 return self._restarted(running, folder, triton, log, ports)
 
             yield EmbeddedServer(
@@ -227,7 +237,7 @@ class EmbeddedRuntime:
                 start_again=start_again,
                 note=self.note,
                 silence_s=self.silence_s,
-                memory_mb=self.memory_mb or int(_MEMORY_RATIO * psutil.virtual_memory().total / _BYTES_PER_MB),
+                memory=memory,
             )
 
     def _started(
@@ -384,23 +394,6 @@ def _environment(triton_version: str, cpuset: str | None) -> Environment:
         perf_analyzer_version=installed_version("tritonclient"),
         server_cpuset=cpuset,
     )
-
-
-def _remove_shared_memory(prefix: str) -> None:
-    for region in _SHARED_MEMORY.glob(f"{prefix}_*"):
-        region.unlink(missing_ok=True)
-
-
-def _held_mb(pid: int) -> int:
-    """Memory of a process and its children that nobody else has a part in."""
-    held = 0
-    with suppress(psutil.Error):  # one that has just ended holds nothing
-        server = psutil.Process(pid)
-        for one in (server, *server.children()):
-            with suppress(psutil.Error):
-                memory = one.memory_info()
-                held += memory.rss - memory.shared
-    return held // _BYTES_PER_MB
 
 
 def _restarted(ended: str) -> Note:

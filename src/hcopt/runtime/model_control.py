@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hcopt import process
 from hcopt.errors import RuntimeStartError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 _NS_PER_US = 1000
+# A model's state in the index while its last instance is on its way.
+_UNLOADING = "UNLOADING"
+_POLL_S = 0.02
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
 _NO_REASON = "failed to poll from model repository"
 _ERROR_LINE = re.compile(r'E\d{4} .*?\] "(.*)"$')
@@ -128,6 +132,18 @@ class ModelControl:
         with self._translated(f"Triton cannot unload the model {name}"):
             self._client.unload_model(name, client_timeout=self._call_timeout_s)
 
+    def wait_for_unloads(self, names: Collection[str]) -> None:
+        """Waits until the last instances of models that were unloaded are gone.
+
+        Raises:
+            RuntimeStartError: They do not go, or the server does not answer.
+        """
+        deadline = time.monotonic() + self._load_timeout_s
+        while going := [model.name for model in self._index() if model.name in names and model.state == _UNLOADING]:
+            if time.monotonic() > deadline:
+                raise RuntimeStartError(f"Triton does not end the instances of {', '.join(going)}")
+            time.sleep(_POLL_S)
+
     def is_ready(self, name: str) -> bool:
         """Whether the model is loaded and answers.
 
@@ -143,9 +159,11 @@ class ModelControl:
         Raises:
             RuntimeStartError: The server does not answer.
         """
+        return tuple(dict.fromkeys(model.name for model in self._index()))
+
+    def _index(self) -> Sequence[Any]:
         with self._translated("Triton does not list its model repository"):
-            answer = self._client.get_model_repository_index(client_timeout=self._call_timeout_s)
-        return tuple(dict.fromkeys(model.name for model in answer.models))
+            return tuple(self._client.get_model_repository_index(client_timeout=self._call_timeout_s).models)
 
     def server_version(self) -> str:
         """Triton's own version, such as 2.51.0.

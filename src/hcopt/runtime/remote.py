@@ -47,6 +47,10 @@ class RemoteServer:
     def suspect(self, what: str) -> None:
         """Does nothing: only its owner can start it again."""
 
+    @property
+    def most_instances(self) -> None:
+        """See `Server.most_instances`: the memory is somebody else's."""
+
     def revive(self) -> None:
         """Does nothing while the server answers.
 
