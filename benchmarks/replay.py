@@ -121,19 +121,19 @@ class Replay:
         truth: The recording.
         seed: Of what is resampled.
         noise_ratio: None leaves the recording's own noise.
-        beside_s: Wall time of a window beside its load, for start and export, as in a live search of 174 windows.
-        switch_s: Of the first window of a visit, for loading its variant; likewise.
+        beside_s: Wall time of a window beside its load, for start and export, as in a live search of 179 windows.
+        switch_s: Of a variant's first window, for loading it; likewise. From then on it stays loaded.
     """
 
     def __init__(
-        self, truth: Truth, *, seed: int, noise_ratio: float | None, beside_s: float = 0.2, switch_s: float = 0.28
+        self, truth: Truth, *, seed: int, noise_ratio: float | None, beside_s: float = 0.16, switch_s: float = 0.34
     ) -> None:
         self._truth = truth
         self._random = np.random.default_rng(seed)
         self._scale = 1.0 if noise_ratio is None else noise_ratio / truth.noise
         self._beside_s = beside_s
         self._switch_s = switch_s
-        self._visited: tuple[object, int] | None = None
+        self._loaded: set[object] = set()
         self._blocks: dict[int, int] = {}
         self.load_s = 0.0
         self.wall_s = 0.0
@@ -145,9 +145,8 @@ class Replay:
         """One window; a long one is the mean of as many recorded ones as it is longer."""
         truth, place = self._truth, self._truth.place(variant, load)
         self.load_s += window_s
-        visit = (variant.settings, block)
-        self.wall_s += window_s + self._beside_s + (0.0 if visit == self._visited else self._switch_s)
-        self._visited = visit
+        self.wall_s += window_s + self._beside_s + (0.0 if variant.settings in self._loaded else self._switch_s)
+        self._loaded.add(variant.settings)
         own_s = float(truth.recording.window_s[place].mean())
         picks, scale = self._picks(place, window_s / own_s)
         drift = self._scale * truth.drift[self._block(block)]

@@ -71,7 +71,7 @@ def test_same_seed_and_measurements_give_the_same_decisions() -> None:
 @pytest.mark.parametrize("budget_s", [2.0, 15.0])
 def test_search_ends_when_its_time_is_up_and_ranks_what_it_has(budget_s: float) -> None:
     result, replay = found(truth(60), budget_s=budget_s)
-    assert replay.wall_s <= budget_s + 0.85  # a window that has begun is finished
+    assert replay.wall_s <= budget_s + 1.0  # a window that has begun is finished
     assert result.candidates
     assert f"the time of {budget_s:g} s is up" in [d.reason for d in result.decisions if d.action == "stop"]
 

@@ -26,7 +26,7 @@ class SearchSettings:
     """
 
     latency_p99_limit_ms: float | None
-    window_s: float = 0.6
+    window_s: float = 0.5
     budget_s: float | None = None
     seed: int = 0
     alpha: float = 0.01
