@@ -160,7 +160,7 @@ class Workplace:
 
     def _shared_memory(self) -> list[Path]:
         """Triton's regions carry the name of its private folder, which its log tells."""
-        logs = self.results.glob("runs/*/logs/tritonserver.log")
+        logs = self.results.glob("runs/**/logs/tritonserver.log")
         names = {folder.name for log in logs for folder in self._private_folders(log)}
         return [region for name in names for region in Path("/dev/shm").glob(f"{name}*")]
 
