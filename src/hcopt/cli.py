@@ -19,13 +19,14 @@ import typer
 
 from hcopt import __version__
 from hcopt.cli_deploy import ForceOption, register
-from hcopt.errors import ConfigError, HcoptError, InterruptedRunError, NoFeasibleConfigError, ProfileError
+from hcopt.errors import ConfigError, HcoptError, InterruptedRunError
 
 if TYPE_CHECKING:
     from hcopt.config import Config
     from hcopt.doctor.findings import Finding
     from hcopt.pipeline import FinishedRun
     from hcopt.resuming import Unfinished
+    from hcopt.several import FinishedModels
     from hcopt.terminal import TerminalProgress
 
 # What a service manager, and a terminal that goes away, send; Python itself takes care of Ctrl-C.
@@ -47,6 +48,13 @@ ConfigOption = Annotated[
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file.")
+]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file; several models: several times.",
+    ),
 ]
 RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
 EndpointOption = Annotated[
@@ -87,7 +95,7 @@ def profile(
     *,
     config: ConfigOption = None,
     output: OutputOption = Path("results"),
-    model: ModelOption = None,
+    model: ModelsOption = None,
     runtime: RuntimeOption = None,
     endpoint: EndpointOption = None,
     profiler: ProfilerOption = None,
@@ -108,13 +116,12 @@ def profile(
     """Sweep, rank, prove, report and log: the whole job.
 
     Exit codes: 0 done; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 6 nothing meets the limit; 7 report
-    or MLflow; 9 another run measures on this machine; 130 interrupted.
+    or MLflow; 9 another run measures on this machine; 10 of several models one or more failed; 130 interrupted.
     """
     with _boundary(debug=debug):
         if run is not None and not resume:
             raise ConfigError(f"what is {run} for? A run is named with --resume only", remedy="Add --resume.")
         given = _overrides(
-            model=model,
             runtime=runtime,
             endpoint=endpoint,
             profiler=profiler,
@@ -122,7 +129,7 @@ def profile(
             promote=promote,
             strict=strict,
         )
-        loaded = _load(config, [*given, *(set_ or [])])
+        loaded = _load(config, [*_models(model or []), *given, *(set_ or [])])
         if dry_run:
             _print_plan(loaded, output, as_json=as_json)
         else:
@@ -140,15 +147,15 @@ def fetch(
 ) -> None:
     """Pull the model and build its Triton model repository; no measurement."""
     with _boundary(debug=debug):
-        loaded = _load(config, [*_overrides(model=model), *(set_ or [])])
+        loaded = _load(config, [*_models([model] if model else []), *(set_ or [])])
         from rich.console import Console
 
         from hcopt.job import fetch_repository
         from hcopt.terminal import TerminalProgress
 
         with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
-            folder = fetch_repository(loaded, results=output, progress=progress)
-        print(folder)
+            folders = [fetch_repository(one, results=output, progress=progress) for one in loaded.each()]
+        print(*folders, sep="\n")
 
 
 @app.command()
@@ -307,9 +314,17 @@ def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
     raise typer.Exit(error.exit_code)
 
 
+def _models(uris: list[str]) -> list[str]:
+    """Models that are named on the command line stand for those of config.yaml."""
+    if not uris:
+        return []
+    if len(uris) == 1:
+        return [f"model.uri={json.dumps(uris[0])}", "models=[]"]
+    return [f"models={json.dumps([{'model': {'uri': uri}} for uri in uris])}"]
+
+
 def _overrides(
     *,
-    model: str | None = None,
     runtime: str | None = None,
     endpoint: str | None = None,
     profiler: str | None = None,
@@ -319,7 +334,6 @@ def _overrides(
 ) -> list[str]:
     """Options that stand for one key of config.yaml each."""
     given = {
-        "model.uri": model,
         "runtime.kind": runtime or (None if endpoint is None else "remote"),
         "runtime.remote.grpc": endpoint,
         "profiler.kind": profiler,
@@ -343,6 +357,7 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
     from hcopt.job import open_job
     from hcopt.machine_lock import measuring_alone
     from hcopt.pipeline import profile as run_profile
+    from hcopt.several import SeveralJob, profile_several
     from hcopt.terminal import TerminalProgress
 
     command = _command_line()
@@ -351,26 +366,21 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
         measuring_alone(command, force=force, note=progress.note) as opened,
     ):
         unfinished = None if resume is None else _unfinished(config, output, resume, progress)
-        job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
-        finished = run_profile(replace(job, program=_program()), progress, opened)
+        finished: FinishedRun | FinishedModels
+        if config.models:
+            several = SeveralJob(
+                config=config, results=output, command=command, program=_program(), unfinished=unfinished
+            )
+            finished = profile_several(several, progress, opened)
+        else:
+            job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
+            finished = run_profile(replace(job, program=_program()), progress, opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:
         _print_result(finished)
-    if finished.failure is not None:
-        raise finished.failure
-    found = finished.record.confirmation
-    if found.verdict == "no_feasible_config":
-        raise NoFeasibleConfigError(
-            found.reason,
-            remedy="Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs.",
-        )
-    if found.best is None:
-        raise ProfileError(
-            found.reason,
-            remedy="The failed measurements in the report and the logs say why.",
-            log=finished.folder.path / "logs",
-        )
+    if (error := finished.error) is not None:
+        raise error
 
 
 def _unfinished(config: Config, output: Path, run: str, progress: TerminalProgress) -> Unfinished | None:
@@ -430,25 +440,37 @@ def _program() -> str:
     return "hcopt" if shutil.which("hcopt") else shlex.quote(sys.argv[0])
 
 
-def _print_result(finished: FinishedRun) -> None:
+def _print_result(finished: FinishedRun | FinishedModels) -> None:
     from rich.console import Console
 
-    from hcopt.closing import print_closing
+    from hcopt.closing import print_closing, print_models
+    from hcopt.pipeline import FinishedRun
 
-    print_closing(Console(soft_wrap=True), finished)
+    console = Console(soft_wrap=True)
+    if isinstance(finished, FinishedRun):
+        print_closing(console, finished)
+    else:
+        print_models(console, finished)
 
 
 def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from hcopt.closing import print_plan
+    from hcopt.closing import print_plan, print_total
     from hcopt.job import plan_job
 
-    planned = plan_job(config, results=output)
+    planned = [plan_job(one, results=output) for one in config.each()]
+    total_s = sum(one.expected_s for one in planned)
     if as_json:
-        print(json.dumps(planned.as_json(), indent=2))
-    else:
-        print_plan(Console(soft_wrap=True), planned)
+        plans = [one.as_json() for one in planned]
+        several = {"models": plans, "expected_s": round(total_s, 1)}
+        print(json.dumps(several if config.models else plans[0], indent=2))
+        return
+    console = Console(soft_wrap=True)
+    for one in planned:
+        print_plan(console, one)
+    if config.models:
+        print_total(console, len(planned), total_s)
 
 
 register(app, _boundary, _command_line)

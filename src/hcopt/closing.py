@@ -11,7 +11,16 @@ from rich.text import Text
 from hcopt.doctor.findings import Finding
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
-from hcopt.schema import Capacity, Comparison, ConfirmedVariant, Estimate, ModelConfigVariant, RunRecord
+from hcopt.schema import (
+    Capacity,
+    Comparison,
+    ConfirmedVariant,
+    Estimate,
+    ModelConfigVariant,
+    ModelOutcome,
+    RunRecord,
+)
+from hcopt.several import OVERVIEW, FinishedModels
 from hcopt.terminal import duration, print_note, printable
 
 _VERDICTS = {
@@ -47,6 +56,54 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
         f"{plan.measurement_count} measurements in the sweep and up to {planned.confirmation_count} in the "
         f"confirmation: about {duration(planned.expected_s)}. Nothing was measured or written.",
         highlight=False,
+    )
+
+
+def print_total(console: Console, count: int, expected_s: float) -> None:
+    """How long all models take, one after the other."""
+    console.print(f"{count} models one after the other: about {duration(expected_s)}.", highlight=False)
+
+
+def print_models(console: Console, finished: FinishedModels) -> None:
+    """What became of each model, and where everything is."""
+    console.print()
+    table = Table("model", "verdict", "to deploy", "throughput × default", "sustained (infer/s)")
+    for outcome in finished.outcomes:
+        table.add_row(*_outcome(outcome))
+    console.print(table)
+    results = finished.folder.results
+    lines = [
+        ("overview", results / OVERVIEW),
+        ("reports", results / "reports" / "summaries"),
+        ("golden configurations", results / "golden"),
+        ("summary", results / "summary.json"),
+    ]
+    for label, path in lines:
+        console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
+    if finished.tracked is not None:
+        console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
+
+
+def _outcome(outcome: ModelOutcome) -> tuple[Text, ...]:
+    name, record = Text(printable(outcome.label), overflow="fold"), outcome.record
+    if record is None:
+        failure = outcome.failure
+        said = Text("not begun") if failure is None else Text(f"failed ({failure.exit_code})", "bold red")
+        return name, said, Text(), Text(), Text()
+    found = record.confirmation
+    deploys = found.verdict == "better" and found.best is not None
+    deploy = (
+        found.best.variant.config_name.removeprefix(f"{record.model.name}_") if deploys and found.best else "default"
+    )
+    if found.verdict == "no_feasible_config":
+        deploy = "nothing"
+    low = None if record.capacity is None else record.capacity.sustainable_rate_infer_per_s.ci_low
+    return (
+        name,
+        Text(*_VERDICTS[found.verdict]),
+        Text(deploy),
+        Text("" if found.improvement is None else _interval(found.improvement.throughput_ratio, "{:.2f}")),
+        Text(f"≥ {low:,.0f}" if low else ""),
     )
 
 

@@ -16,9 +16,11 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_serializer,
     field_validator,
+    model_serializer,
 )
 
 from hcopt.errors import ConfigError
@@ -244,6 +246,38 @@ class ReportSection(_Section):
     price_per_hour: Annotated[Number, Field(gt=0)] | None = Field(None, description="Price of one pod for one hour.")
 
 
+class ModelEntry(_Section):
+    """One of several models: what it has of its own. Keys that are left out are those of the whole file."""
+
+    model: ModelSection
+    profiler: ProfilerSection = ProfilerSection()
+    sweep: SweepSection = SweepSection()
+    instance_kind: InstanceKind = "KIND_CPU"
+    constraints: ConstraintsSection = ConstraintsSection()
+    noise: NoiseSection = NoiseSection()
+    confirmation: ConfirmationSection = ConfirmationSection()
+    capacity: CapacitySection = CapacitySection()
+
+    @field_validator("model")
+    @classmethod
+    def _named(cls, value: ModelSection) -> ModelSection:
+        if "uri" not in value.model_fields_set:
+            raise ValueError("uri is missing: which model is it?")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _own(self, serialize: SerializerFunctionWrapHandler) -> JsonObject:
+        """Without what is left out: read again, that would count as its own."""
+        written: JsonObject = serialize(self)
+        return {key: _given(getattr(self, key), written[key]) for key in written if key in self.model_fields_set}
+
+
+def _given(section: object, written: Any) -> Any:
+    if not isinstance(section, BaseModel):
+        return written
+    return {key: value for key, value in written.items() if key in section.model_fields_set}
+
+
 class Config(_Section):
     """All of config.yaml. Every key has a default; units are in the names."""
 
@@ -260,7 +294,9 @@ class Config(_Section):
     s3: S3Section = S3Section()
     mlflow: MlflowSection = MlflowSection()
     report: ReportSection = ReportSection()
-    models: tuple[JsonObject, ...] = Field((), max_length=0, description="Reserved for several models in one run.")
+    models: tuple[ModelEntry, ...] = Field(
+        (), description="Several models in one run: each entry has a `model` and what differs from the keys above."
+    )
 
     _dotenv: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
 
@@ -268,6 +304,21 @@ class Config(_Section):
     def dotenv(self) -> Mapping[str, SecretStr]:
         """What only .env says to MLflow's and Amazon's clients, by the variable's name; never written anywhere."""
         return self._dotenv
+
+    def each(self) -> tuple[Config, ...]:
+        """The configuration of each model, in order; this one where there are no `models`."""
+        return tuple(self._of(entry) for entry in self.models) or (self,)
+
+    def _of(self, entry: ModelEntry) -> Config:
+        own: dict[str, object] = {"models": ()}
+        for key in entry.model_fields_set:
+            given, shared = getattr(entry, key), getattr(self, key)
+            # A model is described by its entry alone: a name or a shape of another one would be wrong.
+            if key == "model" or not isinstance(given, BaseModel):
+                own[key] = given
+            else:
+                own[key] = shared.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
+        return self.model_copy(update=own)
 
 
 def load_config(

@@ -74,6 +74,12 @@ class BusyError(HcoptError):
     exit_code = 9
 
 
+class SeveralModelsError(HcoptError):
+    """Of several models, one or more have not ended well; the others are done."""
+
+    exit_code = 10
+
+
 class InterruptedRunError(HcoptError):
     """Ctrl-C or SIGTERM."""
 

@@ -62,6 +62,26 @@ def copy_whole(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def link_tree(source: Path, target: Path) -> None:
+    """Shows a folder at another place of the same disk, by links that need no second copy and outlive the first place.
+
+    What is there already is replaced.
+
+    Raises:
+        OSError: The one cannot be read, or the other not written.
+    """
+    _remove(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without such links
+        copy_whole(Path(source), Path(target))
+
+
 def append_line(path: Path, line: str) -> None:
     """Adds a line and waits until the disk has it; where that fails, the file is as it was.
 

@@ -24,7 +24,7 @@ def log_again(folder: RunFolder, overrides: Sequence[str] = ()) -> TrackedRun:
         OutputError: MLflow cannot be reached, or does not take it.
     """
     config = _config(folder, overrides)
-    store = resolve_tracking(config, folder.results)
+    store = resolve_tracking(config, folder.output)
     return log_finished_run(config, folder, read_record(folder), tracking_uri=store.tracking_uri)
 
 

@@ -18,7 +18,15 @@ from hcopt import model_repository, noise
 from hcopt.config import Config
 from hcopt.decisions import read_decisions
 from hcopt.earlier import Earlier
-from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, ProfileError, RuntimeStartError
+from hcopt.errors import (
+    BusyError,
+    HcoptError,
+    InterruptedRunError,
+    NoFeasibleConfigError,
+    OutputError,
+    ProfileError,
+    RuntimeStartError,
+)
 from hcopt.files import held, remove_drafts, write_whole
 from hcopt.measuring import Found, Measuring, Stopwatch
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
@@ -70,6 +78,25 @@ class FinishedRun:
     record: RunRecord
     tracked: TrackedRun | None
     failure: HcoptError | None = None
+
+    @property
+    def error(self) -> HcoptError | None:
+        """What is to be told at the end: the hand-over failed, nothing keeps the limit, or nothing could be proved."""
+        found = self.record.confirmation
+        if self.failure is not None:
+            return self.failure
+        if found.verdict == "no_feasible_config":
+            return NoFeasibleConfigError(
+                found.reason,
+                remedy="Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs.",
+            )
+        if found.best is None:
+            return ProfileError(
+                found.reason,
+                remedy="The failed measurements in the report and the logs say why.",
+                log=self.folder.path / "logs",
+            )
+        return None
 
 
 def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambda _: None) -> FinishedRun:
@@ -166,7 +193,8 @@ class _Run:
     def how_to_resume(self) -> str:
         """The exact command."""
         arguments = self.command.removeprefix("hcopt ")
-        return f"`{self.job.program} {arguments} --resume {self.folder.run_id}` goes on where it stopped."
+        whole = self.folder.part_of or self.folder.run_id
+        return f"`{self.job.program} {arguments} --resume {whole}` goes on where it stopped."
 
     def execute(self) -> FinishedRun:
         if (unfinished := self.job.unfinished) is not None:
@@ -362,6 +390,7 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
         experiment=config.mlflow.experiment,
         artifacts=folder.path,
         config=config,
+        part_of=folder.part_of,
     )
     where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
     folder.write_summary(summarize(record, tracking=where))

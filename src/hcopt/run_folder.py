@@ -34,6 +34,7 @@ _RECORD = "run.json"
 _KINDS: Mapping[str, type] = {
     **dict.fromkeys(("record", "config", "conditions"), dict),
     **dict.fromkeys(("state", "started_at", "command"), str),
+    "parts": list,
 }
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 _OLDER_LIMIT = Note(
@@ -54,6 +55,17 @@ class RunFolder:
     def path(self) -> Path:
         """The folder itself."""
         return self.results / "runs" / self.run_id
+
+    @property
+    def part_of(self) -> str | None:
+        """The run of several models that this one belongs to; None where it stands for itself."""
+        whole = self.results
+        return whole.name if whole.parent.name == "runs" and (whole / _RECORD).is_file() else None
+
+    @property
+    def output(self) -> Path:
+        """What the user gave as --output."""
+        return self.results if self.part_of is None else self.results.parent.parent
 
     @property
     def golden(self) -> Path:
@@ -87,7 +99,9 @@ class RunFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def show_as_latest(self) -> None:
-        """Switches `results/` over to this run, at once."""
+        """Switches `results/` over to this run, at once; one that is a part of another is shown by that."""
+        if self.part_of is not None:
+            return
         for name in (*SHOWN, _LATEST):
             link = self.results / name
             if not link.is_symlink() and link.exists():
@@ -164,6 +178,9 @@ def read_record(run: RunFolder) -> RunRecord:
         ProfileError: measurements.jsonl or decisions.jsonl is damaged.
     """
     data = read_state(run)
+    if (parts := data.get("parts")) is not None:
+        places = ", ".join(str(run.path / "runs" / part["run_id"]) for part in parts if part.get("run_id"))
+        raise ConfigError(f"run {run.run_id} is one of several models", remedy=f"Name one of its parts: {places}.")
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
     beside = {"measurements": read_measurements(run.path), "decisions": read_decisions(run.path)}

@@ -584,3 +584,38 @@ class RunRecord:
 
 
 JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailure:
+    """What kept a model's run from ending well.
+
+    Attributes:
+        exit_code: What hcopt ends with where it is the only model.
+        message: What failed.
+        remedy: What to do about it.
+    """
+
+    exit_code: int
+    message: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOutcome:
+    """What became of one of several models.
+
+    Attributes:
+        source_uri: Where it comes from, without a login.
+        label: What its folder is called among those of the others; its name, unless two have the same.
+        run_id: Its own run; None where it was not begun.
+        record: What that found; None where it came to no end.
+        failure: None where all went well. With a record, too: its limit is met by no configuration, or its report or
+            MLflow is missing.
+    """
+
+    source_uri: str
+    label: str
+    run_id: str | None = None
+    record: RunRecord | None = None
+    failure: RunFailure | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from hcopt.schema import (
@@ -15,6 +16,7 @@ from hcopt.schema import (
     JsonObject,
     LoadPoint,
     ModelConfigVariant,
+    ModelOutcome,
     Noise,
     RatePoint,
     RunRecord,
@@ -30,23 +32,74 @@ def summarize(run: RunRecord, *, tracking: Mapping[str, str] | None) -> JsonObje
         run: The run.
         tracking: `tracking_uri` and `run_id` of the MLflow run, or None where it has not been logged.
     """
-    failed = sum(1 for measurement in run.measurements if measurement.error is not None)
-    swept = [m for m in run.measurements if m.phase == "sweep"]
-    # An adaptive search, whose windows have blocks, plans as it goes.
-    planned = len(swept) if any(m.block is not None for m in swept) else run.plan.measurement_count
-    planned += len(run.measurements) - len(swept)
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,
         "started_at": run.started_at,
         "command": run.command,
         "environment": asdict(run.environment),
-        "measurements": {"planned": planned, "done": len(run.measurements) - failed, "failed": failed},
+        "measurements": _counts([run]),
         "elapsed_s": sum(run.elapsed_s.values()),
         "elapsed_phases_s": dict(run.elapsed_s),
         "mlflow": dict(tracking) if tracking else None,
         "models": [_model(run)],
     }
+
+
+def summarize_several(
+    outcomes: Sequence[ModelOutcome],
+    *,
+    run_id: str,
+    started_at: str,
+    command: str,
+    tracking: Mapping[str, str] | None,
+) -> JsonObject:
+    """The content of summary.json of a run of several models: an entry each, in order, whatever became of it.
+
+    Args:
+        outcomes: What became of them, as far as the run is.
+        run_id: The whole run.
+        started_at: UTC, ISO 8601.
+        command: The command line.
+        tracking: As in `summarize`.
+    """
+    runs = [outcome.record for outcome in outcomes if outcome.record is not None]
+    elapsed_s: Counter[str] = Counter()
+    for run in runs:
+        elapsed_s.update(run.elapsed_s)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "started_at": started_at,
+        "command": command,
+        "environment": asdict(runs[0].environment) if runs else None,
+        "measurements": _counts(runs),
+        "elapsed_s": sum(elapsed_s.values()),
+        "elapsed_phases_s": dict(elapsed_s),
+        "mlflow": dict(tracking) if tracking else None,
+        "models": [_outcome(outcome) for outcome in outcomes],
+    }
+
+
+def _counts(runs: Sequence[RunRecord]) -> JsonObject:
+    measured = [measurement for run in runs for measurement in run.measurements]
+    failed = sum(1 for measurement in measured if measurement.error is not None)
+    return {"planned": sum(map(_planned, runs)), "done": len(measured) - failed, "failed": failed}
+
+
+def _planned(run: RunRecord) -> int:
+    swept = [m for m in run.measurements if m.phase == "sweep"]
+    # An adaptive search, whose windows have blocks, plans as it goes.
+    planned = len(swept) if any(m.block is not None for m in swept) else run.plan.measurement_count
+    return planned + len(run.measurements) - len(swept)
+
+
+def _outcome(outcome: ModelOutcome) -> JsonObject:
+    failure = None if outcome.failure is None else asdict(outcome.failure)
+    own = {"label": outcome.label, "run_id": outcome.run_id, "failure": failure}
+    if outcome.record is None:
+        return {"model": {"source_uri": outcome.source_uri}, **own}
+    return {**_model(outcome.record), **own}
 
 
 def _model(run: RunRecord) -> JsonObject:

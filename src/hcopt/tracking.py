@@ -21,7 +21,7 @@ from hcopt.errors import OutputError
 from hcopt.mlflow_session import mlflow_session
 from hcopt.redaction import without_credentials
 from hcopt.registry import ensure_experiment
-from hcopt.schema import Measurement, ModelConfigVariant, RegisteredVersion, RunRecord
+from hcopt.schema import Measurement, ModelConfigVariant, ModelOutcome, RegisteredVersion, RunRecord
 from hcopt.tracked_values import (
     MetricPoint,
     epoch_ms,
@@ -67,7 +67,13 @@ class TrackedRun:
 
 
 def log_run(
-    run: RunRecord, *, tracking_uri: str, experiment: str, artifacts: Path, config: Config | None = None
+    run: RunRecord,
+    *,
+    tracking_uri: str,
+    experiment: str,
+    artifacts: Path,
+    config: Config | None = None,
+    part_of: str | None = None,
 ) -> TrackedRun:
     """Logs a finished run to MLflow; logged again, it completes what is missing and doubles nothing.
 
@@ -77,6 +83,7 @@ def log_run(
         experiment: The experiment's name; it is made where there is none.
         artifacts: The run's folder with report, summary.json and measurements.jsonl; what is not there is left out.
         config: How MLflow, and S3 where it leaves its artifacts to that, are reached.
+        part_of: The run of several models that this one belongs to: it is put under that one's.
 
     Raises:
         OutputError: MLflow cannot be reached, or does not take it.
@@ -85,7 +92,8 @@ def log_run(
         with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
             experiment_id = ensure_experiment(client, tracking_uri, experiment)
             language = (config or Config()).report.language
-            run_id = _log_parent(client, experiment_id, run, artifacts, language)
+            whole = None if part_of is None else _parent(client, experiment_id, part_of, run.started_at)
+            run_id = _log_parent(client, experiment_id, run, artifacts, language=language, whole=whole)
             if run.model.registered_version is not None:
                 _tag_version(client, run.model.registered_version, version_tags(run, run_id))
     except OutputError as error:
@@ -122,13 +130,19 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | N
 
 
 def _log_parent(
-    client: MlflowClient, experiment_id: str, run: RunRecord, artifacts: Path, language: Literal["ko", "en"]
+    client: MlflowClient,
+    experiment_id: str,
+    run: RunRecord,
+    artifacts: Path,
+    *,
+    language: Literal["ko", "en"],
+    whole: Run | None,
 ) -> str:
-    parent = _find_parent(client, experiment_id, run.run_id) or client.create_run(
-        experiment_id, start_time=epoch_ms(run.started_at), tags={_RUN_ID_TAG: run.run_id}, run_name=run.run_id
-    )
+    parent = _parent(client, experiment_id, run.run_id, run.started_at)
     run_id = str(parent.info.run_id)
-    _log_values(client, parent, params=run_params(run), metrics=run_metrics(run), tags=run_tags(run))
+    # Among those of several models a run is known by its model.
+    under = {} if whole is None else {_PARENT_TAG: whole.info.run_id, "mlflow.runName": run.model.name}
+    _log_values(client, parent, params=run_params(run), metrics=run_metrics(run), tags={**run_tags(run), **under})
     _log_variants(client, experiment_id, run_id, run)
     _log_artifacts(client, run_id, run, artifacts)
     _log_charts(client, run_id, chart_images(run, language))
@@ -138,9 +152,59 @@ def _log_parent(
     return run_id
 
 
-def _find_parent(client: MlflowClient, experiment_id: str, hcopt_run_id: str) -> Run | None:
+def _parent(client: MlflowClient, experiment_id: str, hcopt_run_id: str, started_at: str) -> Run:
+    """The run in MLflow, made where there is none."""
     found = client.search_runs([experiment_id], f"tags.`{_RUN_ID_TAG}` = '{hcopt_run_id}'", max_results=1)
-    return found[0] if found else None
+    return (
+        found[0]
+        if found
+        else client.create_run(
+            experiment_id, start_time=epoch_ms(started_at), tags={_RUN_ID_TAG: hcopt_run_id}, run_name=hcopt_run_id
+        )
+    )
+
+
+def log_several(
+    outcomes: Sequence[ModelOutcome],
+    *,
+    run_id: str,
+    started_at: str,
+    tracking_uri: str,
+    config: Config,
+    artifacts: Sequence[Path],
+) -> TrackedRun:
+    """Logs the run of several models that those of the models are under; again, it completes what is missing.
+
+    Args:
+        outcomes: What became of each model.
+        run_id: The whole run.
+        started_at: UTC, ISO 8601.
+        tracking_uri: The MLflow.
+        config: Its experiment, and how it is reached.
+        artifacts: Files; one that is not there is left out.
+
+    Raises:
+        OutputError: MLflow cannot be reached, or does not take it.
+    """
+    failed = [outcome.label for outcome in outcomes if outcome.failure is not None]
+    with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
+        experiment_id = ensure_experiment(client, tracking_uri, config.mlflow.experiment)
+        parent = _parent(client, experiment_id, run_id, started_at)
+        own_id = str(parent.info.run_id)
+        metrics = [
+            MetricPoint(key=key, value=value, timestamp_ms=epoch_ms(started_at), step=0)
+            for key, value in (("models", len(outcomes)), ("models_failed", len(failed)))
+        ]
+        tags = {"mlflow.source.name": "hcopt", "hcopt.models": ", ".join(outcome.label for outcome in outcomes)}
+        tags |= {"hcopt.failed_models": ", ".join(failed)} if failed else {}
+        _log_values(client, parent, params={}, metrics=metrics, tags=tags)
+        for file in artifacts:
+            if file.is_file():
+                client.log_artifact(own_id, str(file))
+        client.set_terminated(own_id, status="FAILED" if failed else "FINISHED")
+    uri = without_credentials(tracking_uri)
+    page = _page_command(uri, experiment_id, own_id)
+    return TrackedRun(tracking_uri=uri, experiment_id=experiment_id, run_id=own_id, page_command=page)
 
 
 def _log_variants(client: MlflowClient, experiment_id: str, parent_id: str, run: RunRecord) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hcopt.report import charts
 from hcopt.report.chart_text import chart_texts
@@ -18,12 +18,15 @@ from hcopt.report.writing import write_laid_out
 from hcopt.scaling import Scaling
 from hcopt.schema import RunRecord
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 # What the system has for Korean and Latin: a font inside the file would double its size.
-_FONTS = 'system-ui, "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", sans-serif'
+FONTS = 'system-ui, "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", sans-serif'
 
 # Colours come from the page's style sheet, so that they follow the reader's light or dark mode while the page is open.
 _SCREEN_THEME: Mapping[str, Any] = charts.theme(
-    font=_FONTS, ink="var(--ink)", soft="var(--soft)", grid="var(--grid)", paper="var(--paper)", size=9.5
+    font=FONTS, ink="var(--ink)", soft="var(--soft)", grid="var(--grid)", paper="var(--paper)", size=9.5
 )
 
 
@@ -54,25 +57,29 @@ def write_html(
     )
 
 
-def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
+def environment() -> Environment:
+    """The pages' templates. Names may hold markup: everything is escaped that a template does not mark as safe."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    # Names may hold markup: everything is escaped that a template does not mark as safe.
-    templates = Environment(
+    return Environment(
         loader=PackageLoader("hcopt.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    scripts = (_resource("vega", "vega-embed.js"), _resource("templates", "report.js"))
+
+
+def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
+    templates = environment()
+    scripts = (resource("vega", "vega-embed.js"), resource("templates", "report.js"))
     page = templates.get_template("report.html.jinja").render(
         report=report,
         words={**texts(report.language), **chart_texts(report.language)},
         drawings=drawn,
         theme=dict(_SCREEN_THEME),
-        fonts=_FONTS,
-        style=_resource("templates", "report.css"),
+        fonts=FONTS,
+        style=resource("templates", "report.css"),
         scripts=scripts,
         script_sources=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
@@ -80,7 +87,8 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
     return page.encode(errors="replace")
 
 
-def _resource(*names: str) -> str:
+def resource(*names: str) -> str:
+    """A text file of this package."""
     return files("hcopt.report").joinpath(*names).read_text(encoding="utf-8")
 
 

@@ -1,0 +1,336 @@
+"""Several models in one run, one after the other: what becomes of one does not stop the others.
+
+Each has a run of its own inside of the folder of the whole; the whole adds an overview, one summary.json, and one run
+in MLflow that theirs are under.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hcopt.config import Config
+from hcopt.errors import (
+    BusyError,
+    HcoptError,
+    InterruptedRunError,
+    OutputError,
+    SeveralModelsError,
+)
+from hcopt.files import held, link_tree, write_whole
+from hcopt.job import open_job
+from hcopt.measurements import FILE_NAME
+from hcopt.pipeline import FinishedRun, profile
+from hcopt.progress import Progress
+from hcopt.redaction import without_credentials
+from hcopt.registry import resolve_tracking
+from hcopt.report.overview import write_overview
+from hcopt.resuming import Unfinished, unfinished_run
+from hcopt.run_folder import RunFolder, new_run, read_record, read_state, remove_stillborn
+from hcopt.schema import JsonObject, ModelOutcome, Note, RunFailure
+from hcopt.summary import summarize_several
+from hcopt.tracking import TrackedRun, log_several
+
+OVERVIEW = "reports/summaries/overview.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeveralJob:
+    """What a run of several models is asked to do.
+
+    Attributes:
+        config: With its `models`.
+        results: The folder that shows results.
+        command: The command line, for the reports.
+        program: How this program is called where the user is; `command` begins with its plain name.
+        unfinished: The run to go on with; None begins a new one.
+    """
+
+    config: Config
+    results: Path
+    command: str
+    program: str = "hcopt"
+    unfinished: Unfinished | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedModels:
+    """A run of several models whose results are on disk.
+
+    Attributes:
+        folder: Its place.
+        outcomes: What became of each model, in order.
+        tracked: Where MLflow has it, or None where it could not be handed over.
+        error: What is to be told at the end: models that have not ended well, or a hand-over that failed.
+    """
+
+    folder: RunFolder
+    outcomes: tuple[ModelOutcome, ...]
+    tracked: TrackedRun | None
+    error: HcoptError | None = None
+
+
+def profile_several(
+    job: SeveralJob, progress: Progress, opened: Callable[[Path], None] = lambda _: None
+) -> FinishedModels:
+    """The whole job for each model. Its results are on disk and shown in `results/` when it returns.
+
+    Args:
+        job: What to do.
+        progress: Told what is under way.
+        opened: Told the run's folder as soon as there is one.
+
+    Raises:
+        OutputError: The results cannot be written.
+        InterruptedRunError: What is finished and measured is kept.
+    """
+    try:
+        remove_stillborn(job.results)
+        folder = new_run(job.results.absolute()) if job.unfinished is None else job.unfinished.folder
+        with held(folder.path) as alone:
+            if not alone:
+                raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
+            opened(folder.path)
+            return _Several(job=job, folder=folder, progress=progress).execute()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {error.filename or job.results}: {error.strerror or error}",
+            remedy="Make room, or give another folder with --output.",
+        ) from error
+
+
+@dataclass(slots=True, kw_only=True)
+class _Several:
+    """The run under way."""
+
+    job: SeveralJob
+    folder: RunFolder
+    progress: Progress
+    started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    command: str = ""
+    outcomes: list[ModelOutcome] = field(default_factory=list)
+    tracked: TrackedRun | None = None
+
+    def __post_init__(self) -> None:
+        state = {} if self.job.unfinished is None else self.job.unfinished.state
+        self.started_at = state.get("started_at", self.started_at)
+        self.command = state.get("command", self.job.command)
+
+    def execute(self) -> FinishedModels:
+        with self._interruptible():
+            configs = self.job.config.each()
+            self.outcomes = [_waiting(config) for config in configs]
+            for index, run_id in enumerate(self._begun_before()):
+                self._take_up(index, run_id)
+            self._write_state("measuring")
+            for index, config in enumerate(configs):
+                if self.outcomes[index].record is None:
+                    self.progress.phase(f"Model {index + 1} of {len(configs)}: {self.outcomes[index].source_uri}")
+                    self._run_model(index, config)
+            return self._hand_over()
+
+    def _begun_before(self) -> list[str | None]:
+        """The runs of an interrupted one, by the model's place."""
+        parts = [] if self.job.unfinished is None else self.job.unfinished.state.get("parts", [])
+        return [part.get("run_id") for part in parts[: len(self.outcomes)]]
+
+    def _take_up(self, index: int, run_id: str | None) -> None:
+        if run_id is None or not (self.folder.path / "runs" / run_id / "run.json").is_file():
+            return
+        folder = RunFolder(results=self.folder.path, run_id=run_id)
+        if read_state(folder).get("state") == "finished":
+            self._finished(index, FinishedRun(folder=folder, record=read_record(folder), tracked=None))
+        else:
+            self.outcomes[index] = replace(self.outcomes[index], run_id=run_id)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, InterruptedRunError) as interruption:
+            what = str(interruption) or "interrupted by Ctrl-C"
+            if all(outcome.run_id is None for outcome in self.outcomes):
+                self.folder.discard()
+                raise InterruptedRunError(what) from interruption
+            self._write_state("interrupted")
+            raise InterruptedRunError(what, remedy=self._how_to_resume) from interruption
+
+    @property
+    def _how_to_resume(self) -> str:
+        arguments = self.command.removeprefix("hcopt ")
+        return f"`{self.job.program} {arguments} --resume {self.folder.run_id}` goes on where it stopped."
+
+    def _run_model(self, index: int, config: Config) -> None:
+        before = self.outcomes[index]
+
+        def begun(path: Path) -> None:
+            self.outcomes[index] = replace(before, run_id=path.name, record=None, failure=None)
+            self._write_state("measuring")
+
+        try:
+            unfinished = None
+            if before.run_id is not None and before.record is None:
+                place = str(self.folder.path / "runs" / before.run_id)
+                unfinished = unfinished_run(place, config, results=self.folder.path)
+            opened = open_job(
+                config, results=self.job.results, command=self.command, progress=self.progress, unfinished=unfinished
+            )
+            job = replace(opened, results=self.folder.path, program=self.job.program)
+            finished = profile(job, self.progress, begun)
+        except (InterruptedRunError, BusyError):
+            raise
+        except HcoptError as error:
+            self._failed(index, error)
+        else:
+            self._finished(index, finished)
+            if isinstance(finished.failure, InterruptedRunError):
+                self._show()
+                raise finished.failure
+        self._show()
+
+    def _failed(self, index: int, error: HcoptError) -> None:
+        outcome = replace(self.outcomes[index], failure=_failure(error))
+        if outcome.run_id is not None and not (self.folder.path / "runs" / outcome.run_id).is_dir():
+            # It had measured nothing.
+            outcome = replace(outcome, run_id=None)
+        self.outcomes[index] = outcome
+        self.progress.note(
+            Note(en=f"{outcome.source_uri} failed: {error.message}", ko=f"{outcome.source_uri} 실패: {error.message}")
+        )
+
+    def _finished(self, index: int, finished: FinishedRun) -> None:
+        error = finished.error
+        taken = {one.label for place, one in enumerate(self.outcomes) if place != index and one.record is not None}
+        name = finished.record.model.name
+        self.outcomes[index] = replace(
+            self.outcomes[index],
+            label=name if name not in taken else f"{name}-{index + 1}",
+            run_id=finished.folder.run_id,
+            record=finished.record,
+            failure=None if error is None else _failure(error),
+        )
+
+    def _show(self) -> None:
+        """Brings what the whole run shows up to date."""
+        self._write_state("measuring")
+        for outcome in self.outcomes:
+            if outcome.record is not None and outcome.run_id is not None:
+                _show_part(self.folder, outcome, outcome.run_id)
+        self._write_summary()
+        write_overview(
+            self.outcomes,
+            run_id=self.folder.run_id,
+            started_at=self.started_at,
+            language=self.job.config.report.language,
+            path=self.folder.path / OVERVIEW,
+        )
+
+    def _write_summary(self) -> None:
+        tracked = self.tracked
+        where = None if tracked is None else {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
+        self.folder.write_summary(
+            summarize_several(
+                self.outcomes,
+                run_id=self.folder.run_id,
+                started_at=self.started_at,
+                command=self.command,
+                tracking=where,
+            )
+        )
+
+    def _hand_over(self) -> FinishedModels:
+        self._show()
+        _join_measurements(self.folder, self.outcomes)
+        self.folder.show_as_latest()
+        unlogged: OutputError | None = None
+        try:
+            self.tracked = log_several(
+                self.outcomes,
+                run_id=self.folder.run_id,
+                started_at=self.started_at,
+                tracking_uri=resolve_tracking(self.job.config, self.job.results).tracking_uri,
+                config=self.job.config,
+                artifacts=[self.folder.path / OVERVIEW, self.folder.summary],
+            )
+            self._write_summary()
+        except OutputError as error:
+            unlogged = error
+        failed = [outcome for outcome in self.outcomes if outcome.failure is not None]
+        again = unlogged is not None or any(outcome.record is None for outcome in failed)
+        self._write_state("failed" if again else "finished")
+        return FinishedModels(
+            folder=self.folder,
+            outcomes=tuple(self.outcomes),
+            tracked=self.tracked,
+            error=_told(failed, unlogged, len(self.outcomes), self._how_to_resume if again else ""),
+        )
+
+    def _write_state(self, state: str) -> None:
+        details: JsonObject = {
+            "started_at": self.started_at,
+            "command": self.command,
+            "config": self.job.config.model_dump(mode="json"),
+            "parts": [
+                {
+                    "source_uri": outcome.source_uri,
+                    "label": outcome.label,
+                    "run_id": outcome.run_id,
+                    "failure": None if outcome.failure is None else asdict(outcome.failure),
+                }
+                for outcome in self.outcomes
+            ],
+        }
+        self.folder.write_state(state, details)
+
+
+def _waiting(config: Config) -> ModelOutcome:
+    uri = without_credentials(config.model.uri)
+    return ModelOutcome(source_uri=uri, label=uri)
+
+
+def _failure(error: HcoptError) -> RunFailure:
+    return RunFailure(exit_code=error.exit_code, message=error.message, remedy=error.remedy)
+
+
+def _told(
+    failed: list[ModelOutcome], unlogged: OutputError | None, count: int, how_to_resume: str
+) -> HcoptError | None:
+    """What is to be told at the end; None where all went well."""
+    if not failed:
+        return unlogged
+    faults = [(outcome.label, outcome.failure) for outcome in failed if outcome.failure is not None]
+    said = [f"\n  {label} ({failure.exit_code}): {failure.message}" for label, failure in faults]
+    said += [] if unlogged is None else [f"\n  {unlogged.message}"]
+    # What each of them would say alone names a run of its own.
+    remedies = dict.fromkeys(failure.remedy for _, failure in faults if failure.remedy)
+    own = " ".join(remedy for remedy in remedies if "--resume" not in remedy)
+    then = f"Then {how_to_resume}" if own and how_to_resume else how_to_resume
+    return SeveralModelsError(
+        f"{len(failed)} of {count} models did not end well:{''.join(said)}", remedy=f"{own} {then}".strip() or None
+    )
+
+
+def _show_part(whole: RunFolder, outcome: ModelOutcome, run_id: str) -> None:
+    """The part's results beside those of the others; a folder that a container mounts has to hold the files."""
+    assert outcome.record is not None
+    part, name = RunFolder(results=whole.path, run_id=run_id), outcome.record.model.name
+    places = [
+        (part.report_folder(name), whole.report_folder(outcome.label)),
+        (part.golden / name, whole.golden / outcome.label),
+        *((variant, whole.output_models / variant.name) for variant in part.output_models.glob("*")),
+    ]
+    for source, target in places:
+        if source.is_dir():
+            link_tree(source, target)
+        else:
+            shutil.rmtree(target, ignore_errors=True)
+
+
+def _join_measurements(whole: RunFolder, outcomes: list[ModelOutcome]) -> None:
+    """All measurements in one file, in the order of the models; each names its variant, and so its model."""
+    files = [whole.path / "runs" / outcome.run_id / FILE_NAME for outcome in outcomes if outcome.run_id is not None]
+    write_whole(whole.path / FILE_NAME, "".join(file.read_text(encoding="utf-8") for file in files if file.is_file()))
