@@ -20,7 +20,7 @@ _SPEED = {"signal": 0.5, "point": 0.12, "block": 0.05}
 _TAIL = Prior(signal=0.3, point=0.05, block=0.05, noise=0.15)
 _MISS_RATIO = 0.01
 # With which probability a point has to keep the limit to be proposed.
-SURE = 0.99
+SURE = 0.996
 # By how much the share of requests over the limit grows with p99, as a power of it; and how many windows that is worth.
 _STEEPNESS = 5.0
 _STEEPNESS_WINDOWS = 4.0
