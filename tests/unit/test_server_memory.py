@@ -45,6 +45,11 @@ def test_shared_memory_bounds_the_instances_too(tmp_path: Path) -> None:
     assert 0 < found <= 0.5 * (free + 40_000_000) / 40_000_000 + 1
 
 
+def test_region_that_goes_away_meanwhile_counts_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "run_gone").symlink_to("nowhere")  # found by its name, and not there to be looked at
+    assert memory(tmp_path).most_instances(os.getpid(), 1) > 0
+
+
 def test_only_the_server_s_own_regions_are_removed(tmp_path: Path) -> None:
     own, foreign = region(tmp_path, "run_1", 10), region(tmp_path, "runner", 10)
     memory(tmp_path).remove_regions()

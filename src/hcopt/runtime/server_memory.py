@@ -46,7 +46,7 @@ class ServerMemory:
     def most_instances(self, pid: int, loaded: int) -> int:
         """How many instances may be loaded at once, where `loaded` of them (at least one) hold what is held now."""
         of_memory = _SHARE_BESIDE * min(self.most_mb, read_memory_mb()) / max(1, self.held_mb(pid))
-        used = sum(region.stat().st_blocks * _BLOCK_BYTES for region in self._regions())
+        used = self._shared_bytes()
         room = os.statvfs(self.shared_folder)
         # A region grows with the requests; what does not fit any more ends the instance.
         of_shared = 0.5 * (used + room.f_bavail * room.f_frsize) / max(1, used)
@@ -56,6 +56,13 @@ class ServerMemory:
         """Removes what a server that was killed has left."""
         for region in self._regions():
             region.unlink(missing_ok=True)
+
+    def _shared_bytes(self) -> int:
+        used = 0
+        for region in self._regions():
+            with suppress(FileNotFoundError):  # that of an instance that is just ending
+                used += region.stat().st_blocks * _BLOCK_BYTES
+        return used
 
     def _regions(self) -> list[Path]:
         return list(self.shared_folder.glob(f"{self.shared_prefix}_*"))
