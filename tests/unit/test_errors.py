@@ -18,6 +18,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "OutputError": 7,
         "RegressionError": 8,
         "BusyError": 9,
+        "SeveralModelsError": 10,
         "InterruptedRunError": 130,
     }
     assert errors.HcoptError.exit_code == 1
