@@ -113,12 +113,17 @@ class Triton:
         return [_answer(future) for future in futures]
 
     def statistics(self, name: str, *, requests: int) -> ModelStatistics:
-        """The counters of a loaded model, once they hold that many requests: Triton counts after it has answered."""
-        deadline = time.monotonic() + 10
+        """The counters of a loaded model, once they hold that many requests and rest.
+
+        Triton counts after it has answered, and a batch after its requests.
+        """
+        deadline, before = time.monotonic() + 10, None
         while True:
             counts = self.control.statistics(name)
-            if counts.success_count + counts.fail_count >= requests or time.monotonic() > deadline:
+            complete = counts.success_count + counts.fail_count >= requests and counts == before
+            if complete or time.monotonic() > deadline:
                 return counts
+            before = counts
             time.sleep(0.01)
 
     def stubs(self, name: str) -> list[psutil.Process]:
