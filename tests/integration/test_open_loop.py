@@ -67,7 +67,7 @@ def test_window_sends_each_request_of_its_schedule_and_counts_from_its_time(
     assert 0 == samples.lag_ns.min() <= np.median(samples.lag_ns) < PATIENT_MS * 1e6 / 10
     assert (samples.latency_ns > samples.lag_ns).all()
     # The server saw them too, and no more beside them than the file's end and its second round.
-    counts = triton.statistics(patient.perf_analyzer.model_name, requests=len(schedule.intended_ns))
+    counts = triton.statistics(patient.perf_analyzer.model_name(), requests=len(schedule.intended_ns))
     assert counts.fail_count == 0
     assert counts.inference_count == 2 * counts.success_count
     assert len(schedule.intended_ns) <= counts.success_count <= 2 * len(schedule.intended_ns)
