@@ -43,10 +43,8 @@ class Bench:
 
         def measured() -> Measurement:
             # One that goes on with a visit may be the first to be measured of it: the others were known.
-            if window.keeps:
-                self.served.turn_to(window.variant)
-            elif window.afresh or self.served.serving != window.variant:
-                self.served.switch_to(window.variant)
+            if window.afresh or self.served.serving != window.variant:
+                (self.served.turn_to if window.keeps else self.served.switch_to)(window.variant)
             found = self.perf_analyzer.measure(window)
             if found.error is not None and window.keeps:
                 self.served.distrust()

@@ -91,12 +91,9 @@ def _outcome(outcome: ModelOutcome) -> tuple[Text, ...]:
         said = Text("not begun") if failure is None else Text(f"failed ({failure.exit_code})", "bold red")
         return name, said, Text(), Text(), Text()
     found = record.confirmation
-    deploys = found.verdict == "better" and found.best is not None
-    deploy = (
-        found.best.variant.config_name.removeprefix(f"{record.model.name}_") if deploys and found.best else "default"
-    )
-    if found.verdict == "no_feasible_config":
-        deploy = "nothing"
+    deploy = "nothing" if found.verdict == "no_feasible_config" else "default"
+    if found.verdict == "better" and found.best is not None:
+        deploy = found.best.variant.config_name.removeprefix(f"{record.model.name}_")
     low = None if record.capacity is None else record.capacity.sustainable_rate_infer_per_s.ci_low
     return (
         name,

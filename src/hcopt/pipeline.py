@@ -34,7 +34,7 @@ from hcopt.progress import Progress
 from hcopt.report.drawings import drawings
 from hcopt.report.html import write_html
 from hcopt.report.pdf import write_pdf
-from hcopt.resuming import Unfinished, resumed_note
+from hcopt.resuming import Unfinished, how_to_resume, resumed_note
 from hcopt.run_folder import RunFolder, new_run, read_record, record_json, remove_stillborn
 from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
@@ -112,17 +112,34 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
         RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
         OutputError: The results cannot be written; the run's folder keeps what was measured, if anything was.
     """
+    with own_folder(job.results, job.unfinished, opened) as folder:
+        return _executed(_Run(job=job, folder=folder, progress=progress))
+
+
+@contextmanager
+def own_folder(results: Path, unfinished: Unfinished | None, opened: Callable[[Path], None]) -> Iterator[RunFolder]:
+    """The folder of a new run, or of the one to go on with, for nobody else as long as the context lasts.
+
+    Args:
+        results: The folder that shows results.
+        unfinished: The run to go on with; None begins a new one.
+        opened: Told the folder.
+
+    Raises:
+        BusyError: Another process has it.
+        OutputError: It cannot be written, nor can what the context writes.
+    """
     try:
-        remove_stillborn(job.results)
-        folder = new_run(job.results) if job.unfinished is None else job.unfinished.folder
+        remove_stillborn(results)
+        folder = new_run(results) if unfinished is None else unfinished.folder
         with held(folder.path) as alone:
             if not alone:
                 raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
             opened(folder.path)
-            return _executed(_Run(job=job, folder=folder, progress=progress))
+            yield folder
     except OSError as error:
         raise OutputError(
-            _unwritten(error, job.results), remedy="Make room, or give another folder with --output."
+            _unwritten(error, results), remedy="Make room, or give another folder with --output."
         ) from error
 
 
@@ -192,9 +209,7 @@ class _Run:
     @property
     def how_to_resume(self) -> str:
         """The exact command."""
-        arguments = self.command.removeprefix("hcopt ")
-        whole = self.folder.part_of or self.folder.run_id
-        return f"`{self.job.program} {arguments} --resume {whole}` goes on where it stopped."
+        return how_to_resume(self.job.program, self.command, self.folder.part_of or self.folder.run_id)
 
     def execute(self) -> FinishedRun:
         if (unfinished := self.job.unfinished) is not None:

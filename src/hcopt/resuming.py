@@ -87,6 +87,11 @@ def latest_unfinished(config: Config, *, results: Path) -> tuple[Unfinished | No
     return None, _none_found(other)
 
 
+def how_to_resume(program: str, command: str, run_id: str) -> str:
+    """The exact command that goes on with a run, for one that has read why it ended."""
+    return f"`{program} {command.removeprefix('hcopt ')} --resume {run_id}` goes on where it stopped."
+
+
 def resumed_note(unfinished: Unfinished) -> Note:
     """For the report: the run has a gap in time."""
     count, began = len(unfinished.measurements), unfinished.state.get("started_at")

@@ -21,16 +21,16 @@ from hcopt.errors import (
     OutputError,
     SeveralModelsError,
 )
-from hcopt.files import held, link_tree, write_whole
+from hcopt.files import link_tree, write_whole
 from hcopt.job import open_job
 from hcopt.measurements import FILE_NAME
-from hcopt.pipeline import FinishedRun, profile
+from hcopt.pipeline import FinishedRun, own_folder, profile
 from hcopt.progress import Progress
 from hcopt.redaction import without_credentials
 from hcopt.registry import resolve_tracking
 from hcopt.report.overview import write_overview
-from hcopt.resuming import Unfinished, unfinished_run
-from hcopt.run_folder import RunFolder, new_run, read_record, read_state, remove_stillborn
+from hcopt.resuming import Unfinished, how_to_resume, unfinished_run
+from hcopt.run_folder import RunFolder, read_record, read_state
 from hcopt.schema import JsonObject, ModelOutcome, Note, RunFailure
 from hcopt.summary import summarize_several
 from hcopt.tracking import TrackedRun, log_several
@@ -88,19 +88,8 @@ def profile_several(
         OutputError: The results cannot be written.
         InterruptedRunError: What is finished and measured is kept.
     """
-    try:
-        remove_stillborn(job.results)
-        folder = new_run(job.results.absolute()) if job.unfinished is None else job.unfinished.folder
-        with held(folder.path) as alone:
-            if not alone:
-                raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
-            opened(folder.path)
-            return _Several(job=job, folder=folder, progress=progress).execute()
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {error.filename or job.results}: {error.strerror or error}",
-            remedy="Make room, or give another folder with --output.",
-        ) from error
+    with own_folder(job.results, job.unfinished, opened) as folder:
+        return _Several(job=job, folder=folder, progress=progress).execute()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,8 +150,7 @@ class _Several:
 
     @property
     def _how_to_resume(self) -> str:
-        arguments = self.command.removeprefix("hcopt ")
-        return f"`{self.job.program} {arguments} --resume {self.folder.run_id}` goes on where it stopped."
+        return how_to_resume(self.job.program, self.command, self.folder.run_id)
 
     def _run_model(self, index: int, config: Config) -> None:
         before = self.outcomes[index]
@@ -213,13 +201,11 @@ class _Several:
             record=finished.record,
             failure=None if error is None else _failure(error),
         )
+        _show_part(self.folder, self.outcomes[index].label, finished)
 
     def _show(self) -> None:
         """Brings what the whole run shows up to date."""
         self._write_state("measuring")
-        for outcome in self.outcomes:
-            if outcome.record is not None and outcome.run_id is not None:
-                _show_part(self.folder, outcome, outcome.run_id)
         self._write_summary()
         write_overview(
             self.outcomes,
@@ -314,13 +300,12 @@ def _told(
     )
 
 
-def _show_part(whole: RunFolder, outcome: ModelOutcome, run_id: str) -> None:
+def _show_part(whole: RunFolder, label: str, finished: FinishedRun) -> None:
     """The part's results beside those of the others; a folder that a container mounts has to hold the files."""
-    assert outcome.record is not None
-    part, name = RunFolder(results=whole.path, run_id=run_id), outcome.record.model.name
+    part, name = finished.folder, finished.record.model.name
     places = [
-        (part.report_folder(name), whole.report_folder(outcome.label)),
-        (part.golden / name, whole.golden / outcome.label),
+        (part.report_folder(name), whole.report_folder(label)),
+        (part.golden / name, whole.golden / label),
         *((variant, whole.output_models / variant.name) for variant in part.output_models.glob("*")),
     ]
     for source, target in places:

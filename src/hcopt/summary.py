@@ -33,15 +33,7 @@ def summarize(run: RunRecord, *, tracking: Mapping[str, str] | None) -> JsonObje
         tracking: `tracking_uri` and `run_id` of the MLflow run, or None where it has not been logged.
     """
     return {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": run.run_id,
-        "started_at": run.started_at,
-        "command": run.command,
-        "environment": asdict(run.environment),
-        "measurements": _counts([run]),
-        "elapsed_s": sum(run.elapsed_s.values()),
-        "elapsed_phases_s": dict(run.elapsed_s),
-        "mlflow": dict(tracking) if tracking else None,
+        **_whole([run], run_id=run.run_id, started_at=run.started_at, command=run.command, tracking=tracking),
         "models": [_model(run)],
     }
 
@@ -64,6 +56,21 @@ def summarize_several(
         tracking: As in `summarize`.
     """
     runs = [outcome.record for outcome in outcomes if outcome.record is not None]
+    return {
+        **_whole(runs, run_id=run_id, started_at=started_at, command=command, tracking=tracking),
+        "models": [_outcome(outcome) for outcome in outcomes],
+    }
+
+
+def _whole(
+    runs: Sequence[RunRecord],
+    *,
+    run_id: str,
+    started_at: str,
+    command: str,
+    tracking: Mapping[str, str] | None,
+) -> JsonObject:
+    """What is said of all models together."""
     elapsed_s: Counter[str] = Counter()
     for run in runs:
         elapsed_s.update(run.elapsed_s)
@@ -77,7 +84,6 @@ def summarize_several(
         "elapsed_s": sum(elapsed_s.values()),
         "elapsed_phases_s": dict(elapsed_s),
         "mlflow": dict(tracking) if tracking else None,
-        "models": [_outcome(outcome) for outcome in outcomes],
     }
 
 

@@ -99,6 +99,10 @@ def log_run(
     except OutputError as error:
         again = f"Then log this run with: hcopt log {run.run_id}"
         raise OutputError(error.message, remedy=f"{error.remedy} {again}" if error.remedy else again) from error
+    return _tracked(tracking_uri, experiment_id, run_id)
+
+
+def _tracked(tracking_uri: str, experiment_id: str, run_id: str) -> TrackedRun:
     uri = without_credentials(tracking_uri)
     page = _page_command(uri, experiment_id, run_id)
     return TrackedRun(tracking_uri=uri, experiment_id=experiment_id, run_id=run_id, page_command=page)
@@ -155,13 +159,10 @@ def _log_parent(
 def _parent(client: MlflowClient, experiment_id: str, hcopt_run_id: str, started_at: str) -> Run:
     """The run in MLflow, made where there is none."""
     found = client.search_runs([experiment_id], f"tags.`{_RUN_ID_TAG}` = '{hcopt_run_id}'", max_results=1)
-    return (
-        found[0]
-        if found
-        else client.create_run(
-            experiment_id, start_time=epoch_ms(started_at), tags={_RUN_ID_TAG: hcopt_run_id}, run_name=hcopt_run_id
-        )
-    )
+    if found:
+        return found[0]
+    tags = {_RUN_ID_TAG: hcopt_run_id}
+    return client.create_run(experiment_id, start_time=epoch_ms(started_at), tags=tags, run_name=hcopt_run_id)
 
 
 def log_several(
@@ -202,9 +203,7 @@ def log_several(
             if file.is_file():
                 client.log_artifact(own_id, str(file))
         client.set_terminated(own_id, status="FAILED" if failed else "FINISHED")
-    uri = without_credentials(tracking_uri)
-    page = _page_command(uri, experiment_id, own_id)
-    return TrackedRun(tracking_uri=uri, experiment_id=experiment_id, run_id=own_id, page_command=page)
+    return _tracked(tracking_uri, experiment_id, own_id)
 
 
 def _log_variants(client: MlflowClient, experiment_id: str, parent_id: str, run: RunRecord) -> None:

@@ -97,6 +97,17 @@ def test_variant_that_is_kept_for_its_next_turn_is_trusted_until_a_window_fails(
     assert windows.served == [turn, turn, "distrusted"]
 
 
+def test_further_load_of_a_visit_needs_no_turn_of_its_own() -> None:
+    windows, recorded = Windows(), list[Measurement]()
+    made = bench(windows, recorded)
+    window = Window(
+        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keeps=True
+    )
+    made.measure(window)
+    made.measure(replace(window, afresh=False))
+    assert windows.served == [f"turn to {default_variant().config_name}"]
+
+
 def test_known_open_loop_windows_count_and_their_time_does(tmp_path: Path) -> None:
     now, asked = [0.0], list[tuple[float, int]]()
 

@@ -49,7 +49,7 @@ class Window:
         phase: Which stage asks.
         block: Its block there.
         afresh: Whether the variant is loaded before it, even where it is there, so that all windows begin alike.
-        keeps: Whether it stays loaded for its next turn, and is taken as it is where it was kept; before `afresh`.
+        keeps: Whether it stays loaded for its next turn, and is taken as it was kept in the place of a fresh load.
     """
 
     variant: ModelConfigVariant

@@ -180,7 +180,7 @@ def _whisker(ratio: Estimate, low: float, high: float, text: Text) -> Whisker:
     def place(value: float) -> float:
         return round(_MARGIN + (_WIDTH - 2 * _MARGIN) * (value - low) / ((high - low) or 1.0), 1)
 
-    said = text["overview_alt"].format(change=figures.change(ratio.estimate), interval=interval_inline(ratio, text))
+    said = figures.change(ratio.estimate) + interval_inline(ratio, text)
     return Whisker(
         estimate=place(ratio.estimate),
         low=place(ratio.estimate if ratio.ci_low is None else ratio.ci_low),

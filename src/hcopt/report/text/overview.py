@@ -18,7 +18,6 @@ EN = {
     "overview_waiting": "Not begun",
     "overview_waiting_detail": "The run ended before it came to this model.",
     "overview_exit_code": "exit code {code}",
-    "overview_alt": "{change}{interval}",
     "overview_measured": "Begun {date} UTC",
 }
 KO = {
@@ -37,6 +36,5 @@ KO = {
     "overview_waiting": "시작 전",
     "overview_waiting_detail": "이 모델에 이르기 전에 실행이 끝남.",
     "overview_exit_code": "종료 코드 {code}",
-    "overview_alt": "{change}{interval}",
     "overview_measured": "시작 시각 {date} UTC",
 }
