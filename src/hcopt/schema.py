@@ -230,6 +230,7 @@ class Measurement:
             has none.
         client_cpu_ratio: Share of the machine's CPU time that the load generator used.
         samples_file: The raw samples, relative to the run's folder.
+        node: Where it was measured, by the node's name; None where the whole run was on one machine.
         elapsed_s: What it took until the record: the switch to the variant, its further tries, and what was decided
             since the window before it in its phase, so that a resumed run can go by it.
         error: Why there are no figures.
@@ -252,6 +253,7 @@ class Measurement:
     throttled_ratio: float | None = None
     client_cpu_ratio: float | None = None
     samples_file: str | None = None
+    node: str | None = None
     elapsed_s: float | None = None
     error: str | None = None
 
