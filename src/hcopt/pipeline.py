@@ -28,7 +28,7 @@ from hcopt.errors import (
     RuntimeStartError,
 )
 from hcopt.files import held, remove_drafts, write_whole
-from hcopt.measuring import Found, Measuring, Stopwatch
+from hcopt.measuring import Found, Measuring
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
 from hcopt.report.drawings import drawings
@@ -38,6 +38,7 @@ from hcopt.resuming import Unfinished, how_to_resume, resumed_note
 from hcopt.run_folder import RunFolder, new_run, read_record, record_json, remove_stillborn
 from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
+from hcopt.stages import Executor, LocalExecutor, Stopwatch
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
 
@@ -53,6 +54,7 @@ class Job:
         tracking_uri: The MLflow to read from and to log to.
         program: How this program is called where the user is; `command` begins with its plain name.
         unfinished: The run to go on with; None begins a new one.
+        executor: Where it is measured.
     """
 
     config: Config
@@ -61,6 +63,7 @@ class Job:
     tracking_uri: str
     program: str = "hcopt"
     unfinished: Unfinished | None = None
+    executor: Executor = field(default_factory=LocalExecutor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +281,7 @@ class _Run:
             progress=self.progress,
             earlier=self.earlier,
             served=lambda environment: self._meet({"environment": asdict(environment)}),
+            executor=self.job.executor,
         ).run()
 
     def _record(self, prepared: Prepared, found: Found) -> RunRecord:
