@@ -206,6 +206,7 @@ class RecordedProgress:
     measurements: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     known_count: int = 0
+    lines: list[tuple[str, int, int]] = field(default_factory=list)
     extensions: list[int] = field(default_factory=list)
 
     def phase(self, title: str, *, steps: int | None = None) -> None:
@@ -222,6 +223,9 @@ class RecordedProgress:
 
     def known(self) -> None:
         self.known_count += 1
+
+    def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
+        self.lines.append((line, steps, more))
 
     def note(self, note: Note) -> None:
         self.notes.append(note)

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -60,6 +61,20 @@ RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embe
 EndpointOption = Annotated[
     str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
 ]
+# Who has not installed what one needs for several machines has no use for it, and is told so when it is asked for.
+_WITHOUT_CLUSTERS = find_spec("ray") is None
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option("--executor", hidden=_WITHOUT_CLUSTERS, help="local, or ray: on the nodes of a Ray cluster."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        hidden=_WITHOUT_CLUSTERS,
+        help="With --executor ray: the head, host:port; auto: that of this machine.",
+    ),
+]
 ProfilerOption = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
 MaxMinutesOption = Annotated[
     float | None, typer.Option("--max-minutes", help="Budget of an adaptive search, in minutes.")
@@ -100,6 +115,8 @@ def profile(
     endpoint: EndpointOption = None,
     profiler: ProfilerOption = None,
     max_minutes: MaxMinutesOption = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
     set_: SetOption = None,
     promote: PromoteOption = None,
     strict: StrictOption = False,
@@ -128,6 +145,8 @@ def profile(
             max_minutes=max_minutes,
             promote=promote,
             strict=strict,
+            executor=executor,
+            address=address,
         )
         loaded = _load(config, [*_models(model or []), *given, *(set_ or [])])
         if dry_run:
@@ -331,6 +350,8 @@ def _overrides(
     max_minutes: float | None = None,
     promote: str | None = None,
     strict: bool = False,
+    executor: str | None = None,
+    address: str | None = None,
 ) -> list[str]:
     """Options that stand for one key of config.yaml each."""
     given = {
@@ -340,6 +361,8 @@ def _overrides(
         "profiler.max_minutes": max_minutes,
         "mlflow.promote_alias": promote,
         "noise.gate": "strict" if strict else None,
+        "executor.kind": executor,
+        "executor.address": address,
     }
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
@@ -355,26 +378,26 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
     from rich.console import Console
 
     from hcopt.job import open_job
-    from hcopt.machine_lock import measuring_alone
     from hcopt.pipeline import profile as run_profile
+    from hcopt.places import open_places
     from hcopt.several import SeveralJob, profile_several
     from hcopt.terminal import TerminalProgress
 
     command = _command_line()
     with (
         TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-        measuring_alone(command, force=force, note=progress.note) as opened,
+        open_places(config, command=command, force=force, progress=progress) as places,
     ):
         unfinished = None if resume is None else _unfinished(config, output, resume, progress)
         finished: FinishedRun | FinishedModels
-        if config.models:
+        if config.models or len(places.all) > 1:
             several = SeveralJob(
-                config=config, results=output, command=command, program=_program(), unfinished=unfinished
+                config=config, results=output, command=command, program=_program(), unfinished=unfinished, places=places
             )
-            finished = profile_several(several, progress, opened)
+            finished = profile_several(several, progress, places.opened)
         else:
             job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
-            finished = run_profile(replace(job, program=_program()), progress, opened)
+            finished = run_profile(replace(job, program=_program(), place=places.all[0]), progress, places.opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:

@@ -38,6 +38,7 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 ParameterInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Number = Annotated[float, Field(strict=True)]
 Ratio = Annotated[Number, Field(ge=0, le=1)]
+Price = Annotated[Number, Field(gt=0)]
 KeyPath = tuple[str | int, ...]
 
 # What PyYAML raises for a text: its own error, whatever the value's constructor stumbles over (2024-13-45 is a date to
@@ -243,7 +244,29 @@ class ReportSection(_Section):
     """The report."""
 
     language: Literal["ko", "en"] = "ko"
-    price_per_hour: Annotated[Number, Field(gt=0)] | None = Field(None, description="Price of one pod for one hour.")
+    price_per_hour: Price | dict[str, Price] | None = Field(
+        None,
+        description="Price of one pod for one hour; or of each kind of machine, by a part of the CPU's name.",
+    )
+
+    def price_of(self, cpu_model: str) -> float | None:
+        """The price of a machine with this CPU; of several that fit, the first one's."""
+        if not isinstance(self.price_per_hour, dict):
+            return self.price_per_hour
+        return next((price for part, price in self.price_per_hour.items() if part in cpu_model), None)
+
+
+class ExecutorSection(_Section):
+    """Where the blocks of a run are measured: on this machine, or on the nodes of a cluster."""
+
+    kind: Literal["local", "ray"] = Field("local", description="local, or ray: the nodes of a Ray cluster.")
+    address: str = Field("auto", min_length=1, description="Of the cluster's head, host:port; auto: where this runs.")
+    package: Literal["bring", "installed"] = Field(
+        "bring", description="bring: the nodes get hcopt and its dependencies from here; installed: they have them."
+    )
+    silence_s: Annotated[Number, Field(ge=15)] = Field(
+        60, description="A node that gives no sign of life for so long has lost its block, in seconds."
+    )
 
 
 class ModelEntry(_Section):
@@ -294,6 +317,7 @@ class Config(_Section):
     s3: S3Section = S3Section()
     mlflow: MlflowSection = MlflowSection()
     report: ReportSection = ReportSection()
+    executor: ExecutorSection = ExecutorSection()
     models: tuple[ModelEntry, ...] = Field(
         (), description="Several models in one run: each entry has a `model` and what differs from the keys above."
     )

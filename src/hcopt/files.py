@@ -52,6 +52,16 @@ def write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_whole_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        OSError: The folder or the file cannot be written.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def copy_whole(source: Path, target: Path) -> None:
     """Copies a file's content, whole or not at all.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -38,9 +38,11 @@ from hcopt.resuming import Unfinished, how_to_resume, resumed_note
 from hcopt.run_folder import RunFolder, new_run, read_record, record_json, remove_stillborn
 from hcopt.scaling import read_scaling
 from hcopt.schema import JsonObject, Measurement, Note, RunRecord
-from hcopt.stages import Executor, LocalExecutor, Stopwatch
+from hcopt.stages import Place, Stopwatch
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
+
+_NO_TURNS: AbstractContextManager[object] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,9 @@ class Job:
         tracking_uri: The MLflow to read from and to log to.
         program: How this program is called where the user is; `command` begins with its plain name.
         unfinished: The run to go on with; None begins a new one.
-        executor: Where it is measured.
+        place: Where it is measured.
+        turn: Entered while a stage has to be alone among runs of this process: it talks to a registry, whose clients
+            know one login a process.
     """
 
     config: Config
@@ -63,7 +67,8 @@ class Job:
     tracking_uri: str
     program: str = "hcopt"
     unfinished: Unfinished | None = None
-    executor: Executor = field(default_factory=LocalExecutor)
+    place: Place = field(default_factory=Place)
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,29 +120,37 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
         RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
         OutputError: The results cannot be written; the run's folder keeps what was measured, if anything was.
     """
-    with own_folder(job.results, job.unfinished, opened) as folder:
+    with own_folder(job.results, job.unfinished, opened, turn=job.turn) as folder:
         return _executed(_Run(job=job, folder=folder, progress=progress))
 
 
 @contextmanager
-def own_folder(results: Path, unfinished: Unfinished | None, opened: Callable[[Path], None]) -> Iterator[RunFolder]:
+def own_folder(
+    results: Path,
+    unfinished: Unfinished | None,
+    opened: Callable[[Path], None],
+    *,
+    turn: AbstractContextManager[object] = _NO_TURNS,
+) -> Iterator[RunFolder]:
     """The folder of a new run, or of the one to go on with, for nobody else as long as the context lasts.
 
     Args:
         results: The folder that shows results.
         unfinished: The run to go on with; None begins a new one.
         opened: Told the folder.
+        turn: See `Job.turn`.
 
     Raises:
         BusyError: Another process has it.
         OutputError: It cannot be written, nor can what the context writes.
     """
     try:
-        remove_stillborn(results)
-        folder = new_run(results) if unfinished is None else unfinished.folder
-        with held(folder.path) as alone:
-            if not alone:
-                raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
+        with ExitStack() as stack:
+            with turn:
+                remove_stillborn(results)
+                folder = new_run(results) if unfinished is None else unfinished.folder
+                if not stack.enter_context(held(folder.path)):
+                    raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
             opened(folder.path)
             yield folder
     except OSError as error:
@@ -220,18 +233,21 @@ class _Run:
                 return self._hand_over_again()
             _clear(self.folder, self.taken)
             self._note(resumed_note(unfinished))
-        prepared = self._prepare()
+        with self.job.turn:
+            prepared = self._prepare()
         self._meet(_model_conditions(prepared))
         found = self._measure(prepared)
         record = self._record(prepared, found)
         self._write_results(prepared, record)
-        return self._hand_over(record)
+        with self.job.turn:
+            return self._hand_over(record)
 
     def _hand_over_again(self) -> FinishedRun:
         self.record = record = read_record(self.folder)
         _clear(self.folder, record.measurements)
         self.folder.write_summary(summarize(record, tracking=None))
-        return self._hand_over(record)
+        with self.job.turn:
+            return self._hand_over(record)
 
     def end(self, state: str, *, has_logs: bool = False) -> None:
         """Leaves what was measured, with a state that says how it ended; or nothing, where nothing was."""
@@ -258,7 +274,12 @@ class _Run:
 
     def _prepare(self) -> Prepared:
         with self._phase("fetch"):
-            prepared = prepare(self.job.config, into=self.folder.path / "model", tracking_uri=self.job.tracking_uri)
+            prepared = prepare(
+                self.job.config,
+                into=self.folder.path / "model",
+                tracking_uri=self.job.tracking_uri,
+                server_cores=self.job.place.server_cores,
+            )
             for variant in prepared.plan.all_variants:
                 text = config_text(prepared, variant)
                 write_whole(self.folder.output_models / variant.config_name / "config.pbtxt", text)
@@ -281,7 +302,7 @@ class _Run:
             progress=self.progress,
             earlier=self.earlier,
             served=lambda environment: self._meet({"environment": asdict(environment)}),
-            executor=self.job.executor,
+            executor=self.job.place.executor,
         ).run()
 
     def _record(self, prepared: Prepared, found: Found) -> RunRecord:
@@ -389,7 +410,7 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
         ConfigError: What `hcopt scale-check` has left in the folder is damaged.
         OutputError: They cannot be made or written.
     """
-    language, price = config.report.language, config.report.price_per_hour
+    language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
     drawn, scaling = drawings(record, language=language, apart=True), read_scaling(folder.path)
     for write, file in ((partial(write_pdf, apart=True), path), (write_html, path.with_suffix(".html"))):

@@ -42,13 +42,14 @@ class Prepared:
     notes: tuple[Note, ...]
 
 
-def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
+def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int | None = None) -> Prepared:
     """Fetches the model and plans the sweep.
 
     Args:
         config: The configuration.
         into: A folder for the model's files.
         tracking_uri: The MLflow that `models:/` and `runs:/` refer to.
+        server_cores: CPUs of the machine that serves, where that is not this one.
 
     Raises:
         ModelSourceError: The model cannot be had or served.
@@ -79,7 +80,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str) -> Prepared:
         default,
         model_name=artifact.name,
         instance_kind=config.instance_kind,
-        server_cores=_server_cores(config),
+        server_cores=_server_cores(config) if server_cores is None else server_cores,
     )
     reason = (check.reason,) if check.reason else ()
     notes = (*base.notes, *load.notes, *reason, *plan.notes)

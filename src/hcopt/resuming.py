@@ -13,8 +13,9 @@ from hcopt.measurements import FILE_NAME, cut_torn_line, read_measurements
 from hcopt.run_folder import RunFolder, find_run, read_state
 from hcopt.schema import JsonObject, Measurement, Note
 
-# They say nothing about what is measured. Where the model comes from does not matter while its files are the same.
-_FREE_SECTIONS = ("report", "mlflow", "s3")
+# They say nothing about what is measured. Where the model comes from does not matter while its files are the same, nor
+# who sends the work there while the machines are.
+_FREE_SECTIONS = ("report", "mlflow", "s3", "executor")
 _UNFINISHED = ("measuring", "interrupted", "failed", "measured")
 # The kernel keeps some of the memory for itself, not always the same.
 _MEMORY_RATIO = 0.02

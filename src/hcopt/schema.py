@@ -610,6 +610,7 @@ class ModelOutcome:
     Attributes:
         source_uri: Where it comes from, without a login.
         label: What its folder is called among those of the others; its name, unless two have the same.
+        hardware: The kind of machine that it was measured on, where the run was on a cluster.
         run_id: Its own run; None where it was not begun.
         record: What that found; None where it came to no end.
         failure: None where all went well. With a record, too: its limit is met by no configuration, or its report or
@@ -618,6 +619,7 @@ class ModelOutcome:
 
     source_uri: str
     label: str
+    hardware: str | None = None
     run_id: str | None = None
     record: RunRecord | None = None
     failure: RunFailure | None = None

@@ -1,4 +1,4 @@
-"""Several models in one run, one after the other: what becomes of one does not stop the others.
+"""Several models in one run: what becomes of one does not stop the others. So do several kinds of machines.
 
 Each has a run of its own inside of the folder of the whole; the whole adds an overview, one summary.json, and one run
 in MLflow that theirs are under.
@@ -7,7 +7,9 @@ in MLflow that theirs are under.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -25,13 +27,15 @@ from hcopt.files import link_tree, write_whole
 from hcopt.job import open_job
 from hcopt.measurements import FILE_NAME
 from hcopt.pipeline import FinishedRun, own_folder, profile
-from hcopt.progress import Progress
+from hcopt.places import Places
+from hcopt.progress import MemberProgress, Progress
 from hcopt.redaction import without_credentials
 from hcopt.registry import resolve_tracking
 from hcopt.report.overview import write_overview
 from hcopt.resuming import Unfinished, how_to_resume, unfinished_run
 from hcopt.run_folder import RunFolder, read_record, read_state
 from hcopt.schema import JsonObject, ModelOutcome, Note, RunFailure
+from hcopt.stages import Place
 from hcopt.summary import summarize_several
 from hcopt.tracking import TrackedRun, log_several
 
@@ -48,6 +52,7 @@ class SeveralJob:
         command: The command line, for the reports.
         program: How this program is called where the user is; `command` begins with its plain name.
         unfinished: The run to go on with; None begins a new one.
+        places: Where each model is measured.
     """
 
     config: Config
@@ -55,6 +60,7 @@ class SeveralJob:
     command: str
     program: str = "hcopt"
     unfinished: Unfinished | None = None
+    places: Places = field(default_factory=Places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,9 @@ class _Several:
     command: str = ""
     outcomes: list[ModelOutcome] = field(default_factory=list)
     tracked: TrackedRun | None = None
+    # Of this object's own state and what it shows, and of what only one run at a time may do.
+    _mine: threading.RLock = field(default_factory=threading.RLock)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         state = {} if self.job.unfinished is None else self.job.unfinished.state
@@ -111,21 +120,50 @@ class _Several:
 
     def execute(self) -> FinishedModels:
         with self._interruptible():
-            configs = self.job.config.each()
-            self.outcomes = [_waiting(config) for config in configs]
+            members = [(config, place) for config in self.job.config.each() for place in self.job.places.all]
+            self.outcomes = [_waiting(config, place) for config, place in members]
             for index, run_id in enumerate(self._begun_before()):
                 self._take_up(index, run_id)
             self._write_state("measuring")
-            for index, config in enumerate(configs):
-                if self.outcomes[index].record is None:
-                    self.progress.phase(f"Model {index + 1} of {len(configs)}: {self.outcomes[index].source_uri}")
-                    self._run_model(index, config)
+            self._run_models(members)
             return self._hand_over()
+
+    def _run_models(self, members: Sequence[tuple[Config, Place]]) -> None:
+        left = [index for index, outcome in enumerate(self.outcomes) if outcome.record is None]
+        if self.job.places.at_once == 1:
+            for index in left:
+                self.progress.phase(f"Model {index + 1} of {len(members)}: {self.outcomes[index].source_uri}")
+                self._run_model(index, *members[index], progress=self.progress)
+            return
+        self.progress.phase("cluster")
+        with ThreadPoolExecutor(self.job.places.at_once) as threads:
+            try:
+                for future in as_completed(
+                    [
+                        threads.submit(
+                            self._run_model,
+                            index,
+                            *members[index],
+                            progress=MemberProgress(self.progress, _said(self.outcomes[index])),
+                        )
+                        for index in left
+                    ]
+                ):
+                    future.result()
+            except BaseException:
+                self.job.places.stop()
+                threads.shutdown(cancel_futures=True)
+                raise
 
     def _begun_before(self) -> list[str | None]:
         """The runs of an interrupted one, by the model's place."""
         parts = [] if self.job.unfinished is None else self.job.unfinished.state.get("parts", [])
-        return [part.get("run_id") for part in parts[: len(self.outcomes)]]
+        # Its kinds of machines may have been others, or in another order.
+        kinds = len({part.get("hardware") for part in parts}) or 1
+        models = [index // kinds for index in range(len(parts))]
+        begun = {(model, part.get("hardware")): part.get("run_id") for model, part in zip(models, parts, strict=True)}
+        here = len(self.job.places.all)
+        return [begun.get((index // here, outcome.hardware)) for index, outcome in enumerate(self.outcomes)]
 
     def _take_up(self, index: int, run_id: str | None) -> None:
         if run_id is None or not (self.folder.path / "runs" / run_id / "run.json").is_file():
@@ -152,33 +190,37 @@ class _Several:
     def _how_to_resume(self) -> str:
         return how_to_resume(self.job.program, self.command, self.folder.run_id)
 
-    def _run_model(self, index: int, config: Config) -> None:
+    def _run_model(self, index: int, config: Config, place: Place, *, progress: Progress) -> None:
         before = self.outcomes[index]
 
         def begun(path: Path) -> None:
-            self.outcomes[index] = replace(before, run_id=path.name, record=None, failure=None)
-            self._write_state("measuring")
+            with self._mine:
+                self.outcomes[index] = replace(before, run_id=path.name, record=None, failure=None)
+                self._write_state("measuring")
 
         try:
             unfinished = None
             if before.run_id is not None and before.record is None:
-                place = str(self.folder.path / "runs" / before.run_id)
-                unfinished = unfinished_run(place, config, results=self.folder.path)
-            opened = open_job(
-                config, results=self.job.results, command=self.command, progress=self.progress, unfinished=unfinished
-            )
-            job = replace(opened, results=self.folder.path, program=self.job.program)
-            finished = profile(job, self.progress, begun)
+                there = str(self.folder.path / "runs" / before.run_id)
+                unfinished = unfinished_run(there, config, results=self.folder.path)
+            with self._turn:
+                opened = open_job(
+                    config, results=self.job.results, command=self.command, progress=progress, unfinished=unfinished
+                )
+            job = replace(opened, results=self.folder.path, program=self.job.program, place=place, turn=self._turn)
+            finished = profile(job, progress, begun)
         except (InterruptedRunError, BusyError):
             raise
         except HcoptError as error:
-            self._failed(index, error)
-        else:
-            self._finished(index, finished)
-            if isinstance(finished.failure, InterruptedRunError):
+            with self._mine:
+                self._failed(index, error)
                 self._show()
-                raise finished.failure
-        self._show()
+            return
+        with self._mine:
+            self._finished(index, finished)
+            self._show()
+        if isinstance(finished.failure, InterruptedRunError):
+            raise finished.failure
 
     def _failed(self, index: int, error: HcoptError) -> None:
         outcome = replace(self.outcomes[index], failure=_failure(error))
@@ -264,6 +306,7 @@ class _Several:
                 {
                     "source_uri": outcome.source_uri,
                     "label": outcome.label,
+                    "hardware": outcome.hardware,
                     "run_id": outcome.run_id,
                     "failure": None if outcome.failure is None else asdict(outcome.failure),
                 }
@@ -273,9 +316,13 @@ class _Several:
         self.folder.write_state(state, details)
 
 
-def _waiting(config: Config) -> ModelOutcome:
+def _waiting(config: Config, place: Place) -> ModelOutcome:
     uri = without_credentials(config.model.uri)
-    return ModelOutcome(source_uri=uri, label=uri)
+    return ModelOutcome(source_uri=uri, label=uri, hardware=place.name)
+
+
+def _said(outcome: ModelOutcome) -> str:
+    return outcome.source_uri if outcome.hardware is None else f"{outcome.source_uri} on {outcome.hardware}"
 
 
 def _failure(error: HcoptError) -> RunFailure:

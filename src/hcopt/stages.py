@@ -128,6 +128,21 @@ class LocalExecutor:
             yield stages
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run is measured.
+
+    Attributes:
+        executor: Has its stages done there.
+        name: The kind of machine, where that is a choice.
+        server_cores: CPUs there; None: those of this machine.
+    """
+
+    executor: Executor = field(default_factory=LocalExecutor)
+    name: str | None = None
+    server_cores: int | None = None
+
+
 @contextmanager
 def served(request: Request) -> Iterator[ServedStages]:
     """A server on this machine that has the model, ended with the context.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,14 +17,19 @@ from hcopt.schema import Measurement, Note
 _TITLES: Mapping[str, str] = {
     "seed": "Making sure of the sample model in MLflow under results/",
     "fetch": "Fetching the model and planning",
+    "nodes": "Looking at the nodes of the cluster",
     "serve": "Starting Triton",
     "noise": "Noise (the default against itself)",
     "sweep": "Sweep",
+    "cluster": "Measuring on the cluster",
     "confirmation": "Confirmation",
     "open_loop": "Capacity (requests arriving at random)",
     "report": "Writing the report",
     "log": "Logging to MLflow",
 }
+
+
+_STEPS: Mapping[str, str] = {"cluster": "blocks"}
 
 
 class TerminalProgress:
@@ -47,6 +53,7 @@ class TerminalProgress:
         self._done = 0
         self._known = 0
         self._phase_started = time.monotonic()
+        self._telling = threading.Lock()
 
     def __enter__(self) -> TerminalProgress:
         self._bar.start()
@@ -61,7 +68,7 @@ class TerminalProgress:
         """See `Progress.phase`."""
         shown = _TITLES.get(title, title)
         if steps is not None or shown != self._title:
-            count = "" if steps is None else f": {steps} measurements"
+            count = "" if steps is None else f": {steps} {_STEPS.get(title, 'measurements')}"
             self._console.print(Text.assemble((shown, "bold"), count), highlight=False)
         self._title, self._steps, self._done, self._known = shown, steps, 0, 0
         self._phase_started = time.monotonic()
@@ -96,6 +103,17 @@ class TerminalProgress:
         self._phase_started = time.monotonic()
         if self._task is not None:
             self._bar.advance(self._task)
+
+    def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
+        """See `Progress.told`; called from threads."""
+        with self._telling:
+            self._done += steps
+            if more:
+                self._steps = (self._steps or 0) + more
+            if self._task is not None:
+                self._bar.update(self._task, advance=steps, total=self._steps)
+            count, left = (self._count(), self._left()) if steps else ("", "")
+            self._console.print(Text(f"  {count}{printable(line)}{left}"), highlight=False)
 
     def note(self, note: Note) -> None:
         """See `Progress.note`."""

@@ -1,0 +1,66 @@
+"""Which nodes are of one kind: only what was measured on one kind is ever ranked together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+from hcopt.cluster.values import Node
+from hcopt.schema import Environment
+
+# The kernel keeps some of the memory for itself, not always the same.
+_MEMORY_RATIO = 0.02
+# Of two machines of one kind these may differ: the numbers of CPUs are each machine's own, as a container gets them.
+# How many there are counts.
+_OWN = ("cpuset", "memory_mb")
+_MB_PER_GB = 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeClass:
+    """Nodes with the same fingerprint.
+
+    Attributes:
+        environment: That, as the first of them says it.
+        nodes: Those that are there.
+    """
+
+    environment: Environment
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What people call such a machine."""
+        found = self.environment
+        memory_gb = round(found.memory_mb / _MB_PER_GB)
+        return f"{found.cpu_model}, {found.cpu_count} CPUs, {memory_gb} GB"
+
+
+def alike(one: Environment, other: Environment) -> bool:
+    """Whether figures measured under the one may be ranked with those of the other."""
+    same = all(
+        getattr(one, key.name) == getattr(other, key.name) for key in fields(Environment) if key.name not in _OWN
+    )
+    return same and abs(one.memory_mb - other.memory_mb) <= _MEMORY_RATIO * max(one.memory_mb, other.memory_mb)
+
+
+def grouped(found: Iterable[tuple[Node, Environment]]) -> tuple[NodeClass, ...]:
+    """Nodes by their kind, the kind with the most of them first."""
+    classes: list[NodeClass] = []
+    for node, environment in found:
+        for known in classes:
+            if alike(known.environment, environment):
+                known.nodes.append(node)
+                break
+        else:
+            classes.append(NodeClass(environment=environment, nodes=[node]))
+    return tuple(sorted(classes, key=lambda one: -len(one.nodes)))
+
+
+def class_names(classes: Sequence[NodeClass]) -> tuple[str, ...]:
+    """A name for each, none twice: where machines look alike, what else tells them apart."""
+    names = [one.name for one in classes]
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({one.environment.runtime}, kind {index + 1})"
+        for index, (name, one) in enumerate(zip(names, classes, strict=True))
+    )
