@@ -56,6 +56,7 @@ class Pool:
         config: What a node is to be able to do, as JSON and without a login.
         note: Told of nodes that are left out.
         silence_s: A node that is silent for longer counts as lost; one that measures gives a sign every few seconds.
+        start_s: How long a task may take until it begins: a node may have packages to install first.
         patience_s: How long to wait for a node of a kind that has none left.
         clock: Seconds that only grow.
     """
@@ -64,6 +65,7 @@ class Pool:
     config: JsonObject
     note: Callable[[Note], None]
     silence_s: float = 60.0
+    start_s: float = 1200.0
     patience_s: float = 120.0
     clock: Callable[[], float] = time.monotonic
     _states: dict[str, NodeState] = field(default_factory=dict)
@@ -151,7 +153,7 @@ class Pool:
         Raises:
             LostError: It is lost.
         """
-        heard_at = self.clock()
+        heard_at, allowed_s = self.clock(), self.start_s
         try:
             while True:
                 self._check_wanted(ended)
@@ -159,11 +161,11 @@ class Pool:
                 if isinstance(event, Outcome):
                     return event
                 if event is not None:
-                    heard_at = self.clock()
+                    heard_at, allowed_s = self.clock(), self.silence_s
                     if not isinstance(event, Beat):
                         tell(event)
-                elif self.clock() - heard_at > self.silence_s:
-                    raise LostError(f"no sign of life for {self.silence_s:g} s")
+                elif self.clock() - heard_at > allowed_s:
+                    raise LostError(f"no sign of life for {allowed_s:g} s")
         finally:
             running.cancel()
 

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def connected(address: str, *, bring_package: bool) -> Iterator[RayCluster]:
     try:
         ray.init(
             address=address,
-            runtime_env=_runtime_env() if bring_package else None,
+            runtime_env=_own_code() if bring_package else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
@@ -70,13 +71,21 @@ def connected(address: str, *, bring_package: bool) -> Iterator[RayCluster]:
             if handler is not None:
                 signal.signal(number, handler)
     try:
-        yield RayCluster()
+        # Of the tasks, and not of the whole job: the head, which measures nothing, would install them too.
+        yield RayCluster(task_env=_dependencies() if bring_package else {})
     finally:
         ray.shutdown()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RayCluster:
-    """See `Cluster`."""
+    """See `Cluster`.
+
+    Attributes:
+        task_env: The runtime environment of a task, beyond that of all.
+    """
+
+    task_env: JsonObject
 
     def nodes(self) -> tuple[Node, ...]:
         """See `Cluster.nodes`: those that are alive and have the resource."""
@@ -108,7 +117,11 @@ class RayCluster:
         """See `Cluster.start`."""
         strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         options = _on_node.options(
-            num_cpus=node.cpu_count, resources={RESOURCE: 1}, scheduling_strategy=strategy, name=type(task).__name__
+            num_cpus=node.cpu_count,
+            resources={RESOURCE: 1},
+            scheduling_strategy=strategy,
+            runtime_env=self.task_env,
+            name=type(task).__name__,
         )
         return _RayRunning(options.remote(task, shared))
 
@@ -157,6 +170,7 @@ def _performed(task: Task, files: Files, put: Callable[[Event], None]) -> None:
 @ray.remote(max_retries=0, num_returns="streaming")
 def _on_node(task: Task, files: Files) -> Iterator[Event]:
     """Everything that happens there, as it happens, and a sign of life where nothing does."""
+    yield Beat()
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     threading.Thread(target=_performed, args=(task, files, events.put), daemon=True).start()
     while True:
@@ -169,13 +183,14 @@ def _on_node(task: Task, files: Files) -> Iterator[Event]:
             return
 
 
-def _runtime_env() -> JsonObject:
-    """This hcopt's code, and the very versions of its dependencies that are installed here."""
-    return {
-        "py_modules": [str(Path(hcopt.__file__).parent)],
-        "excludes": ["**/__pycache__"],
-        "pip": {"packages": _pins(), "pip_check": False},
-    }
+def _own_code() -> JsonObject:
+    """This very hcopt."""
+    return {"py_modules": [str(Path(hcopt.__file__).parent)], "excludes": ["**/__pycache__"]}
+
+
+def _dependencies() -> JsonObject:
+    """The very versions that are installed here."""
+    return {"pip": {"packages": _pins(), "pip_check": False}}
 
 
 def _pins() -> list[str]:
