@@ -11,6 +11,7 @@ from hcopt.earlier import Earlier
 from hcopt.errors import ProfileError
 from hcopt.files import check_room
 from hcopt.measurements import MeasurementLog
+from hcopt.node_effects import without_node_effects
 from hcopt.preparation import Prepared
 from hcopt.progress import Progress
 from hcopt.ranking import rank, unmeasured
@@ -79,7 +80,7 @@ class Measuring:
             self.served(stages.environment)
             found_noise = stages.noise()
             stages.sweep(found_noise)
-            ranking = self._rank()
+            ranking = self._rank(None if found_noise is None else found_noise.window_sd_ratio)
             proved = stages.prove(ranking, found_noise)
             return Found(
                 environment=stages.environment,
@@ -97,11 +98,14 @@ class Measuring:
         MeasurementLog(self.folder).append(measurement)
         self.taken.append(measurement)
 
-    def _rank(self) -> Ranking:
+    def _rank(self, noise_ratio: float | None) -> Ranking:
+        plan, limit_ms = self.prepared.plan, self.config.constraints.latency_p99_ms
         swept = [m for m in self.taken if m.phase == "sweep"]
-        # A search measures some points often and others once: the plain order would reward a single lucky window.
-        order = rank if self.config.profiler.kind == "model-analyzer" else rank_windows
-        ranking = order(self.prepared.plan, swept, latency_p99_limit_ms=self.config.constraints.latency_p99_ms)
+        if self.config.profiler.kind == "model-analyzer":
+            ranking = rank(plan, without_node_effects(swept, noise_ratio=noise_ratio), latency_p99_limit_ms=limit_ms)
+        else:
+            # A search measures some points often and others once: the plain order would reward a single lucky window.
+            ranking = rank_windows(plan, swept, latency_p99_limit_ms=limit_ms)
         if not ranking.ranked:
             reason = next((m.error for m in swept if m.error), "no reason is known")
             raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder / "logs")

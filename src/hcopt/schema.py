@@ -477,6 +477,11 @@ class Noise:
     max_throttled_ratio: float | None = None
     exceeded: tuple[NoiseLimit, ...] = ()
 
+    @property
+    def window_sd_ratio(self) -> float:
+        """Of one window: a pair has that of two."""
+        return self.pair_sd_ratio / math.sqrt(2)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RatePoint:

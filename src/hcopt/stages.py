@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -278,8 +277,7 @@ class ServedStages:
             window_s=_SEARCH_WINDOW_RATIO * settings.measurement_interval_ms / 1000,
             budget_s=None if settings.max_minutes is None else 60 * settings.max_minutes,
             seed=settings.seed,
-            # Of one window: a pair has that of two.
-            noise_ratio=None if found_noise is None else found_noise.pair_sd_ratio / math.sqrt(2),
+            noise_ratio=None if found_noise is None else found_noise.window_sd_ratio,
         )
 
     def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proved:

@@ -23,7 +23,7 @@ _Indices = tuple[int, ...]
 class _Division(NamedTuple):
     """Ordered by what is better: fewer blocks, then more equal ones."""
 
-    count: int
+    block_count: int
     squares: int
     groups: tuple[_Indices, ...]
 
@@ -107,28 +107,30 @@ def _divided(whole: _Places, count: int) -> list[_Indices]:
                 for side, division in zip(cut.sides, (first, second), strict=True)
                 for group in division.groups
             ]
-            return _Division(first.count + second.count, first.squares + second.squares, tuple(groups))
+            return _Division(first.block_count + second.block_count, first.squares + second.squares, tuple(groups))
 
         return divide(whole)
 
     def suffices(largest: int) -> bool:
         found = fewest(largest)
-        return found is not None and found.count <= count
+        return found is not None and found.block_count <= count
 
     # Whatever can be done with smaller blocks can be done with larger ones.
     least = 1 + bisect_left(range(1, _span(whole)), True, key=suffices)
     division = fewest(least)
     assert division is not None  # the whole is one block of its own span
-    return sorted(division.groups, key=lambda group: (-_span(_places([whole[index] for index in group])), min(group)))
+    return sorted(division.groups, key=lambda group: (-_span(_chosen(whole, group)), min(group)))
 
 
 def _cuts(places: _Places) -> Iterator[_Cut]:
     """Every cut in two that leaves enough on both sides."""
-    for number, axis in enumerate(zip(*places, strict=True)):
-        for first_of_second in range(1, max(axis) + 1):
-            sides = ([], [])
-            for index, place in enumerate(axis):
-                sides[place >= first_of_second].append(index)
-            if min(map(len, sides)) >= SMALLEST_BLOCK:
-                parts = tuple(_places([places[index] for index in side]) for side in sides)
-                yield _Cut((tuple(sides[0]), tuple(sides[1])), (parts[0], parts[1]))
+    for axis in zip(*places, strict=True):
+        for second_from in range(1, max(axis) + 1):
+            first = tuple(index for index, place in enumerate(axis) if place < second_from)
+            second = tuple(index for index, place in enumerate(axis) if place >= second_from)
+            if min(len(first), len(second)) >= SMALLEST_BLOCK:
+                yield _Cut((first, second), (_chosen(places, first), _chosen(places, second)))
+
+
+def _chosen(places: _Places, indices: _Indices) -> _Places:
+    return _places([places[index] for index in indices])

@@ -9,6 +9,7 @@ import importlib.metadata
 import logging
 import queue
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,11 @@ from hcopt.schema import JsonObject, RunFailure
 RESOURCE = "hcopt"
 _BEAT_S = 5.0
 _LONGEST_REASON = 300
+_CONNECT_S = 10.0
+_START_ONE = (
+    "Start one (ray start --head), or give its head as --address HOST:6379. Ray and Python have to be of the same "
+    "version there and here."
+)
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,6 +55,7 @@ def connected(address: str, *, bring_package: bool) -> Iterator[RayCluster]:
             f"{address} is an address for Ray's client, which passes no measurements on while they are made",
             remedy="Start hcopt on a machine of the cluster, or there with `ray job submit`, and --address auto.",
         )
+    _check_answers(address)
     handlers = {number: signal.getsignal(number) for number in _HANDLED}
     try:
         ray.init(
@@ -62,8 +69,7 @@ def connected(address: str, *, bring_package: bool) -> Iterator[RayCluster]:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise RuntimeStartError(
             f"no Ray cluster at {address}: {_short(error)}",
-            remedy="Start one (ray start --head), or give its head as --address HOST:6379. Ray and Python have to be "
-            "of the same version there and here.",
+            remedy=_START_ONE,
         ) from error
     finally:
         # Ray puts its own in their place.
@@ -75,6 +81,21 @@ def connected(address: str, *, bring_package: bool) -> Iterator[RayCluster]:
         yield RayCluster(task_env=_dependencies() if bring_package else {})
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would go on trying for many minutes.
+
+    Raises:
+        RuntimeStartError: Nobody listens there.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise RuntimeStartError(f"no Ray cluster at {address}: {error}", remedy=_START_ONE) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
