@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from hcopt import __version__
-from hcopt.cli_deploy import ForceOption, register
+from hcopt.cli_deploy import register
+from hcopt.cli_options import ForceOption
 from hcopt.errors import ConfigError, HcoptError, InterruptedRunError
 
 if TYPE_CHECKING:

@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 
 from hcopt.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S
-
-RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder with the results.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-GrowthOption = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
-ScrapeOption = Annotated[int, typer.Option("--scrape-interval", min=1, help="Prometheus's, in seconds.")]
-WindowOption = Annotated[int, typer.Option("--rate-window", min=1, help="Window of rate(), in seconds.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
-]
-RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
-AnyRuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
-EndpointOption = Annotated[
-    str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Measure although another hcopt measures on this machine.")]
-PodStartOption = Annotated[
-    int | None,
-    typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
-]
-
-
-class Boundary(Protocol):
-    """Turns errors into messages and exit codes."""
-
-    def __call__(self, *, debug: bool) -> AbstractContextManager[None]:
-        """For one command."""
+from hcopt.cli_kubernetes import add_kubernetes
+from hcopt.cli_options import (
+    AnyRuntimeOption,
+    Boundary,
+    DebugOption,
+    EndpointOption,
+    ForceOption,
+    GrowthOption,
+    OutputOption,
+    PodStartOption,
+    RunArgument,
+    RuntimeOption,
+    ScrapeOption,
+    SetOption,
+    WindowOption,
+)
 
 
 def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
@@ -48,89 +36,10 @@ def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], st
         boundary: What stands around each command.
         command_line: Gives the command line, without logins.
     """
-    _add_kubernetes(app, boundary, command_line)
+    add_kubernetes(app, boundary, command_line)
     _add_capacity(app, boundary)
     _add_scale_check(app, boundary, command_line)
     _add_check(app, boundary, command_line)
-
-
-def _add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
-    @app.command()
-    def kubernetes(
-        run: RunArgument,
-        *,
-        peak: Annotated[float, typer.Option("--peak", help="Highest load to carry, in infer/s.")],
-        base: Annotated[float, typer.Option("--base", help="Load that is always there, in infer/s.")],
-        out: Annotated[Path, typer.Option("--out", help="Folder for the manifests.")] = Path("deploy"),
-        growth: GrowthOption = USUAL_GROWTH,
-        keda: Annotated[bool, typer.Option("--keda/--hpa", help="KEDA's ScaledObject, or a plain HPA.")] = False,
-        strict: Annotated[
-            bool, typer.Option("--strict", help="Refuse where the Deployment is not what was measured.")
-        ] = False,
-        name: Annotated[str | None, typer.Option("--name", help="Of all objects; the model's, if not given.")] = None,
-        namespace: Annotated[str, typer.Option("--namespace")] = "default",
-        image: Annotated[str | None, typer.Option("--image", help="Triton's; that of the run, if not given.")] = None,
-        model_uri: Annotated[
-            str | None, typer.Option("--model-uri", help="s3://… folder with the files of golden/<model>/1/.")
-        ] = None,
-        s3_endpoint_url: Annotated[str | None, typer.Option("--s3-endpoint-url", help="Of MinIO and others.")] = None,
-        memory: Annotated[int, typer.Option("--memory", help="Of a pod, in MiB; not measured.")] = 2048,
-        scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
-        rate_window: WindowOption = USUAL_RATE_WINDOW_S,
-        pod_start: PodStartOption = None,
-        node_selector: Annotated[
-            list[str] | None,
-            typer.Option("--node-selector", help="LABEL=VALUE of the nodes; may be given several times."),
-        ] = None,
-        node_cpu: Annotated[
-            str | None, typer.Option("--node-cpu", help="CPU model of the nodes, as /proc/cpuinfo names it.")
-        ] = None,
-        exclusive_cpus: Annotated[
-            bool, typer.Option("--exclusive-cpus", help="The nodes' kubelet has the static CPU manager policy.")
-        ] = False,
-        prometheus_url: Annotated[
-            str, typer.Option("--prometheus-url", help="Where KEDA finds Prometheus.")
-        ] = "http://prometheus-operated.monitoring.svc:9090",
-        output: OutputOption = Path("results"),
-        debug: DebugOption = False,
-    ) -> None:
-        """Write a run's Deployment, Service, autoscaler and the rest as YAML; every number says where it comes from.
-
-        Exit codes: 0 done; 2 the run has no capacity to plan with; 7 not written, or refused by --strict.
-        """
-        with boundary(debug=debug):
-            from rich.console import Console
-
-            from hcopt.capacity import parse_growth
-            from hcopt.deploy_output import print_deployment
-            from hcopt.deploying import write_deployment
-            from hcopt.kubernetes.options import Options, parse_node_selector
-            from hcopt.run_folder import find_run
-
-            options = Options(
-                base_infer_per_s=base,
-                peak_infer_per_s=peak,
-                growth=parse_growth(growth),
-                growth_text=growth,
-                autoscaler="keda" if keda else "hpa",
-                name=name,
-                namespace=namespace,
-                image=image,
-                model_uri=model_uri,
-                s3_endpoint_url=s3_endpoint_url,
-                memory_mb=memory,
-                scrape_interval_s=scrape_interval,
-                rate_window_s=rate_window,
-                pod_start_s=pod_start,
-                node_selector=parse_node_selector(node_selector or ()),
-                node_cpu=node_cpu,
-                exclusive_cpus=exclusive_cpus,
-                prometheus_url=prometheus_url,
-            )
-            folder = find_run(run, results=output)
-            plan, files = write_deployment(folder, options, command=command_line(), strict=strict, out=out)
-            console = Console(soft_wrap=True, highlight=False)
-            print_deployment(console, plan, files, autoscaler=options.autoscaler, golden=folder.golden)
 
 
 def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from hcopt.deploying import Answer
 from hcopt.kubernetes.options import Autoscaler
 from hcopt.kubernetes.plan import Plan
+from hcopt.kubernetes.ray_job import RayJobPlan
 from hcopt.terminal import printable
 
 _CLAIMS = ("golden", "capacity", "linearity")
@@ -40,8 +41,24 @@ def print_deployment(
     folder = written[0].parent
     names = ", ".join(path.name for path in written)
     console.print(Text(f"manifests:  {folder}/ ({names})"), soft_wrap=not console.is_terminal)
+    _print_steps(console, _next_steps(plan, folder, autoscaler=autoscaler, golden=golden))
+
+
+def print_ray_job(console: Console, plan: RayJobPlan, file: Path) -> None:
+    """What measures, where the file is, and what to do next."""
+    groups = ", ".join(f"{plan.workers.value} × {group.name}" for group in plan.groups)
+    console.print(Text(f"workers:    {groups}, {plan.cpus.value} CPUs each"), soft_wrap=not console.is_terminal)
+    console.print(Text(f"manifest:   {file}"), soft_wrap=not console.is_terminal)
+    namespace = ("--namespace", plan.namespace)
+    logins = ("kubectl", "create", "secret", "generic", f"{plan.name}-logins", *namespace, "--from-env-file=.env")
+    apply = ("kubectl", "apply", "--filename", str(file))
+    follow = ("kubectl", "logs", *namespace, "--follow", f"job/{plan.name}")
+    _print_steps(console, (logins, apply, follow))
+
+
+def _print_steps(console: Console, steps: Iterable[Sequence[str]]) -> None:
     # Each on one line, however long, to be copied.
-    for step in _next_steps(plan, folder, autoscaler=autoscaler, golden=golden):
+    for step in steps:
         console.print(Text.assemble(("next:       ", "bold"), shlex.join(step)))
 
 

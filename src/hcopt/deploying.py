@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hcopt.capacity import (
@@ -22,12 +22,15 @@ from hcopt.capacity import (
     sustained,
     target_rate,
 )
+from hcopt.config import load_config
 from hcopt.errors import ConfigError
 from hcopt.hpa import Autoscaler, Policy, ScalingRules
 from hcopt.hpa_simulation import Simulation, Timing, simulate
 from hcopt.kubernetes.manifests import write_manifests
 from hcopt.kubernetes.options import Options, check_rate_window
 from hcopt.kubernetes.plan import Plan, plan_deployment
+from hcopt.kubernetes.ray_job import RayJobPlan, plan_ray_job, write_ray_job
+from hcopt.kubernetes.ray_job_options import RayJobOptions
 from hcopt.load_trace import LoadTrace
 from hcopt.pod_model import PodModel, fit_pod_model
 from hcopt.run_folder import RunFolder, read_record
@@ -146,6 +149,28 @@ def write_deployment(
     record, scaling = read_record(folder), read_scaling(folder.path)
     plan = plan_deployment(record, options, command=command, scaling=scaling, strict=strict)
     return plan, write_manifests(plan, options.autoscaler, out)
+
+
+def write_profile_job(
+    options: RayJobOptions, config: Path | None, *, command: str, out: Path
+) -> tuple[RayJobPlan, Path]:
+    """Writes a measurement on a Ray cluster; the plan and the file.
+
+    Args:
+        options: What the user says.
+        config: A config.yaml for the head, checked here already: there it would fail only once the cluster is up.
+        command: The command line, for the file.
+        out: The folder.
+
+    Raises:
+        ConfigError: The configuration or an override of it says something that cannot be done.
+        OutputError: The folder cannot be written.
+    """
+    # The environment is the cluster's, not this one's; without a file the defaults count.
+    load_config(config, overrides=options.overrides, environment={}, recorded={} if config is None else None)
+    text = None if config is None else config.read_text(encoding="utf-8-sig")
+    plan = plan_ray_job(replace(options, config_text=text), command=command)
+    return plan, write_ray_job(plan, out)
 
 
 def answer(folder: RunFolder, question: Question) -> Answer:

@@ -1,4 +1,4 @@
-"""A model's name becomes a name that Kubernetes takes. Pure."""
+"""A model's name, or a node's label, becomes a name that Kubernetes takes. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ _LONGEST = 40
 _HASH = 8
 
 
-def dns_label(name: str) -> str:
+def dns_label(name: str, *, kind: str = "model") -> str:
     """A DNS label (RFC 1035) as names of Services have to be: lower case, digits and hyphens, a letter first.
 
     Names that have to be cut get a hash, so that two long names stay two.
+
+    Args:
+        name: Any text.
+        kind: What it names; stands before a name that begins with no letter.
     """
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not label or not label[0].isalpha():
-        label = f"model-{label}".rstrip("-")
-    if label == "model" or len(label) > _LONGEST:
+        label = f"{kind}-{label}".rstrip("-")
+    if label == kind or len(label) > _LONGEST:
         digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH]
         label = f"{label[: _LONGEST - _HASH - 1].rstrip('-')}-{digest}"
     return label

@@ -14,9 +14,11 @@ from hcopt.kubernetes.names import is_dns_label
 
 Autoscaler = Literal["hpa", "keda"]
 
+USUAL_POD_MEMORY_MB = 2048
 # Prometheus needs two samples in the window to give a rate at all.
 _FEWEST_SCRAPES = 2
 _URL = r"https?://[^\s/]+\S*"
+_IMAGE = r"[^\s'\"#]+"
 _PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL = re.compile(rf"(?P<label>([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_PART})=(?P<value>({_PART})?)")
 
@@ -55,7 +57,7 @@ class Options:
     image: str | None = None
     model_uri: str | None = None
     s3_endpoint_url: str | None = None
-    memory_mb: int = 2048
+    memory_mb: int = USUAL_POD_MEMORY_MB
     scrape_interval_s: int = USUAL_SCRAPE_INTERVAL_S
     rate_window_s: int = USUAL_RATE_WINDOW_S
     pod_start_s: int | None = None
@@ -65,12 +67,9 @@ class Options:
     prometheus_url: str = "http://prometheus-operated.monitoring.svc:9090"
 
     def __post_init__(self) -> None:
-        for option, name in (("--name", self.name), ("--namespace", self.namespace)):
-            if name is not None and not is_dns_label(name):
-                raise ConfigError(
-                    f"{option} {name!r} is no name that Kubernetes takes",
-                    remedy="Up to 40 lower-case letters, digits and hyphens, beginning with a letter.",
-                )
+        check_name("--name", self.name)
+        check_name("--namespace", self.namespace)
+        check_image(self.image, "nvcr.io/nvidia/tritonserver:26.09-py3")
         if not (self.peak_infer_per_s > 0 and 0 <= self.base_infer_per_s <= self.peak_infer_per_s < math.inf):
             raise ConfigError(
                 f"--base {self.base_infer_per_s:g} and --peak {self.peak_infer_per_s:g} are no range of loads",
@@ -78,18 +77,48 @@ class Options:
             )
         for option, text, pattern, example in (
             ("--model-uri", self.model_uri, r"s3://[^\s/]+/[^\n\r\t]+", "s3://bucket/folder"),
-            ("--image", self.image, r"[^\s'\"#]+", "nvcr.io/nvidia/tritonserver:26.09-py3"),
             ("--s3-endpoint-url", self.s3_endpoint_url, _URL, "http://minio.storage.svc:9000"),
             ("--prometheus-url", self.prometheus_url, _URL, "http://prometheus-operated.monitoring.svc:9090"),
         ):
-            if text is not None and re.fullmatch(pattern, text) is None:
-                raise ConfigError(f"{option} {text!r} cannot be one", remedy=f"Give one such as {example}.")
+            check_text(option, text, pattern, example)
         if self.scrape_interval_s < 1 or self.memory_mb < 1 or (self.pod_start_s or 0) < 0:
             raise ConfigError(
                 "--scrape-interval and --memory are at least 1, --pod-start at least 0",
                 remedy="Seconds, MiB and seconds.",
             )
         check_rate_window(scrape_interval_s=self.scrape_interval_s, rate_window_s=self.rate_window_s)
+
+
+def check_name(option: str, name: str | None) -> None:
+    """Whether objects can be called that.
+
+    Raises:
+        ConfigError: Kubernetes would not take it.
+    """
+    if name is not None and not is_dns_label(name):
+        raise ConfigError(
+            f"{option} {name!r} is no name that Kubernetes takes",
+            remedy="Up to 40 lower-case letters, digits and hyphens, beginning with a letter.",
+        )
+
+
+def check_image(image: str | None, example: str) -> None:
+    """Whether it can name an image.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    check_text("--image", image, _IMAGE, example)
+
+
+def check_text(option: str, text: str | None, pattern: str, example: str) -> None:
+    """Whether an option's text, if there is one, has the form that it needs.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    if text is not None and re.fullmatch(pattern, text) is None:
+        raise ConfigError(f"{option} {text!r} cannot be one", remedy=f"Give one such as {example}.")
 
 
 def check_rate_window(*, scrape_interval_s: int, rate_window_s: int) -> None:
@@ -106,8 +135,8 @@ def check_rate_window(*, scrape_interval_s: int, rate_window_s: int) -> None:
         )
 
 
-def parse_node_selector(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """`LABEL=VALUE` texts.
+def parse_node_selector(texts: Sequence[str], *, option: str = "--node-selector") -> tuple[tuple[str, str], ...]:
+    """`LABEL=VALUE` texts of an option.
 
     Raises:
         ConfigError: One is none.
@@ -116,7 +145,7 @@ def parse_node_selector(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     for text, match in zip(texts, found, strict=True):
         if match is None:
             raise ConfigError(
-                f"--node-selector {text!r} is no label of a node",
+                f"{option} {text!r} is no label of a node",
                 remedy="Give one such as node.kubernetes.io/instance-type=c7i.xlarge.",
             )
     return tuple((match["label"], match["value"]) for match in found if match is not None)
