@@ -52,11 +52,12 @@ class RayNodes:
         self._start("head", "--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false", *options)
 
     def start_workers(self, *names: str, resources: str = '{"hcopt": 1}', cpus: int = 2) -> None:
-        """All at once; each has its own folder for temporary files, and so its own lock, as a machine has."""
+        """Each has its own folder for temporary files, and so its own lock, as a machine has.
+
+        One after the other: two on one machine that start at once choose the same ports.
+        """
         for name in names:
-            self._begin(name, f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={resources}")
-        for name in names:
-            self._wait(name)
+            self._start(name, f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={resources}")
 
     def _start(self, name: str, *options: str) -> None:
         self._begin(name, *options)
@@ -68,6 +69,8 @@ class RayNodes:
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "AWS_"))},
             "RAY_USAGE_STATS_ENABLED": "0",
+            # A busy machine takes its time.
+            "RAY_raylet_start_wait_time_s": "100",
             "TMPDIR": str(temporary),
             _MARK: f"{self.name}.{name}.",
         }
@@ -146,7 +149,8 @@ def ray_nodes(**options: object) -> Iterator[RayNodes]:
 
 def _has(process: psutil.Process, variable: str, prefix: str) -> bool:
     try:
-        return process.environ().get(variable, "\0").startswith(prefix)
+        found = process.environ().get(variable)
+        return found is not None and found.startswith(prefix)
     except psutil.Error:
         return False
 
