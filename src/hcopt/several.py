@@ -258,6 +258,7 @@ class _Several:
             run_id=self.folder.run_id,
             started_at=self.started_at,
             language=self.job.config.report.language,
+            price_of=self.job.config.report.price_of,
             path=self.folder.path / OVERVIEW,
         )
 
@@ -271,6 +272,7 @@ class _Several:
                 started_at=self.started_at,
                 command=self.command,
                 tracking=where,
+                price_of=self.job.config.report.price_of,
             )
         )
 
