@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hcopt.errors import ConfigError
@@ -30,6 +31,8 @@ SHORTEST_SCALE_DOWN_S = 300
 USUAL_GROWTH = "2x/10m"
 USUAL_SCRAPE_INTERVAL_S = 15
 USUAL_RATE_WINDOW_S = 60
+# The price of a machine for an hour, by its CPU's model; None where it is unknown.
+PriceOf = Callable[[str], float | None]
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _GROWTH = re.compile(r"(?P<factor>[0-9]+(?:\.[0-9]+)?)x/(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smh])")
 
@@ -265,3 +268,18 @@ def pending_target(capacity: Capacity) -> int:
 def cost_per_million(price_per_pod_hour: float, infer_per_s_per_pod: float) -> float:
     """Price of a million inferences, in the currency of the pod's price, at a load of one pod."""
     return price_per_pod_hour / (3600 * infer_per_s_per_pod) * 1_000_000
+
+
+def sustained_cost(record: RunRecord, price_of: PriceOf) -> float | None:
+    """Price of a million inferences at the highest rate at which the limit is shown to hold; at most so much.
+
+    Args:
+        record: The run.
+        price_of: What its machine costs.
+
+    Returns:
+        In the currency of the price; None without a price or a capacity.
+    """
+    low = None if record.capacity is None else record.capacity.sustainable_rate_infer_per_s.ci_low
+    price = price_of(record.environment.cpu_model)
+    return None if price is None or low is None or low <= 0 else cost_per_million(price, low)

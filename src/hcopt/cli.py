@@ -402,7 +402,7 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:
-        _print_result(finished)
+        _print_result(finished, config)
     if (error := finished.error) is not None:
         raise error
 
@@ -464,7 +464,7 @@ def _program() -> str:
     return "hcopt" if shutil.which("hcopt") else shlex.quote(sys.argv[0])
 
 
-def _print_result(finished: FinishedRun | FinishedModels) -> None:
+def _print_result(finished: FinishedRun | FinishedModels, config: Config) -> None:
     from rich.console import Console
 
     from hcopt.closing import print_closing, print_models
@@ -474,7 +474,7 @@ def _print_result(finished: FinishedRun | FinishedModels) -> None:
     if isinstance(finished, FinishedRun):
         print_closing(console, finished)
     else:
-        print_models(console, finished)
+        print_models(console, finished, config.report.price_of)
 
 
 def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:

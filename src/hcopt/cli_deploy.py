@@ -74,13 +74,11 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
             from hcopt.deploying import Question, answer
             from hcopt.errors import ConfigError
             from hcopt.load_trace import read_trace
-            from hcopt.run_folder import find_run, recorded_config
+            from hcopt.run_folder import find_run
 
             if chart is not None and trace is None:
                 raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
             folder = find_run(run, results=output)
-            recorded = recorded_config(folder).get("report", {}).get("price_per_hour")
-            price = recorded if price_per_hour is None else price_per_hour
             question = Question(
                 rate_infer_per_s=rate,
                 replicas=replicas,
@@ -89,7 +87,7 @@ def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
                 scrape_interval_s=scrape_interval,
                 rate_window_s=rate_window,
                 pod_start_s=pod_start,
-                price_per_hour=price,
+                price_per_hour=price_per_hour,
             )
             found = answer(folder, question)
             if chart is not None and found.simulated is not None:

@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from hcopt.capacity import PriceOf
 from hcopt.doctor.findings import Finding
 from hcopt.job import PlannedJob
 from hcopt.pipeline import FinishedRun
+from hcopt.report.hardware import hardware_answers
+from hcopt.report.text import texts
 from hcopt.schema import (
     Capacity,
     Comparison,
@@ -31,6 +34,7 @@ _VERDICTS = {
 }
 _LIMIT_VERDICTS = {"feasible": "holds", "infeasible": "missed", "undecided": "not shown"}
 _PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)")
+_OUTCOME_COLUMNS = ("verdict", "to deploy", "throughput × default", "sustained (infer/s)")
 
 _STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
@@ -64,13 +68,22 @@ def print_total(console: Console, count: int, expected_s: float) -> None:
     console.print(f"{count} models one after the other: about {duration(expected_s)}.", highlight=False)
 
 
-def print_models(console: Console, finished: FinishedModels) -> None:
-    """What became of each model, and where everything is."""
+def print_models(console: Console, finished: FinishedModels, price_of: PriceOf) -> None:
+    """What became of each model on each kind of hardware, which to take, and where everything is."""
     console.print()
-    table = Table("model", "verdict", "to deploy", "throughput × default", "sustained (infer/s)")
+    several = len({outcome.hardware for outcome in finished.outcomes}) > 1
+    table = Table("model", *_OUTCOME_COLUMNS)
+    if several:
+        table = Table("model", "hardware", *_OUTCOME_COLUMNS)
     for outcome in finished.outcomes:
-        table.add_row(*_outcome(outcome))
+        name, *cells = _outcome(outcome)
+        hardware = [Text(printable(outcome.hardware or ""))] if several else []
+        table.add_row(name, *hardware, *cells)
     console.print(table)
+    for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if several else ():
+        for line in (f"{answer.title}: {answer.sentence}", *answer.figures, *answer.left_out):
+            # The pages' figures and units are held together by a sign that a terminal need not know.
+            console.print(Text(printable(line.replace("\u00a0", " "))), soft_wrap=not console.is_terminal)
     results = finished.folder.results
     lines = [
         ("overview", results / OVERVIEW),

@@ -33,7 +33,7 @@ from hcopt.kubernetes.ray_job import RayJobPlan, plan_ray_job, write_ray_job
 from hcopt.kubernetes.ray_job_options import RayJobOptions
 from hcopt.load_trace import LoadTrace
 from hcopt.pod_model import PodModel, fit_pod_model
-from hcopt.run_folder import RunFolder, read_record
+from hcopt.run_folder import RunFolder, read_record, recorded_config
 from hcopt.scaling import Scaling, read_scaling
 from hcopt.schema import JsonObject, RunRecord
 
@@ -53,7 +53,7 @@ class Question:
         scrape_interval_s: Of Prometheus.
         rate_window_s: Of `rate()`.
         pod_start_s: None: from the run.
-        price_per_hour: Price of one pod for one hour.
+        price_per_hour: Price of one pod for one hour; None: what the run's configuration says of its CPU.
     """
 
     rate_infer_per_s: float | None
@@ -192,6 +192,9 @@ def answer(folder: RunFolder, question: Question) -> Answer:
         rate_window_s=question.rate_window_s,
         pod_start_s=question.pod_start_s,
     )
+    price = question.price_per_hour
+    if price is None:
+        price = _recorded_price(folder, record)
     lower = lower_bound(found)
     target, pod = target_rate(lower, reaction), fit_pod_model(found)
     rate = question.rate_infer_per_s
@@ -207,7 +210,7 @@ def answer(folder: RunFolder, question: Question) -> Answer:
         replicas=replicas,
         load_at_target_infer_per_s=_if_asked(question.replicas, lambda count: rate_for(count, target)),
         load_at_capacity_infer_per_s=_if_asked(question.replicas, lambda count: rate_for(count, lower)),
-        cost_per_million=_cost(question, target, replicas),
+        cost_per_million=_cost(price, question.rate_infer_per_s, target, replicas),
         simulated=None
         if question.trace is None
         else _simulated(question.trace, (target, float(pending_target(found))), lower, pod, reaction),
@@ -218,12 +221,16 @@ def _if_asked(count: int | None, of: Callable[[int], float]) -> float | None:
     return None if count is None else of(count)
 
 
-def _cost(question: Question, target: float, replicas: int | None) -> float | None:
-    if question.price_per_hour is None:
+def _recorded_price(folder: RunFolder, record: RunRecord) -> float | None:
+    # No other section is read: those of a run that another version made may have other keys.
+    report = {"report": recorded_config(folder).get("report", {})}
+    return load_config(recorded=report, environment={}).report.price_of(record.environment.cpu_model)
+
+
+def _cost(price: float | None, rate: float | None, target: float, replicas: int | None) -> float | None:
+    if price is None:
         return None
-    rate = question.rate_infer_per_s
-    per_pod = target if rate is None or replicas is None or rate <= 0 else rate / replicas
-    return cost_per_million(question.price_per_hour, per_pod)
+    return cost_per_million(price, target if rate is None or replicas is None or rate <= 0 else rate / replicas)
 
 
 def _simulated(

@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 
+from hcopt.cluster.nodes import slug
 from hcopt.config import Config
 from hcopt.errors import (
     BusyError,
@@ -236,9 +238,11 @@ class _Several:
         error = finished.error
         taken = {one.label for place, one in enumerate(self.outcomes) if place != index and one.record is not None}
         name = finished.record.model.name
+        if len(self.job.places.all) > 1:
+            name = f"{name}-{slug(finished.record.environment)}"
         self.outcomes[index] = replace(
             self.outcomes[index],
-            label=name if name not in taken else f"{name}-{index + 1}",
+            label=next(label for label in _labels(name, index + 1) if label not in taken),
             run_id=finished.folder.run_id,
             record=finished.record,
             failure=None if error is None else _failure(error),
@@ -254,6 +258,7 @@ class _Several:
             run_id=self.folder.run_id,
             started_at=self.started_at,
             language=self.job.config.report.language,
+            price_of=self.job.config.report.price_of,
             path=self.folder.path / OVERVIEW,
         )
 
@@ -267,6 +272,7 @@ class _Several:
                 started_at=self.started_at,
                 command=self.command,
                 tracking=where,
+                price_of=self.job.config.report.price_of,
             )
         )
 
@@ -314,6 +320,12 @@ class _Several:
             ],
         }
         self.folder.write_state(state, details)
+
+
+def _labels(name: str, number: int) -> Iterator[str]:
+    """The name, then with a number after it, until nobody else has it."""
+    yield name
+    yield from (f"{name}-{further}" for further in count(number))
 
 
 def _waiting(config: Config, place: Place) -> ModelOutcome:

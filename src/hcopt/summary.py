@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from hcopt.capacity import PriceOf, sustained_cost
 from hcopt.schema import (
     Capacity,
     Comparison,
@@ -45,6 +46,7 @@ def summarize_several(
     started_at: str,
     command: str,
     tracking: Mapping[str, str] | None,
+    price_of: PriceOf,
 ) -> JsonObject:
     """The content of summary.json of a run of several models: an entry each, in order, whatever became of it.
 
@@ -54,11 +56,12 @@ def summarize_several(
         started_at: UTC, ISO 8601.
         command: The command line.
         tracking: As in `summarize`.
+        price_of: As in `sustained_cost`.
     """
     runs = [outcome.record for outcome in outcomes if outcome.record is not None]
     return {
         **_whole(runs, run_id=run_id, started_at=started_at, command=command, tracking=tracking),
-        "models": [_outcome(outcome) for outcome in outcomes],
+        "models": [_outcome(outcome, price_of) for outcome in outcomes],
     }
 
 
@@ -100,12 +103,19 @@ def _planned(run: RunRecord) -> int:
     return planned + len(run.measurements) - len(swept)
 
 
-def _outcome(outcome: ModelOutcome) -> JsonObject:
-    failure = None if outcome.failure is None else asdict(outcome.failure)
-    own = {"label": outcome.label, "run_id": outcome.run_id, "failure": failure}
-    if outcome.record is None:
+def _outcome(outcome: ModelOutcome, price_of: PriceOf) -> JsonObject:
+    failure, record = None if outcome.failure is None else asdict(outcome.failure), outcome.record
+    own: JsonObject = {
+        "label": outcome.label,
+        "hardware": outcome.hardware,
+        "run_id": outcome.run_id,
+        "failure": failure,
+    }
+    if record is None:
         return {"model": {"source_uri": outcome.source_uri}, **own}
-    return {**_model(outcome.record), **own}
+    if price_of(record.environment.cpu_model) is not None:
+        own["cost_per_million"] = sustained_cost(record, price_of)
+    return {**_model(record), **own}
 
 
 def _model(run: RunRecord) -> JsonObject:

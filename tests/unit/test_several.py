@@ -37,6 +37,10 @@ WAITING = ModelOutcome(source_uri="later", label="later")
 ALL = (DONE, TIED, FAILED, WAITING)
 
 
+def unpriced(_: str) -> None:
+    return None
+
+
 # --- configuration ---------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +106,12 @@ def summary(*outcomes: ModelOutcome) -> JsonObject:
     found: JsonObject = json.loads(
         json.dumps(
             summarize_several(
-                outcomes, run_id="run", started_at="2026-01-02T03:04:05+00:00", command="hcopt", tracking=None
+                outcomes,
+                run_id="run",
+                started_at="2026-01-02T03:04:05+00:00",
+                command="hcopt",
+                tracking=None,
+                price_of=unpriced,
             ),
             allow_nan=False,
         )
@@ -137,7 +146,9 @@ def test_summary_without_any_record_has_no_environment() -> None:
 
 
 def overview(*outcomes: ModelOutcome, language: Language = "en") -> Overview:
-    return overview_of(outcomes, run_id="run", started_at="2026-01-02T03:04:05+00:00", language=language)
+    return overview_of(
+        outcomes, run_id="run", started_at="2026-01-02T03:04:05+00:00", language=language, price_of=unpriced
+    )
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -190,7 +201,8 @@ def test_page_is_whole_html_that_loads_nothing_and_escapes_what_is_not_its_own(
     tmp_path: Path, language: Language
 ) -> None:
     path = tmp_path / "overview.html"
-    write_overview(ALL, run_id="run", started_at="2026-01-02T03:04:05+00:00", language=language, path=path)
+    started_at = "2026-01-02T03:04:05+00:00"
+    write_overview(ALL, run_id="run", started_at=started_at, language=language, price_of=unpriced, path=path)
     text = path.read_text(encoding="utf-8")
     assert f'<html lang="{language}">' in text
     assert "&lt;b&gt;here&lt;/b&gt;" in text
@@ -257,7 +269,7 @@ def test_part_is_logged_to_the_mlflow_of_the_whole(tmp_path: Path) -> None:
 def test_closing_has_a_line_a_model_and_says_where_everything_is() -> None:
     console = Console(file=StringIO(), soft_wrap=True, width=120)
     folder = RunFolder(results=Path("/results"), run_id="run")
-    print_models(console, FinishedModels(folder=folder, outcomes=ALL, tracked=None))
+    print_models(console, FinishedModels(folder=folder, outcomes=ALL, tracked=None), unpriced)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
     for row in (

@@ -18,6 +18,11 @@ def latency(value: float) -> str:
     return f"{value:,.{3 if value < 1 else 2 if value < 100 else 1}f}"
 
 
+def cost(value: float) -> str:
+    """A sum of money in whatever currency, with three digits, or all those before its point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def limit(value: float) -> str:
     """A limit in ms, as exactly as the user gave it; figure and unit stay on one line."""
     return f"{value:.12g}\u00a0ms"
@@ -67,6 +72,11 @@ def change(ratio: float) -> str:
 def excess(ratio: float) -> str:
     """How far a ratio lies over 1, as a percentage without a sign."""
     return change(ratio).lstrip("+")
+
+
+def shortfall(ratio: float) -> str:
+    """How far a ratio lies under 1, as a percentage without a sign."""
+    return change(ratio).lstrip(_MINUS)
 
 
 def change_range(ratio: Estimate, text: Text) -> str | None:

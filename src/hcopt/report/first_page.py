@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 
+from hcopt.capacity import cost_per_million
 from hcopt.report import figures, insights
 from hcopt.report.headline import load_value
 from hcopt.report.p99_limit import miss_cell, miss_lines
@@ -100,7 +101,8 @@ def _interval(figure: Estimate, digits: Callable[[float], str], text: Text) -> s
 
 def _cost_row(pair: Pairing, price_per_hour: float, text: Text) -> ComparisonRow:
     cells = [
-        Cell(value=f"{price_per_hour / (side.throughput_infer_per_s.estimate * 3600 / 1e6):.3g}") for side in pair.sides
+        Cell(value=figures.cost(cost_per_million(price_per_hour, side.throughput_infer_per_s.estimate)))
+        for side in pair.sides
     ]
     return _row(text["row_cost"], pair, cells, (text["cost_at"].format(price=f"{price_per_hour:.12g}"),))
 

@@ -1,17 +1,22 @@
-"""Several models on one page: a line each with its verdict, what to deploy, how much that gains, and its report."""
+"""Several models on one page: a line each with its verdict, what to deploy, how much that gains, and its report.
+
+Where they were measured on several kinds of machines: a line for each kind, and above them which to take.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from hcopt import __version__
+from hcopt.capacity import PriceOf, sustained_cost
 from hcopt.errors import OutputError
 from hcopt.files import whole_file
 from hcopt.report import figures
+from hcopt.report.hardware import HardwareAnswer, by_model, hardware_answers, kind_cell, model_name
 from hcopt.report.headline import headline, interval_inline, only_best_is_feasible
 from hcopt.report.html import FONTS, environment, resource
 from hcopt.report.open_loop import lower_bound
@@ -36,11 +41,12 @@ class Whisker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """One model.
+    """One model, or one kind of machine that it was measured on.
 
     Attributes:
         failure: What kept it from ending well, and what to do about it; nothing where all went well.
         links: (words, address) of its reports.
+        heads: Whether it is the first of its model's several, above which the name stands.
     """
 
     name: str
@@ -53,21 +59,38 @@ class ModelRow:
     capacity: Cell | None
     failure: tuple[str, ...]
     links: tuple[tuple[str, str], ...]
+    hardware: Cell | None = None
+    cost: Cell | None = None
+    heads: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All that the page says."""
+    """All that the page says.
+
+    Attributes:
+        has_kinds: Whether there are several kinds of machines.
+        has_cost: Whether the price of one of them is known.
+    """
 
     heading: str
     counts: tuple[tuple[Tone, str], ...]
+    answers: tuple[HardwareAnswer, ...]
+    has_kinds: bool
+    has_cost: bool
     axis: str
     rows: tuple[ModelRow, ...]
     footer: str
 
 
 def write_overview(
-    outcomes: Sequence[ModelOutcome], *, run_id: str, started_at: str, language: Language, path: Path
+    outcomes: Sequence[ModelOutcome],
+    *,
+    run_id: str,
+    started_at: str,
+    language: Language,
+    price_of: PriceOf,
+    path: Path,
 ) -> None:
     """Writes the page, whole or not at all; the reports of the models lie beside it, in folders of their labels.
 
@@ -76,12 +99,13 @@ def write_overview(
         run_id: The run of all.
         started_at: UTC, ISO 8601.
         language: Of every word but the user's own.
+        price_of: What a kind of machine costs.
         path: Where it goes.
 
     Raises:
         OutputError: It cannot be written.
     """
-    overview = overview_of(outcomes, run_id=run_id, started_at=started_at, language=language)
+    overview = overview_of(outcomes, run_id=run_id, started_at=started_at, language=language, price_of=price_of)
     style = resource("templates", "report.css")
     page = (
         environment()
@@ -95,18 +119,28 @@ def write_overview(
         raise OutputError(f"cannot write the overview {path}: {error.strerror or error}") from error
 
 
-def overview_of(outcomes: Sequence[ModelOutcome], *, run_id: str, started_at: str, language: Language) -> Overview:
+def overview_of(
+    outcomes: Sequence[ModelOutcome], *, run_id: str, started_at: str, language: Language, price_of: PriceOf
+) -> Overview:
     """What the page says. Pure."""
     text = texts(language)
     ratios = [ratio for outcome in outcomes if outcome.record and (ratio := _ratio(outcome.record)) is not None]
     low, high = _span(ratios)
+    groups, kinds = by_model(outcomes), {outcome.hardware for outcome in outcomes}
     rows = tuple(_row(outcome, low, high, text) for outcome in outcomes)
+    has_kinds = len(kinds) > 1
+    if has_kinds:
+        mine = iter(rows)
+        rows = tuple(row for group in groups for row in _of_kinds(group, mine, price_of, text))
     counts = Counter((row.tone, row.badge) for row in rows)
     return Overview(
-        heading=text["overview_heading"].format(count=len(rows)),
+        heading=_heading(groups, len(kinds), text),
         counts=tuple(
             (tone, text["overview_count"].format(count=count, badge=badge)) for (tone, badge), count in counts.items()
         ),
+        answers=hardware_answers(outcomes, price_of, text) if has_kinds else (),
+        has_kinds=has_kinds,
+        has_cost=has_kinds and any(one.record and _price(one.record, price_of) is not None for one in outcomes),
         axis="" if not ratios else text["overview_axis"].format(low=f"{low:.2f}×", high=f"{high:.2f}×"),
         rows=rows,
         footer=" · ".join(
@@ -117,6 +151,41 @@ def overview_of(outcomes: Sequence[ModelOutcome], *, run_id: str, started_at: st
             )
         ),
     )
+
+
+def _heading(groups: Sequence[Sequence[ModelOutcome]], kinds: int, text: Text) -> str:
+    if kinds == 1:
+        return text["overview_heading"].format(count=len(groups))
+    models = model_name(groups[0]) if len(groups) == 1 else text["overview_heading"].format(count=len(groups))
+    return text["overview_heading_kinds"].format(models=models, kinds=kinds)
+
+
+def _of_kinds(
+    group: Sequence[ModelOutcome], rows: Iterator[ModelRow], price_of: PriceOf, text: Text
+) -> Iterator[ModelRow]:
+    """The next rows, which are of one model."""
+    name, source = model_name(group), group[0].source_uri
+    for outcome in group:
+        yield replace(
+            next(rows),
+            name=name,
+            source=source if source != name else "",
+            hardware=kind_cell(outcome.hardware or ""),
+            cost=None if outcome.record is None else _cost(outcome.record, price_of, text),
+            heads=outcome is group[0],
+        )
+
+
+def _cost(run: RunRecord, price_of: PriceOf, text: Text) -> Cell | None:
+    cost, price = sustained_cost(run, price_of), _price(run, price_of)
+    if cost is None or price is None:
+        return None
+    at = text["cost_at"].format(price=f"{price:.12g}")
+    return Cell(value=text["hardware_cost_most"].format(cost=figures.cost(cost)), detail=at)
+
+
+def _price(run: RunRecord, price_of: PriceOf) -> float | None:
+    return price_of(run.environment.cpu_model)
 
 
 def _ratio(run: RunRecord) -> Estimate | None:
