@@ -100,9 +100,13 @@ class RayNodes:
         """Those of one node, or of all: what was started there and lives."""
         return [one for one in psutil.process_iter() if _has(one, _MARK, f"{self.name}.{name and name + '.'}")]
 
-    def working(self) -> list[psutil.Process]:
-        """The processes in which nodes do tasks now."""
-        return [one for one in self.processes() if _title(one).startswith("ray::") and "_on_node" in _title(one)]
+    def working(self) -> psutil.Process:
+        """The process in which a node measures a block, as soon as there is one."""
+        deadline = time.monotonic() + _LIMIT_S
+        while not (found := [one for one in self.processes() if _title(one).startswith("ray::Block")]):
+            assert time.monotonic() < deadline, "no node measures"
+            time.sleep(0.05)
+        return found[0]
 
     def kill_node(self, name: str) -> None:
         """All of a machine at once, as when its power goes."""

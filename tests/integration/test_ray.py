@@ -162,11 +162,10 @@ def test_block_of_a_killed_process_and_of_a_killed_node_runs_elsewhere(nodes: Ra
     place = place_with_model(tmp_path)
 
     def kill_process() -> None:
-        [worker] = nodes.working()
-        worker.kill()
+        nodes.working().kill()
 
     def kill_node() -> None:
-        [worker] = nodes.working()
+        worker = nodes.working()
         [name] = [name for name in WORKERS if worker.pid in {one.pid for one in nodes.processes(name)}]
         nodes.kill_node(name)
 
