@@ -103,10 +103,14 @@ class RayNodes:
     def working(self) -> psutil.Process:
         """The process in which a node measures a block, as soon as there is one."""
         deadline = time.monotonic() + _LIMIT_S
-        while not (found := [one for one in self.processes() if _title(one).startswith("ray::Block")]):
+        while not (found := self.tasks()):
             assert time.monotonic() < deadline, "no node measures"
             time.sleep(0.05)
         return found[0]
+
+    def tasks(self) -> list[psutil.Process]:
+        """All such processes now."""
+        return [one for one in self.processes() if _title(one).startswith("ray::Block")]
 
     def kill_node(self, name: str) -> None:
         """All of a machine at once, as when its power goes."""

@@ -32,6 +32,7 @@ RESOURCE = "hcopt"
 _BEAT_S = 5.0
 _LONGEST_REASON = 300
 _CONNECT_S = 10.0
+_END_S = 10.0
 _START_ONE = (
     "Start one (ray start --head), or give its head as --address HOST:6379. Ray and Python have to be of the same "
     "version there and here."
@@ -155,6 +156,7 @@ def _listed() -> list[JsonObject]:
 class _RayRunning:
     def __init__(self, events: Any) -> None:
         self._events = events
+        self._ended = False
 
     def event(self, timeout_s: float) -> Event | None:
         """See `Running.event`."""
@@ -163,7 +165,10 @@ class _RayRunning:
             if not ready:
                 return None
             found: Event = ray.get(next(self._events))
+            if isinstance(found, Outcome):
+                self._see_the_end()
         except StopIteration as error:
+            self._ended = True
             raise LostError("it ended without a result") from error
         except ray.exceptions.RuntimeEnvSetupError as error:
             raise RuntimeStartError(
@@ -171,11 +176,23 @@ class _RayRunning:
                 remedy="Where the nodes have hcopt themselves: --set executor.package=installed.",
             ) from error
         except ray.exceptions.RayError as error:
+            self._ended = True
             raise LostError(_short(error)) from error
         return found
 
+    def _see_the_end(self) -> None:
+        """After the last event the task returns: to cancel it in this moment ends the driver (seen with Ray 2.60)."""
+        self._ended = True
+        ready, _ = ray.wait([self._events], timeout=_END_S, fetch_local=False)
+        with suppress(StopIteration, ray.exceptions.RayError):
+            for _ in ready:
+                next(self._events)
+
     def cancel(self) -> None:
         """See `Running.cancel`: kills the process there, whose watchdog ends what it has started."""
+        if self._ended:
+            return
+        self._ended = True
         with suppress(ray.exceptions.RayError, ValueError):
             ray.cancel(self._events, force=True)
 

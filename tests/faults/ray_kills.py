@@ -1,0 +1,162 @@
+"""Runs on a real Ray cluster, each killed once at a random moment: a process on a node, a whole node, or the driver.
+
+    python -m tests.faults.ray_kills --kills 20 --seed 1
+
+Afterwards every run has to be complete (after `--resume` where the driver was killed): each point of the plan measured
+once, no sample without its record, no process and no folder left. As root, and with no other work on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from hcopt.measurements import read_measurements
+from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Workplace, workplace
+from tests.ray_nodes import RayNodes, ray_nodes
+
+WORKERS = ("w1", "w2")
+VICTIMS = ("process", "node", "driver")
+# Eight variants, so that two nodes share them; the default is measured in both blocks.
+SWEPT = 10
+ARGUMENTS = (
+    "profile",
+    *TINY,
+    "--set=sweep.max_batch_size=[4,8,16,32]",
+    "--set=sweep.max_queue_delay_us=[0,100]",
+    "--set=profiler.measurement_interval_ms=200",
+    "--set=runtime.kind=embedded",
+    "--set=executor.package=installed",
+    f"--model={SAMPLE_MODEL}",
+    "--executor=ray",
+)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Whom, and how many seconds after the start of the run."""
+
+    victim: str
+    after_s: float
+
+
+def kills(count: int, seed: int, lasts_s: float) -> list[Kill]:
+    chance = random.Random(seed)
+    return [Kill(victim=chance.choice(VICTIMS), after_s=chance.uniform(0.0, lasts_s)) for _ in range(count)]
+
+
+def run(nodes: RayNodes, kill: Kill | None) -> tuple[list[str], str]:
+    """One run; the faults that it has left, and what was killed."""
+    root = Path(tempfile.mkdtemp(prefix="hk"))
+    try:
+        place = workplace(root)
+        shutil.copytree(SAMPLE_FOLDER, place.folder / SAMPLE_MODEL)
+        arguments = (*ARGUMENTS, f"--address={nodes.address}")
+        said = [] if kill is None else _killed_later(nodes, place, kill)
+        answer = place.run(*arguments)
+        faults = [f"left: {answer.left}"] if answer.left else []
+        if answer.returncode < 0 or answer.returncode == 1:
+            answer = place.run(*arguments, "--resume")
+        if answer.returncode != 0:
+            faults.append(f"exit code {answer.returncode}: {answer.stderr[-2000:]}")
+        faults += _faults(place, nodes)
+        return faults, " ".join(said)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _killed_later(nodes: RayNodes, place: Workplace, kill: Kill) -> list[str]:
+    said: list[str] = []
+
+    def act() -> None:
+        with suppress(psutil.NoSuchProcess, IndexError):
+            if kill.victim == "driver":
+                [driver] = [one for one in psutil.process_iter() if _is_driver(one, place)]
+                driver.kill()
+            else:
+                working = nodes.tasks()
+                target = random.Random(kill.after_s).choice(working) if working else None
+                if kill.victim == "process" and target is not None:
+                    target.kill()
+                else:
+                    name = next((one for one in WORKERS if target in nodes.processes(one)), WORKERS[0])
+                    nodes.kill_node(name)
+                    said.append(name)
+            said.append("killed")
+
+    timer = threading.Timer(kill.after_s, act)
+    timer.daemon = True
+    timer.start()
+    return said
+
+
+def _is_driver(process: psutil.Process, place: Workplace) -> bool:
+    try:
+        return "profile" in process.cmdline() and process.cwd() == str(place.folder)
+    except psutil.Error:
+        return False
+
+
+def _faults(place: Workplace, nodes: RayNodes) -> list[str]:
+    faults = []
+    if left := nodes.left():
+        faults.append(f"left on the nodes: {left}")
+    runs = place.runs
+    if len(runs) != 1:
+        return [*faults, f"runs: {runs}"]
+    found = read_measurements(runs[0])
+    keys = Counter((one.phase, one.variant.config_name, one.load, one.block) for one in found)
+    if twice := [key for key, count in keys.items() if count > 1]:
+        faults.append(f"twice: {twice}")
+    swept = [one for one in found if one.phase == "sweep"]
+    if len(swept) != SWEPT:
+        faults.append(f"{len(swept)} measurements of the sweep instead of {SWEPT}")
+    if failed := [one.error for one in found if one.error]:
+        faults.append(f"failed: {failed}")
+    samples = {str(path.relative_to(runs[0])) for path in runs[0].glob("samples/*/*")}
+    if samples != {one.samples_file for one in found if one.samples_file}:
+        faults.append("samples and records differ")
+    if len({one.node for one in found if one.phase == "confirmation"}) > 1:
+        faults.append("confirmed on more than one node")
+    summary = json.loads((runs[0] / "summary.json").read_text(encoding="utf-8"))
+    if summary["measurements"]["done"] != summary["measurements"]["planned"]:
+        faults.append(f"summary: {summary['measurements']}")
+    return faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    good = 0
+    with ray_nodes() as nodes:
+        nodes.start_head()
+        nodes.start_workers(*WORKERS)
+        began = time.monotonic()
+        faults, _ = run(nodes, None)
+        lasts_s = time.monotonic() - began
+        print(f"without a kill: {lasts_s:.0f} s, {faults or 'no fault'}", flush=True)
+        for number, kill in enumerate(kills(asked.kills, asked.seed, lasts_s), start=1):
+            faults, said = run(nodes, kill)
+            good += not faults
+            print(f"{number}: {kill.victim} after {kill.after_s:.1f} s ({said}): {faults or 'complete'}", flush=True)
+            nodes.start_workers(*(name for name in WORKERS if not nodes.processes(name)))
+    print(f"{good} of {asked.kills}")
+    return 0 if good == asked.kills else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
