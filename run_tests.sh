@@ -14,6 +14,7 @@ system_packages() {
   command -v dockerd >/dev/null 2>&1 || missing+=(docker.io iptables)
   command -v debootstrap >/dev/null 2>&1 || missing+=(debootstrap)
   command -v docker-compose >/dev/null 2>&1 || missing+=(docker-compose)
+  command -v ip >/dev/null 2>&1 || missing+=(iproute2)
   command -v wget >/dev/null 2>&1 || missing+=(wget)
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} = 0 ] && return 0

@@ -35,6 +35,7 @@ class RayNodes:
         port: Of the head.
         host: Of the head.
         prefixes: What a node's `ray start` begins with, by its name, such as a network namespace of its own.
+        addresses: Of nodes that have one of their own.
     """
 
     root: Path
@@ -42,6 +43,7 @@ class RayNodes:
     host: str = "127.0.0.1"
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     prefixes: dict[str, Sequence[str]] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
     _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -80,6 +82,7 @@ class RayNodes:
                     *self.prefixes.get(name, ()),
                     *(str(RAY), "start", "--block", f"--temp-dir={self.root / 'r'}"),
                     *(f"--object-store-memory={_STORE_BYTES}", "--disable-usage-stats", *options),
+                    *([f"--node-ip-address={self.addresses[name]}"] if name in self.addresses else []),
                 ],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -142,13 +145,13 @@ class RayNodes:
 
 
 @contextmanager
-def ray_nodes(**options: object) -> Iterator[RayNodes]:
+def ray_nodes() -> Iterator[RayNodes]:
     """A cluster without any node; whatever is started of it ends with the context."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     # Not in pytest's folder: the path of a socket has 107 characters at most.
-    nodes = RayNodes(root=Path(tempfile.mkdtemp(prefix="hr")), port=port, **options)  # type: ignore[arg-type]
+    nodes = RayNodes(root=Path(tempfile.mkdtemp(prefix="hr")), port=port)
     try:
         yield nodes
     finally:

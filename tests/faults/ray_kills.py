@@ -36,7 +36,7 @@ ARGUMENTS = (
     *TINY,
     "--set=sweep.max_batch_size=[4,8,16,32]",
     "--set=sweep.max_queue_delay_us=[0,100]",
-    "--set=profiler.measurement_interval_ms=200",
+    "--set=profiler.measurement_interval_ms=500",
     "--set=runtime.kind=embedded",
     "--set=executor.package=installed",
     f"--model={SAMPLE_MODEL}",
