@@ -391,14 +391,17 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
     ):
         unfinished = None if resume is None else _unfinished(config, output, resume, progress)
         finished: FinishedRun | FinishedModels
-        if config.models or len(places.all) > 1:
+        # A run that is gone on with stays what it is, whatever kinds of machines there are now.
+        begun = None if unfinished is None else unfinished.state
+        if config.models or (len(places.all) > 1 if begun is None else "parts" in begun):
             several = SeveralJob(
                 config=config, results=output, command=command, program=_program(), unfinished=unfinished, places=places
             )
             finished = profile_several(several, progress, places.opened)
         else:
             job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
-            finished = run_profile(replace(job, program=_program(), place=places.all[0]), progress, places.opened)
+            place = places.named(None if begun is None else begun.get("hardware"))
+            finished = run_profile(replace(job, program=_program(), place=place), progress, places.opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     else:

@@ -37,7 +37,7 @@ from hcopt.report.pdf import write_pdf
 from hcopt.resuming import Unfinished, how_to_resume, resumed_note
 from hcopt.run_folder import RunFolder, new_run, read_record, record_json, remove_stillborn
 from hcopt.scaling import read_scaling
-from hcopt.schema import JsonObject, Measurement, Note, RunRecord
+from hcopt.schema import Environment, JsonObject, Measurement, Note, RunRecord
 from hcopt.stages import Place, Stopwatch
 from hcopt.summary import summarize
 from hcopt.tracking import TrackedRun, log_run, promote
@@ -301,9 +301,16 @@ class _Run:
             note=self._note,
             progress=self.progress,
             earlier=self.earlier,
-            served=lambda environment: self._meet({"environment": asdict(environment)}),
+            served=lambda environment: self._meet({"environment": self._environment_conditions(environment)}),
             executor=self.job.place.executor,
         ).run()
+
+    def _environment_conditions(self, environment: Environment) -> JsonObject:
+        conditions = asdict(environment)
+        if self.job.place.name is not None:
+            # Nodes of one kind have CPUs with numbers of their own.
+            del conditions["cpuset"]
+        return conditions
 
     def _record(self, prepared: Prepared, found: Found) -> RunRecord:
         best = found.confirmation.best
@@ -369,6 +376,7 @@ class _Run:
             "started_at": self.started_at,
             "command": self.command,
             "conditions": self.conditions,
+            "hardware": self.job.place.name,
             "config": self.job.config.model_dump(mode="json"),
         }
         if record is not None:

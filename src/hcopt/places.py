@@ -32,6 +32,10 @@ class Places:
     stop: Callable[[], None] = lambda: None
     opened: Callable[[Path], None] = lambda _: None
 
+    def named(self, name: object) -> Place:
+        """The one with this name; where there is none the first, at which a run from elsewhere is refused."""
+        return next((place for place in self.all if place.name == name), self.all[0])
+
 
 def open_places(config: Config, *, command: str, force: bool, progress: Progress) -> AbstractContextManager[Places]:
     """The places, for as long as the context lasts.

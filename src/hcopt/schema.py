@@ -212,7 +212,8 @@ class Measurement:
 
     Attributes:
         phase: Which stage asked for it.
-        block: The block, where the phase measures in blocks; None in the sweep.
+        block: The block, where the phase measures in blocks; in a sweep only where several nodes share it, or a search
+            has any.
         profiler: Which program measured: `model-analyzer` or `perf_analyzer`.
         variant: What was served.
         load: What was asked of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
@@ -14,6 +15,9 @@ from hcopt.schema import ModelConfigVariant, SweepPlan
 # Every block measures the default too: of four variants and the default a fifth of the time is for what is known by
 # then, beside some 20 s for a server and a profiler that start. Smaller blocks end hardly sooner and cost more of both.
 SMALLEST_BLOCK = 4
+
+# The best cuts of 512 variants take some seconds to find, of thousands minutes.
+_MOST_EXACT = 300
 
 # Of each variant the place of its value on each axis of the grid, in the order in which the values appear.
 _Places = tuple[tuple[int, ...], ...]
@@ -41,8 +45,9 @@ def plan_blocks(plan: SweepPlan, count: int) -> tuple[SweepPlan, ...]:
     them, of one that leaves some out no others than those.
 
     The largest block is as small as such cuts allow, since it ends last; with that there are as few blocks as possible,
-    and those as equal as possible. None has fewer than `SMALLEST_BLOCK` variants unless the plan has. The blocks
-    measure the sum of their `measurement_count`: the plan's, and once more the default's for each block but one.
+    and those as equal as possible; of more than `_MOST_EXACT` variants nearly so. None has fewer than `SMALLEST_BLOCK`
+    variants unless the plan has. The blocks measure the sum of their `measurement_count`: the plan's, and once more the
+    default's for each block but one.
 
     Args:
         plan: What is to be measured; its notes stay with the first block, its variants keep names and order.
@@ -53,7 +58,8 @@ def plan_blocks(plan: SweepPlan, count: int) -> tuple[SweepPlan, ...]:
     """
     if count < 1:
         raise ValueError(f"not a number of blocks: {count}")
-    groups = _divided(_places([_settings(variant) for variant in plan.variants]), count)
+    whole = _places([_settings(variant) for variant in plan.variants])
+    groups = _divided(whole, count) if len(whole) <= _MOST_EXACT else _halved(whole, count)
     shares = [tuple(plan.variants[index] for index in sorted(group)) for group in groups]
     return tuple(
         replace(plan, variants=share, notes=plan.notes if number == 0 else ()) for number, share in enumerate(shares)
@@ -83,6 +89,25 @@ def _places(points: Sequence[tuple[Hashable, ...]]) -> _Places:
 def _span(places: _Places) -> int:
     """Combinations that Model Analyzer measures for these, wanted or not."""
     return math.prod(max(axis) + 1 for axis in zip(*places, strict=True))
+
+
+def _halved(whole: _Places, count: int) -> list[_Indices]:
+    """The largest block in two as equally as it can be, again and again."""
+    blocks = [(-len(whole), tuple(range(len(whole))))]
+    done = list[_Indices]()
+    while blocks and len(blocks) + len(done) < count:
+        _, largest = heapq.heappop(blocks)
+        cut = min(_cuts(_places([whole[index] for index in largest])), key=_inequality, default=None)
+        if cut is None:
+            done.append(largest)
+            continue
+        for side in cut.sides:
+            heapq.heappush(blocks, (-len(side), tuple(largest[index] for index in side)))
+    return sorted((*done, *(indices for _, indices in blocks)), key=lambda group: (-len(group), min(group)))
+
+
+def _inequality(cut: _Cut) -> int:
+    return abs(len(cut.sides[0]) - len(cut.sides[1]))
 
 
 def _divided(whole: _Places, count: int) -> list[_Indices]:

@@ -70,7 +70,7 @@ def test_nodes_with_addresses_of_their_own_share_the_work(nodes: RayNodes, tmp_p
     answer = place.run(
         *("profile", *TINY, "--set=runtime.kind=embedded", "--set=executor.package=installed"),
         *("--set=sweep.max_batch_size=[4,8,16,32]", "--set=sweep.max_queue_delay_us=[0,100]"),
-        *("--model", SAMPLE_MODEL, "--executor", "ray", "--address", "auto"),
+        *("--model", SAMPLE_MODEL, "--executor", "ray", "--address", nodes.address),
     )
     assert answer.returncode == 0, answer.stderr
     [run] = place.runs

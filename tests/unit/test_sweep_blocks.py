@@ -185,3 +185,16 @@ def test_the_same_plan_is_cut_in_the_same_way() -> None:
 def test_no_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match="not a number of blocks: 0"):
         plan_blocks(plan(), 0)
+
+
+@pytest.mark.parametrize("count", [2, 7, 60])
+def test_large_plan_is_cut_quickly_and_nearly_equally(count: int) -> None:
+    whole = plan(
+        max_batch_size=list(range(1, 11)), instance_count=list(range(1, 11)), max_queue_delay_us=list(range(0, 100, 10))
+    )
+    blocks = plan_blocks(whole, count)
+    assert len(blocks) == count
+    assert sum(sizes(blocks)) == len(whole.variants) == 1000
+    assert len(set().union(*map(settings_of, blocks))) == 1000
+    assert all(combinations(block) == settings_of(block) for block in blocks)
+    assert sizes(blocks)[0] <= 2.5 * 1000 / count

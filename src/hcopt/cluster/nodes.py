@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 
 from hcopt.cluster.values import Node
 from hcopt.schema import Environment
@@ -52,6 +53,7 @@ def slug(found: Environment) -> str:
     return ("-".join(words) or "CPU")[: _SLUG_LENGTH - len(cpus)].rstrip("-") + cpus
 
 
+@cache
 def alike(one: Environment, other: Environment) -> bool:
     """Whether figures measured under the one may be ranked with those of the other."""
     same = all(

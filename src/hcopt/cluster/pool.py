@@ -5,6 +5,7 @@ Each block has a thread of the driver that waits for it; nothing of a block coun
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,7 +57,8 @@ class Pool:
         config: What a node is to be able to do, as JSON and without a login.
         note: Told of nodes that are left out.
         silence_s: A node that is silent for longer counts as lost; one that measures gives a sign every few seconds.
-        start_s: How long a task may take until it begins: a node may have packages to install first.
+        start_s: How long a node may take until it begins to look at itself: it may have packages to install first. A
+            block waits without a limit, since another run may have the node; that a node is gone the cluster says.
         patience_s: How long to wait for a node of a kind that has none left.
         clock: Seconds that only grow.
     """
@@ -146,14 +148,19 @@ class Pool:
         )
 
     def _done(
-        self, running: Running, tell: Callable[[Measurement], None], ended: Callable[[], bool] = lambda: False
+        self,
+        running: Running,
+        tell: Callable[[Measurement], None],
+        ended: Callable[[], bool] = lambda: False,
+        *,
+        start_s: float = math.inf,
     ) -> Outcome:
         """Waits for the end of a task; whatever ends the wait ends the task.
 
         Raises:
             LostError: It is lost.
         """
-        heard_at, allowed_s = self.clock(), self.start_s
+        heard_at, allowed_s = self.clock(), start_s
         try:
             while True:
                 self._check_wanted(ended)
@@ -255,7 +262,8 @@ class Pool:
 
     def _probed(self, node: Node, shared: object) -> NodeState | None:
         try:
-            outcome = self._done(self.cluster.start(Probe(config=self.config), shared, node), lambda _: None)
+            running = self.cluster.start(Probe(config=self.config), shared, node)
+            outcome = self._done(running, lambda _: None, start_s=self.start_s)
         except LostError as loss:
             reason = str(loss)
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import queue
 import signal
 import socket
@@ -32,6 +33,7 @@ RESOURCE = "hcopt"
 _BEAT_S = 5.0
 _LONGEST_REASON = 300
 _CONNECT_S = 10.0
+_CURRENT = Path("/tmp/ray/ray_current_cluster")
 _END_S = 10.0
 _START_ONE = (
     "Start one (ray start --head), or give its head as --address HOST:6379. Ray and Python have to be of the same "
@@ -90,6 +92,11 @@ def _check_answers(address: str) -> None:
     Raises:
         RuntimeStartError: Nobody listens there.
     """
+    if address == "auto":
+        # What Ray itself goes by: where the last cluster that was started here is gone, its address is still there.
+        with suppress(OSError):
+            address = _CURRENT.read_text(encoding="utf-8").strip()
+        address = os.environ.get("RAY_ADDRESS") or address
     host, colon, port = address.rpartition(":")
     if not (colon and port.isdecimal()):
         return
@@ -171,9 +178,10 @@ class _RayRunning:
             self._ended = True
             raise LostError("it ended without a result") from error
         except ray.exceptions.RuntimeEnvSetupError as error:
-            raise RuntimeStartError(
-                f"the node cannot get hcopt's packages: {_short(error)}",
-                remedy="Where the nodes have hcopt themselves: --set executor.package=installed.",
+            self._ended = True
+            raise LostError(
+                f"it cannot get hcopt's packages: {_short(error)}; where nodes have hcopt themselves: "
+                "--set executor.package=installed"
             ) from error
         except ray.exceptions.RayError as error:
             self._ended = True

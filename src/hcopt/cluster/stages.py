@@ -128,9 +128,10 @@ class ClusterStages:
                     ): number
                     for number in open_blocks
                 }
-                for future in as_completed(futures):
+                for future in as_completed(tuple(futures)):
                     node, outcome = future.result()
-                    number = futures[future]
+                    # What it has brought is on disk soon: nobody keeps it for longer.
+                    number = futures.pop(future)
                     self._take(node, outcome, f"sweep-{number + 1}", block=self._number(number))
             except BaseException:
                 self.over.set()

@@ -87,7 +87,6 @@ class Running(Protocol):
 
         Raises:
             LostError: There will be none.
-            RuntimeStartError: The cluster cannot run it anywhere.
         """
 
     def cancel(self) -> None:
