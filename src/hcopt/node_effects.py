@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hcopt.schema import LatencySummary, Measurement
+from hcopt.schema import LatencySummary, Measurement, RunRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,6 +105,20 @@ def without_node_effects(measurements: Iterable[Measurement], *, noise_ratio: fl
     given = tuple(measurements)
     effects = {effect.node: effect for effect in node_effects(given, noise_ratio=noise_ratio)}
     return tuple(m if m.node not in effects else _without(m, effects[m.node]) for m in given)
+
+
+def effects_taken_out(run: RunRecord) -> tuple[NodeEffect, ...]:
+    """Of every node of a run, in the order in which they appear: what the ranking of its sweep has taken out.
+
+    A node without a part in that, since it shares no point of the sweep with another or since an adaptive search is
+    ranked as it was measured, counts as not linked. A run on one machine has no nodes.
+    """
+    swept = () if run.decisions else tuple(m for m in run.measurements if m.phase == "sweep")
+    noise_ratio = None if run.noise is None else run.noise.window_sd_ratio
+    found = {effect.node: effect for effect in node_effects(swept, noise_ratio=noise_ratio)}
+    names = dict.fromkeys(m.node for m in run.measurements if m.node is not None)
+    unknown = NodeEffect(node="", throughput_ratio=1.0, latency_p99_ratio=1.0, linked=False)
+    return tuple(found.get(name, replace(unknown, node=name)) for name in names)
 
 
 def _without(measurement: Measurement, effect: NodeEffect) -> Measurement:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from hcopt.capacity import PriceOf, sustained_cost
+from hcopt.node_effects import effects_taken_out
 from hcopt.schema import (
     Capacity,
     Comparison,
@@ -140,6 +141,7 @@ def _model(run: RunRecord) -> JsonObject:
         "notes": [note.en for note in run.notes],
         "noise": _noise(run.noise),
         "capacity": _capacity(run.capacity),
+        "nodes": _nodes(run),
     }
 
 
@@ -192,6 +194,21 @@ def _noise(noise: Noise | None) -> JsonObject | None:
         **figures,
         "exceeded": list(noise.exceeded),
     }
+
+
+def _nodes(run: RunRecord) -> list[JsonObject]:
+    """The nodes of a cluster that measured, and what was taken out of the sweep's figures for each."""
+    counts = Counter(measurement.node for measurement in run.measurements)
+    return [
+        {
+            "name": effect.node,
+            "measurements": counts[effect.node],
+            "throughput_ratio": effect.throughput_ratio,
+            "latency_p99_ratio": effect.latency_p99_ratio,
+            "linked": effect.linked,
+        }
+        for effect in effects_taken_out(run)
+    ]
 
 
 def _capacity(capacity: Capacity | None) -> JsonObject | None:

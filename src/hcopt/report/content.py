@@ -13,6 +13,7 @@ from hcopt.report import (
     first_page,
     insights,
     method,
+    nodes,
     noise,
     open_loop,
     pods,
@@ -85,6 +86,7 @@ def _sections(run: RunRecord, pair: Pairing, scaling: Scaling | None, text: Text
         open_loop.open_loop(run, text),
         *pods.one_to_many(run, scaling, text),
         noise.noise(run, pair, text),
+        nodes.nodes(run, text),
         search_path.search_path(run, text),
         _sweep(run, text),
     )

@@ -88,6 +88,7 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
         (text["fact_model"], f"{run.model.name} (sha256 {run.model.sha256[:12]})"),
         (text["fact_source"], run.model.source_uri),
         (text["fact_version"], run.model.version or unknown),
+        *_nodes(run, text),
         (text["fact_runtime"], env.runtime),
         (text["fact_backend"], env.backend),
         (text["fact_triton"], env.triton_version),
@@ -99,6 +100,12 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
         (text["fact_hcopt"], env.hcopt_version),
         (text["fact_elapsed"], elapsed or unknown),
     )
+
+
+def _nodes(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
+    """That what follows is a kind of node, where a cluster measured."""
+    count = len({m.node for m in run.measurements if m.node is not None})
+    return ((text["fact_nodes"], text["fact_nodes_value"].format(count=f"{count:,}")),) if count else ()
 
 
 def duration(seconds: float, text: Text) -> str:

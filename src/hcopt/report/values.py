@@ -116,7 +116,7 @@ class Section:
     commands.
 
     Attributes:
-        name: confirmation, breakdown, open_loop, scaling, linearity, noise, search or sweep.
+        name: confirmation, breakdown, open_loop, scaling, linearity, noise, nodes, search or sweep.
         lines: What the data show, a sentence each.
         facts: (label, value) pairs.
         note: How the table and the figures came about, in small print.

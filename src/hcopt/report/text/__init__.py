@@ -6,12 +6,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from hcopt.report.text import charts, comparison, evidence, method, overview, pods, search_path, sections, verdict
+from hcopt.report.text import (
+    charts,
+    comparison,
+    evidence,
+    method,
+    nodes,
+    overview,
+    pods,
+    search_path,
+    sections,
+    verdict,
+)
 
 Language = Literal["ko", "en"]
 Text = Mapping[str, str]
 
-_PARTS = (verdict, comparison, charts, evidence, pods, search_path, sections, method, overview)
+_PARTS = (verdict, comparison, charts, evidence, nodes, pods, search_path, sections, method, overview)
 
 EN: Text = MappingProxyType({key: value for part in _PARTS for key, value in part.EN.items()})
 KO: Text = MappingProxyType({key: value for part in _PARTS for key, value in part.KO.items()})
