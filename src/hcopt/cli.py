@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -20,7 +19,7 @@ import typer
 
 from hcopt import __version__
 from hcopt.cli_deploy import register
-from hcopt.cli_options import ForceOption
+from hcopt.cli_options import WITHOUT_CLUSTERS, ForceOption
 from hcopt.errors import ConfigError, HcoptError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -62,17 +61,15 @@ RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embe
 EndpointOption = Annotated[
     str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
 ]
-# Who has not installed what one needs for several machines has no use for it, and is told so when it is asked for.
-_WITHOUT_CLUSTERS = find_spec("ray") is None
 ExecutorOption = Annotated[
     str | None,
-    typer.Option("--executor", hidden=_WITHOUT_CLUSTERS, help="local, or ray: on the nodes of a Ray cluster."),
+    typer.Option("--executor", hidden=WITHOUT_CLUSTERS, help="local, or ray: on the nodes of a Ray cluster."),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address",
-        hidden=_WITHOUT_CLUSTERS,
+        hidden=WITHOUT_CLUSTERS,
         help="With --executor ray: the head, host:port; auto: that of this machine.",
     ),
 ]

@@ -10,13 +10,13 @@ import typer
 
 from hcopt.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, parse_growth
 from hcopt.cli_options import (
+    WITHOUT_CLUSTERS,
     Boundary,
     DebugOption,
     GrowthOption,
     OutputOption,
     PodStartOption,
     ScrapeOption,
-    SetOption,
     WindowOption,
 )
 from hcopt.errors import ConfigError
@@ -44,6 +44,7 @@ OF_A_RUN = frozenset(
         "output",
     }
 )
+_RAY_JOB = "With --ray-job instead a RayJob of KubeRay that runs `hcopt profile` on the nodes of a cluster."
 
 
 def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
@@ -55,11 +56,14 @@ def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[
         command_line: Gives the command line, without logins.
     """
 
-    @app.command()
+    @app.command(epilog=_with_clusters(_RAY_JOB))
     def kubernetes(
         context: typer.Context,
         run: Annotated[
-            str | None, typer.Argument(help="A run's folder, its id, or `results` for the latest; not with --ray-job.")
+            str | None,
+            typer.Argument(
+                help=f"A run's folder, its id, or `results` for the latest{_with_clusters('; not with --ray-job')}."
+            ),
         ] = None,
         *,
         peak: Annotated[float | None, typer.Option("--peak", help="Highest load to carry, in infer/s.")] = None,
@@ -71,12 +75,18 @@ def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[
             bool, typer.Option("--strict", help="Refuse where the Deployment is not what was measured.")
         ] = False,
         name: Annotated[
-            str | None, typer.Option("--name", help="Of all objects; the model's, with --ray-job hcopt-profile.")
+            str | None,
+            typer.Option(
+                "--name", help=f"Of all objects; the model's{_with_clusters(f', with --ray-job {USUAL_NAME}')}."
+            ),
         ] = None,
         namespace: Annotated[str, typer.Option("--namespace")] = "default",
         image: Annotated[
             str | None,
-            typer.Option("--image", help="Triton's, that of the run if not given; with --ray-job one with hcopt[ray]."),
+            typer.Option(
+                "--image",
+                help=f"Triton's, that of the run if not given{_with_clusters('; with --ray-job one with hcopt[ray]')}.",
+            ),
         ] = None,
         model_uri: Annotated[
             str | None, typer.Option("--model-uri", help="s3://… folder with the files of golden/<model>/1/.")
@@ -85,7 +95,9 @@ def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[
         memory: Annotated[
             int | None,
             typer.Option(
-                "--memory", min=1, help=f"Of a pod, in MiB; {USUAL_POD_MEMORY_MB}, with --ray-job {USUAL_MEMORY_MB}."
+                "--memory",
+                min=1,
+                help=f"Of a pod, in MiB; {USUAL_POD_MEMORY_MB}{_with_clusters(f', with --ray-job {USUAL_MEMORY_MB}')}.",
             ),
         ] = None,
         scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
@@ -105,28 +117,61 @@ def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[
             str, typer.Option("--prometheus-url", help="Where KEDA finds Prometheus.")
         ] = "http://prometheus-operated.monitoring.svc:9090",
         ray_job: Annotated[
-            bool, typer.Option("--ray-job", help="Instead of a run's manifests: measure on a cluster with KubeRay.")
+            bool,
+            typer.Option(
+                "--ray-job",
+                hidden=WITHOUT_CLUSTERS,
+                help="Instead of a run's manifests: measure on a cluster with KubeRay.",
+            ),
         ] = False,
-        workers: Annotated[int, typer.Option("--workers", min=1, help="Nodes that measure, of each class.")] = 1,
+        workers: Annotated[
+            int,
+            typer.Option("--workers", min=1, hidden=WITHOUT_CLUSTERS, help="Nodes that measure, of each class."),
+        ] = 1,
         node_class: Annotated[
             list[str] | None,
-            typer.Option("--node-class", help="LABEL=VALUE of one class of nodes; a worker group for each given."),
+            typer.Option(
+                "--node-class",
+                hidden=WITHOUT_CLUSTERS,
+                help="LABEL=VALUE of one class of nodes; a worker group for each given.",
+            ),
         ] = None,
-        cpus: Annotated[int, typer.Option("--cpus", min=1, help="Whole CPUs of a measuring pod.")] = USUAL_CPUS,
+        cpus: Annotated[
+            int, typer.Option("--cpus", min=1, hidden=WITHOUT_CLUSTERS, help="Whole CPUs of a measuring pod.")
+        ] = USUAL_CPUS,
         results_claim: Annotated[
-            str | None, typer.Option("--results-claim", help="PersistentVolumeClaim that keeps the head's results.")
+            str | None,
+            typer.Option(
+                "--results-claim",
+                hidden=WITHOUT_CLUSTERS,
+                help="PersistentVolumeClaim that keeps the head's results.",
+            ),
         ] = None,
-        model: Annotated[list[str] | None, typer.Option("--model", help="As for `hcopt profile`.")] = None,
+        model: Annotated[
+            list[str] | None, typer.Option("--model", hidden=WITHOUT_CLUSTERS, help="As for `hcopt profile`.")
+        ] = None,
         config: Annotated[
-            Path | None, typer.Option("--config", "-c", help="config.yaml that goes into a ConfigMap for the head.")
+            Path | None,
+            typer.Option(
+                "--config",
+                "-c",
+                hidden=WITHOUT_CLUSTERS,
+                help="config.yaml that goes into a ConfigMap for the head.",
+            ),
         ] = None,
-        set_: SetOption = None,
+        set_: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--set",
+                hidden=WITHOUT_CLUSTERS,
+                help="section.key=value, as in config.yaml; may be given several times.",
+            ),
+        ] = None,
         output: OutputOption = Path("results"),
         debug: DebugOption = False,
     ) -> None:
         """Write a run's Deployment, Service, autoscaler and the rest as YAML; every number says where it comes from.
 
-        With --ray-job instead a RayJob of KubeRay that runs `hcopt profile` on the nodes of a cluster.
         Exit codes: 0 done; 2 the run has no capacity to plan with, or an option is missing or no use; 7 not written, or
         refused by --strict.
         """
@@ -156,8 +201,8 @@ def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[
             if run is None or peak is None or base is None:
                 raise ConfigError(
                     "the manifests are those of a run, for a load: RUN, --base and --peak are needed",
-                    remedy="Give all three, such as `hcopt kubernetes results --base 60000 --peak 500000`; --ray-job, "
-                    "which measures on a cluster, needs none of them.",
+                    remedy="Give all three, such as `hcopt kubernetes results --base 60000 --peak 500000`"
+                    f"{_with_clusters('; --ray-job, which measures on a cluster, needs none of them')}.",
                 )
             options = Options(
                 base_infer_per_s=base,
@@ -180,6 +225,11 @@ def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[
                 prometheus_url=prometheus_url,
             )
             _write_manifests(run, options, command=command_line(), strict=strict, out=out, results=output)
+
+
+def _with_clusters(text: str) -> str:
+    """What a help text says only to those who have what one needs for several machines."""
+    return "" if WITHOUT_CLUSTERS else text
 
 
 def _check_given(context: typer.Context, *, ray_job: bool) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Protocol
 
 import typer
+
+# Who has not installed what one needs for several machines has no use for it, and is told so when it is asked for.
+WITHOUT_CLUSTERS = find_spec("ray") is None
 
 RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder with the results.")]

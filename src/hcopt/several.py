@@ -231,7 +231,7 @@ class _Several:
             outcome = replace(outcome, run_id=None)
         self.outcomes[index] = outcome
         self.progress.note(
-            Note(en=f"{outcome.source_uri} failed: {error.message}", ko=f"{outcome.source_uri} 실패: {error.message}")
+            Note(en=f"{_said(outcome)} failed: {error.message}", ko=f"{_said(outcome)} 실패: {error.message}")
         )
 
     def _finished(self, index: int, finished: FinishedRun) -> None:
@@ -347,7 +347,11 @@ def _told(
     """What is to be told at the end; None where all went well."""
     if not failed:
         return unlogged
-    faults = [(outcome.label, outcome.failure) for outcome in failed if outcome.failure is not None]
+    faults = [
+        (_said(outcome) if outcome.record is None else outcome.label, outcome.failure)
+        for outcome in failed
+        if outcome.failure is not None
+    ]
     said = [f"\n  {label} ({failure.exit_code}): {failure.message}" for label, failure in faults]
     said += [] if unlogged is None else [f"\n  {unlogged.message}"]
     # What each of them would say alone names a run of its own.

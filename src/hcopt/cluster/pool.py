@@ -193,12 +193,14 @@ class Pool:
             raise LostError("it is no longer the machine that it was")
 
     def _lost(self, state: NodeState, reason: str) -> None:
-        there = {node.node_id for node in self.cluster.nodes()}
+        known = {one.node.node_id for one in self.states}
+        # Others may have gone with it, idle: no block is to lose a try with each.
+        gone = known - {node.node_id for node in self.cluster.nodes()}
         with self._changed:
             state.losses += 1
-            gone = state.node.node_id not in there
+            self._refused |= gone
             # One that is silent may still be measuring: what runs there beside it would be disturbed.
-            if gone or state.losses >= _MOST_LOSSES or "sign of life" in reason:
+            if state.losses >= _MOST_LOSSES or "sign of life" in reason:
                 self._refused.add(state.node.node_id)
             self._changed.notify_all()
 

@@ -178,11 +178,8 @@ class ClusterStages:
             ranking=ranking,
         )
         said = _said(stage, number, len(self.plans))
-        measured = 0
 
         def tell(node: Node, measurement: Measurement | None) -> None:
-            nonlocal measured
-            measured = 0 if measurement is None else measured + 1
             if measurement is None:
                 self.request.progress.told(f"{said} begins on {node.name}")
 
