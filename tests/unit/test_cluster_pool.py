@@ -247,22 +247,15 @@ def test_sign_of_life_is_enough_however_long_a_block_takes(scene: Make) -> None:
     assert found.run() == (node("a"), DONE)
 
 
-def test_before_the_first_event_only_the_time_to_start_counts(scene: Make) -> None:
-    def installs(task: Task, where: Node) -> Iterator[Event | None]:
-        found.clock.forward(1200)
+def test_block_waits_without_a_limit_until_it_begins(scene: Make) -> None:
+    def waits(task: Task, where: Node) -> Iterator[Event | None]:
+        found.clock.forward(100_000)
         yield None
         yield DONE
 
-    def never(task: Task, where: Node) -> Iterator[Event | None]:
-        found.clock.forward(1201)
-        yield None
-        raise AssertionError("somebody still waits")
-
-    found = scene("a", "b", play=in_turn(installs, never, ends(DONE)))
+    found = scene("a", play=waits)
     assert found.run()[0] == node("a")
     assert found.notes == []
-    found.run()
-    assert "no sign of life for 1200 s" in said(found.notes[0])
 
 
 def test_outcome_of_another_machine_does_not_count(scene: Make) -> None:
@@ -376,6 +369,20 @@ def test_node_that_cannot_be_looked_at_is_left_out_with_a_note(play: Play, reaso
     assert pool.classes() == (kind,)
     assert sorted(cluster.probed) == ["a", "b"], "each was looked at once"
     assert all(running.canceled for running in cluster.started)
+
+
+def test_node_that_does_not_begin_to_look_in_time_is_left_out() -> None:
+    clock, notes = Clock(), list[Note]()
+
+    def never(task: Task, where: Node) -> Iterator[Event | None]:
+        clock.forward(1201)
+        yield None
+        raise AssertionError("somebody still waits")
+
+    cluster = FakeCluster([node("a"), node("b")], probes={"a": never})
+    [kind] = Pool(cluster=cluster, config={}, note=notes.append, clock=clock).classes()
+    assert kind.nodes == [node("b")]
+    assert said(notes[0]) == "a takes no part: no sign of life for 1200 s"
 
 
 def test_where_no_node_can_measure_each_is_told_why() -> None:
