@@ -90,7 +90,11 @@ def test_kind_is_called_by_its_cpu_and_how_much_there_is() -> None:
 def test_kinds_that_look_alike_are_told_apart() -> None:
     names = class_names([kind(), kind(governor="powersave"), kind(cpu_count=99)])
     same = kind().name
-    assert names == (f"{same} (embedded, kind 1)", f"{same} (embedded, kind 2)", kind(cpu_count=99).name)
+    assert names == (
+        f"{same} (governor {kind().environment.governor})",
+        f"{same} (governor powersave)",
+        kind(cpu_count=99).name,
+    )
 
 
 @given(st.lists(ENVIRONMENTS, max_size=12))

@@ -223,7 +223,7 @@ def test_time_to_serve_and_to_load_is_that_of_the_node_and_each_stage_has_its_ow
         stages.prove(RANKING, None)
     found = scene.stopwatch.elapsed_s
     assert (found["serve"], found["load"]) == (7.0, 2.0)
-    assert set(found) == {"noise", "serve", "load", "sweep", "confirmation"}
+    assert set(found) == {"serve", "load", "noise", "sweep", "confirmation", "open_loop"}
 
 
 def test_progress_counts_blocks(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from hcopt.stages import Request, ServedStages, Stopwatch, served
 Stage = Literal["noise", "sweep", "proof"]
 
 # What was measured there before may still be ending.
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 _BETWEEN_TRIES_S = 0.5
 # Measurements come back as values; the rest only this block's work needed.
 _STAYS = ("measurements.jsonl", "input.json", "repository", "work")

@@ -76,9 +76,14 @@ def grouped(found: Iterable[tuple[Node, Environment]]) -> tuple[NodeClass, ...]:
 
 
 def class_names(classes: Sequence[NodeClass]) -> tuple[str, ...]:
-    """A name for each, none twice: where machines look alike, what else tells them apart."""
-    names = [one.name for one in classes]
-    return tuple(
-        name if names.count(name) == 1 else f"{name} ({one.environment.runtime}, kind {index + 1})"
-        for index, (name, one) in enumerate(zip(names, classes, strict=True))
-    )
+    """A name for each, none twice: where machines look alike, with what tells them apart, whatever their order."""
+    return tuple(_told_apart(one, [other for other in classes if other.name == one.name]) for one in classes)
+
+
+def _told_apart(one: NodeClass, same: Sequence[NodeClass]) -> str:
+    differing = [
+        f"{key.name} {getattr(one.environment, key.name)}"
+        for key in fields(Environment)
+        if key.name != "cpuset" and len({getattr(other.environment, key.name) for other in same}) > 1
+    ]
+    return f"{one.name} ({', '.join(differing)})" if differing else one.name

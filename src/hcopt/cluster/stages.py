@@ -94,25 +94,22 @@ class ClusterStages:
 
     def noise(self) -> Noise | None:
         """See `Stages.noise`."""
-        with self._phase("noise"):
-            node, outcome = self._run("noise", self.request.earlier.of("noise"))
-            self._take(node, outcome, "noise")
-        # Of a node that had just started its server: what a pod would take.
-        elapsed_s = self.request.stopwatch.elapsed_s
-        elapsed_s.update({name: outcome.elapsed_s.get(name, 0.0) for name in ("serve", "load")})
+        node, outcome = self._run("noise", self.request.earlier.of("noise"))
+        self._take(node, outcome, "noise")
+        # The first two are what a pod would take.
+        self._count_time(outcome, "serve", "load", "noise")
         assert outcome.found is None or isinstance(outcome.found, Noise)
         return outcome.found
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        with self.request.stopwatch.phase(name):
-            yield
+    def _count_time(self, outcome: Outcome, *names: str) -> None:
+        """As the node has counted it, which knows what an interrupted run had taken."""
+        self.request.stopwatch.elapsed_s.update({name: outcome.elapsed_s.get(name, 0.0) for name in names})
 
     def sweep(self, found_noise: Noise | None) -> None:
         """See `Stages.sweep`."""
         known = [self._known(number) for number in range(len(self.plans))]
         open_blocks = [number for number, plan in enumerate(self.plans) if not _is_measured(plan, known[number])]
-        with self._phase("sweep"):
+        with self.request.stopwatch.phase("sweep"):
             self._sweep(open_blocks, known, found_noise)
 
     def _sweep(
@@ -148,10 +145,10 @@ class ClusterStages:
     def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proved:
         """See `Stages.prove`: finalists and default on one and the same node."""
         earlier = self.request.earlier
-        with self._phase("confirmation"):
-            known = (*earlier.of("confirmation"), *earlier.of("open_loop"))
-            node, outcome = self._run("proof", known, noise=found_noise, ranking=ranking)
-            self._take(node, outcome, "proof")
+        known = (*earlier.of("confirmation"), *earlier.of("open_loop"))
+        node, outcome = self._run("proof", known, noise=found_noise, ranking=ranking)
+        self._take(node, outcome, "proof")
+        self._count_time(outcome, "confirmation", "open_loop")
         assert isinstance(outcome.found, Proved)
         return outcome.found
 
