@@ -123,6 +123,19 @@ class RayNodes:
         for process in self._started:
             process.poll()
 
+    def drain(self, name: str) -> None:
+        """As a cluster does with a node that it is going to take away."""
+        [raylet] = [one for one in self.processes(name) if "raylet/raylet" in _title(one).split(" ")[0]]
+        [node_id] = [part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--node_id=")]
+        subprocess.run(
+            [
+                *(str(RAY), "drain-node", f"--address={self.address}", f"--node-id={node_id}"),
+                *("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=test"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+
     def left(self) -> tuple[str, ...]:
         """What tasks have started and left on the nodes, a while after the last one: programs and folders."""
         deadline = time.monotonic() + _LIMIT_S

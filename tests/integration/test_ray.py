@@ -8,10 +8,12 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hcopt.measurements import read_measurements
@@ -180,6 +182,48 @@ def test_block_of_a_killed_process_and_of_a_killed_node_runs_elsewhere(nodes: Ra
     missing = [name for name in WORKERS if not nodes.processes(name)]
     assert len(missing) == 1
     nodes.start_workers(*missing)
+
+
+def test_block_of_a_process_that_hangs_runs_elsewhere(nodes: RayNodes, tmp_path: Path) -> None:
+    place = place_with_model(tmp_path)
+    hanging: list[psutil.Process] = []
+
+    def hang() -> None:
+        hanging.append(nodes.working())
+        hanging[0].suspend()
+
+    acts = (("sweep begins on", hang),)
+    arguments = ("profile", *QUICK, "--model", SAMPLE_MODEL, *on_ray(nodes), "--set=executor.silence_s=15")
+    answer = place.run(*arguments, acts=acts)
+    assert answer.returncode == 0, answer.stderr
+    assert "no sign of life for 15 s" in answer.stderr
+    [run] = place.runs
+    assert set(keys(measured(run)).values()) == {1}
+    with suppress(psutil.NoSuchProcess):
+        hanging[0].resume()
+    assert answer.left == () == nodes.left()
+
+
+def test_drained_node_gets_no_further_block(nodes: RayNodes, tmp_path: Path) -> None:
+    place = place_with_model(tmp_path)
+    drained: list[str] = []
+
+    def drain() -> None:
+        worker = nodes.working()
+        [name] = [name for name in WORKERS if worker.pid in {one.pid for one in nodes.processes(name)}]
+        nodes.drain(name)
+        drained.append(name)
+
+    answer = place.run("profile", *QUICK, "--model", SAMPLE_MODEL, *on_ray(nodes), acts=(("sweep begins on", drain),))
+    assert answer.returncode == 0, answer.stderr
+    found = measured(place.runs[0])
+    where = {phase: {one.node for one in found if one.phase == phase} for phase in ("sweep", "confirmation")}
+    assert len(where["sweep"]) == len(where["confirmation"]) == 1
+    assert where["sweep"] != where["confirmation"]
+    assert "was lost" not in answer.stderr
+    assert answer.left == () == nodes.left()
+    nodes.kill_node(drained[0])
+    nodes.start_workers(*drained)
 
 
 def test_killed_driver_is_resumed_from_its_files(nodes: RayNodes, tmp_path: Path) -> None:

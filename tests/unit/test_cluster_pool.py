@@ -208,6 +208,14 @@ def test_idle_nodes_that_are_gone_with_another_do_not_use_up_the_tries(scene: Ma
     assert found.run()[0] == node("g")
 
 
+def test_node_that_can_measure_no_more_gets_no_block(scene: Make) -> None:
+    found = scene("a", "b", play=ends(DONE))
+    found.cluster.remove("a")
+    assert [found.run()[0] for _ in range(3)] == [node("b")] * 3
+    assert found.notes == []
+    assert found.cluster.places == ["b"] * 3
+
+
 def test_node_that_comes_back_under_a_new_id_is_another_one(scene: Make) -> None:
     again = replace(node("a"), node_id="its second start")
 
@@ -294,8 +302,8 @@ def test_waits_for_a_node_of_the_kind_and_then_says_what_there_is(scene: Make) -
     assert "There are: a (8 CPUs), b (8 CPUs)" in caught.value.message
     assert caught.value.remedy
     assert found.cluster.places == ["a", "a"]
-    # 120 s of patience at 10 s a look, beside one look for each loss.
-    assert found.cluster.looks - before == 2 + 13
+    # 120 s of patience at 10 s a look, beside one look before each block and one after its loss.
+    assert found.cluster.looks - before == 4 + 13
 
 
 def test_new_node_is_looked_at_and_gets_the_block(scene: Make) -> None:

@@ -193,16 +193,22 @@ class Pool:
             raise LostError("it is no longer the machine that it was")
 
     def _lost(self, state: NodeState, reason: str) -> None:
-        known = {one.node.node_id for one in self.states}
         # Others may have gone with it, idle: no block is to lose a try with each.
-        gone = known - {node.node_id for node in self.cluster.nodes()}
+        self._refuse_gone()
         with self._changed:
             state.losses += 1
-            self._refused |= gone
             # One that is silent may still be measuring: what runs there beside it would be disturbed.
             if state.losses >= _MOST_LOSSES or "sign of life" in reason:
                 self._refused.add(state.node.node_id)
             self._changed.notify_all()
+
+    def _refuse_gone(self) -> set[str]:
+        """The nodes that have been looked at and can measure no more, such as one that is being drained."""
+        known = {one.node.node_id for one in self.states}
+        gone = known - {node.node_id for node in self.cluster.nodes()}
+        with self._changed:
+            self._refused |= gone
+        return gone
 
     @contextmanager
     def _free_node(self, kind: Environment, ended: Callable[[], bool]) -> Iterator[NodeState]:
@@ -223,11 +229,15 @@ class Pool:
                 free = min((one for one in left if not one.busy), key=lambda one: one.losses, default=None)
                 if free is not None:
                     free.busy = True
-                    return free
-                if left:
+                elif left:
                     none_since = None
                     self._changed.wait(_STEP_S)
                     continue
+            if free is not None:
+                if free.node.node_id not in self._refuse_gone():
+                    return free
+                free.busy = False
+                continue
             none_since = self.clock() if none_since is None else none_since
             if self.clock() - none_since > self.patience_s:
                 raise RuntimeStartError(

@@ -12,7 +12,7 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,8 @@ class RayCluster:
     task_env: JsonObject
 
     def nodes(self) -> tuple[Node, ...]:
-        """See `Cluster.nodes`: those that are alive and have the resource."""
+        """See `Cluster.nodes`: those that are alive, are not being drained, and have the resource."""
+        draining = _draining()
         return tuple(
             Node(
                 node_id=one["NodeID"],
@@ -125,7 +126,8 @@ class RayCluster:
                 cpu_count=one["Resources"]["CPU"],
             )
             for one in _listed()
-            if one["Alive"] and one["Resources"].get(RESOURCE, 0) >= 1 and one["Resources"].get("CPU", 0) >= 1
+            if one["Alive"] and one["NodeID"] not in draining
+            if one["Resources"].get(RESOURCE, 0) >= 1 and one["Resources"].get("CPU", 0) >= 1
         )
 
     def described(self) -> str:
@@ -158,6 +160,16 @@ class RayCluster:
 def _listed() -> list[JsonObject]:
     found: list[JsonObject] = ray.nodes()  # type: ignore[no-untyped-call]
     return found
+
+
+def _draining() -> Collection[str]:
+    """Nodes that Ray gives no further task; what is pinned to one of them would wait for ever."""
+    # There is no public way to ask; Ray's own libraries ask so. Where a version has it elsewhere, such a node shows
+    # itself by what it loses.
+    with suppress(AttributeError, ray.exceptions.RayError):
+        found: dict[str, int] = ray._private.state.state.get_draining_nodes()
+        return found
+    return ()
 
 
 class _RayRunning:
