@@ -123,6 +123,13 @@ class RayNodes:
         for process in self._started:
             process.poll()
 
+    def wait_for_program(self, name: str) -> None:
+        """Until a task has started one with this in its command line."""
+        deadline = time.monotonic() + _LIMIT_S
+        while not any(name in _title(one) and _has(one, MARK, "") for one in self.processes()):
+            assert time.monotonic() < deadline, f"no {name}"
+            time.sleep(0.05)
+
     def drain(self, name: str) -> None:
         """As a cluster does with a node that it is going to take away."""
         [raylet] = [one for one in self.processes(name) if "raylet/raylet" in _title(one).split(" ")[0]]
@@ -169,6 +176,14 @@ def ray_nodes() -> Iterator[RayNodes]:
         yield nodes
     finally:
         nodes.end()
+
+
+def is_driver(process: psutil.Process, folder: Path) -> bool:
+    """Whether it is the hcopt that was started in a folder."""
+    try:
+        return "profile" in process.cmdline() and process.cwd() == str(folder)
+    except psutil.Error:
+        return False
 
 
 def _has(process: psutil.Process, variable: str, prefix: str) -> bool:

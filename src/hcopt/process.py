@@ -116,7 +116,14 @@ class _Watchdog:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         try:
             program = subprocess.Popen(
-                [sys.executable, "-I", "-S", watchdog.__file__, self._mark],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    watchdog.__file__,
+                    self._mark,
+                    *([watchdog.APART] if _apart.is_set() else []),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -141,6 +148,15 @@ class _Watchdog:
 
 
 _starting = threading.Lock()
+_apart = threading.Event()
+
+
+def watch_from_apart() -> None:
+    """Has the watchdog of this process be no child of it; for processes whose owner kills their children at their end.
+
+    To be called before anything is started.
+    """
+    _apart.set()
 
 
 @cache

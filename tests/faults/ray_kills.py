@@ -26,7 +26,7 @@ import psutil
 
 from hcopt.measurements import read_measurements
 from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Workplace, workplace
-from tests.ray_nodes import RayNodes, ray_nodes
+from tests.ray_nodes import RayNodes, is_driver, ray_nodes
 
 WORKERS = ("w1", "w2")
 VICTIMS = ("process", "node", "driver")
@@ -87,7 +87,7 @@ def _killed_later(nodes: RayNodes, place: Workplace, kill: Kill, said: list[str]
     def act() -> None:
         with suppress(psutil.NoSuchProcess, IndexError):
             if kill.victim == "driver":
-                [driver] = [one for one in psutil.process_iter() if _is_driver(one, place)]
+                [driver] = [one for one in psutil.process_iter() if is_driver(one, place.folder)]
                 driver.kill()
             else:
                 working = nodes.tasks()
@@ -104,13 +104,6 @@ def _killed_later(nodes: RayNodes, place: Workplace, kill: Kill, said: list[str]
     timer.daemon = True
     timer.start()
     return timer
-
-
-def _is_driver(process: psutil.Process, place: Workplace) -> bool:
-    try:
-        return "profile" in process.cmdline() and process.cwd() == str(place.folder)
-    except psutil.Error:
-        return False
 
 
 def _faults(place: Workplace, nodes: RayNodes) -> list[str]:

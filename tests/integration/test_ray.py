@@ -20,7 +20,7 @@ from hcopt.measurements import read_measurements
 from hcopt.model_repository import parse_text, variant_of
 from hcopt.schema import Measurement
 from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
-from tests.ray_nodes import RayNodes, ray_nodes
+from tests.ray_nodes import RayNodes, is_driver, ray_nodes
 
 WORKERS = ("w1", "w2")
 NAMES = ("First", "Second", "Third")
@@ -229,7 +229,13 @@ def test_drained_node_gets_no_further_block(nodes: RayNodes, tmp_path: Path) -> 
 def test_killed_driver_is_resumed_from_its_files(nodes: RayNodes, tmp_path: Path) -> None:
     place = place_with_model(tmp_path)
     arguments = ("profile", *QUICK, "--model", SAMPLE_MODEL, *on_ray(nodes))
-    killed = place.run(*arguments, aim="confirmation and capacity begins on", number=signal.SIGKILL)
+
+    def kill_driver() -> None:
+        nodes.wait_for_program("perf_analyzer")
+        [driver] = [one for one in psutil.process_iter() if is_driver(one, place.folder)]
+        driver.kill()
+
+    killed = place.run(*arguments, acts=(("confirmation and capacity begins on", kill_driver),))
     assert killed.returncode == -signal.SIGKILL
     assert killed.left == () == nodes.left()
     [run] = place.runs

@@ -26,6 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import hcopt
 from hcopt.cluster.values import Beat, Event, Files, LostError, Node, Outcome, Running, Task
 from hcopt.errors import HcoptError, RuntimeStartError
+from hcopt.process import watch_from_apart
 from hcopt.schema import JsonObject, RunFailure
 
 # Each measuring node has one of it, so that one task at a time has the node.
@@ -228,6 +229,8 @@ def _performed(task: Task, files: Files, put: Callable[[Event], None]) -> None:
 @ray.remote(max_retries=0, num_returns="streaming")
 def _on_node(task: Task, files: Files) -> Iterator[Event]:
     """Everything that happens there, as it happens, and a sign of life where nothing does."""
+    # Ray kills the children of a worker that it ends: nobody would be left to end theirs, and to remove the folders.
+    watch_from_apart()
     yield Beat()
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     threading.Thread(target=_performed, args=(task, files, events.put), daemon=True).start()
