@@ -2,8 +2,9 @@
 
     python -m tests.faults.ray_kills --kills 20 --seed 1
 
-Afterwards every run has to be complete (after `--resume` where the driver was killed): each point of the plan measured
-once, no sample without its record, no process and no folder left. As root, and with no other work on the machine.
+Each run has two models on two nodes, or with `--one-model` one whose sweep they share. Afterwards it has to be complete
+(after `--resume` where the driver was killed): each point of the plan measured once, no sample without its record, no
+process and no folder left. With no other work on the machine.
 """
 
 from __future__ import annotations
@@ -30,18 +31,14 @@ from tests.ray_nodes import RayNodes, is_driver, ray_nodes
 
 WORKERS = ("w1", "w2")
 VICTIMS = ("process", "node", "driver")
-# So many that two nodes share them; the default is measured in each block.
-VARIANTS = 8
-ARGUMENTS = (
-    "profile",
-    *TINY,
+ARGUMENTS = ("profile", *TINY, "--set=runtime.kind=embedded", "--set=executor.package=installed", "--executor=ray")
+MODELS = [{"model": {"uri": SAMPLE_MODEL, "name": name}} for name in ("First", "Second")]
+TWO_MODELS = (f"--set=models={json.dumps(MODELS)}",)
+# So many variants that two nodes share them.
+ONE_MODEL = (
+    f"--model={SAMPLE_MODEL}",
     "--set=sweep.max_batch_size=[4,8,16,32]",
     "--set=sweep.max_queue_delay_us=[0,100]",
-    "--set=profiler.measurement_interval_ms=500",
-    "--set=runtime.kind=embedded",
-    "--set=executor.package=installed",
-    f"--model={SAMPLE_MODEL}",
-    "--executor=ray",
 )
 
 
@@ -59,13 +56,13 @@ def kills(seed: int, lasts_s: float) -> Iterator[Kill]:
         yield Kill(victim=chance.choice(VICTIMS), after_s=chance.uniform(0.0, lasts_s))
 
 
-def run(nodes: RayNodes, kill: Kill | None) -> tuple[list[str], str]:
+def run(nodes: RayNodes, story: tuple[str, ...], kill: Kill | None) -> tuple[list[str], str]:
     """One run; the faults that it has left, and what was killed."""
     root = Path(tempfile.mkdtemp(prefix="hk"))
     try:
         place = workplace(root)
         shutil.copytree(SAMPLE_FOLDER, place.folder / SAMPLE_MODEL)
-        arguments = (*ARGUMENTS, f"--address={nodes.address}")
+        arguments = (*ARGUMENTS, *story, f"--address={nodes.address}")
         said: list[str] = []
         timer = None if kill is None else _killed_later(nodes, place, kill, said)
         answer = place.run(*arguments)
@@ -110,28 +107,38 @@ def _faults(place: Workplace, nodes: RayNodes) -> list[str]:
     faults = []
     if left := nodes.left():
         faults.append(f"left on the nodes: {left}")
-    runs = place.runs
-    if len(runs) != 1:
-        return [*faults, f"runs: {runs}"]
-    found = read_measurements(runs[0])
+    if len(place.runs) != 1:
+        return [*faults, f"runs: {place.runs}"]
+    members = sorted(place.runs[0].glob("runs/*")) or place.runs
+    for member in members:
+        faults += _faults_of(member)
+    summary = json.loads((place.runs[0] / "summary.json").read_text(encoding="utf-8"))
+    if summary["measurements"]["done"] != summary["measurements"]["planned"]:
+        faults.append(f"summary: {summary['measurements']}")
+    if len(summary["models"]) != len(members):
+        faults.append(f"{len(members)} runs of {len(summary['models'])} models")
+    return faults
+
+
+def _faults_of(run: Path) -> list[str]:
+    faults = []
+    found = read_measurements(run)
     keys = Counter((one.phase, one.variant.config_name, one.load, one.block) for one in found)
     if twice := [key for key, count in keys.items() if count > 1]:
         faults.append(f"twice: {twice}")
     swept = [one for one in found if one.phase == "sweep"]
-    # One, where a node was killed before it had been looked at.
-    blocks = json.loads((runs[0] / "blocks.json").read_text(encoding="utf-8"))["sweep_blocks"]
-    if len(swept) != VARIANTS + blocks:
+    # The default is measured in each block; there is one where a node was killed before it had been looked at.
+    blocks = json.loads((run / "blocks.json").read_text(encoding="utf-8"))["sweep_blocks"]
+    variants = len({one.variant.config_name for one in swept}) - 1
+    if variants not in (1, 8) or len(swept) != variants + blocks:
         faults.append(f"{len(swept)} measurements of the sweep in {blocks} blocks")
     if failed := [one.error for one in found if one.error]:
         faults.append(f"failed: {failed}")
-    samples = {str(path.relative_to(runs[0])) for path in runs[0].glob("samples/*/*")}
+    samples = {str(path.relative_to(run)) for path in run.glob("samples/*/*")}
     if samples != {one.samples_file for one in found if one.samples_file}:
         faults.append("samples and records differ")
     if len({one.node for one in found if one.phase == "confirmation"}) > 1:
         faults.append("confirmed on more than one node")
-    summary = json.loads((runs[0] / "summary.json").read_text(encoding="utf-8"))
-    if summary["measurements"]["done"] != summary["measurements"]["planned"]:
-        faults.append(f"summary: {summary['measurements']}")
     return faults
 
 
@@ -139,17 +146,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--one-model", action="store_true")
     asked = parser.parse_args()
+    story = ONE_MODEL if asked.one_model else TWO_MODELS
     good = done = 0
     with ray_nodes() as nodes:
         nodes.start_head()
         nodes.start_workers(*WORKERS)
         began = time.monotonic()
-        faults, _ = run(nodes, None)
+        faults, _ = run(nodes, story, None)
         lasts_s = time.monotonic() - began
         print(f"without a kill: {lasts_s:.0f} s, {faults or 'no fault'}", flush=True)
         for kill in kills(asked.seed, lasts_s):
-            faults, said = run(nodes, kill)
+            faults, said = run(nodes, story, kill)
             # A run that had ended before counts for nothing, unless it has a fault.
             done += bool(said or faults)
             good += bool(said and not faults)
