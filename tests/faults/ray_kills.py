@@ -82,7 +82,7 @@ def run(nodes: RayNodes, story: tuple[str, ...], kill: Kill | None) -> tuple[lis
 
 def _killed_later(nodes: RayNodes, place: Workplace, kill: Kill, said: list[str]) -> threading.Timer:
     def act() -> None:
-        with suppress(psutil.NoSuchProcess, IndexError):
+        with suppress(psutil.NoSuchProcess, IndexError, ValueError):
             if kill.victim == "driver":
                 [driver] = [one for one in psutil.process_iter() if is_driver(one, place.folder)]
                 driver.kill()
