@@ -21,7 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from benchmarks.virtual_clock import VirtualClock
-from hcopt import measuring
+from hcopt import stages
 from hcopt.errors import RuntimeStartError
 from hcopt.measurements import NO_ANSWER
 from hcopt.process import Finished
@@ -383,11 +383,11 @@ def simulated(machine: SimulatedMachine) -> Iterator[None]:
         "choose_runtime": lambda *_, **__: Choice(runtime=SimulatedRuntime(machine)),
         "ModelControl": lambda *_, **__: SimulatedControl(machine),
     }
-    before = {name: getattr(measuring, name) for name in ends}
+    before = {name: getattr(stages, name) for name in ends}
     try:
         for name, end in ends.items():
-            setattr(measuring, name, end)
+            setattr(stages, name, end)
         yield
     finally:
         for name, end in before.items():
-            setattr(measuring, name, end)
+            setattr(stages, name, end)
