@@ -80,7 +80,8 @@ class Bench:
         try:
             measurement = measured()
         except RuntimeStartError as error:
-            measurement = failed(window, error.message)
+            # A load that is refused; where the server has died instead, `revive_server` says so.
+            measurement = failed(window, error.message, cause="refused")
         try:
             died = self.revive_server()
             measurement = with_reason(measurement, died)

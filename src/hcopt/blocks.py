@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.schema import FailedWindows, LoadPoint, Measurement, ModelConfigVariant
 
 Measure = Callable[[ModelConfigVariant, LoadPoint, int], Measurement]
 
@@ -77,3 +77,28 @@ def whole_blocks(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> di
             by_block[measurement.block][Arm(variant=measurement.variant, load=measurement.load)] = measurement
     whole = [block for _, block in sorted(by_block.items()) if all(arm in block for arm in wanted)]
     return {arm: [block[arm] for block in whole] for arm in wanted}
+
+
+def failed_windows(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, FailedWindows]:
+    """Of each arm of which windows in blocks failed."""
+    windows: dict[Arm, list[Measurement]] = {arm: [] for arm in arms}
+    for one in measurements:
+        if one.block is not None and (own := windows.get(Arm(variant=one.variant, load=one.load))) is not None:
+            own.append(one)
+    found = {arm: _failed(arm, own) for arm, own in windows.items()}
+    return {arm: failed for arm, failed in found.items() if failed is not None}
+
+
+def _failed(arm: Arm, windows: Sequence[Measurement]) -> FailedWindows | None:
+    failed = sorted((one for one in windows if one.error is not None), key=lambda one: not one.failed_by_variant)
+    if not failed:
+        return None
+    by_variant = sum(one.failed_by_variant for one in failed)
+    return FailedWindows(
+        config_name=arm.variant.config_name,
+        load=arm.load,
+        window_count=len(windows),
+        variant_count=by_variant,
+        other_count=len(failed) - by_variant,
+        reason=failed[0].error or "",
+    )

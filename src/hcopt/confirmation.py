@@ -11,10 +11,10 @@ from collections.abc import Callable
 from hcopt import looks
 from hcopt.blocks import BlockClock, Measure, measure_block
 from hcopt.config import ConfirmationSection
-from hcopt.decision import decide, is_settled
+from hcopt.decision import decide, failing_phrase, is_settled
 from hcopt.evidence import COMPARISONS
 from hcopt.finalists import Finalists
-from hcopt.schema import Confirmation, ConfirmedVariant, Measurement, RankedVariant
+from hcopt.schema import Confirmation, ConfirmedVariant, FailedWindows, Measurement, RankedVariant
 
 
 def first_window_count(finalists: Finalists, settings: ConfirmationSection) -> int:
@@ -63,7 +63,7 @@ def confirm(
             share=looks.share_to_spend(used_ratio, spent),
             look_count=look_count,
         )
-        if used_ratio == 1 or is_settled(found):
+        if used_ratio == 1 or is_settled(found, settings):
             return found
         spent = used_ratio
     raise AssertionError("the looks do not end")
@@ -71,20 +71,26 @@ def confirm(
 
 def nothing_feasible(
     closest: RankedVariant | None,
-    limit_ms: float,
+    limit_ms: float | None,
     *,
     default: ConfirmedVariant | None = None,
     block_count: int = 0,
+    failures: tuple[FailedWindows, ...] = (),
 ) -> Confirmation:
     """The confirmation of a run in which no configuration meets the limit.
 
     Args:
-        closest: The one that misses it by least, by its newest figures; None where nothing could be measured.
-        limit_ms: The limit.
+        closest: The one that misses it by least, by its newest figures; None where nothing could be measured without
+            failures of its own.
+        limit_ms: The limit; None where there is none, and too many requests failed.
         default: The default's figures, where it was measured again before the last candidate was refuted.
         block_count: Blocks in which it was.
+        failures: Of whoever had windows that failed.
     """
-    if closest is None:
+    failing = next((one for one in failures if one.variant_count), None)
+    if (closest is None or limit_ms is None) and failing is not None:
+        reason = f"No configuration answers its requests: {failing.config_name} {failing_phrase(failing)}."
+    elif closest is None or limit_ms is None:
         reason = "No configuration could be measured."
     else:
         reason = (
@@ -93,5 +99,10 @@ def nothing_feasible(
             f"({closest.latency_p99_ms / limit_ms:.2f} times the limit)."
         )
     return Confirmation(
-        verdict="no_feasible_config", reason=reason, best=None, default=default, block_count=block_count
+        verdict="no_feasible_config",
+        reason=reason,
+        best=None,
+        default=default,
+        block_count=block_count,
+        failures=failures,
     )

@@ -1,31 +1,43 @@
-"""Blocks of the finalists become the verdict: whom to deploy, how much better than the default, how sure. Pure."""
+"""Blocks of the finalists become the verdict: whom to deploy, how much better than the default, how sure. Pure.
+
+The sweep proposes who is measured; who is recommended is what the fresh data say, whichever way the sweep had pointed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from hcopt.blocks import Arm, whole_blocks
+from hcopt.blocks import Arm, failed_windows, whole_blocks
 from hcopt.config import ConfirmationSection
 from hcopt.evidence import Comparisons, Evidence
 from hcopt.finalists import Cast, Finalists
-from hcopt.schema import Comparison, Confirmation, ConfirmedVariant, Measurement, Verdict
-
-Figures = Mapping[Arm, ConfirmedVariant]
+from hcopt.schema import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Measurement, Verdict
 
 _STRENGTH = {"better": 2, "tied": 1, "undecided": 0}
 
 
-def is_settled(found: Confirmation) -> bool:
+def is_settled(found: Confirmation, settings: ConfirmationSection) -> bool:
     """Whether more blocks would change nothing that the verdict rests on.
 
-    The relation to the runner-up may stay open: which of two near neighbours is ahead is not worth the time.
+    Which of two near neighbours is ahead is not worth the time. But as long as the runner-up is ahead of the best by
+    more than the indifference zone, and neither that nor the opposite is shown, the wrong one may be recommended.
     """
+    if found.refuted is not None:
+        return True
     if found.best is None or found.best.feasibility == "undecided":
         return False
-    if found.best.feasibility == "infeasible" or found.default is None:
-        return True
-    return found.verdict in ("better", "tied") and found.default.feasibility != "undecided"
+    if found.default is not None and (found.verdict == "undecided" or found.default.feasibility == "undecided"):
+        return False
+    return not _runner_up_is_ahead(found, settings)
+
+
+def _runner_up_is_ahead(found: Confirmation, settings: ConfirmationSection) -> bool:
+    relation = found.runner_up_relation
+    if relation is None or found.runner_up is None or found.runner_up.feasibility == "infeasible":
+        return False
+    least = 1 / (1 + settings.indifference_ratio)
+    return relation.verdict == "undecided" and relation.throughput_ratio.estimate < least
 
 
 def decide(
@@ -37,83 +49,145 @@ def decide(
     share: float = 1.0,
     look_count: int = 1,
 ) -> Confirmation:
-    """The verdict on the blocks in which every finalist was measured.
+    """The verdict on the blocks in which every finalist was measured, and on the windows that failed.
 
-    A finalist that never was does not take the others' verdict with it: it is left out.
+    A finalist without any figures does not take the others' verdict with it: it is left out.
 
     Args:
         finalists: Who was measured.
-        measurements: All windows; failed ones and those of no block are left out.
+        measurements: All windows; those of no block are left out.
         latency_p99_limit_ms: The limit, or None.
         settings: α and the indifference zone.
         share: The part of the error rates that this look may spend; 1 where it is the only one.
         look_count: Which look this is.
     """
-    taken = tuple(measurements)
+    taken, every = tuple(measurements), finalists.cast
     measured = {Arm(variant=m.variant, load=m.load) for m in taken if m.error is None}
-    cast = finalists.cast.without(lambda arm: arm not in measured)
+    cast, failures = every.without(lambda arm: arm not in measured), failed_windows(every.arms, taken)
     evidence = Evidence(
         blocks=whole_blocks(cast.arms, taken),
         latency_p99_limit_ms=latency_p99_limit_ms,
         settings=settings,
         share=share,
+        failures=failures,
     )
-    if not evidence.blocks[cast.best]:
-        reason = "No block of the confirmation was measured whole, so nothing is known beyond the sweep."
-        return Confirmation(verdict="undecided", reason=reason, best=None, default=None, look_count=look_count)
-    return replace(_judged(cast, evidence), look_count=look_count)
+    found = _judged(cast, every, evidence) if evidence.blocks[cast.best] else _nothing_whole(cast, evidence)
+    return replace(found, look_count=look_count, failures=tuple(failures.values()))
 
 
-def _judged(cast: Cast, evidence: Evidence) -> Confirmation:
-    figures = {arm: evidence.confirmed(arm) for arm in cast.arms}
-    compared = evidence.compare(cast.pairs)
-    plain = _confirmation(cast, figures, compared)
-    preferred = _preferred(cast, figures, compared, evidence)
-    found = plain
-    if preferred is not None and _STRENGTH[preferred.verdict] >= _STRENGTH[plain.verdict]:
-        found = preferred
-    if found.verdict != "better" and _default_is_faster(plain):
-        assert cast.improvement is not None  # else there were no comparison
-        return _default_kept(plain, evidence.reversed(cast.improvement, len(compared)))
-    return found
+def _nothing_whole(cast: Cast, evidence: Evidence) -> Confirmation:
+    """Where the best has no figures to judge by: refuted where that is its own fault."""
+    reason, refuted = "No block of the confirmation was measured whole, so nothing is known beyond the sweep.", None
+    if evidence.fails(cast.best):
+        refuted = cast.best.variant.config_name
+        reason = f"{refuted} {failing_phrase(evidence.failures[cast.best])}."
+    return Confirmation(verdict="undecided", reason=reason, best=None, default=None, refuted=refuted)
 
 
-def _confirmation(cast: Cast, figures: Figures, compared: Comparisons) -> Confirmation:
-    """What the data say of this cast."""
-    improvement = None if cast.improvement is None else compared[cast.improvement]
-    verdict, reason = _verdict(cast, figures, improvement)
-    equal = cast.default_at_best_load
-    return Confirmation(
-        verdict=verdict,
-        reason=reason,
-        best=figures[cast.best],
-        default=None if cast.default is None else figures[cast.default],
-        runner_up=None if cast.runner_up is None else figures[cast.runner_up],
-        improvement=improvement,
-        runner_up_relation=None if cast.runner_up is None else compared.get((cast.best, cast.runner_up)),
-        block_count=figures[cast.best].block_count,
-        equal_load=None if equal is None else compared[cast.best, equal],
-        default_at_best_load=None if equal is None else figures[equal],
+def _judged(cast: Cast, every: Cast, evidence: Evidence) -> Confirmation:
+    """The confirmation of whoever the fresh data recommend; `cast` are those of `every` finalist that have figures."""
+    case = _Case(
+        cast=cast,
+        every=every,
+        figures={arm: evidence.confirmed(arm) for arm in cast.arms},
+        compared=evidence.compare(cast.pairs),
+        evidence=evidence,
+    )
+    plain = case.confirmation(cast)
+    if plain.refuted is not None:
+        return plain
+    found = _preferred(case, plain) or plain
+    if found.verdict == "better":
+        return found
+    return _default_kept(case) or _held_back(case, found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What the data say of the finalists.
+
+    Attributes:
+        cast: Those with figures, in the parts that the sweep gave them.
+        every: All of them.
+        figures: Each one's own.
+        compared: Each with each, in both directions.
+        evidence: The data.
+    """
+
+    cast: Cast
+    every: Cast
+    figures: Mapping[Arm, ConfirmedVariant]
+    compared: Comparisons
+    evidence: Evidence
+
+    def confirmation(self, cast: Cast) -> Confirmation:
+        """What is to be said where these have these parts."""
+        improvement = None if cast.improvement is None else self.compared[cast.improvement]
+        best, equal = self.figures[cast.best], cast.default_at_best_load
+        verdict, reason = self._verdict(cast, improvement)
+        return Confirmation(
+            verdict=verdict,
+            reason=reason,
+            best=best,
+            default=None if cast.default is None else self.figures[cast.default],
+            runner_up=None if cast.runner_up is None else self.figures[cast.runner_up],
+            improvement=improvement,
+            runner_up_relation=None if cast.runner_up is None else self.compared[cast.best, cast.runner_up],
+            block_count=best.block_count,
+            equal_load=None if equal is None else self.compared[cast.best, equal],
+            default_at_best_load=None if equal is None else self.figures[equal],
+            refuted=best.variant.config_name if best.feasibility == "infeasible" else None,
+        )
+
+    def _verdict(self, cast: Cast, improvement: Comparison | None) -> tuple[Verdict, str]:
+        best, default = self.figures[cast.best], self.every.default
+        if best.feasibility == "infeasible":
+            return "undecided", f"{best.variant.config_name} {self._why_infeasible(cast.best)}."
+        if best.feasibility == "undecided":
+            return "undecided", _unknown_feasibility(best, self.evidence.failures.get(cast.best))
+        if cast.default == cast.best:
+            return (
+                "undecided",
+                "Nothing could be compared with the default, which the sweep had in front.",
+            )
+        if default is not None and self._is_out(default):
+            why = self._why_infeasible(default)
+            return "better", f"Only the best configuration keeps the limit; the default {why}."
+        if improvement is None:
+            return "undecided", "The default could not be measured, so there is nothing to compare the best with."
+        return improvement.verdict, improvement.reason
+
+    def _is_out(self, arm: Arm) -> bool:
+        """Whether it is shown to miss the limit, or to fail too often, with figures or without any."""
+        return self.figures[arm].feasibility == "infeasible" if arm in self.figures else self.evidence.fails(arm)
+
+    def _why_infeasible(self, arm: Arm) -> str:
+        failed = self.evidence.failures.get(arm)
+        if failed is not None and failed.variant_count:
+            return failing_phrase(failed)
+        if self.evidence.latency_p99_limit_ms is None:
+            return "answers too many requests with errors on fresh data"
+        return "misses the p99 limit on fresh data"
+
+    def rivals(self, default: Arm) -> list[Arm]:
+        """The others that may still be faster than the default within the limit."""
+        others = (self.every.best, self.every.runner_up)
+        return [arm for arm in others if arm is not None and arm != default and not self._is_out(arm)]
+
+
+def failing_phrase(failed: FailedWindows) -> str:
+    """What became of a configuration's windows, to follow its name."""
+    return (
+        f"failed in {failed.variant_count} of {failed.window_count} windows on its own account, where 1% of the "
+        f"requests may: {failed.reason}"
     )
 
 
-def _verdict(cast: Cast, figures: Figures, improvement: Comparison | None) -> tuple[Verdict, str]:
-    best = figures[cast.best]
-    if best.feasibility == "infeasible":
-        return "undecided", f"{best.variant.config_name} misses the p99 limit on fresh data."
-    if best.feasibility == "undecided":
-        return "undecided", _unknown_feasibility(best)
-    if cast.default == cast.best:
-        return "tied", "The default itself has the most throughput within the limit: nothing to change."
-    if cast.default is None or improvement is None:
-        return "undecided", "The default could not be measured, so there is nothing to compare the best with."
-    if figures[cast.default].feasibility == "infeasible":
-        return "better", "Only the best configuration keeps the latency limit; the default misses it."
-    return improvement.verdict, improvement.reason
-
-
-def _unknown_feasibility(best: ConfirmedVariant) -> str:
-    if best.miss_ratio is None or best.miss_ratio.ci_low is None or best.miss_ratio.ci_high is None:
+def _unknown_feasibility(best: ConfirmedVariant, failed: FailedWindows | None) -> str:
+    if failed is not None and failed.variant_count:
+        windows = f"{failed.variant_count} of its {failed.window_count} windows"
+        seen = f"{windows} failed on its own account ({failed.reason})"
+    elif best.miss_ratio is None or best.miss_ratio.ci_low is None or best.miss_ratio.ci_high is None:
         seen = f"its p99 is {best.latency_p99_ms.estimate:.3g} ms over {best.block_count} blocks"
     else:
         share = best.miss_ratio
@@ -122,26 +196,26 @@ def _unknown_feasibility(best: ConfirmedVariant) -> str:
     return f"Whether {best.variant.config_name} keeps the p99 limit is not decided: {seen}{needed}."
 
 
-def _preferred(cast: Cast, figures: Figures, compared: Comparisons, evidence: Evidence) -> Confirmation | None:
-    """The runner-up in the best's place, where it is as fast and cheaper, or proves faster on fresh data."""
-    if cast.runner_up is None or cast.default == cast.best or not figures[cast.runner_up].feasible:
+def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
+    """The runner-up in the best's place: faster, as fast and cheaper, or alone shown to be better than the default."""
+    best, other = case.cast.best, case.cast.runner_up
+    if other is None or not case.figures[other].feasible:
         return None
-    best, runner_up = figures[cast.best], figures[cast.runner_up]
-    if best.feasibility == "infeasible":
+    found, relation = case.confirmation(case.cast.swapped(other)), case.compared[other, best]
+    name, swept = relation.candidate, relation.baseline
+    if relation.verdict == "better":
+        why = f"On fresh data {name} is faster than the sweep's winner {swept}."
+    elif best == case.cast.default:
+        return None  # one that is as fast as the default is nothing to change
+    elif found.verdict == "better" and plain.verdict != "better":
+        why = f"Of {name} and the sweep's winner {swept} only {name} is shown to be better than the default."
+    elif relation.verdict == "tied" and (said := _advantage(case.figures[other], case.figures[best], relation)):
+        why = f"{name} gives as much throughput as the sweep's winner {swept} with {said}."
+    else:
         return None
-    relation = compared[cast.best, cast.runner_up]
-    high = relation.throughput_ratio.ci_high
-    if relation.verdict != "tied" and (high is None or high >= 1):
+    if _STRENGTH[found.verdict] < _STRENGTH[plain.verdict]:
         return None
-    turned, why = evidence.reversed((cast.best, cast.runner_up), len(compared)), None
-    if turned.verdict == "better":
-        why = f"On fresh data {turned.candidate} is faster than the sweep's winner {turned.baseline}."
-    elif relation.verdict == "tied" and (advantage := _advantage(runner_up, best, turned)) is not None:
-        why = f"{turned.candidate} gives as much throughput as the sweep's winner {turned.baseline} with {advantage}."
-    if why is None:
-        return None
-    found = _confirmation(cast.swapped(cast.runner_up), figures, compared)
-    return replace(found, reason=f"{why} {found.reason}", runner_up_relation=turned)
+    return replace(found, reason=f"{why} {found.reason}")
 
 
 def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> str | None:
@@ -157,26 +231,64 @@ def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Compari
     return "a smaller batch size" if one.variant.max_batch_size < other.variant.max_batch_size else None
 
 
-def _default_is_faster(found: Confirmation) -> bool:
-    if found.improvement is None or found.default is None or not found.default.feasible:
-        return False
-    if found.best is None or found.best.feasibility == "infeasible":
-        return False
-    high = found.improvement.throughput_ratio.ci_high
-    return high is not None and high < 1
+def _default_kept(case: _Case) -> Confirmation | None:
+    """The default in the best's place, where no other within the limit gains more than the indifference zone.
 
-
-def _default_kept(refuted: Confirmation, relation: Comparison) -> Confirmation:
-    """The sweep's winner was noise: on fresh data the default is the faster one, so there is nothing to change."""
-    ratio = relation.throughput_ratio
+    None where that is not shown of each of them, or where the sweep's winner is simply tied with it.
+    """
+    cast, default = case.cast, case.cast.default
+    if default is None or not case.figures[default].feasible:
+        return None
+    rivals = case.rivals(default)
+    compared = [arm for arm in rivals if arm in case.figures]
+    if not all(case.evidence.is_at_most_as_fast((arm, default)) for arm in compared) or (rivals and not compared):
+        return None
+    if cast.improvement is not None and not _shows_no_gain(case.compared[cast.improvement]):
+        return None
+    reason = "The default itself has the most throughput within the limit: nothing to change."
+    if compared:
+        said = "; ".join(_gain_over_default(case.compared[arm, default]) for arm in compared)
+        reason = f"The default itself is best, so there is nothing to change: {said}."
+    rival = next(iter(compared), None)
     return Confirmation(
         verdict="tied",
-        reason="The default itself is best, so there is nothing to change: on fresh data it is faster than the sweep's "
-        f"winner {relation.baseline}, throughput ratio {ratio.estimate:.3f} "
-        f"(95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}).",
-        best=refuted.default,
-        default=refuted.default,
-        runner_up=refuted.best,
-        runner_up_relation=relation,
-        block_count=refuted.block_count,
+        reason=reason,
+        best=case.figures[default],
+        default=case.figures[default],
+        runner_up=None if rival is None else case.figures[rival],
+        runner_up_relation=None if rival is None else case.compared[default, rival],
+        block_count=case.figures[default].block_count,
     )
+
+
+def _shows_no_gain(improvement: Comparison) -> bool:
+    """Whether the candidate is not shown to be as fast as the default, or even shown to be slower."""
+    high = improvement.throughput_ratio.ci_high
+    return improvement.verdict != "tied" or (high is not None and high < 1)
+
+
+def _held_back(case: _Case, found: Confirmation) -> Confirmation:
+    """A tie with the default, or the default itself, is no answer yet where another finalist may be faster."""
+    default = case.cast.default
+    if default is None or found.best is None or not found.best.feasible:
+        return found
+    own = Arm(variant=found.best.variant, load=found.best.load)
+    open_ones = [
+        arm
+        for arm in case.rivals(default)
+        if arm != own and arm in case.figures and not case.evidence.is_at_most_as_fast((arm, default))
+    ]
+    if not open_ones or (found.verdict != "tied" and own != default):
+        return found
+    comparison = case.compared[open_ones[0], default]
+    reason = f"Whether {comparison.candidate} is faster than the default is not decided: {_said(comparison)}."
+    return replace(found, verdict="undecided", reason=reason)
+
+
+def _gain_over_default(comparison: Comparison) -> str:
+    return f"{comparison.candidate} against it has a {_said(comparison)}"
+
+
+def _said(comparison: Comparison) -> str:
+    """The ratio with its interval, without the verdict that follows it."""
+    return comparison.reason.partition(": ")[0]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from hcopt import looks, miss_rate, statistics
 from hcopt.blocks import Arm, Blocks
 from hcopt.config import ConfirmationSection
 from hcopt.finalists import Pair
-from hcopt.schema import Comparison, ConfirmedVariant, Estimate, Feasibility, Measurement, Verdict
+from hcopt.schema import Comparison, ConfirmedVariant, Estimate, FailedWindows, Feasibility, Measurement, Verdict
 
 # The largest family: best, runner-up and default with each other, and the first two with the default at equal load.
 COMPARISONS = 5
 _MAX_BLOCKS_TO_DECIDE = 10_000
+# From the best that can be said of a limit to the worst.
+_SEVERITY: tuple[Feasibility, ...] = ("feasible", "undecided", "infeasible")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +29,14 @@ class Evidence:
         latency_p99_limit_ms: The limit, or None.
         settings: α and the indifference zone.
         share: The part of the error rates that this look may spend, see `looks`.
+        failures: Of the arms of which windows failed; those on their own account count as missed throughout.
     """
 
     blocks: Blocks
     latency_p99_limit_ms: float | None
     settings: ConfirmationSection
     share: float = 1.0
+    failures: Mapping[Arm, FailedWindows] = field(default_factory=dict)
 
     @property
     def alpha(self) -> float:
@@ -43,7 +47,7 @@ class Evidence:
         """An arm's figures with their 95 % intervals, and what they say of the limit."""
         taken = self.blocks[arm]
         confidence = statistics.look_confidence(0.95, self.share)
-        feasibility, miss_ratio = self._feasibility(taken)
+        feasibility, miss_ratio = self._feasibility(arm)
         return ConfirmedVariant(
             variant=arm.variant,
             load=arm.load,
@@ -52,34 +56,53 @@ class Evidence:
             feasibility=feasibility,
             block_count=len(taken),
             miss_ratio=miss_ratio,
-            blocks_to_decide=self._blocks_to_judge(taken) if feasibility == "undecided" else None,
+            blocks_to_decide=self._blocks_to_judge(arm) if feasibility == "undecided" else None,
         )
 
+    def fails(self, arm: Arm) -> bool:
+        """Whether an arm without any figures is shown to fail on its own account more often than the limit allows."""
+        failed = self.failures.get(arm)
+        return failed is not None and self._feasibility_by_windows(failed) == "infeasible"
+
     def compare(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
-        """Each candidate against its baseline; the pairs are the family over which α is kept.
+        """Each pair and its reverse, since the test has no direction. `pairs` is the family that α is kept over.
 
         Source: method.md, rules 8-9: paired log-ratios with a t interval, exact sign-flip test, Holm.
         """
         raw = [statistics.sign_flip_p_value(self._log_ratios(pair)) for pair in pairs]
         return {
-            pair: self._comparison(pair, p_value, len(pairs))
+            (candidate, baseline): self._comparison((candidate, baseline), p_value, len(pairs))
             for pair, p_value in zip(pairs, statistics.holm(raw), strict=True)
+            for candidate, baseline in (pair, pair[::-1])
         }
 
-    def reversed(self, pair: Pair, comparisons: int) -> Comparison:
-        """A pair the other way round. The data suggested this direction, so its p-value is doubled."""
-        turned = (pair[1], pair[0])
-        p_value = 2 * comparisons * statistics.sign_flip_p_value(self._log_ratios(turned))
-        return self._comparison(turned, p_value, 2 * comparisons)
+    def is_at_most_as_fast(self, pair: Pair) -> bool:
+        """Whether the first of a pair is shown to gain no more than the indifference zone over the second.
 
-    def _feasibility(self, taken: Sequence[Measurement]) -> tuple[Feasibility, Estimate | None]:
-        if self.latency_p99_limit_ms is None:
-            return "feasible", None
-        counted = _counted(taken)
-        if counted is None:
-            return self._feasibility_by_p99(taken, self.latency_p99_limit_ms), None
-        misses, requests = counted
-        return miss_rate.verdict(misses, requests, alpha=self.alpha)
+        By the upper end of the 90 % interval, which `tied` asks for too: an error rate of 5 %.
+        """
+        high = self._ratio_of(pair, 0.90).ci_high
+        return high is not None and high <= 1 + self.settings.indifference_ratio
+
+    def _feasibility(self, arm: Arm) -> tuple[Feasibility, Estimate | None]:
+        limit_ms, counted = self.latency_p99_limit_ms, self._counted(arm)
+        if counted is not None:
+            misses, requests = counted
+            if limit_ms is not None:
+                return miss_rate.verdict(misses, requests, alpha=self.alpha)
+            return miss_rate.verdict(misses, requests, alpha=self.alpha)[0] if any(misses) else "feasible", None
+        by_p99: Feasibility = "feasible" if limit_ms is None else self._feasibility_by_p99(self.blocks[arm], limit_ms)
+        failed = self.failures.get(arm)
+        by_windows = "feasible" if failed is None else self._feasibility_by_windows(failed)
+        return max((by_p99, by_windows), key=_SEVERITY.index), None
+
+    def _feasibility_by_windows(self, failed: FailedWindows) -> Feasibility:
+        """By the share of windows that failed on its own account, where nobody counted requests."""
+        count = failed.window_count - failed.other_count
+        if not failed.variant_count:
+            return "feasible"
+        misses = [1] * failed.variant_count + [0] * (count - failed.variant_count)
+        return miss_rate.verdict(misses, [1] * count, alpha=self.alpha)[0]
 
     def _feasibility_by_p99(self, taken: Sequence[Measurement], limit_ms: float) -> Feasibility:
         """By the blocks' own p99, for measurements without a count of misses."""
@@ -88,8 +111,29 @@ class Evidence:
             return "feasible"
         return "infeasible" if found.ci_low is not None and found.ci_low > math.log(limit_ms) else "undecided"
 
-    def _blocks_to_judge(self, taken: Sequence[Measurement]) -> int | None:
-        counted = _counted(taken)
+    def _counted(self, arm: Arm) -> tuple[list[int], list[int]] | None:
+        """Misses and requests of each window, errors among both; None where a window with figures has no count.
+
+        A window that failed on the arm's own account has as many of both as the others have requests on average.
+        Without a limit only what failed is a miss.
+        """
+        misses, requests = list[int](), list[int]()
+        for one in self.blocks[arm]:
+            late = 0 if self.latency_p99_limit_ms is None else one.miss_count
+            if late is None or one.asked_count is None:
+                return None
+            misses.append(late + one.error_count)
+            requests.append(one.asked_count)
+        if not sum(requests):
+            return None
+        failed = self.failures.get(arm)
+        if failed is not None:
+            lost = [max(1, round(sum(requests) / len(requests)))] * failed.variant_count
+            misses, requests = misses + lost, requests + lost
+        return misses, requests
+
+    def _blocks_to_judge(self, arm: Arm) -> int | None:
+        counted = self._counted(arm)
         if counted is None:
             return None
         further = takewhile(
@@ -105,10 +149,12 @@ class Evidence:
     def _comparison(self, pair: Pair, family_p_value: float, comparisons: int) -> Comparison:
         """One comparison's verdict by rule 9, over paired blocks."""
         candidate, baseline = (self.blocks[arm] for arm in pair)
-        ratio = self._ratio(_throughputs(candidate), _throughputs(baseline), 0.95)
-        narrow = self._ratio(_throughputs(candidate), _throughputs(baseline), 0.90)
+        ratio, narrow = self._ratio_of(pair, 0.95), self._ratio_of(pair, 0.90)
         p_value = min(1.0, family_p_value / self.share)
         verdict = _relation(ratio, narrow, p_value, self.settings)
+        # The opposite may be shown: more blocks would only show it better.
+        is_slower = ratio.ci_high is not None and ratio.ci_high < 1 and p_value <= self.settings.alpha
+        is_open = verdict == "undecided" and not is_slower
         return Comparison(
             candidate=pair[0].variant.config_name,
             baseline=pair[1].variant.config_name,
@@ -117,7 +163,7 @@ class Evidence:
             p_value=p_value,
             verdict=verdict,
             reason=_reason(verdict, ratio, p_value, self.settings),
-            blocks_to_decide=self._blocks_to_compare(pair, comparisons) if verdict == "undecided" else None,
+            blocks_to_decide=self._blocks_to_compare(pair, comparisons) if is_open else None,
         )
 
     def _blocks_to_compare(self, pair: Pair, comparisons: int) -> int | None:
@@ -128,23 +174,16 @@ class Evidence:
             zone=self.settings.indifference_ratio,
         )
 
+    def _ratio_of(self, pair: Pair, confidence: float) -> Estimate:
+        candidate, baseline = (_throughputs(self.blocks[arm]) for arm in pair)
+        return self._ratio(candidate, baseline, confidence)
+
     def _ratio(self, candidate: Sequence[float], baseline: Sequence[float], confidence: float) -> Estimate:
         at_look = statistics.look_confidence(confidence, self.share)
         return statistics.ratio_interval(candidate, baseline, confidence=at_look)
 
 
 Comparisons = Mapping[Pair, Comparison]
-
-
-def _counted(taken: Sequence[Measurement]) -> tuple[list[int], list[int]] | None:
-    """Misses and requests of each block, errors among both; None where a block has no count."""
-    misses, requests = list[int](), list[int]()
-    for one in taken:
-        if one.miss_count is None or one.request_count is None:
-            return None
-        misses.append(one.miss_count + one.error_count)
-        requests.append(one.request_count + one.error_count)
-    return (misses, requests) if sum(requests) else None
 
 
 def _throughputs(blocks: Sequence[Measurement]) -> list[float]:
@@ -161,8 +200,9 @@ def _relation(wide: Estimate, narrow: Estimate, p_value: float, settings: Confir
         return "better"
     if narrow.ci_low is None or narrow.ci_high is None:
         return "undecided"
-    zone = settings.indifference_ratio
-    return "tied" if 1 - zone <= narrow.ci_low and narrow.ci_high <= 1 + zone else "undecided"
+    # The same whichever of the two is the candidate.
+    most = 1 + settings.indifference_ratio
+    return "tied" if 1 / most <= narrow.ci_low and narrow.ci_high <= most else "undecided"
 
 
 def _reason(verdict: Verdict, ratio: Estimate, p_value: float, settings: ConfirmationSection) -> str:

@@ -84,10 +84,14 @@ class Cast:
         return replace(self, default=default, runner_up=runner_up, default_at_best_load=equal)
 
     def swapped(self, runner_up: Arm) -> Cast:
-        """Best and runner-up with their parts exchanged; the default was measured at the load of one of them only."""
+        """Best and runner-up with their parts exchanged; the default was measured at the load of one of them only.
+
+        A default that was the best is the default alone.
+        """
         same_load = runner_up.load == self.best.load
         equal = self.default_at_best_load if same_load else None
-        return replace(self, best=runner_up, runner_up=self.best, default_at_best_load=equal)
+        behind = None if self.best == self.default else self.best
+        return replace(self, best=runner_up, runner_up=behind, default_at_best_load=equal)
 
 
 def _arm(entry: RankedVariant) -> Arm:

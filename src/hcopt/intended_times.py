@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hcopt.errors import ProfileError
-from hcopt.measurements import NO_ANSWER, RequestSamples, WindowFigures, summarised
+from hcopt.measurements import NO_ANSWER, NoAnswerError, RequestSamples, WindowFigures, summarised
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,9 @@ def open_loop_figures(
     received = samples.sent_ns + samples.latency_ns
     completed = int(np.count_nonzero((received > samples.warm_up_ns) & (received <= samples.end_ns)))
     if not inside.any() or not completed:
-        raise ProfileError(f"the window is too short: {len(samples.sent_ns)} requests, none answered after the warm-up")
+        raise NoAnswerError(
+            f"the window is too short: {len(samples.sent_ns)} requests, none answered after the warm-up"
+        )
     reached = np.full(samples.failed_count, drain_end_ns - samples.end_ns)
     latencies_ms = np.concatenate([samples.latency_ns[inside], reached]) / 1e6
     duration_s = (samples.end_ns - samples.warm_up_ns) / 1e9

@@ -61,5 +61,5 @@ def first_look(alpha: float, comparisons: int) -> int:
 
 
 def fewest_blocks(alpha: float, comparisons: int) -> int:
-    """The fewest blocks whose sign-flip test can reach a family-wise α over so many comparisons by Holm."""
-    return max(2, math.ceil(math.log2(comparisons / alpha)))
+    """The fewest blocks whose two-sided sign-flip test can reach a family-wise α over so many comparisons by Holm."""
+    return max(2, math.ceil(math.log2(2 * comparisons / alpha)))

@@ -31,6 +31,10 @@ _FEW_REQUESTS = 500_000
 _LATEST_NS = 2**62
 
 
+class NoAnswerError(ProfileError):
+    """Requests were sent, and the server answered none of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestSamples:
     """The requests of one window, in the order of sending.
@@ -84,7 +88,7 @@ def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:
     if len(failed):
         pairs = pairs[~unanswered]
     if not len(pairs):
-        raise ProfileError("perf_analyzer's export holds no request that was answered")
+        raise NoAnswerError("perf_analyzer's export holds no request that was answered")
     first = int(pairs[0, 0])
     # In place: what a copy of millions of requests takes is the most of the memory here.
     pairs[:, 1] -= pairs[:, 0]

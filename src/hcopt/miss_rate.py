@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hcopt.looks import Look
-from hcopt.schema import Estimate, Feasibility
+from hcopt.schema import Estimate, Feasibility, Measurement
 
 # The share of slow requests that a p99 limit allows.
 LIMIT_RATIO = 0.01
@@ -91,6 +91,21 @@ def blocks_to_decide(
         if blocks > len(misses) and (high <= limit_ratio or low > limit_ratio):
             return blocks
     return None
+
+
+def failed_ratio(windows: Iterable[Measurement]) -> float:
+    """Share of the requests that failed on the variant's own account, the mean of its windows; 0 where there is none.
+
+    A window that failed so counts whole. One that failed for another's sake counts for nothing.
+    """
+    shares = [share for one in windows if (share := _failed_share(one)) is not None]
+    return math.fsum(shares) / len(shares) if shares else 0.0
+
+
+def _failed_share(window: Measurement) -> float | None:
+    if window.error is not None:
+        return 1.0 if window.failed_by_variant else None
+    return window.error_count / window.asked_count if window.asked_count else 0.0
 
 
 def _bounds(share: float, count: float, *, blocks: int, alpha: float) -> tuple[float, float]:

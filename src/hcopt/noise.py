@@ -58,8 +58,8 @@ def assess(
         window_s=window_s * _lengthened(block_sd, settings.max_block_cv_ratio),
         block_sd_ratio=block_sd,
         pair_sd_ratio=pair_sd,
-        # At the last look, which has about half of the error rate left, and by Holm's first step.
-        resolvable_ratio=resolvable_ratio(pair_sd, planned_blocks, alpha=confirmation.alpha / (2 * COMPARISONS)),
+        # At the last look, which has about half of the error rate left, by Holm's first step, in one of two directions.
+        resolvable_ratio=resolvable_ratio(pair_sd, planned_blocks, alpha=confirmation.alpha / (4 * COMPARISONS)),
         planned_blocks=planned_blocks,
         max_steal_ratio=steal,
         max_throttled_ratio=throttled,

@@ -86,6 +86,7 @@ class NoiseGate:
                 window_s=window_s,
                 phase="noise",
                 block=block,
+                rate_is_known=block is not None,
             )
         )
 

@@ -14,7 +14,6 @@ from hcopt.profiler.perf_analyzer import Window
 from hcopt.ranking import find_default, pooled
 from hcopt.schema import (
     Confirmation,
-    ConfirmedVariant,
     LoadPoint,
     Measurement,
     ModelConfigVariant,
@@ -62,15 +61,16 @@ class Proof:
         default, refuted, taken = find_default(self.plan, self.ranking), list[Confirmation](), list[Measurement]()
         ends_at = self.clock() + 60 * self.config.confirmation.max_minutes
         while True:
-            excluded = [found.best.variant.config_name for found in refuted if found.best is not None]
+            excluded = [found.refuted for found in refuted if found.refuted is not None]
             finalists = choose_finalists(self.ranking.feasible, default, excluded=excluded)
             if finalists is None:
                 return self._nothing_feasible(refuted)
             found = self._confirm(finalists, taken, max_s=ends_at - self.clock())
-            if found.best is None or found.best.feasibility != "infeasible":
-                return self._not_alone(found)
+            failures = tuple(failed for one in (*refuted, found) for failed in one.failures)
+            if found.refuted is None:
+                return replace(self._not_alone(found), failures=failures)
             refuted.append(found)
-            self.note(_replaced(found.best))
+            self.note(_replaced(found))
 
     def _not_alone(self, found: Confirmation) -> Confirmation:
         """The verdict, unless the default won because nothing else could be measured: that shows nothing."""
@@ -83,15 +83,20 @@ class Proof:
     def _nothing_feasible(self, refuted: Sequence[Confirmation]) -> Confirmation:
         """What the sweep found feasible, and fresh data did not, stands with its fresh figures."""
         fresh = {found.best.variant.config_name: found.best.latency_p99_ms.estimate for found in refuted if found.best}
+        failures = tuple(failed for found in refuted for failed in found.failures)
+        failing = {failed.config_name for failed in failures if failed.variant_count}
         entries = [
             replace(entry, latency_p99_ms=fresh.get(entry.variant.config_name, entry.latency_p99_ms))
             for entry in self.ranking.ranked
+            # A low p99 of few answers is no short distance from the limit.
+            if entry.failed_ratio == 0 and entry.variant.config_name not in failing
         ]
         return confirmation.nothing_feasible(
             min(entries, key=lambda entry: entry.latency_p99_ms, default=None),
-            self.config.constraints.latency_p99_ms or 0.0,
+            self.config.constraints.latency_p99_ms,
             default=refuted[-1].default if refuted else None,
             block_count=refuted[-1].block_count if refuted else 0,
+            failures=failures,
         )
 
     def _confirm(self, finalists: Finalists, taken: list[Measurement], *, max_s: float) -> Confirmation:
@@ -128,8 +133,18 @@ class Proof:
         )
 
 
-def _replaced(refuted: ConfirmedVariant) -> Note:
-    name, p99 = refuted.variant.config_name, f"{refuted.latency_p99_ms.estimate:.3g} ms"
+def _replaced(refuted: Confirmation) -> Note:
+    name = refuted.refuted
+    failed = next((one for one in refuted.failures if one.config_name == name and one.variant_count), None)
+    if failed is not None:
+        return Note(
+            en=f"{name} failed in {failed.variant_count} of {failed.window_count} windows on its own account, so it is "
+            f"no longer a candidate: {failed.reason}",
+            ko=f"{name} 설정이 검증 측정 {failed.window_count}구간 중 {failed.variant_count}구간에서 자체 원인으로 "
+            f"실패: 후보에서 제외. {failed.reason}",
+        )
+    assert refuted.best is not None  # else it were refuted by its failures
+    p99 = f"{refuted.best.latency_p99_ms.estimate:.3g} ms"
     return Note(
         en=f"{name} misses the p99 limit on fresh data ({p99}), so it is no longer a candidate.",
         ko=f"{name} 설정이 검증 측정에서 p99 한도 초과({p99}): 후보에서 제외.",

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+from hcopt.miss_rate import LIMIT_RATIO, failed_ratio
 from hcopt.schema import (
     LatencySummary,
     LoadPoint,
@@ -31,20 +32,20 @@ def rank(plan: SweepPlan, measurements: Iterable[Measurement], *, latency_p99_li
 
     Args:
         plan: What was to be measured; the order of its variants breaks ties.
-        measurements: Of the sweep; failed ones are counted and left out.
+        measurements: Of the sweep; failed ones are counted, and a load at which more than 1 % of the requests failed
+            on the variant's own account is not feasible.
         latency_p99_limit_ms: The exact limit, or None.
     """
     points: dict[Settings, dict[LoadPoint, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
     failed = 0
     for measurement in measurements:
-        if measurement.error is None:
-            points[measurement.variant.settings][measurement.load].append(measurement)
-        else:
-            failed += 1
+        points[measurement.variant.settings][measurement.load].append(measurement)
+        failed += measurement.error is not None
+    measured = {settings: loads for settings, loads in points.items() if any(map(_with_figures, loads.values()))}
     entries = [
-        _at_best_load(group, points[settings], latency_p99_limit_ms)
+        _at_best_load(group, measured[settings], latency_p99_limit_ms)
         for settings, group in pooled(plan).items()
-        if settings in points
+        if settings in measured
     ]
     return Ranking(
         ranked=tuple(sorted(entries, key=_order)), latency_p99_limit_ms=latency_p99_limit_ms, failed_count=failed
@@ -86,22 +87,28 @@ def unmeasured(plan: SweepPlan, ranking: Ranking) -> Note | None:
 def _at_best_load(
     group: Sequence[ModelConfigVariant], loads: dict[LoadPoint, list[Measurement]], limit_ms: float | None
 ) -> RankedVariant:
-    candidates = [
-        RankedVariant(
-            variant=group[0],
-            load=load,
-            throughput_infer_per_s=fmean(m.throughput_infer_per_s or 0.0 for m in measured),
-            latency_p99_ms=fmean(_latency(m).p99_ms for m in measured),
-            feasible=_feasible(measured, limit_ms),
-            equal_names=tuple(variant.config_name for variant in group[1:]),
-        )
-        for load, measured in loads.items()
-    ]
+    candidates = [_at_load(group, load, windows, limit_ms) for load, windows in loads.items() if _with_figures(windows)]
     return min(candidates, key=_order)
 
 
-def _feasible(measured: Sequence[Measurement], limit_ms: float | None) -> bool:
-    return limit_ms is None or fmean(_latency(m).p99_ms for m in measured) <= limit_ms
+def _at_load(
+    group: Sequence[ModelConfigVariant], load: LoadPoint, windows: Sequence[Measurement], limit_ms: float | None
+) -> RankedVariant:
+    measured, failed = _with_figures(windows), failed_ratio(windows)
+    latency_p99_ms = fmean(_latency(m).p99_ms for m in measured)
+    return RankedVariant(
+        variant=group[0],
+        load=load,
+        throughput_infer_per_s=fmean(m.throughput_infer_per_s or 0.0 for m in measured),
+        latency_p99_ms=latency_p99_ms,
+        feasible=failed <= LIMIT_RATIO and (limit_ms is None or latency_p99_ms <= limit_ms),
+        failed_ratio=failed,
+        equal_names=tuple(variant.config_name for variant in group[1:]),
+    )
+
+
+def _with_figures(windows: Iterable[Measurement]) -> list[Measurement]:
+    return [one for one in windows if one.error is None]
 
 
 def _latency(measurement: Measurement) -> LatencySummary:

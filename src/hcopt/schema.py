@@ -16,6 +16,7 @@ Phase = Literal["noise", "sweep", "confirmation", "open_loop"]
 Feasibility = Literal["feasible", "infeasible", "undecided"]
 NoiseLimit = Literal["steal", "throttling", "variation"]
 Verdict = Literal["better", "tied", "undecided", "no_feasible_config"]
+FailureCause = Literal["refused", "unanswered", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +236,9 @@ class Measurement:
         elapsed_s: What it took until the record: the switch to the variant, its further tries, and what was decided
             since the window before it in its phase, so that a resumed run can go by it.
         error: Why there are no figures.
+        failure_cause: `refused` where the server would not load the variant or answered its requests with errors,
+            `unanswered` where it did not answer them: both are the variant's own account. `other` where the machine, a
+            tool or hcopt failed, or the server died, or where nobody can tell. None with figures.
     """
 
     phase: Phase
@@ -257,6 +261,7 @@ class Measurement:
     node: str | None = None
     elapsed_s: float | None = None
     error: str | None = None
+    failure_cause: FailureCause | None = None
 
     def __post_init__(self) -> None:
         measured = self.throughput_infer_per_s is not None and self.latency is not None
@@ -266,6 +271,18 @@ class Measurement:
         more = (self.client_cpu_ratio, self.elapsed_s, *_floats(self.latency), *_floats(self.server))
         if not all(figure is None or math.isfinite(figure) for figure in (*figures, *more)):
             raise ValueError("a measurement's figures are finite")
+        if measured and self.failure_cause is not None:
+            raise ValueError("only a failed measurement has a cause of failure")
+
+    @property
+    def failed_by_variant(self) -> bool:
+        """Whether it failed on the variant's own account: an outcome that counts against it."""
+        return self.failure_cause in ("refused", "unanswered")
+
+    @property
+    def asked_count(self) -> int | None:
+        """Requests, those that were answered with an error among them; None where they were not counted."""
+        return None if self.request_count is None else self.request_count + self.error_count
 
 
 def _floats(values: LatencySummary | ServerTimes | None) -> tuple[float | None, ...]:
@@ -277,7 +294,7 @@ def _floats(values: LatencySummary | ServerTimes | None) -> tuple[float | None, 
 
 
 Action = Literal["left_out", "start", "race", "drop", "fail", "unvisited", "stop", "winner"]
-DropCause = Literal["slow", "late"]
+DropCause = Literal["slow", "late", "failing"]
 StopCause = Literal["gain", "windows", "time", "nothing_left", "nothing_measured"]
 
 
@@ -344,7 +361,9 @@ class RankedVariant:
         load: The load at which its figures are the best feasible ones, or the least infeasible.
         throughput_infer_per_s: At that load.
         latency_p99_ms: At that load.
-        feasible: Whether the limit holds there.
+        feasible: Whether the limit holds there, and no more than 1 % of the requests failed.
+        failed_ratio: Share of the requests that failed there on the variant's own account; a window without figures
+            counts whole.
         equal_names: Names of variants with the same settings, pooled into this one.
     """
 
@@ -353,6 +372,7 @@ class RankedVariant:
     throughput_infer_per_s: float
     latency_p99_ms: float
     feasible: bool
+    failed_ratio: float = 0.0
     equal_names: tuple[str, ...] = ()
 
 
@@ -375,9 +395,10 @@ class ConfirmedVariant:
     """One finalist's figures from the confirmation, at one load.
 
     Attributes:
-        feasibility: What the blocks' shares of slow requests say of the p99 limit; `feasible` where there is none.
-        miss_ratio: Share of the requests that took longer than the limit; None without a limit. Its bounds are those
-            of the verdict, so that `feasible` means that the upper one is at most 1 %.
+        feasibility: What the blocks' shares of slow and failed requests say of the p99 limit. Where there is none,
+            what the shares of failed ones say: as many may fail.
+        miss_ratio: Share of the requests that took longer than the limit, failed ones among them; None without a
+            limit. Its bounds are those of the verdict, so that `feasible` means that the upper one is at most 1 %.
         blocks_to_decide: How many blocks in all would decide the feasibility, where undecided and computable.
     """
 
@@ -397,13 +418,38 @@ class ConfirmedVariant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedWindows:
+    """Windows of one configuration at one load that gave no figures.
+
+    Attributes:
+        window_count: All of its windows, those with figures among them.
+        variant_count: Of them, windows that failed on its own account; each counts as one in which every request missed
+            every limit.
+        other_count: Windows that failed for the machine's, a tool's or hcopt's sake; they count for nothing.
+        reason: Why the first of those on its own account failed, else the first of all.
+    """
+
+    config_name: str
+    load: LoadPoint
+    window_count: int
+    variant_count: int
+    other_count: int
+    reason: str
+
+    @property
+    def variant_ratio(self) -> float:
+        """Share of its windows that failed on its own account."""
+        return self.variant_count / self.window_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """`candidate` against `baseline` over paired blocks; ratios are candidate / baseline.
 
     Attributes:
         throughput_ratio: Interval at 95 %.
         latency_p99_ratio: Interval at 95 %.
-        p_value: One-sided exact sign-flip test, adjusted over the comparisons of the family and the looks.
+        p_value: Two-sided exact sign-flip test, adjusted over the comparisons of the family and the looks.
         verdict: better, tied or undecided.
         reason: The verdict in a sentence that names the figures it rests on.
         blocks_to_decide: How many blocks in all would decide, where undecided and computable.
@@ -433,8 +479,11 @@ class Confirmation:
         runner_up_relation: `best` against `runner_up`.
         block_count: Blocks in which all finalists were measured.
         look_count: How often the data were judged; the error rates are spent over these looks.
-        equal_load: `best` against `default`, both at the load of `best`; None where `improvement` says the same.
-        default_at_best_load: The default at the load of `best`, where that is not its own.
+        equal_load: `best` against `default`, both at the load of `best`; None where `improvement` says the same, or the
+            default was not measured at that load.
+        default_at_best_load: The default at the load of `best`, where that is not its own and was measured.
+        failures: Of each finalist of which windows failed.
+        refuted: The sweep's winner, by name, where fresh data show that it misses the limit or fails too often.
     """
 
     verdict: Verdict
@@ -448,6 +497,8 @@ class Confirmation:
     look_count: int = 1
     equal_load: Comparison | None = None
     default_at_best_load: ConfirmedVariant | None = None
+    failures: tuple[FailedWindows, ...] = ()
+    refuted: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,9 +84,10 @@ def measure_speed(
             expected_infer_per_s=rounds_per_s * load.concurrency * load.client_batch_size,
             window_s=window_s,
             phase="confirmation",
+            rate_is_known=False,
         )
         measured = measure(window)
         if measured.throughput_infer_per_s is not None:
-            return replace(window, expected_infer_per_s=measured.throughput_infer_per_s)
+            return replace(window, expected_infer_per_s=measured.throughput_infer_per_s, rate_is_known=True)
         said = measured.error or said
     raise ProfileError(f"{prepared.plan.default.config_name} cannot be measured: {said}")

@@ -74,11 +74,11 @@ def log_ratios(candidate: Sequence[float], baseline: Sequence[float]) -> tuple[f
 
 
 def sign_flip_p_value(differences: Sequence[float]) -> float:
-    """One-sided p-value of "the mean is above zero", exact over all sign patterns.
+    """Two-sided p-value of "the mean is zero", exact over all sign patterns.
 
     Under the null each block's difference is as likely with the other sign, since the order inside the block was
-    balanced. n blocks give no p-value below 2**-n. Up to 24 blocks it is exact, and up to 36 where it is small: 1,999
-    patterns are drawn first, and 100 of them as large are enough to tell. Beyond, up to 999,999 are drawn.
+    balanced. n blocks give no p-value below 2**(1 - n). Up to 24 blocks it is exact, and up to 36 where it is small:
+    1,999 patterns are drawn first, and 100 of them as large are enough to tell. Beyond, up to 999,999 are drawn.
 
     Source: Fisher (1935), The Design of Experiments, §21; Good (2005), Permutation, Parametric and Bootstrap Tests.
         Exact counts from the sums of both halves: Horowitz & Sahni (1974), JACM 21, 277-292. Drawing until enough are
@@ -89,6 +89,15 @@ def sign_flip_p_value(differences: Sequence[float]) -> float:
     if not differences:
         raise ValueError("no differences")
     values = np.asarray(differences, dtype=float)
+    # Turned over, the patterns are the same: twice the share of those that go as far to the side of the data.
+    values = values if values.sum() >= 0 else -values
+    return min(1.0, 2 * _one_sided_p_value(values))
+
+
+def _one_sided_p_value(values: NDArray[np.float64]) -> float:
+    """Share of the sign patterns whose sum is at least that of the values."""
+    import numpy as np
+
     # Sums that differ in their last digits only are equal.
     reached = float(values.sum()) - 1e-12 * float(np.abs(values).sum())
     count = len(values)
@@ -160,9 +169,9 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 def blocks_to_decide(differences: Sequence[float], *, alpha: float, comparisons: int, zone: float) -> int | None:
     """How many blocks in all would decide, if there were time for them and mean and spread of the log-ratios stay.
 
-    Either the interval leaves zero behind (a real difference) or the 90 % interval fits into ±`zone` (a tie), both at
-    the part of the error rates that the last look may spend. None where neither comes within 10,000 blocks, or one
-    block does not show the spread.
+    Either the interval leaves zero behind (a real difference, in whichever direction) or the 90 % interval fits into
+    ±`zone` (a tie), both at the part of the error rates that the last look may spend. None where neither comes within
+    10,000 blocks, or one block does not show the spread.
     """
     if len(differences) < 2:
         return None
@@ -171,12 +180,11 @@ def blocks_to_decide(differences: Sequence[float], *, alpha: float, comparisons:
     def decides(look: looks.Look) -> bool:
         count = look.block_count
         error = spread / math.sqrt(count)
-        confidence = max(1 - 2 * alpha * look.share / comparisons, look_confidence(0.95, look.share))
-        superior = looks.fewest_blocks(alpha * look.share, comparisons) <= count
-        slower = -mean > _t_quantile(look_confidence(0.95, look.share), count - 1) * error
-        superior = superior and mean > _t_quantile(confidence, count - 1) * error
+        confidence = max(1 - alpha * look.share / comparisons, look_confidence(0.95, look.share))
+        different = looks.fewest_blocks(alpha * look.share, comparisons) <= count
+        different = different and abs(mean) > _t_quantile(confidence, count - 1) * error
         reach = _t_quantile(look_confidence(0.90, look.share), count - 1) * error
-        return superior or slower or math.log(1 - zone) <= mean - reach <= mean + reach <= math.log(1 + zone)
+        return different or abs(mean) + reach <= math.log1p(zone)
 
     within = takewhile(lambda look: look.block_count < _MAX_BLOCKS_TO_DECIDE, looks.planned(alpha, comparisons))
     return next((look.block_count for look in within if look.block_count > len(differences) and decides(look)), None)

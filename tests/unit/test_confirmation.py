@@ -155,8 +155,8 @@ def test_further_round_goes_on_with_the_block_numbers() -> None:
 def test_default_at_another_load_is_measured_at_both_and_compared_at_both() -> None:
     server = Server(CLEAR)
     found = server.confirm(replace(THREE, default=ranked(DEFAULT, load=LIGHT)))
-    assert len(server.windows) == 4 * 12
-    assert Counter(load for variant, load, _ in server.windows if variant == DEFAULT) == {LIGHT: 12, HEAVY: 12}
+    assert len(server.windows) == 4 * 18, "five comparisons in two directions need more than twelve blocks"
+    assert Counter(load for variant, load, _ in server.windows if variant == DEFAULT) == {LIGHT: 18, HEAVY: 18}
     assert found.default is not None
     assert found.default.load == LIGHT
     assert found.default_at_best_load is not None

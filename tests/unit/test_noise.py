@@ -97,9 +97,9 @@ def test_pairs_of_the_same_configuration_give_what_a_comparison_faces() -> None:
     assert found is not None
     assert found.pair_sd_ratio == pytest.approx(0.1)
     assert found.block_sd_ratio == pytest.approx(0.0577, abs=1e-4)
-    # Five comparisons and half of α = 0.01: eight degrees of freedom, t(0.999) = 4.501, t(0.90) = 1.397;
-    # (4.501 + 1.397) · 0.1 / 3 = 0.1966; e^0.1966 = 1.217.
-    assert found.resolvable_ratio == pytest.approx(0.217, abs=1e-3)
+    # Five comparisons in two directions and half of α = 0.01: eight degrees of freedom, t(0.9995) = 5.041, t(0.90) =
+    # 1.397; (5.041 + 1.397) · 0.1 / 3 = 0.2146; e^0.2146 = 1.2394.
+    assert found.resolvable_ratio == pytest.approx(0.239, abs=1e-3)
     assert found.exceeded == ()
     assert found.window_s == 1.0
 

@@ -122,25 +122,31 @@ def test_ratio_the_other_way_round_is_the_inverse(values: list[tuple[float, floa
 @pytest.mark.parametrize(
     ("differences", "p_value"),
     [
-        ([0.1], 1 / 2),
+        ([0.1], 1.0),
         ([-0.1], 1.0),
         ([0.0], 1.0),
-        ([0.1, 0.2, 0.3], 1 / 8),
-        ([0.05] * 8, 1 / 256),
-        # Of the 8 patterns of 1, 2, 3 the sums are 6, 4, 2, 0, 0, -2, -4, -6: as large as 4 are two.
-        ([-1.0, 2.0, 3.0], 2 / 8),
-        ([-1.0, -2.0, 3.0], 5 / 8),
-        ([-0.1] * 8, 1.0),
+        ([0.1, 0.2, 0.3], 2 / 8),
+        ([0.05] * 8, 2 / 256),
+        # Of the 8 patterns of 1, 2, 3 the sums are 6, 4, 2, 0, 0, -2, -4, -6: as far from 0 as 4 are four.
+        ([-1.0, 2.0, 3.0], 4 / 8),
+        ([1.0, -2.0, -3.0], 4 / 8),
+        ([-1.0, -2.0, 3.0], 1.0),
+        ([-0.1] * 8, 2 / 256),
         ([0.0] * 8, 1.0),
     ],
 )
-def test_sign_flip_counts_the_patterns_as_large(differences: list[float], p_value: float) -> None:
+def test_sign_flip_counts_the_patterns_as_far_from_zero(differences: list[float], p_value: float) -> None:
     assert sign_flip_p_value(differences) == pytest.approx(p_value, abs=1e-12)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=10))
 def test_sign_flip_lies_between_its_floor_and_one(differences: list[float]) -> None:
-    assert 2.0 ** -len(differences) <= sign_flip_p_value(differences) <= 1
+    assert 2.0 ** (1 - len(differences)) <= sign_flip_p_value(differences) <= 1
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=10))
+def test_sign_flip_knows_no_direction(differences: list[float]) -> None:
+    assert sign_flip_p_value([-one for one in differences]) == pytest.approx(sign_flip_p_value(differences))
 
 
 def test_sign_flip_of_many_blocks_is_drawn_alike_each_time() -> None:
@@ -148,7 +154,7 @@ def test_sign_flip_of_many_blocks_is_drawn_alike_each_time() -> None:
     assert sign_flip_p_value(differences) == sign_flip_p_value(differences)
     # Near what a t test says of so many about normal values.
     mean, error = np.mean(differences), np.std(differences, ddof=1) / math.sqrt(24)
-    assert sign_flip_p_value(differences) == pytest.approx(0.5 * math.erfc(mean / error / math.sqrt(2)), abs=0.02)
+    assert sign_flip_p_value(differences) == pytest.approx(math.erfc(abs(mean) / error / math.sqrt(2)), abs=0.04)
 
 
 def test_holm_textbook_example() -> None:
@@ -181,10 +187,10 @@ def test_blocks_to_decide_a_real_difference() -> None:
     differences = alternating(0.10, 0.12, 8)
     assert standard_deviation(differences) == pytest.approx(0.12)
     found = blocks_to_decide(differences, alpha=0.01, comparisons=2, zone=0.02)
-    # The last look spends 1/3 (18 blocks) or 1/4 (24) of 0.01, halved by Holm, where the mean is 0.10:
-    # t(1 - 0.01/6; 17) · 0.12 / √18 = 3.407 · 0.02828 = 0.0964.
-    # Twelve blocks alone: t(1 - 0.01/2; 11) · 0.12 / √12 = 3.106 · 0.03464 = 0.1076.
-    assert found == 18
+    # The last look spends 1/3 (18 blocks) or 1/4 (24) of 0.01, halved by Holm and by the two directions, where the mean
+    # is 0.10: t(1 - 0.01/12; 17) · 0.12 / √18 = 3.745 · 0.02828 = 0.1059,
+    # t(1 - 0.01/16; 23) · 0.12 / √24 = 3.674 · 0.02449 = 0.0900.
+    assert found == 24
 
 
 def test_blocks_to_decide_a_tie() -> None:
@@ -230,15 +236,15 @@ def test_look_confidence_spends_its_part_of_what_may_be_wrong(share: float, conf
 def test_sign_flip_is_what_counting_all_patterns_gives(differences: list[float]) -> None:
     patterns = product((-1, 1), repeat=len(differences))
     sums = [math.fsum(a * b for a, b in zip(differences, signs, strict=True)) for signs in patterns]
-    reached = math.fsum(differences) - 1e-12 * math.fsum(map(abs, differences))
-    counted = sum(value >= reached for value in sums) / len(sums)
+    reached = abs(math.fsum(differences)) - 1e-12 * math.fsum(map(abs, differences))
+    counted = sum(abs(value) >= reached for value in sums) / len(sums)
     assert sign_flip_p_value(differences) == pytest.approx(counted, abs=1e-12)
 
 
 @pytest.mark.parametrize("blocks", [24, 36])
 def test_sign_flip_reaches_its_floor_exactly(blocks: int) -> None:
-    assert sign_flip_p_value([0.1, 0.2, 0.3] * (blocks // 3)) == 2.0**-blocks
+    assert sign_flip_p_value([0.1, 0.2, 0.3] * (blocks // 3)) == 2.0 ** (1 - blocks)
 
 
-def test_sign_flip_of_many_blocks_reaches_a_millionth() -> None:
-    assert sign_flip_p_value([0.1] * 40) == pytest.approx(1e-6)
+def test_sign_flip_of_many_blocks_reaches_two_in_a_million() -> None:
+    assert sign_flip_p_value([0.1] * 40) == pytest.approx(2e-6)

@@ -115,6 +115,7 @@ class _Windows:
                 block=block,
                 afresh=visit != self.visited,
                 keeps=True,
+                rate_is_known=variant.config_name in self.rates,
             )
         )
         # Who knows what is being served after a failure.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hcopt.progress import Progress
 from hcopt.runtime.base import Server
-from hcopt.schema import Measurement, SweepPlan
+from hcopt.schema import FailureCause, Measurement, SweepPlan
 
 if TYPE_CHECKING:
     from hcopt.profiler.perf_analyzer import Window
@@ -47,10 +47,15 @@ class ProfileJob:
 
 
 def with_reason(measurement: Measurement, died: str | None) -> Measurement:
-    """The measurement; where it failed as something had died (see `Server.revive`), with that as its reason."""
+    """The measurement; where it failed as something had died (see `Server.revive`), with that as its reason.
+
+    Why a server has died nobody can tell, so that this counts against no variant. One that left requests unanswered
+    was ended by hcopt for that, which does.
+    """
     if measurement.error is None or died is None:
         return measurement
-    return replace(measurement, error=f"{died}: {measurement.error}")
+    cause: FailureCause = "unanswered" if measurement.failure_cause == "unanswered" else "other"
+    return replace(measurement, error=f"{died}: {measurement.error}", failure_cause=cause)
 
 
 class Profiler(Protocol):

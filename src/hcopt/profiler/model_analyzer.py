@@ -35,7 +35,16 @@ from hcopt.profiler.base import ProfileJob, with_reason
 from hcopt.profiler.recorded_answers import Answers
 from hcopt.ranking import Settings
 from hcopt.runtime.base import Tools
-from hcopt.schema import JsonObject, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes, SweepPlan
+from hcopt.schema import (
+    FailureCause,
+    JsonObject,
+    LatencySummary,
+    LoadPoint,
+    Measurement,
+    ModelConfigVariant,
+    ServerTimes,
+    SweepPlan,
+)
 from hcopt.sweep import expected_sweep_s
 from hcopt.wall_clock import WallClock
 
@@ -53,6 +62,7 @@ _PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurr
 _LOAD_FAILED = re.compile(r"Model (\S+_config_\S+) load failed: (.*)$")
 _FIGURES = ("Inferences/Second", *(f"{what} latency" for what in ("Avg", "p50", "p90", "p95", "p99")))
 _HUNG = "took very long to exit"
+_SERVER_ERROR = "] had error:"
 _TROUBLE = re.compile(
     r"(Running perf_analyzer failed|took very long to exit|terminated by signal|Failed to |error|"
     r"valid requests recorded|larger time window|readiness failed)",
@@ -297,7 +307,7 @@ class _Follower:
             variant = self._variant(failed[1])
             if variant is not None:
                 for load in self._job.plan.loads:
-                    self._fail_missing(variant, load, f"the server could not load it: {failed[2]}")
+                    self._fail_missing(variant, load, f"the server could not load it: {failed[2]}", cause="refused")
         elif self._trouble or _TROUBLE.search(line):
             if _HUNG in line and self._point is not None:
                 self._job.server.suspect(f"{self._point[0].config_name} does not answer")
@@ -322,9 +332,11 @@ class _Follower:
             self._fail_missing(variant, load, died or _left_out(variant, load))
         return None if self._any_measured else known
 
-    def _fail_missing(self, variant: ModelConfigVariant, load: LoadPoint, reason: str) -> None:
+    def _fail_missing(
+        self, variant: ModelConfigVariant, load: LoadPoint, reason: str, *, cause: FailureCause = "other"
+    ) -> None:
         if (variant.config_name, load) not in self._recorded:
-            self._record(_failed(variant, load, _now(), reason))
+            self._record(_failed(variant, load, _now(), reason, cause))
 
     def _start_point(self, name: str, load: LoadPoint) -> None:
         variant = self._variant(name)
@@ -366,7 +378,8 @@ class _Follower:
         row, set_clock = self._newest_report(load), self._clock.said()
         if row is None or set_clock is not None:
             reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
-            failed = replace(_failed(variant, load, self._point_started, reason), elapsed_s=self._elapsed_s())
+            cause: FailureCause = "other" if set_clock else _cause(self._trouble)
+            failed = replace(_failed(variant, load, self._point_started, reason, cause), elapsed_s=self._elapsed_s())
             self._record(with_reason(failed, self._died or died or self._job.server.revive()))
             return
         steal = steal_ratio(self._cpu_before, read_cpu_times())
@@ -459,9 +472,24 @@ def _server_times(row: Mapping[str, str]) -> ServerTimes | None:
     return ServerTimes(queue_us=queue, compute_input_us=compute_input, compute_infer_us=infer, compute_output_us=output)
 
 
-def _failed(variant: ModelConfigVariant, load: LoadPoint, started_at: str, reason: str) -> Measurement:
+def _cause(trouble: Sequence[str]) -> FailureCause:
+    """By what Model Analyzer passes on of perf_analyzer: a request's error, or that it had to be ended."""
+    if any(_SERVER_ERROR in line for line in trouble):
+        return "refused"
+    return "unanswered" if any(_HUNG in line for line in trouble) else "other"
+
+
+def _failed(
+    variant: ModelConfigVariant, load: LoadPoint, started_at: str, reason: str, cause: FailureCause
+) -> Measurement:
     return Measurement(
-        phase="sweep", profiler="model-analyzer", variant=variant, load=load, started_at=started_at, error=reason
+        phase="sweep",
+        profiler="model-analyzer",
+        variant=variant,
+        load=load,
+        started_at=started_at,
+        error=reason,
+        failure_cause=cause,
     )
 
 

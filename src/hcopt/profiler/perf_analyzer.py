@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,10 +22,10 @@ from pathlib import Path
 from hcopt import measurements
 from hcopt.environment import read_cpu_times, steal_ratio
 from hcopt.errors import ProfileError
-from hcopt.measurements import RequestSamples, WindowFigures
+from hcopt.measurements import NoAnswerError, RequestSamples, WindowFigures
 from hcopt.process import Finished, last_lines
 from hcopt.runtime.base import Tools
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, Phase, ServerTimes
+from hcopt.schema import FailureCause, LoadPoint, Measurement, ModelConfigVariant, Phase, ServerTimes
 from hcopt.wall_clock import WallClock
 
 WARM_UP_RATIO = 0.1
@@ -35,6 +37,11 @@ _FEWEST_ROUNDS = 2 * _WINDOWS
 _GRACE_S = 15.0
 # It keeps every request with its tensors in memory.
 _MOST_REQUESTS = 200_000
+# How it begins the line of a request that the server answered with an error, which ends it, and what it says where none
+# was answered within a window.
+_SERVER_ERROR = re.compile(r"Thread \[\d+\] had error: (.*)")
+_NO_ANSWERS = "No valid requests recorded within time interval"
+_MOST_LINES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,8 @@ class Window:
         block: Its block there.
         afresh: Whether the variant is loaded before it, even where it is there, so that all windows begin alike.
         keeps: Whether it stays loaded for its next turn, and is taken as it was kept in the place of a fresh load.
+        rate_is_known: Whether the expected rate was measured. Where it is a guess, a window without answers may just be
+            too short, and says nothing of the variant.
     """
 
     variant: ModelConfigVariant
@@ -60,6 +69,7 @@ class Window:
     block: int | None = None
     afresh: bool = True
     keeps: bool = False
+    rate_is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +97,12 @@ class LoadOptions:
     may_outlast: bool = False
 
 
-class _TimeLimitError(ProfileError):
+class _TimeLimitError(NoAnswerError):
     """perf_analyzer hung, or waited for answers in vain."""
+
+
+class _RefusedError(Exception):
+    """The server answered requests with errors: an outcome, and no reason for a further try."""
 
 
 def _unheard(_: str) -> None:
@@ -152,6 +166,10 @@ class PerfAnalyzer:
         try:
             finished, samples = self._samples(window, load, name)
             found = load.figures(samples)
+        except _RefusedError as error:
+            return failed(window, str(error), cause="refused")
+        except NoAnswerError as error:
+            return failed(window, error.message, cause="unanswered" if window.rate_is_known else "other")
         except ProfileError as error:
             return failed(window, error.message)
         measurements.write_samples(samples, self.folder / name)
@@ -170,6 +188,7 @@ class PerfAnalyzer:
         """The window's samples, on a further try where one gave none.
 
         Raises:
+            _RefusedError: The server answered with errors.
             ProfileError: No try gave any.
         """
         export = self.folder / f"{name}.export.json"
@@ -181,19 +200,26 @@ class PerfAnalyzer:
                 return self._try(window, load, export, log)
         try:
             return self._try(window, load, export, log)
-        except _TimeLimitError as error:
+        except _TimeLimitError:
             if not load.may_outlast:
                 self.unanswered(f"{window.variant.config_name} does not answer")
-            raise ProfileError(error.message, log=error.log) from error
+            raise
 
     def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        arguments, clock = self._arguments(window, load, export), self.clock()
+        arguments, clock, said = self._arguments(window, load, export), self.clock(), deque[str](maxlen=_MOST_LINES)
         try:
-            finished = self.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=load.limit_s)
+            finished = self.tools.run(
+                "perf_analyzer",
+                arguments,
+                folder=self.folder,
+                log=log,
+                timeout_s=load.limit_s,
+                on_line=said.append,
+            )
             if finished.timed_out:
                 raise _TimeLimitError(f"perf_analyzer did not end within {load.limit_s:.0f} s and was killed", log=log)
             if finished.returncode != 0:
-                raise ProfileError(f"perf_analyzer ended with {finished.returncode}: {last_lines(log, 3)}", log=log)
+                raise _ended(finished.returncode, said, log)
             if (set_clock := clock.said()) is not None:
                 raise ProfileError(set_clock)
             return finished, load.read(export)
@@ -227,6 +253,16 @@ class PerfAnalyzer:
         ]
 
 
+def _ended(returncode: int | None, said: Iterable[str], log: Path) -> Exception:
+    """perf_analyzer's end with an error, told apart by what it says of the server's answers."""
+    lines = list(said)
+    refused = next((match[1].strip() for line in lines if (match := _SERVER_ERROR.search(line))), None)
+    if refused is not None:
+        return _RefusedError(f"the server answered with an error: {refused}")
+    kind = NoAnswerError if any(_NO_ANSWERS in line for line in lines) else ProfileError
+    return kind(f"perf_analyzer ended with {returncode}: {last_lines(log, 3)}", log=log)
+
+
 def load_s(window: Window) -> float:
     """How long to keep up the load: as asked, but for some answers to every request slot, and not for too many."""
     requests_per_s = window.expected_infer_per_s / window.load.client_batch_size
@@ -248,7 +284,7 @@ def _cpu_ratio(finished: Finished) -> float | None:
     return min(1.0, finished.cpu_s / (finished.elapsed_s * (os.cpu_count() or 1)))
 
 
-def failed(window: Window, reason: str) -> Measurement:
+def failed(window: Window, reason: str, *, cause: FailureCause = "other") -> Measurement:
     """The record of a window that gave no figures."""
     return Measurement(
         phase=window.phase,
@@ -258,6 +294,7 @@ def failed(window: Window, reason: str) -> Measurement:
         block=window.block,
         started_at=_now(),
         error=reason,
+        failure_cause=cause,
     )
 
 

@@ -51,6 +51,7 @@ class Belief:
         speed: Of the logarithm of throughput.
         tail: Of the logarithm of p99 over mean latency.
         steepness: The share of requests over the limit grows with this power of p99.
+        failing: Points at which too many requests failed on the variant's own account, whatever the others took.
     """
 
     grid: Grid
@@ -58,6 +59,7 @@ class Belief:
     speed: Surface
     tail: Surface
     steepness: float
+    failing: frozenset[int] = frozenset()
     _known: dict[int, tuple[Array, Array]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -89,9 +91,11 @@ class Belief:
 
     @cached_property
     def feasible(self) -> Array:
-        """For all points, the probability that the limit holds."""
+        """For all points, the probability that the limit holds, and that requests are answered."""
         mean, sd = self.log_latency
-        return np.asarray(ndtr((self._log_limit - mean) / sd))
+        found = np.asarray(ndtr((self._log_limit - mean) / sd))
+        found[sorted(self.failing)] = 0.0
+        return found
 
     def best(self, among: Integers, *, sure: float) -> int | None:
         """The point with the highest throughput among those that keep the limit with a probability of `sure`."""
@@ -109,6 +113,7 @@ class Belief:
     def draws(self, points: Integers, count: int, random: np.random.Generator) -> Array:
         """Samples of log-throughput at some points, (count, points); −inf where the limit is broken in the sample."""
         speed = draw(*self.speed.joint(points), count, random)
+        speed[:, np.isin(points, sorted(self.failing))] = -np.inf
         if self.limit_ms is None:
             return speed
         tail = draw(*self.tail.joint(points), count, random)
@@ -123,6 +128,7 @@ def believe(
     noise: float = NOISE,
     before: Belief | None = None,
     refit: bool = True,
+    failing: frozenset[int] = frozenset(),
 ) -> Belief:
     """The belief after some windows; `before` is where a fit begins, or what is kept of it."""
     points = np.array([window.point for window in taken], dtype=np.int64)
@@ -140,7 +146,7 @@ def believe(
             ([w.log_tail for w in taken], _TAIL, None if before is None else before.tail),
         )
     )
-    return Belief(grid, limit_ms, speed, tail, _steepness(grid, taken, limit_ms))
+    return Belief(grid, limit_ms, speed, tail, _steepness(grid, taken, limit_ms), failing)
 
 
 def _steepness(grid: Grid, taken: Sequence[Taken], limit_ms: float | None) -> float:

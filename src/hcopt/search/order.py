@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from hcopt.miss_rate import LIMIT_RATIO, failed_ratio
 from hcopt.schema import Measurement, RankedVariant, Ranking, SweepPlan
 from hcopt.search.belief import SURE, Belief, Taken, believe
 from hcopt.search.grid import Grid, grid_of
@@ -23,12 +24,13 @@ def rank_windows(
 
     Args:
         plan: What was searched.
-        measurements: Of the search, with their blocks; failed ones are counted and left out.
+        measurements: Of the search, with their blocks; failed ones are counted, and those on a variant's own account
+            count against its point.
         latency_p99_limit_ms: The exact limit, or None.
     """
     grid = grid_of(plan)
-    taken, failed, counts = [], 0, Counter[int]()
-    for measured in measurements:
+    taken, failed, counts, every = [], 0, Counter[int](), tuple(measurements)
+    for measured in every:
         point = grid.places[measured.variant.settings, measured.load]
         if measured.error is not None:
             failed += 1
@@ -38,21 +40,32 @@ def rank_windows(
     found: tuple[Candidate, ...] = ()
     if taken:
         with threadpool_limits(1):
-            found = candidates_of(believe_afresh(grid, taken, limit_ms=latency_p99_limit_ms), counts)
+            belief = believe_afresh(grid, taken, limit_ms=latency_p99_limit_ms, failing=failing_points(grid, every))
+            found = candidates_of(belief, counts)
     return Ranking(
-        ranked=tuple(_ranked(candidate) for candidate in found),
+        ranked=tuple(_ranked(candidate, every) for candidate in found),
         latency_p99_limit_ms=latency_p99_limit_ms,
         failed_count=failed,
     )
 
 
-def _ranked(candidate: Candidate) -> RankedVariant:
+def failing_points(grid: Grid, measurements: Iterable[Measurement]) -> frozenset[int]:
+    """Points at which more than 1 % of the requests failed on the variant's own account."""
+    windows: dict[int, list[Measurement]] = {}
+    for one in measurements:
+        windows.setdefault(grid.places[one.variant.settings, one.load], []).append(one)
+    return frozenset(point for point, own in windows.items() if failed_ratio(own) > LIMIT_RATIO)
+
+
+def _ranked(candidate: Candidate, measurements: Sequence[Measurement]) -> RankedVariant:
+    place = (candidate.variant.settings, candidate.load)
     return RankedVariant(
         variant=candidate.variant,
         load=candidate.load,
         throughput_infer_per_s=candidate.throughput_infer_per_s,
         latency_p99_ms=candidate.latency_p99_ms,
         feasible=candidate.feasible,
+        failed_ratio=failed_ratio(one for one in measurements if (one.variant.settings, one.load) == place),
         equal_names=candidate.equal_names,
     )
 
@@ -63,20 +76,22 @@ def window_of(grid: Grid, point: int, measured: Measurement, block: int) -> Take
     assert measured.latency is not None
     log_throughput = math.log(measured.throughput_infer_per_s)
     mean_log_ms = float(grid.log_rows[point]) + math.log(1000) - log_throughput
-    misses, requests = measured.miss_count, measured.request_count
+    misses, requests = measured.miss_count, measured.asked_count
     return Taken(
         point=point,
         block=block,
         log_throughput=log_throughput,
         log_tail=math.log(measured.latency.p99_ms) - mean_log_ms,
-        miss_ratio=None if misses is None or not requests else misses / requests,
+        miss_ratio=None if misses is None or not requests else (misses + measured.error_count) / requests,
     )
 
 
-def believe_afresh(grid: Grid, taken: Sequence[Taken], *, limit_ms: float | None) -> Belief:
+def believe_afresh(
+    grid: Grid, taken: Sequence[Taken], *, limit_ms: float | None, failing: frozenset[int] = frozenset()
+) -> Belief:
     """The belief from all windows at once; fitted twice, since the first fit shows which windows were disturbed."""
     first = believe(grid, taken, limit_ms=limit_ms)
-    return believe(grid, taken, limit_ms=limit_ms, before=first)
+    return believe(grid, taken, limit_ms=limit_ms, before=first, failing=failing)
 
 
 def best_point(belief: Belief, measured: Integers) -> int:

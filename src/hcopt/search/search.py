@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from hcopt.schema import Action, Decision, DropCause, Measurement, StopCause, SweepPlan
 from hcopt.search.belief import SURE, Belief, Taken, believe
 from hcopt.search.grid import grid_of
-from hcopt.search.order import believe_afresh, best_point, candidates_of, window_of
+from hcopt.search.order import believe_afresh, best_point, candidates_of, failing_points, window_of
 from hcopt.search.surface import Array, Integers
 from hcopt.search.values import Candidate, Measure, SearchResult, SearchSettings
 
@@ -208,6 +208,7 @@ class _Search:
             noise=self._settings.noise_ratio,
             before=self._belief,
             refit=refit,
+            failing=failing_points(self._grid, self._measurements),
         )
         if refit:
             self._fit_count, self._fitted_at = self._fit_count + 1, count
@@ -246,7 +247,9 @@ class _Search:
         own = np.flatnonzero(self._grid.owner == owner)
         in_time = own[belief.feasible[own] >= alpha]
         cause: DropCause = "slow" if len(in_time) else "late"
-        if not len(in_time):
+        if belief.failing.issuperset(own.tolist()):
+            cause, point, reason = "failing", int(own[0]), "fails too many requests at every load"
+        elif not len(in_time):
             point = int(own[np.argmax(belief.feasible[own])])
             limit, p99 = self._settings.latency_p99_limit_ms, math.exp(belief.log_latency[0][point])
             reason = f"misses the p99 limit of {limit:g} ms at every load (error rate {alpha:.2g}): about {p99:.3g} ms"
@@ -320,7 +323,12 @@ class _Search:
         unvisited = [owner for owner in range(len(self._grid.variants)) if owner not in visited | self._dropped]
         candidates: tuple[Candidate, ...] = ()
         if self._taken:
-            belief = believe_afresh(self._grid, self._taken, limit_ms=self._settings.latency_p99_limit_ms)
+            belief = believe_afresh(
+                self._grid,
+                self._taken,
+                limit_ms=self._settings.latency_p99_limit_ms,
+                failing=failing_points(self._grid, self._measurements),
+            )
             self._explain_end(belief, unvisited)
             candidates = candidates_of(belief, self._windows)
         return SearchResult(
