@@ -21,7 +21,15 @@ from scipy import stats
 from hcopt.config import ConfirmationSection
 from hcopt.confirmation import confirm
 from hcopt.finalists import Finalists
-from hcopt.schema import Confirmation, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, RankedVariant
+from hcopt.schema import (
+    Confirmation,
+    FailureCause,
+    LatencySummary,
+    LoadPoint,
+    Measurement,
+    ModelConfigVariant,
+    RankedVariant,
+)
 
 WINDOW_S = 2.2
 RATE_INFER_PER_S = 5000.0
@@ -46,6 +54,9 @@ class Machine:
         default_miss_ratio: The same of the default; None: as of the others.
         miss_log_sd: Standard deviation of the log share between blocks; the mean over blocks is `miss_ratio`.
         requests: Requests a window.
+        default_first: Whether the sweep had the default in front; else it is `best`, before `runner_up`.
+        failing_ratio: Share of the windows in which the best refuses requests, so that they have no figures.
+        disturbed_ratio: Share of all windows that fail for the machine's sake.
     """
 
     gain_ratio: float = 1.0
@@ -56,6 +67,9 @@ class Machine:
     default_miss_ratio: float | None = None
     miss_log_sd: float = 0.5
     requests: int = 1500
+    default_first: bool = False
+    failing_ratio: float = 0.0
+    disturbed_ratio: float = 0.0
 
     def run(self, seed: int, settings: ConfirmationSection) -> Confirmation:
         """One confirmation."""
@@ -65,7 +79,7 @@ class Machine:
             for one in (BEST, DEFAULT, RUNNER_UP)
         )
         return confirm(
-            Finalists(best=best, default=default, runner_up=runner_up),
+            Finalists(best=default if self.default_first else best, default=default, runner_up=runner_up),
             server.measure,
             latency_p99_limit_ms=None if self.miss_ratio is None else LIMIT_MS,
             settings=settings,
@@ -91,6 +105,9 @@ class _Server:
         machine, random = self.machine, self.random
         self.now_s += WINDOW_S
         self.log_speed += random.normal(0, machine.drift / math.sqrt(self.windows))
+        failed = self._failed(variant, load, block)
+        if failed is not None:
+            return failed
         rate = RATE_INFER_PER_S * self.gains[variant.config_name]
         misses, true_share = None, machine.miss_ratio
         if variant == DEFAULT and machine.default_miss_ratio is not None:
@@ -112,6 +129,27 @@ class _Server:
             miss_count=misses,
         )
 
+    def _failed(self, variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement | None:
+        """A window without figures, where it is one's turn; draws nothing on a machine without such windows."""
+        machine = self.machine
+        cause: FailureCause | None = None
+        if machine.disturbed_ratio and self.random.random() < machine.disturbed_ratio:
+            cause = "other"
+        elif variant == BEST and machine.failing_ratio and self.random.random() < machine.failing_ratio:
+            cause = "refused"
+        if cause is None:
+            return None
+        return Measurement(
+            phase="confirmation",
+            profiler="made-up",
+            variant=variant,
+            load=load,
+            started_at="",
+            block=block,
+            error=cause,
+            failure_cause=cause,
+        )
+
 
 Event = Callable[[Machine, Confirmation], bool]
 
@@ -120,17 +158,34 @@ def is_better(_: Machine, found: Confirmation) -> bool:
     return found.verdict == "better"
 
 
+def recommends_the_runner_up(_: Machine, found: Confirmation) -> bool:
+    """As better than the default."""
+    return found.verdict == "better" and found.best is not None and found.best.variant == RUNNER_UP
+
+
+def keeps_the_default(_: Machine, found: Confirmation) -> bool:
+    """Says that there is nothing to change."""
+    return found.verdict == "tied"
+
+
+def recommends_the_best(_: Machine, found: Confirmation) -> bool:
+    return found.verdict == "better" and found.best is not None and found.best.variant == BEST
+
+
+def is_refuted(_: Machine, found: Confirmation) -> bool:
+    """The next candidate takes its place, on new data."""
+    return found.refuted == BEST.config_name
+
+
 def is_tied(_: Machine, found: Confirmation) -> bool:
     return found.verdict == "tied"
 
 
 def misses_the_truth(machine: Machine, found: Confirmation) -> bool:
     """Whether the 95 % interval of the improvement does not hold the true ratio of the two that it compares."""
-    if found.improvement is None:  # the default was kept: its relation to the sweep's winner, the other way round
-        assert found.runner_up_relation is not None
-        compared = found.runner_up_relation
-    else:
-        compared = found.improvement
+    # Where the default was kept: its relation to another, the other way round.
+    compared = found.improvement or found.runner_up_relation
+    assert compared is not None
     gains = {"default": 1.0, "best": machine.gain_ratio, "runner_up": machine.runner_up_gain_ratio}
     truth = gains[compared.candidate] / gains[compared.baseline]
     low, high = compared.throughput_ratio.ci_low, compared.throughput_ratio.ci_high
@@ -158,8 +213,8 @@ class Promise:
 
 
 def promises() -> list[Promise]:
-    """What the table holds: comparisons, ties, and shares of misses."""
-    return [*_comparisons(), *_ties(), *_misses()]
+    """What the table holds: comparisons, ties, sweeps that pointed the wrong way, failing windows, shares of misses."""
+    return [*_comparisons(), *_ties(), *_wrong_sweeps(), *_failures(), *_misses()]
 
 
 def _comparisons() -> Iterator[Promise]:
@@ -182,6 +237,44 @@ def _ties() -> Iterator[Promise]:
         yield Promise(
             name=f"equal, {block_sd:.0%} block noise: `tied`", machine=machine, event=is_tied, at_least=at_least
         )
+
+
+def _wrong_sweeps() -> Iterator[Promise]:
+    """The runner-up of the sweep is the faster one in truth."""
+    for block_sd in (0.03, 0.05):
+        noise = f"{block_sd:.0%} block noise"
+        at_least = 0.9 if block_sd == 0.03 else None
+        first = Machine(block_sd=block_sd, default_first=True, runner_up_gain_ratio=1.05)
+        name = f"default first, runner-up 5 % faster, {noise}"
+        yield Promise(name=f"{name}: recommended", machine=first, event=recommends_the_runner_up, at_least=at_least)
+        yield Promise(name=f"{name}: default kept", machine=first, event=keeps_the_default, at_most=0.05)
+        behind = Machine(block_sd=block_sd, gain_ratio=1.10, runner_up_gain_ratio=1.155)
+        name = f"best 10 % faster than the default, runner-up 5 % faster than that, {noise}"
+        yield Promise(name=f"{name}: recommended", machine=behind, event=recommends_the_runner_up, at_least=at_least)
+        slower = Machine(block_sd=block_sd, gain_ratio=0.95, runner_up_gain_ratio=1.05)
+        name = f"best 5 % slower, runner-up 5 % faster than the default, {noise}"
+        yield Promise(name=f"{name}: recommended", machine=slower, event=recommends_the_runner_up, at_least=at_least)
+        equal = Machine(block_sd=block_sd, default_first=True)
+        yield Promise(name=f"default first, all equal, {noise}: `better`", machine=equal, event=is_better, at_most=0.01)
+        ahead = Machine(block_sd=block_sd, default_first=True, runner_up_gain_ratio=0.9)
+        name = f"default first, runner-up 10 % slower, {noise}"
+        yield Promise(name=f"{name}: kept", machine=ahead, event=keeps_the_default, at_least=at_least)
+
+
+def _failures() -> Iterator[Promise]:
+    """Windows without figures: those of the best's own account, and those of the machine's."""
+    for miss_ratio in (None, 0.002):
+        limit = "no limit" if miss_ratio is None else "with a limit"
+        for failing in (0.67, 0.1):
+            machine = Machine(gain_ratio=1.3, failing_ratio=failing, miss_ratio=miss_ratio)
+            name = f"best 30 % faster, refuses {failing:.0%} of its windows, {limit}"
+            # Of a tenth, twelve windows show none in 28 of 100 runs, and no test can know better.
+            at_most, at_least = (0.01, 0.9) if failing == 0.67 else (None, None)
+            yield Promise(name=f"{name}: recommended", machine=machine, event=recommends_the_best, at_most=at_most)
+            yield Promise(name=f"{name}: refuted", machine=machine, event=is_refuted, at_least=at_least)
+        disturbed = Machine(gain_ratio=1.15, disturbed_ratio=0.1, miss_ratio=miss_ratio)
+        name = f"gain 15 %, the machine spoils 10 % of all windows, {limit}"
+        yield Promise(name=f"{name}: `better`", machine=disturbed, event=is_better, at_least=0.9)
 
 
 def _misses() -> Iterator[Promise]:

@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hcopt.schema import Comparison, ConfirmedVariant, Estimate, Feasibility, Noise, RunRecord
+from hcopt.schema import (
+    Comparison,
+    Confirmation,
+    ConfirmedVariant,
+    Estimate,
+    FailedWindows,
+    Feasibility,
+    Noise,
+    RunRecord,
+)
 from tests.records import (
+    HEAVY,
     LIGHT,
     MODEL_NAME,
     default_first,
@@ -73,6 +83,63 @@ def default_beats_record(**changes: Any) -> RunRecord:
         latency_p99_ms=Estimate(estimate=10.45, ci_low=10.2, ci_high=10.7),
     )
     return replace(replace(run, confirmation=replace(run.confirmation, runner_up=slower)), **changes)
+
+
+def failed_windows(config_name: str, own: int, other: int = 0) -> FailedWindows:
+    """Of 36 windows at concurrency 32."""
+    return FailedWindows(
+        config_name=config_name,
+        load=HEAVY,
+        window_count=36,
+        variant_count=own,
+        other_count=other,
+        reason="the server answered with an error: Exceeds maximum queue size",
+    )
+
+
+def failing_default_record(**changes: Any) -> RunRecord:
+    """The default refuses two windows of three; what it does in the others is no baseline."""
+    run = run_record()
+    confirmation = replace(
+        run.confirmation,
+        default=judged(run.confirmation.default, "infeasible"),
+        failures=(
+            failed_windows(default_variant().config_name, 24),
+            failed_windows(grid_variants()[6].config_name, 0, 1),
+        ),
+    )
+    return replace(replace(run, confirmation=confirmation), **changes)
+
+
+def default_first_record(**changes: Any) -> RunRecord:
+    """The default won the sweep, and the runner-up is ahead on fresh data, by less than is shown."""
+    run = default_beats_record()
+    relation = run.confirmation.runner_up_relation
+    assert relation is not None
+    ahead = replace(
+        relation,
+        throughput_ratio=Estimate(estimate=0.971, ci_low=0.94, ci_high=1.003),
+        verdict="undecided",
+        blocks_to_decide=48,
+    )
+    confirmation = replace(run.confirmation, verdict="undecided", runner_up_relation=ahead)
+    return replace(replace(run, confirmation=confirmation), **changes)
+
+
+def nothing_answers_record(**changes: Any) -> RunRecord:
+    """There is no limit, and every configuration refuses too many requests."""
+    run = run_record()
+    confirmation = Confirmation(
+        verdict="no_feasible_config",
+        reason="No configuration answers its requests.",
+        best=None,
+        default=None,
+        failures=(failed_windows(grid_variants()[6].config_name, 24),),
+    )
+    ranking = replace(run.ranking, latency_p99_limit_ms=None)
+    return replace(
+        replace(run, confirmation=confirmation, ranking=ranking, capacity=None, best_config_pbtxt=None), **changes
+    )
 
 
 def only_best_feasible_record(limit_ms: float = 8.5, **changes: Any) -> RunRecord:

@@ -74,8 +74,8 @@ def capacity_notes(found: FoundRate) -> Iterator[Note]:
     if found.unmeasured:
         rate, reason = found.unmeasured[0]
         yield Note(
-            en=f"From {rate:,.0f} infer/s on the load generator gave no valid window: {reason}",
-            ko=f"{rate:,.0f} infer/s부터 부하 생성기의 유효한 측정 구간 없음: {reason}",
+            en=f"From {rate:,.0f} infer/s on there was no valid window: {reason}",
+            ko=f"{rate:,.0f} infer/s부터 유효한 측정 구간 없음: {reason}",
         )
 
 

@@ -19,6 +19,7 @@ from hcopt.schema import (
     Comparison,
     ConfirmedVariant,
     Estimate,
+    FailedWindows,
     ModelConfigVariant,
     ModelOutcome,
     RunRecord,
@@ -136,7 +137,8 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
         highlight=False,
         soft_wrap=not console.is_terminal,
     )
-    needed = None if found.improvement is None else found.improvement.blocks_to_decide
+    compared = found.improvement or found.runner_up_relation
+    needed = None if compared is None or found.verdict != "undecided" else compared.blocks_to_decide
     if needed is not None:
         console.print(f"About {needed} blocks would decide; {found.block_count} were measured.", highlight=False)
     if found.best is not None:
@@ -158,12 +160,24 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
 
 
 def _beside_the_table(record: RunRecord) -> Iterator[str]:
-    """What the table has no column for: the comparison at equal load, and what one server sustains."""
+    """What the table has no column for: the comparison at equal load, windows that failed, what one server sustains."""
     found = record.confirmation
     if found.equal_load is not None and found.best is not None:
         yield f"Both at concurrency {found.best.load.concurrency}: {_ratios(found.equal_load)}."
+    yield from (_failed(failed, record) for failed in found.failures)
     if record.capacity is not None:
         yield _sustained(record.capacity, record)
+
+
+def _failed(failed: FailedWindows, record: RunRecord) -> str:
+    name = failed.config_name.removeprefix(f"{record.model.name}_")
+    where = f"{name} at concurrency {failed.load.concurrency}"
+    reason = next(iter(printable(failed.reason).splitlines()), "")[:200]
+    if not failed.variant_count:
+        count = f"{failed.other_count} of {failed.window_count} windows"
+        return f"{where}: {count} failed for no fault of its own and count for nothing ({reason})."
+    count = f"{failed.variant_count} of {failed.window_count} windows"
+    return f"{where}: {count} ({failed.variant_ratio:.0%}) failed on its own account and count as missed ({reason})."
 
 
 def _ratios(comparison: Comparison) -> str:

@@ -112,25 +112,13 @@ class Evidence:
         return "infeasible" if found.ci_low is not None and found.ci_low > math.log(limit_ms) else "undecided"
 
     def _counted(self, arm: Arm) -> tuple[list[int], list[int]] | None:
-        """Misses and requests of each window, errors among both; None where a window with figures has no count.
-
-        A window that failed on the arm's own account has as many of both as the others have requests on average.
-        Without a limit only what failed is a miss.
-        """
-        misses, requests = list[int](), list[int]()
-        for one in self.blocks[arm]:
-            late = 0 if self.latency_p99_limit_ms is None else one.miss_count
-            if late is None or one.asked_count is None:
-                return None
-            misses.append(late + one.error_count)
-            requests.append(one.asked_count)
-        if not sum(requests):
-            return None
+        """See `miss_rate.counts`; without a limit only what failed is a miss."""
         failed = self.failures.get(arm)
-        if failed is not None:
-            lost = [max(1, round(sum(requests) / len(requests)))] * failed.variant_count
-            misses, requests = misses + lost, requests + lost
-        return misses, requests
+        return miss_rate.counts(
+            self.blocks[arm],
+            failed_windows=0 if failed is None else failed.variant_count,
+            limited=self.latency_p99_limit_ms is not None,
+        )
 
     def _blocks_to_judge(self, arm: Arm) -> int | None:
         counted = self._counted(arm)

@@ -93,6 +93,34 @@ def blocks_to_decide(
     return None
 
 
+def counts(
+    windows: Iterable[Measurement], *, failed_windows: int = 0, limited: bool = True
+) -> tuple[list[int], list[int]] | None:
+    """Misses and requests of each window, failed requests among both; None where nobody counted in one with figures.
+
+    A window that failed on the variant's own account is missed throughout, and has as many requests as the others have
+    on average.
+
+    Args:
+        windows: Those with figures; others count where they failed on the variant's own account.
+        failed_windows: How many more did.
+        limited: Whether late requests are misses, or only failed ones are.
+    """
+    misses, requests = list[int](), list[int]()
+    for one in windows:
+        if one.error is not None:
+            failed_windows += one.failed_by_variant
+            continue
+        late = one.miss_count if limited else 0
+        if late is None or one.asked_count is None:
+            return None
+        misses.append(late + one.error_count)
+        requests.append(one.asked_count)
+    a_window = max(1, round(sum(requests) / len(requests))) if requests else 1
+    lost = [a_window] * failed_windows
+    return (misses + lost, requests + lost) if sum(requests + lost) else None
+
+
 def failed_ratio(windows: Iterable[Measurement]) -> float:
     """Share of the requests that failed on the variant's own account, the mean of its windows; 0 where there is none.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
 from hcopt.config import ConfirmationSection, NoiseSection
@@ -103,6 +103,19 @@ def gate_note(noise: Noise, settings: NoiseSection) -> Note | None:
         + ", ".join(f"{ko} {value or 0:.0%}(한도 {limit:.0%})" for (_, ko), (value, limit) in shown)
         + (f". 검증 측정 구간을 {noise.window_s:g}초로 연장." if longer else "."),
     )
+
+
+def failure_notes(windows: Iterable[Measurement]) -> Iterator[Note]:
+    """What the user has to know where the default itself failed: its variation is that of the windows that are left."""
+    taken = tuple(windows)
+    failed = [one for one in taken if one.failed_by_variant]
+    if failed:
+        yield Note(
+            en=f"The default failed on its own account in {len(failed)} of {len(taken)} windows before the sweep; the "
+            f"noise of this machine is that of the others: {failed[0].error}",
+            ko=f"스윕 전 측정 {len(taken)}구간 중 {len(failed)}구간에서 기본 설정이 자체 원인으로 실패(노이즈 수치에는 "
+            f"미반영): {failed[0].error}",
+        )
 
 
 def resolution_note(noise: Noise) -> Note:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hcopt import noise
@@ -10,7 +10,7 @@ from hcopt.bench import Bench
 from hcopt.config import Config
 from hcopt.errors import ProfileError
 from hcopt.profiler.perf_analyzer import Window
-from hcopt.schema import LoadPoint, Measurement, Noise, SweepPlan
+from hcopt.schema import LoadPoint, Measurement, Noise, Note, SweepPlan
 
 BLOCKS = 6
 # Beside a window of the confirmation: the switch, and perf_analyzer, which looks at the clock in steps of a second.
@@ -30,11 +30,13 @@ class NoiseGate:
         config: Its `noise`, `confirmation` and window length count.
         plan: What is going to be swept.
         bench: Measures the windows.
+        note: Takes what the user has to know of windows in which the default failed.
     """
 
     config: Config
     plan: SweepPlan
     bench: Bench
+    note: Callable[[Note], None]
 
     def run(self) -> Noise | None:
         """The noise of this machine; None where the default could not be measured often enough.
@@ -47,8 +49,11 @@ class NoiseGate:
         load = max(self.plan.loads, key=lambda load: (load.concurrency, load.client_batch_size))
         found = None
         if (rate := self._first_rate(load)) is not None:
+            windows = [[self._measure(load, self._window_s, rate, block) for _ in range(2)] for block in range(BLOCKS)]
+            for said in noise.failure_notes(one for pair in windows for one in pair):
+                self.note(said)
             found = noise.assess(
-                tuple(self._pairs(load, rate)),
+                [(first, second) for first, second in windows if first.error is None and second.error is None],
                 load=load,
                 window_s=self._window_s,
                 planned_blocks=planned_blocks(self.config, self._window_s),
@@ -70,12 +75,6 @@ class NoiseGate:
             if first.throughput_infer_per_s is not None:
                 return first.throughput_infer_per_s
         return None
-
-    def _pairs(self, load: LoadPoint, rate: float) -> Iterator[tuple[Measurement, Measurement]]:
-        for block in range(BLOCKS):
-            first, second = (self._measure(load, self._window_s, rate, block) for _ in range(2))
-            if first.error is None and second.error is None:
-                yield first, second
 
     def _measure(self, load: LoadPoint, window_s: float, rate: float, block: int | None = None) -> Measurement:
         return self.bench.measure(

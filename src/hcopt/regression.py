@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hcopt.schema import Estimate
+from hcopt import miss_rate
+from hcopt.schema import Estimate, Feasibility, Measurement
 from hcopt.statistics import ratio_interval
 
 Outcome = Literal["passed", "regression", "undecided"]
-Metric = Literal["throughput", "p99 latency"]
+Metric = Literal["throughput", "p99 latency", "failed requests"]
 
-# Both metrics together are wrong in at most 5 % of the checks.
+# Throughput and p99 together are wrong in at most 5 % of the checks: half of that to the side on which a job fails.
 CONFIDENCE = 1 - 0.05 / 2
+# Failed requests are judged on one side, with what is left of the 5 %, and some to spare.
+_FAILURE_ALPHA = 0.01
 FEWEST_BLOCKS = 4
 
 
@@ -37,8 +40,8 @@ class MetricCheck:
 
     Attributes:
         metric: Which.
-        ratio: candidate / baseline, with an interval at `CONFIDENCE`.
-        allowed_ratio: The worst ratio that passes; more is better for throughput, less for latency.
+        ratio: candidate / baseline, with an interval at `CONFIDENCE`; of failed requests the candidate's share.
+        allowed_ratio: The worst ratio that passes; more is better for throughput, less for the others.
         outcome: `regression`: the whole interval is worse. `passed`: none of it is. `undecided`: some of it.
     """
 
@@ -65,16 +68,50 @@ class RegressionCheck:
     block_count: int
 
 
-def check_regression(blocks: Sequence[Block], *, max_regression_ratio: float) -> RegressionCheck:
+def check_failures(baseline: Sequence[Measurement], candidate: Sequence[Measurement]) -> MetricCheck | None:
+    """The candidate's share of failed requests against what a p99 limit allows; None where none of either's failed.
+
+    A window that failed on its own account counts whole. A candidate may fail as often as its baseline does.
+
+    Args:
+        baseline: All windows in blocks.
+        candidate: Likewise.
+    """
+    theirs, ours = (miss_rate.counts(windows, limited=False) for windows in (baseline, candidate))
+    if ours is None or theirs is None or not any((*ours[0], *theirs[0])):
+        return None
+    allowed = miss_rate.LIMIT_RATIO
+    if any(theirs[0]):
+        before = miss_rate.miss_interval(*theirs, alpha=_FAILURE_ALPHA)
+        allowed = max(allowed, before.estimate if before.ci_high is None else before.ci_high)
+    verdict, share = miss_rate.verdict(*ours, alpha=_FAILURE_ALPHA, limit_ratio=allowed)
+    outcomes: dict[Feasibility, Outcome] = {
+        "feasible": "passed",
+        "infeasible": "regression",
+        # None that failed need no proof.
+        "undecided": "undecided" if any(ours[0]) else "passed",
+    }
+    return MetricCheck(metric="failed requests", ratio=share, allowed_ratio=allowed, outcome=outcomes[verdict])
+
+
+def check_regression(
+    blocks: Sequence[Block], *, max_regression_ratio: float, failures: MetricCheck | None = None
+) -> RegressionCheck:
     """Judges paired blocks.
 
     Args:
-        blocks: At least `FEWEST_BLOCKS`.
+        blocks: At least `FEWEST_BLOCKS`; as few as there are where `failures` are a regression by themselves.
         max_regression_ratio: The loss of throughput, and the rise of p99, that is still allowed; 0 to below 1.
+        failures: What `check_failures` says.
 
     Raises:
         ValueError: Too few blocks, or a ratio out of range.
     """
+    told = () if failures is None else (failures,)
+    if len(blocks) < FEWEST_BLOCKS and failures is not None and failures.outcome == "regression":
+        return RegressionCheck(
+            outcome="regression", max_regression_ratio=max_regression_ratio, checks=told, block_count=len(blocks)
+        )
     if len(blocks) < FEWEST_BLOCKS or not 0 <= max_regression_ratio < 1:
         raise ValueError(f"{len(blocks)} blocks, allowed {max_regression_ratio}: nothing can be said")
     throughput = ratio_interval(
@@ -90,6 +127,7 @@ def check_regression(blocks: Sequence[Block], *, max_regression_ratio: float) ->
     checks = (
         _checked("throughput", throughput, 1 - max_regression_ratio),
         _checked("p99 latency", latency, 1 + max_regression_ratio),
+        *told,
     )
     return RegressionCheck(
         outcome=_worst([check.outcome for check in checks]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +21,7 @@ from hcopt.process import temporary_folder
 from hcopt.profiler.perf_analyzer import Window
 from hcopt.progress import Progress
 from hcopt.registry import resolve_tracking
-from hcopt.regression import FEWEST_BLOCKS, Block, RegressionCheck, check_regression
+from hcopt.regression import FEWEST_BLOCKS, Block, RegressionCheck, check_failures, check_regression
 from hcopt.regression_output import CheckedSides
 from hcopt.runtime.base import Runtime, Server
 from hcopt.runtime.carried import read_carried
@@ -88,10 +88,14 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
         progress.phase("fetch")
         baseline, prepared = _prepared(job, golden, folder)
         taken, machine = _measured(job, _Sides(load=baseline.load, prepared=prepared), runtime, folder, progress)
-    if len(taken) < FEWEST_BLOCKS:
-        raise ProfileError(f"only {len(taken)} of {job.blocks} blocks could be measured")
+    failures = check_failures(taken.windows[BASELINE], taken.windows[CANDIDATE])
+    if len(taken.blocks) < FEWEST_BLOCKS and (failures is None or failures.outcome != "regression"):
+        reason = next((one.error for side in taken.windows.values() for one in side if one.error), None)
+        raise ProfileError(
+            f"only {len(taken.blocks)} of {job.blocks} blocks could be measured" + (f": {reason}" if reason else "")
+        )
     return Checked(
-        found=check_regression(taken, max_regression_ratio=job.max_regression_ratio),
+        found=check_regression(taken.blocks, max_regression_ratio=job.max_regression_ratio, failures=failures),
         sides=CheckedSides(
             candidate=str(golden),
             baseline=baseline.said,
@@ -108,6 +112,14 @@ class _Sides:
 
     load: LoadPoint
     prepared: Mapping[str, Prepared]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """What was measured: the blocks in which both gave figures, and every window in blocks of each side."""
+
+    blocks: Sequence[Block]
+    windows: Mapping[str, Sequence[Measurement]]
 
 
 def _prepared(job: CheckJob, golden: Path, folder: Path) -> tuple[Baseline, dict[str, Prepared]]:
@@ -132,7 +144,7 @@ def _prepared(job: CheckJob, golden: Path, folder: Path) -> tuple[Baseline, dict
 
 def _measured(
     job: CheckJob, sides: _Sides, runtime: Runtime, folder: Path, progress: Progress
-) -> tuple[list[Block], Environment]:
+) -> tuple[_Taken, Environment]:
     """Serves both models, and measures."""
     progress.phase("serve")
     repository = folder / "repository"
@@ -167,8 +179,8 @@ class _Blocks:
     progress: Progress
     taken: list[Measurement] = field(default_factory=list)
 
-    def measure(self, server: Server, control: ModelControl) -> list[Block]:
-        """All blocks in which both gave figures."""
+    def measure(self, server: Server, control: ModelControl) -> _Taken:
+        """All blocks."""
         benches = {
             name: open_bench(
                 side, server, control, folder=self.folder, record=self.taken.append, progress=self.progress
@@ -199,7 +211,13 @@ class _Blocks:
             measure_block(tuple(arms.values()), measure_arm, number)
         pairs = whole_blocks(arms.values(), self.taken)
         both = zip(pairs[arms[BASELINE]], pairs[arms[CANDIDATE]], strict=True)
-        return [block for pair in both if (block := _block(*pair)) is not None]
+        return _Taken(
+            blocks=[block for pair in both if (block := _block(*pair)) is not None],
+            windows={
+                name: [one for one in self.taken if one.block is not None and one.variant == arm.variant]
+                for name, arm in arms.items()
+            },
+        )
 
 
 def _block(baseline: Measurement, candidate: Measurement) -> Block | None:

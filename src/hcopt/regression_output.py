@@ -40,6 +40,8 @@ class CheckedSides:
 
 def said(check: MetricCheck) -> str:
     """One metric in a sentence."""
+    if check.metric == "failed requests":
+        return _said_of_failures(check)
     ratio = f"{check.metric} is {_percent(check.ratio.estimate)} of the baseline's {_interval(check.ratio)}"
     limit = f"allowed {'from' if check.metric == 'throughput' else 'up to'} {_percent(check.allowed_ratio)}"
     ends = {
@@ -48,6 +50,16 @@ def said(check: MetricCheck) -> str:
         "undecided": "the interval reaches to both sides: not shown to be worse, and not shown to be as good",
     }
     return f"{ratio}, {limit}: {ends[check.outcome]}"
+
+
+def _said_of_failures(check: MetricCheck) -> str:
+    share = f"{_percent(check.ratio.estimate)} of the requests failed {_interval(check.ratio)}"
+    ends = {
+        "regression": "shown to be more",
+        "passed": "not more",
+        "undecided": "not shown to be more, and not shown to be no more",
+    }
+    return f"{share}, allowed up to {_percent(check.allowed_ratio)}: {ends[check.outcome]}"
 
 
 def answer(found: RegressionCheck, sides: CheckedSides) -> str:

@@ -171,6 +171,14 @@ def _at_once(benches: Sequence[Bench], window: Window, progress: Progress) -> li
 
 
 def _rates(taken: Sequence[Measurement]) -> list[float]:
+    """Of those that gave figures.
+
+    Raises:
+        ProfileError: A server failed on the model's own account: what is left would say nothing of how it scales.
+    """
+    failed = next((one for one in taken if one.failed_by_variant), None)
+    if failed is not None:
+        raise ProfileError(f"{failed.variant.config_name} failed on its own account: {failed.error}")
     return [m.throughput_infer_per_s for m in taken if m.throughput_infer_per_s is not None]
 
 

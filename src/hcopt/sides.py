@@ -73,6 +73,8 @@ def measure_speed(
 ) -> Window:
     """The window for a model's blocks, as long as its speed asks for; what shows that speed counts for nothing else.
 
+    A model that answers with errors needs no longer window: that it does is what its blocks are to show.
+
     Raises:
         ProfileError: It gives no figures, however long it is asked.
     """
@@ -89,5 +91,7 @@ def measure_speed(
         measured = measure(window)
         if measured.throughput_infer_per_s is not None:
             return replace(window, expected_infer_per_s=measured.throughput_infer_per_s, rate_is_known=True)
+        if measured.failed_by_variant:
+            return window
         said = measured.error or said
     raise ProfileError(f"{prepared.plan.default.config_name} cannot be measured: {said}")

@@ -235,7 +235,9 @@ class ServedStages:
         config = self.request.config
         if config.noise.gate == "off":
             return None
-        found = NoiseGate(config=config, plan=self.request.prepared.plan, bench=self.bench).run()
+        found = NoiseGate(
+            config=config, plan=self.request.prepared.plan, bench=self.bench, note=self.request.note
+        ).run()
         if found is not None:
             self.request.progress.note(noise.resolution_note(found))
             if (beyond := noise.gate_note(found, config.noise)) is not None:

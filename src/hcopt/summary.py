@@ -14,6 +14,7 @@ from hcopt.schema import (
     Confirmation,
     ConfirmedVariant,
     Estimate,
+    FailedWindows,
     Feasibility,
     JsonObject,
     LoadPoint,
@@ -138,10 +139,23 @@ def _model(run: RunRecord) -> JsonObject:
         "reason": found.reason,
         "blocks": found.block_count,
         "looks": found.look_count,
+        "failed_windows": [_failed(failed) for failed in found.failures],
         "notes": [note.en for note in run.notes],
         "noise": _noise(run.noise),
         "capacity": _capacity(run.capacity),
         "nodes": _nodes(run),
+    }
+
+
+def _failed(failed: FailedWindows) -> JsonObject:
+    return {
+        "config_name": failed.config_name,
+        "concurrency": failed.load.concurrency,
+        "client_batch_size": failed.load.client_batch_size,
+        "windows": failed.window_count,
+        "failed_on_own_account": failed.variant_count,
+        "failed_otherwise": failed.other_count,
+        "reason": failed.reason,
     }
 
 

@@ -67,7 +67,8 @@ class FoundRate:
             nothing can be promised. `ci_high` is the lowest rate shown to break it, or None. `estimate` is the highest
             rate below that whose observed share of misses is within the limit; 0 where there is none.
         points: Each rate with a valid window, in ascending order.
-        unmeasured: Each rate without one, in ascending order, and why: the load generator lagged, or worse.
+        unmeasured: Each rate without figures, in ascending order, and why: the load generator lagged, or the variant
+            failed.
         window_count: Valid windows.
         failed_count: Windows without figures.
         out_of_time: The time ended before the search did.
@@ -172,8 +173,7 @@ class Search:
             measured = self._window(rate)
             if measured is not None:
                 self._rates[rate].probes.append(measured)
-                missed, asked = _counts(measured)
-                return missed <= _PROBE_MISS_RATIO * asked
+                return _share([measured]) <= _PROBE_MISS_RATIO
         return False
 
     def _examine(self, passing: float, closed_loop: float) -> None:
@@ -224,7 +224,7 @@ class Search:
         return int(left_s / (math.fsum(self._durations_s) / len(self._durations_s)))
 
     def _window(self, rate: float) -> Measurement | None:
-        """One window with arrivals of its own; None where it gave no figures.
+        """One window with arrivals of its own; None where it failed for another's sake than the variant's.
 
         Raises:
             _OutOfTimeError: There is no time for it.
@@ -235,7 +235,7 @@ class Search:
         taken.attempts += 1
         measured = self._measure(rate, taken.attempts - 1)
         self._durations_s.append(max(self._clock() - began, 1e-9))
-        if measured.error is None and measured.miss_count is not None:
+        if measured.failed_by_variant or (measured.error is None and measured.miss_count is not None):
             return measured
         taken.failures.append(measured.error or "misses were not counted")
         return None
@@ -246,34 +246,41 @@ def _rounded(rate: float) -> float:
     return float(f"{rate:.3g}")
 
 
-def _counts(measured: Measurement) -> tuple[int, int]:
-    """Misses and requests; a request that was answered with an error is both."""
-    return (measured.miss_count or 0) + measured.error_count, (measured.request_count or 0) + measured.error_count
+def _counts(windows: Sequence[Measurement]) -> tuple[list[int], list[int]]:
+    """Misses and requests of each; a window in which the variant failed is missed throughout."""
+    return miss_rate.counts(windows) or ([], [])
 
 
 def _share(windows: Sequence[Measurement]) -> float:
     """Share of misses; 0 where there is no window."""
-    counts = [_counts(measured) for measured in windows]
-    return sum(missed for missed, _ in counts) / max(1, sum(asked for _, asked in counts))
+    missed, asked = _counts(windows)
+    return sum(missed) / max(1, sum(asked))
 
 
 def _verdict(taken: _Rate, alpha: float) -> tuple[Feasibility, Estimate]:
-    counts = [_counts(measured) for measured in taken.speaking]
-    return miss_rate.verdict([missed for missed, _ in counts], [asked for _, asked in counts], alpha=alpha)
+    missed, asked = _counts(taken.speaking)
+    return miss_rate.verdict(missed, asked, alpha=alpha)
 
 
 def _found(rates: dict[float, _Rate], limits: Limits, *, out_of_time: bool) -> FoundRate:
-    measured = {rate: taken for rate, taken in sorted(rates.items()) if taken.speaking}
-    points = tuple(_point(rate, taken, limits) for rate, taken in measured.items())
+    spoken = {rate: taken for rate, taken in sorted(rates.items()) if taken.speaking}
+    points = tuple(_point(rate, taken, limits) for rate, taken in spoken.items() if _with_figures(taken))
+    failing = {rate: taken for rate, taken in spoken.items() if not _with_figures(taken)}
+    broken = [rate for rate, taken in failing.items() if _verdict(taken, limits.alpha)[0] == "infeasible"]
     lost = {rate: taken.failures for rate, taken in sorted(rates.items()) if not taken.speaking and taken.failures}
+    lost |= {rate: [one.error or "" for one in taken.speaking] for rate, taken in failing.items()}
     return FoundRate(
-        sustainable_rate_infer_per_s=_sustainable(points),
+        sustainable_rate_infer_per_s=_sustainable(points, broken),
         points=points,
-        unmeasured=tuple((rate, failures[-1]) for rate, failures in lost.items()),
+        unmeasured=tuple((rate, failures[-1]) for rate, failures in sorted(lost.items())),
         window_count=sum(len(taken.probes) + len(taken.examined) for taken in rates.values()),
         failed_count=sum(len(taken.failures) for taken in rates.values()),
         out_of_time=out_of_time,
     )
+
+
+def _with_figures(taken: _Rate) -> bool:
+    return any(measured.error is None for measured in taken.speaking)
 
 
 def _point(rate: float, taken: _Rate, limits: Limits) -> RatePoint:
@@ -288,9 +295,15 @@ def _point(rate: float, taken: _Rate, limits: Limits) -> RatePoint:
     )
 
 
-def _sustainable(points: Sequence[RatePoint]) -> Estimate:
-    """See `FoundRate`; where a rate is shown infeasible, nothing above it counts."""
-    high = min((point.rate_infer_per_s for point in points if point.verdict == "infeasible"), default=math.inf)
+def _sustainable(points: Sequence[RatePoint], broken: Sequence[float]) -> Estimate:
+    """See `FoundRate`; where a rate is shown infeasible, nothing above it counts.
+
+    Args:
+        points: The rates with figures.
+        broken: Those at which the variant failed too often to have any.
+    """
+    infeasible = [point.rate_infer_per_s for point in points if point.verdict == "infeasible"]
+    high = min((*infeasible, *broken), default=math.inf)
     below = [point for point in points if point.rate_infer_per_s < high]
     feasible = [point.rate_infer_per_s for point in below if point.verdict == "feasible"]
     within = [point.rate_infer_per_s for point in below if point.miss_ratio.estimate <= miss_rate.LIMIT_RATIO]

@@ -16,7 +16,13 @@ from hcopt.run_folder import RunFolder
 from hcopt.schema import Confirmation, Estimate, Note, RunRecord
 from hcopt.tracking import TrackedRun
 from tests.records import MODEL_NAME, capacity, no_feasible_config_record, run_record, tied_record, undecided_record
-from tests.verdict_records import equal_load_record, limit_open_record, only_best_feasible_record
+from tests.verdict_records import (
+    default_first_record,
+    equal_load_record,
+    failing_default_record,
+    limit_open_record,
+    only_best_feasible_record,
+)
 
 RESULTS = Path("/results[x]")
 
@@ -102,6 +108,19 @@ def test_answer_says_what_one_server_sustains_at_least() -> None:
     )
     none = capacity(sustainable_rate_infer_per_s=Estimate(estimate=3200.0, ci_high=3200.0))
     assert "is not shown to keep p99 within 50 ms at any rate" in closing(run_record(capacity=none))
+
+
+def test_answer_shows_windows_that_failed_and_on_whose_account() -> None:
+    text = closing(failing_default_record())
+    refused = "the server answered with an error: Exceeds maximum queue size"
+    own = "24 of 36 windows (67%) failed on its own account and count as missed"
+    assert f"config_default at concurrency 32: {own} ({refused})." in text
+    other = "1 of 36 windows failed for no fault of its own and count for nothing"
+    assert f"config_6 at concurrency 32: {other} ({refused})." in text
+
+
+def test_answer_of_a_default_that_may_be_slower_says_what_would_decide() -> None:
+    assert "About 48 blocks would decide; 8 were measured." in closing(default_first_record())
 
 
 def test_names_are_whole_and_without_the_models_own() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hcopt.config import ConfirmationSection
-from hcopt.decision import decide
+from hcopt.decision import decide, is_settled
 from hcopt.finalists import Finalists
-from hcopt.schema import Confirmation, Measurement, ModelConfigVariant, RankedVariant
+from hcopt.schema import Confirmation, FailureCause, Measurement, ModelConfigVariant, RankedVariant
 from tests.records import HEAVY, default_variant, grid_variants, measurement
 
 SETTINGS = ConfirmationSection()
@@ -378,6 +378,169 @@ def test_default_that_the_sweep_could_not_measure_leaves_it_undecided() -> None:
 def test_the_same_data_give_the_same_verdict_in_any_order() -> None:
     taken = blocks(times(1.3), BASE, times(1.1))
     assert verdict(taken[::-1], THREE) == verdict(taken, THREE)
+
+
+DEFAULT_FIRST = Finalists(best=ranked(DEFAULT), default=ranked(DEFAULT), runner_up=ranked(RUNNER_UP))
+
+
+def repeated(factor: float, rounds: int = 36) -> list[float]:
+    """So many blocks of the default's rate times a factor, with noise that averages to nothing."""
+    return [5000 * factor * NOISE[(3 * number) % 8] for number in range(rounds)]
+
+
+def test_runner_up_that_is_faster_than_a_default_that_won_the_sweep_is_recommended() -> None:
+    found = verdict(blocks([], repeated(1.0), repeated(1.3)), DEFAULT_FIRST)
+    assert found.best is not None
+    assert (found.verdict, found.best.variant) == ("better", RUNNER_UP)
+    assert found.default is not None
+    assert found.default.variant == DEFAULT
+    assert found.improvement is not None
+    assert (found.improvement.candidate, found.improvement.baseline) == (RUNNER_UP.config_name, DEFAULT.config_name)
+    assert found.improvement.throughput_ratio.estimate == pytest.approx(1.3, rel=0.01)
+    assert (found.runner_up, found.runner_up_relation) == (None, None), "the default is the default alone"
+    assert "is faster than the sweep's winner" in found.reason
+
+
+def test_default_that_won_the_sweep_is_not_kept_while_the_runner_up_may_be_faster() -> None:
+    ahead = [value * (1.03 + 0.08 * (-1) ** number) for number, value in enumerate(repeated(1.0, 12))]
+    found = verdict(blocks([], repeated(1.0, 12), ahead), DEFAULT_FIRST)
+    assert found.verdict == "undecided"
+    assert found.best == found.default
+    assert f"Whether {RUNNER_UP.config_name} is faster than the default is not decided" in found.reason
+    assert not is_settled(found, SETTINGS)
+    assert found.runner_up_relation is not None
+    assert found.runner_up_relation.blocks_to_decide is not None
+
+
+def test_default_that_won_the_sweep_is_kept_where_the_runner_up_gains_nothing_that_counts() -> None:
+    equal = verdict(blocks([], repeated(1.0), repeated(1.0)[::-1]), DEFAULT_FIRST)
+    slower = verdict(blocks([], repeated(1.0), repeated(0.9)), DEFAULT_FIRST)
+    for found in (equal, slower):
+        assert found.verdict == "tied"
+        assert found.best == found.default
+        assert is_settled(found, SETTINGS)
+        assert f"{RUNNER_UP.config_name} against it has a throughput ratio" in found.reason
+
+
+def test_winner_that_is_tied_with_the_default_is_no_answer_while_the_runner_up_may_be_faster() -> None:
+    ahead = [value * (1.03 + 0.08 * (-1) ** number) for number, value in enumerate(repeated(1.0, 12))]
+    found = verdict(blocks(repeated(1.0, 12)[::-1], repeated(1.0, 12), ahead), THREE)
+    assert found.verdict == "undecided"
+    assert not is_settled(found, SETTINGS)
+
+
+def test_runner_up_that_alone_is_better_than_the_default_is_recommended() -> None:
+    wild = [value * (1.3 if number % 2 else 0.8) for number, value in enumerate(repeated(1.0))]
+    found = verdict(blocks(wild, repeated(1.0), repeated(1.1)), THREE)
+    assert found.best is not None
+    assert (found.verdict, found.best.variant) == ("better", RUNNER_UP)
+    assert "only" in found.reason
+
+
+def test_winner_behind_its_runner_up_is_better_and_not_settled_until_that_is_decided() -> None:
+    ahead = [value * (1.18 + 0.1 * (-1) ** number) for number, value in enumerate(repeated(1.0, 12))]
+    found = verdict(blocks(repeated(1.15, 12), repeated(1.0, 12), ahead), THREE)
+    assert found.best is not None
+    assert (found.verdict, found.best.variant) == ("better", BEST)
+    assert not is_settled(found, SETTINGS)
+
+
+def rejected(
+    variant: ModelConfigVariant,
+    number: int,
+    cause: FailureCause = "refused",
+    reason: str = "Exceeds maximum queue size",
+) -> Measurement:
+    return replace(block(variant, number, None), error=reason, failure_cause=cause)
+
+
+def surviving(rejecting: int, rounds: int = 36, cause: FailureCause = "refused") -> list[Measurement]:
+    """A winner that is faster by 30 % in the windows that it does not fail."""
+    best = [rejected(BEST, n, cause) if n < rejecting else one for n, one in enumerate(many(BEST, 1.3, rounds))]
+    return [*best, *many(DEFAULT, 1.0, rounds)]
+
+
+def many(variant: ModelConfigVariant, factor: float, rounds: int = 36) -> list[Measurement]:
+    return [
+        replace(block(variant, number, value), request_count=5000, miss_count=0)
+        for number, value in enumerate(repeated(factor, rounds))
+    ]
+
+
+@pytest.mark.parametrize("cause", ["refused", "unanswered"])
+@pytest.mark.parametrize("limit_ms", [50.0, None])
+def test_windows_that_fail_on_the_winner_s_own_account_count_against_it(
+    limit_ms: float | None, cause: FailureCause
+) -> None:
+    found = verdict(surviving(24, cause=cause), limit_ms=limit_ms)
+    assert found.verdict == "undecided"
+    assert found.refuted == BEST.config_name
+    assert found.best is not None
+    assert found.best.feasibility == "infeasible"
+    assert (found.best.miss_ratio is None) == (limit_ms is None)
+    if found.best.miss_ratio is not None:
+        assert found.best.miss_ratio.estimate == pytest.approx(24 / 36)
+    [failed] = found.failures
+    assert (failed.window_count, failed.variant_count, failed.other_count) == (36, 24, 0)
+    assert "failed in 24 of 36 windows on its own account" in found.reason
+    assert "Exceeds maximum queue size" in found.reason
+
+
+def test_windows_that_fail_for_the_machine_s_sake_count_for_nothing_and_are_shown() -> None:
+    found = verdict(surviving(4, cause="other"))
+    assert (found.verdict, found.block_count) == ("better", 32)
+    assert found.best is not None
+    assert found.best.feasible
+    [failed] = found.failures
+    assert (failed.variant_count, failed.other_count) == (0, 4)
+
+
+def test_one_failed_window_of_its_own_leaves_the_limit_open() -> None:
+    found = verdict(surviving(1))
+    assert found.best is not None
+    assert (found.best.feasibility, found.verdict) == ("undecided", "undecided")
+    assert "1 of its 36 windows failed on its own account" in found.reason
+
+
+def test_windows_without_counts_are_counted_themselves() -> None:
+    uncounted = [replace(one, request_count=None, miss_count=None) for one in surviving(24)]
+    found = verdict(uncounted)
+    assert found.best is not None
+    assert found.best.feasibility == "infeasible"
+
+
+def test_winner_of_which_every_window_fails_is_refuted_and_settled() -> None:
+    found = verdict(surviving(12, rounds=12))
+    assert (found.best, found.refuted) == (None, BEST.config_name)
+    assert is_settled(found, SETTINGS)
+    machine = verdict(surviving(12, rounds=12, cause="other"))
+    assert (machine.best, machine.refuted) == (None, None)
+    assert not is_settled(machine, SETTINGS)
+
+
+@pytest.mark.parametrize("rejecting", [24, 36])
+def test_default_that_fails_on_its_own_account_makes_the_winner_better(rejecting: int) -> None:
+    taken = [rejected(DEFAULT, n) if n < rejecting else one for n, one in enumerate(many(DEFAULT, 1.0))]
+    found = verdict([*many(BEST, 0.9), *taken])
+    assert found.verdict == "better"
+    assert f"the default failed in {rejecting} of 36 windows" in found.reason
+    assert (found.default is None) == (rejecting == 36)
+
+
+def test_runner_up_that_fails_on_its_own_account_takes_no_default_with_it() -> None:
+    taken = [rejected(RUNNER_UP, number) for number in range(36)]
+    found = verdict([*many(DEFAULT, 1.0), *taken], DEFAULT_FIRST)
+    assert (found.verdict, found.best) == ("tied", found.default)
+    machine = [replace(one, failure_cause="other") for one in taken]
+    assert verdict([*many(DEFAULT, 1.0), *machine], DEFAULT_FIRST).verdict == "undecided"
+
+
+def test_errors_count_without_a_limit_too() -> None:
+    failing = [replace(one, request_count=4500, error_count=500) for one in many(BEST, 1.3)]
+    found = verdict([*failing, *many(DEFAULT, 1.0)], limit_ms=None)
+    assert found.best is not None
+    assert (found.best.feasibility, found.best.miss_ratio) == ("infeasible", None)
+    assert "too many requests with errors" in found.reason
 
 
 def test_false_claims_on_equal_configurations_are_rare() -> None:

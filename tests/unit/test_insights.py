@@ -20,7 +20,14 @@ from tests.records import (
     tied_record,
     undecided_record,
 )
-from tests.verdict_records import default_beats_record, default_wins_record, only_best_feasible_record
+from tests.verdict_records import (
+    default_beats_record,
+    default_first_record,
+    default_wins_record,
+    failing_default_record,
+    nothing_answers_record,
+    only_best_feasible_record,
+)
 
 EN, KO = texts("en"), texts("ko")
 
@@ -290,6 +297,35 @@ def test_headline_of_a_kept_default_without_rival_claims_no_figure():
 def test_headline_of_a_kept_default_says_that_faster_ones_were_refuted():
     run = replace(default_wins_record(None), ranking=run_record().ranking)
     assert _sentence(run) == "Keep the default: what was faster in the sweep exceeded p99 50 ms on fresh data."
+
+
+def test_headline_of_a_default_that_won_the_sweep_says_that_another_may_be_faster():
+    run = default_first_record()
+    assert _sentence(run) == (
+        "Undecided: the default was fastest in the sweep, but config_5 may be faster; the default measured −2.9% "
+        "throughput against it (95% interval −6.0% to +0.3%); about 48 blocks would decide, 8 were measured."
+    )
+    assert _answers(run)[0] == "No change yet"
+
+
+def test_headline_of_better_rests_on_the_default_s_failures():
+    run = failing_default_record()
+    assert _sentence(run) == "Deploy config_6: the default failed in 24 of 36 windows on its own account."
+    assert _answers(run)[2] == "Confirmed"
+    for language in ("en", "ko"):
+        found = next(part for part in build(run, language=language).sections if part.name == "confirmation")
+        assert any("Exceeds maximum queue size" in line and "67%" in line for line in found.lines)
+    assert any("1 of 36 windows failed for no fault of its own" in line for line in _lines(run, "confirmation"))
+
+
+def test_headline_of_a_run_in_which_nothing_answers_says_so():
+    assert _sentence(nothing_answers_record()) == (
+        "No configuration answers its requests: config_6 failed in 24 of 36 windows."
+    )
+
+
+def _lines(run: RunRecord, name: str) -> tuple[str, ...]:
+    return next(part.lines for part in build(run, language="en").sections if part.name == name)
 
 
 def test_figures_of_the_first_page_are_the_confirmations_not_the_sweeps():

@@ -11,8 +11,9 @@ from hcopt.config import Config
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.noise_gate import BLOCKS, NoiseGate, planned_blocks
 from hcopt.profiler.perf_analyzer import Window
-from hcopt.schema import Measurement, ModelConfigVariant, Noise
+from hcopt.schema import FailureCause, Measurement, ModelConfigVariant, Noise, Note
 from tests import fakes
+from tests.notes import said
 from tests.records import HEAVY, measurement, run_record
 
 PLAN = run_record().plan
@@ -29,6 +30,8 @@ class Machine:
     windows: list[Window] = field(default_factory=list)
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
+    notes: list[Note] = field(default_factory=list)
+    cause: FailureCause | None = None
 
     def lost(self) -> None:
         pass
@@ -49,6 +52,7 @@ class Machine:
             phase=window.phase,
             block=window.block,
             steal_ratio=self.steal_ratio,
+            failure_cause=self.cause if figures is None else None,
         )
 
     def gate(self, gate: str = "warn") -> Noise | None:
@@ -60,7 +64,7 @@ class Machine:
             progress=self.progress,
         )
         config = Config.model_validate({"noise": {"gate": gate}})
-        return NoiseGate(config=config, plan=PLAN, bench=bench).run()
+        return NoiseGate(config=config, plan=PLAN, bench=bench, note=self.notes.append).run()
 
 
 def test_default_is_measured_against_itself_at_the_heaviest_load() -> None:
@@ -98,6 +102,16 @@ def test_block_with_a_failed_window_does_not_count() -> None:
     found = Machine([5000.0, 5000.0, None, *[5000.0] * 10]).gate()
     assert found is not None
     assert found.block_count == BLOCKS - 1
+
+
+def test_windows_that_the_default_failed_are_told_and_no_part_of_the_noise() -> None:
+    machine = Machine([5000.0, 5000.0, None, *[5000.0] * 10], cause="refused")
+    assert machine.gate() is not None
+    [note] = machine.notes
+    assert said(note).startswith(f"The default failed on its own account in 1 of {2 * BLOCKS} windows")
+    quiet = Machine([5000.0, 5000.0, None, *[5000.0] * 10], cause="other")
+    quiet.gate()
+    assert quiet.notes == []
 
 
 def test_strict_gate_refuses_a_noisy_machine_and_says_what_to_do() -> None:

@@ -170,6 +170,44 @@ def test_window_that_gives_nothing_twice_is_a_failed_measurement(tmp_path: Path,
     assert [name for name in files(tmp_path) if not name.startswith("logs/")] == []
 
 
+REFUSED = Finished(returncode=99, elapsed_s=0.4)
+REFUSAL = "Thread [5] had error: [request id: 1407] Exceeds maximum queue size"
+NO_ANSWERS = "No valid requests recorded within time interval. Please use a larger time window."
+
+
+def test_requests_that_the_server_refuses_are_the_variant_s_outcome_and_not_tried_again(tmp_path: Path) -> None:
+    taken, tools = measure(tmp_path, fakes.ends(REFUSED, "Failed to maintain", REFUSAL), fakes.exports(fakes.steady(9)))
+    assert len(tools.calls) == 1
+    assert taken.failure_cause == "refused"
+    assert taken.error == "the server answered with an error: [request id: 1407] Exceeds maximum queue size"
+
+
+@pytest.mark.parametrize(
+    ("play", "cause"),
+    [
+        pytest.param(fakes.ends(REFUSED, NO_ANSWERS), "unanswered", id="no answers"),
+        pytest.param(fakes.ends(fakes.HUNG), "unanswered", id="time limit"),
+        pytest.param(fakes.exports([]), "unanswered", id="empty export"),
+        pytest.param(fakes.ends(REFUSED, "Failed to init the input"), "other", id="perf_analyzer itself"),
+        pytest.param(fakes.exports(fakes.steady(101), cut=True), "other", id="cut export"),
+    ],
+)
+def test_failed_window_says_on_whose_account(tmp_path: Path, play: fakes.Play, cause: str) -> None:
+    assert measure(tmp_path, play, play)[0].failure_cause == cause
+
+
+def test_window_without_answers_says_nothing_where_the_rate_is_a_guess(tmp_path: Path) -> None:
+    silent = fakes.ends(REFUSED, NO_ANSWERS)
+    perf_analyzer, _ = driver(tmp_path, silent, silent)
+    assert perf_analyzer.measure(replace(WINDOW, rate_is_known=False)).failure_cause == "other"
+
+
+def test_refusals_of_an_earlier_window_are_not_those_of_this_one(tmp_path: Path) -> None:
+    crash = fakes.ends(Finished(returncode=-9, elapsed_s=0.1), "killed")
+    perf_analyzer, _ = driver(tmp_path, fakes.ends(REFUSED, REFUSAL), crash, crash)
+    assert [perf_analyzer.measure(WINDOW).failure_cause for _ in range(2)] == ["refused", "other"]
+
+
 def test_export_of_a_failed_perf_analyzer_does_not_count(tmp_path: Path) -> None:
     failing = fakes.exports(fakes.steady(1001), finished=Finished(returncode=1, elapsed_s=1.0))
     taken, _ = measure(tmp_path, failing, failing)

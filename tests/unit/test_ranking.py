@@ -37,6 +37,22 @@ def test_limit_is_exact_below_a_millisecond(p99: float, *, feasible: bool) -> No
     assert names(PLAN, [taken(EIGHT, 100, p99)], 2.5) == [("0", feasible)]
 
 
+@pytest.mark.parametrize("limit_ms", [5.0, None])
+def test_load_at_which_a_variant_failed_a_window_of_its_own_is_not_feasible(limit_ms: float | None) -> None:
+    refused = replace(failed(EIGHT), failure_cause="refused")
+    assert names(PLAN, [taken(EIGHT, 100, 1), refused], limit_ms) == [("0", False)]
+    assert names(PLAN, [taken(EIGHT, 100, 1), failed(EIGHT)], limit_ms) == [("0", True)]
+    # Another load is another matter.
+    found = rank(PLAN, [taken(EIGHT, 100, 1), refused, taken(EIGHT, 50, 1, HIGH)], latency_p99_limit_ms=limit_ms)
+    assert [(entry.load, entry.feasible, entry.failed_ratio) for entry in found.ranked] == [(HIGH, True, 0.0)]
+
+
+def test_requests_that_were_answered_with_errors_are_misses() -> None:
+    few, many = (replace(taken(EIGHT, 1000, 1), request_count=1000, error_count=count) for count in (10, 11))
+    assert names(PLAN, [few], 5) == [("0", True)]  # 10 of 1,010
+    assert names(PLAN, [many], 5) == [("0", False)]
+
+
 def test_without_limit_everything_is_feasible() -> None:
     assert names(PLAN, [taken(EIGHT, 100, 1e9)], None) == [("0", True)]
 

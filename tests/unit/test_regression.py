@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hcopt.regression import Block, RegressionCheck, check_regression
+from hcopt.regression import Block, RegressionCheck, check_failures, check_regression
 from hcopt.regression_check import BLOCKS
 from hcopt.regression_output import CheckedSides, answer, junit, markdown
+from hcopt.schema import FailureCause, Measurement
+from tests.records import HEAVY, default_variant, measurement
 
 SIMULATIONS = 2000
 BLOCK_NOISE = 0.05
@@ -156,3 +159,46 @@ def test_junit_fails_the_metric_that_regressed(ratio: float, failures: str) -> N
     assert {case.get("name") for case in suite.iter("testcase")} == {"throughput", "p99 latency"}
     assert len(list(suite.iter("failure"))) == int(failures)
     assert [entry.get("value") for entry in suite.iter("property")][-1] == "2 CPUs <Xeon>"
+
+
+def windows(failed: int, count: int = 12, errors: int = 0, cause: FailureCause = "refused") -> list[Measurement]:
+    """So many windows of 1,000 requests, the first ones failed."""
+    bad = measurement(default_variant(), HEAVY, None, error="full", failure_cause=cause)
+    good = measurement(default_variant(), HEAVY, (1000.0, 5.0), request_count=1000 - errors, error_count=errors)
+    return [replace(bad if number < failed else good, block=number) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "outcome"),
+    [
+        pytest.param(windows(0), windows(6), "regression", id="half of its windows refused"),
+        pytest.param(windows(0), windows(0, errors=50), "regression", id="5 % of its requests"),
+        pytest.param(windows(0), windows(1), "undecided", id="one window"),
+        pytest.param(windows(0), windows(0, errors=1), "passed", id="one request in a thousand"),
+        pytest.param(windows(6), windows(0), "passed", id="only the baseline fails"),
+        pytest.param(windows(0, errors=50), windows(0, errors=50), "passed", id="both alike"),
+    ],
+)
+def test_failed_requests_of_the_candidate_are_a_metric(
+    baseline: list[Measurement], candidate: list[Measurement], outcome: str
+) -> None:
+    failures = check_failures(baseline, candidate)
+    assert failures is not None
+    assert failures.outcome == outcome
+    found = check_regression(blocks([1.0] * 6), max_regression_ratio=ALLOWED, failures=failures)
+    assert found.outcome == outcome
+    assert "of the requests failed" in answer(found, SIDES)
+    assert "failed requests" in markdown(found, SIDES)
+    assert len(ElementTree.fromstring(junit(found, SIDES)).findall(".//testcase")) == 3
+
+
+def test_without_a_failure_of_their_own_nothing_is_said_of_failures() -> None:
+    assert check_failures(windows(0), windows(0)) is None
+    assert check_failures(windows(2, cause="other"), windows(3, cause="other")) is None
+
+
+def test_candidate_that_fails_everything_is_a_regression_though_no_block_is_whole() -> None:
+    failures = check_failures(windows(0), windows(12))
+    found = check_regression([], max_regression_ratio=ALLOWED, failures=failures)
+    assert (found.outcome, found.block_count) == ("regression", 0)
+    assert [check.metric for check in found.checks] == ["failed requests"]

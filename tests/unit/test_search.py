@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict, replace
 from functools import cache
 
@@ -129,6 +130,28 @@ def test_variant_that_cannot_be_loaded_is_closed_with_its_reason() -> None:
     failed = {d.config_name: d.reason for d in result.decisions if d.action == "fail"}
     assert failed
     assert set(failed.values()) == {"could not be measured: no memory"}
+
+
+def test_point_at_which_windows_fail_on_the_variant_s_own_account_is_not_proposed() -> None:
+    known = truth(60)
+    winner = found(known)[0].candidates[0]
+    replay, count = Replay(known, seed=0, noise_ratio=0.03), Counter[tuple[str, LoadPoint]]()
+
+    def measure(variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
+        measured = replay.measure(variant, load, window_s, block)
+        count[variant.config_name, load] += 1
+        # Every second window at the winner's point is refused; the others are as fast as ever.
+        if (variant, load) != (winner.variant, winner.load) or count[variant.config_name, load] % 2:
+            return measured
+        return replace(measured, throughput_infer_per_s=None, latency=None, error="full", failure_cause="refused")
+
+    settings = SearchSettings(latency_p99_limit_ms=known.recording.limit_ms)
+    result = search(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
+    best = result.candidates[0]
+    assert (best.variant, best.load) != (winner.variant, winner.load)
+    ranking = rank_windows(known.recording.plan, result.measurements, latency_p99_limit_ms=known.recording.limit_ms)
+    assert (ranking.ranked[0].variant, ranking.ranked[0].load) == (best.variant, best.load)
+    assert best.feasible
 
 
 def test_search_of_which_every_window_fails_ends_without_a_candidate() -> None:

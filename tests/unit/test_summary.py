@@ -24,6 +24,7 @@ from tests.records import (
 from tests.verdict_records import (
     default_beats_record,
     equal_load_record,
+    failing_default_record,
     limit_open_record,
     noisy_record,
     only_best_feasible_record,
@@ -184,3 +185,10 @@ def test_thread_count_is_a_number_where_the_parameter_is_one(text: str, number: 
     assert (
         model_of(run_record(confirmation=replace(confirmation, best=best)))["best"]["intra_op_thread_count"] == number
     )
+
+
+def test_failed_windows_are_told_with_their_account() -> None:
+    [default, best] = summary_of(failing_default_record())["models"][0]["failed_windows"]
+    assert (default["windows"], default["failed_on_own_account"], default["failed_otherwise"]) == (36, 24, 0)
+    assert (best["failed_on_own_account"], best["failed_otherwise"]) == (0, 1)
+    assert default["reason"].endswith("Exceeds maximum queue size")

@@ -282,3 +282,41 @@ def test_requests_answered_with_an_error_count_as_misses() -> None:
 def test_no_throughput_is_refused(throughput: float) -> None:
     with pytest.raises(ValueError, match="not a throughput"):
         Ticking(constant(edge)).search(throughput)
+
+
+@dataclass
+class Refusing(Simulated):
+    """Refuses requests in each window from a rate on."""
+
+    refuses_from: float = 400.0
+
+    def measure(self, rate: float, index: int) -> Measurement:
+        taken = super().measure(rate, index)
+        if rate < self.refuses_from:
+            return taken
+        return replace(taken, throughput_infer_per_s=None, latency=None, error="full", failure_cause="refused")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rates_at_which_the_variant_refuses_are_broken_and_not_left_out(seed: int) -> None:
+    server = Refusing(seed=seed)
+    found = server.search()
+    rate = found.sustainable_rate_infer_per_s
+    assert rate.ci_low is None or rate.ci_low < server.refuses_from
+    assert rate.ci_high is None or rate.ci_high >= server.refuses_from
+    assert all(why == "full" for _, why in found.unmeasured)
+    assert all(point.rate_infer_per_s < server.refuses_from for point in found.points if point.verdict == "feasible")
+
+
+def test_windows_that_the_variant_fails_are_misses_of_their_rate() -> None:
+    server = Simulated(seed=1)
+
+    def every_third(rate: float, index: int) -> Measurement:
+        taken = server.measure(rate, index)
+        if index % 3:
+            return taken
+        return replace(taken, throughput_infer_per_s=None, latency=None, error="full", failure_cause="refused")
+
+    found = Search(every_third, server.clock, Limits(max_s=75.0)).run(CLOSED_LOOP)
+    assert found.sustainable_rate_infer_per_s.ci_low is None, "no rate keeps a limit of 1 % with a third refused"
+    assert found.failed_count == 0

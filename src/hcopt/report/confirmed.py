@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hcopt.report import figures
+from hcopt.report.details import one_line
 from hcopt.report.first_page import latency_cell, throughput_cell
 from hcopt.report.headline import (
     interval_inline,
@@ -19,7 +20,7 @@ from hcopt.report.relations import cheaper_than_runner_up
 from hcopt.report.selection import default_wins, short_name
 from hcopt.report.text import Text
 from hcopt.report.values import Cell, Figure, Section, Table
-from hcopt.schema import ConfirmedVariant, RunRecord
+from hcopt.schema import ConfirmedVariant, FailedWindows, RunRecord
 
 
 def confirmation(run: RunRecord, text: Text) -> Section | None:
@@ -62,12 +63,24 @@ def _lines(run: RunRecord, text: Text) -> Iterator[str]:
     found = run.confirmation
     if found.best is not None:
         yield runner_up_sentence(run, text)
+    yield from (_failed_sentence(failed, run, text) for failed in found.failures)
     cheaper = cheaper_than_runner_up(run, text)
     if cheaper is not None:
         yield text["cheaper_sentence"].format(reason=cheaper)
     if found.equal_load is not None and found.best is not None:
         line = equal_load_line(found.equal_load, text)
         yield text["equal_load_sentence"].format(load=load_name(found.best.load, text), line=line)
+
+
+def _failed_sentence(failed: FailedWindows, run: RunRecord, text: Text) -> str:
+    return text["failed_own" if failed.variant_count else "failed_other"].format(
+        name=short_name(failed.config_name, run),
+        load=load_name(failed.load, text),
+        count=f"{failed.variant_count or failed.other_count:,}",
+        windows=f"{failed.window_count:,}",
+        share=figures.share(failed.variant_ratio),
+        reason=one_line(failed.reason),
+    )
 
 
 def _rows(run: RunRecord, text: Text) -> Iterator[tuple[Cell, ...]]:

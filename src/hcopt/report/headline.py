@@ -8,10 +8,10 @@ from hcopt.report import figures
 from hcopt.report.open_loop import capacity_fact
 from hcopt.report.p99_limit import limit_fact
 from hcopt.report.relations import cheaper_than_runner_up, equal_load, equal_load_phrase, straddles_one
-from hcopt.report.selection import Pairing, Side, batches, default_wins, side_name
+from hcopt.report.selection import Pairing, Side, batches, default_wins, short_name, side_name
 from hcopt.report.text import Text
 from hcopt.report.values import Answer, Headline, Tone
-from hcopt.schema import Comparison, Estimate, LoadPoint, ModelConfigVariant, RunRecord
+from hcopt.schema import Comparison, Estimate, FailedWindows, LoadPoint, ModelConfigVariant, RunRecord
 
 
 def headline(run: RunRecord, pair: Pairing, text: Text) -> Headline:
@@ -57,7 +57,7 @@ def settings_name(variant: ModelConfigVariant, text: Text) -> str:
 
 
 def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
-    verdict, right, limit_ms = run.confirmation.verdict, pair.right, run.ranking.latency_p99_limit_ms
+    verdict, right = run.confirmation.verdict, pair.right
     if right is None:
         return text["nothing_measured"]
     if verdict == "no_feasible_config":
@@ -65,13 +65,35 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
     if default_wins(run):
         return _default_sentence(run, pair, right, text)
     if only_best_is_feasible(run, pair):
-        assert pair.left is not None and limit_ms is not None
-        p99 = figures.latency(pair.left.latency_p99_ms.estimate)
-        name = side_name(right, run, text)
-        return text["better_only_feasible"].format(name=name, limit=figures.limit(limit_ms), default_p99=p99)
+        return _only_best_sentence(run, pair, right, text)
     if pair.comparison is None:
         return text["undecided_uncompared"]
     return _compared_sentence(run, right, pair, pair.comparison, text)
+
+
+def _only_best_sentence(run: RunRecord, pair: Pairing, right: Side, text: Text) -> str:
+    failed, limit_ms, name = _failing_default(run), run.ranking.latency_p99_limit_ms, side_name(right, run, text)
+    if failed is not None:
+        return text["better_default_fails"].format(name=name, **_windows(failed))
+    assert pair.left is not None
+    p99 = figures.latency(pair.left.latency_p99_ms.estimate)
+    limit = "" if limit_ms is None else figures.limit(limit_ms)
+    return text["better_only_feasible" if limit else "better_only_answers"].format(
+        name=name, limit=limit, default_p99=p99
+    )
+
+
+def _failing_default(run: RunRecord) -> FailedWindows | None:
+    """Where `better` rests on the default's own failures: which those were."""
+    found = run.confirmation
+    if found.verdict != "better" or (found.default is not None and found.default.feasibility != "infeasible"):
+        return None
+    names = {v.config_name for v in run.plan.all_variants if v.settings == run.plan.default.settings}
+    return next((one for one in found.failures if one.config_name in names and one.variant_count), None)
+
+
+def _windows(failed: FailedWindows) -> dict[str, str]:
+    return {"failed": f"{failed.variant_count:,}", "windows": f"{failed.window_count:,}"}
 
 
 def _compared_sentence(run: RunRecord, right: Side, pair: Pairing, comparison: Comparison, text: Text) -> str:
@@ -103,7 +125,14 @@ def _default_sentence(run: RunRecord, pair: Pairing, right: Side, text: Text) ->
         return _default_wins_sentence(run, pair, text)
     if right.feasibility == "undecided" and limit_ms is not None:
         return text["undecided_default_limit"].format(limit=figures.limit(limit_ms))
-    return text["undecided_uncompared"]
+    if pair.comparison is None or pair.left is None:
+        return text["undecided_uncompared"]
+    return text["undecided_default_first"].format(
+        name=side_name(pair.left, run, text),
+        change=figures.change(pair.comparison.throughput_ratio.estimate),
+        interval=interval_inline(pair.comparison.throughput_ratio, text),
+        needed=needed_blocks(pair.comparison, run.confirmation.block_count, text),
+    )
 
 
 def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
@@ -124,6 +153,9 @@ def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
 
 def _no_feasible_sentence(run: RunRecord, closest: Side, text: Text) -> str:
     limit_ms, p99 = run.ranking.latency_p99_limit_ms, closest.latency_p99_ms.estimate
+    failed = next((one for one in run.confirmation.failures if one.variant_count), None)
+    if failed is not None and (limit_ms is None or p99 <= limit_ms):
+        return text["nothing_answers"].format(name=short_name(failed.config_name, run), **_windows(failed))
     if limit_ms is None:
         return text["nothing_measured"]
     over = text["no_feasible_over"].format(over=figures.excess(p99 / limit_ms)) if p99 > limit_ms else ""
@@ -137,8 +169,10 @@ def _no_feasible_sentence(run: RunRecord, closest: Side, text: Text) -> str:
 
 
 def only_best_is_feasible(run: RunRecord, pair: Pairing) -> bool:
-    """Whether `better` rests on the limit: then no ratio of throughputs is claimed."""
+    """Whether `better` rests on the limit, or on the default's failures: then no ratio of throughputs is claimed."""
     left, right = pair.left, pair.right
+    if _failing_default(run) is not None:
+        return True
     if run.confirmation.verdict != "better" or left is None or right is None:
         return False
     return right.feasible and left.feasibility == "infeasible"
@@ -243,7 +277,9 @@ def _certainty(run: RunRecord, pair: Pairing, text: Text) -> Answer:
 
 def _certainty_of_limit(run: RunRecord, sides: Sequence[Side], blocks: tuple[str, ...], text: Text) -> Answer:
     """How sure a verdict is that rests on the limit."""
-    if all(_limit_is_clear(side, run.ranking.latency_p99_limit_ms) for side in sides):
+    if _failing_default(run) is not None or all(
+        _limit_is_clear(side, run.ranking.latency_p99_limit_ms) for side in sides
+    ):
         return Answer(question=text["tile_sure"], answer=text["sure_better"], details=blocks)
     return Answer(question=text["tile_sure"], answer=text["sure_likely"], details=(*blocks, text["sure_likely_detail"]))
 

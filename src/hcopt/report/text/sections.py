@@ -29,6 +29,10 @@ EN = {
     "runner_up_tied": "{best} and {other} cannot be told apart: {change}{interval}, which counts as equal.",
     "runner_up_undecided": "Between {best} and {other} nothing is decided: {change}{interval}{needed}.",
     "runner_up_none": "No runner-up was confirmed.",
+    "failed_own": "{name} at {load} failed on its own account in {count} of {windows} windows ({share}), which count "
+    "as missed: {reason}",
+    "failed_other": "{name} at {load}: {count} of {windows} windows failed for no fault of its own and count for "
+    "nothing: {reason}",
     "section_sweep": "The sweep",
     "sweep_caption": "Throughput against p99: each configuration at its best load in the sweep, a single measurement "
     "that only proposes candidates; finalists as the confirmation measured them.",
@@ -89,6 +93,10 @@ KO = {
     "runner_up_tied": "{best} 처리량은 {other} 대비 {change}{interval}, 동등으로 판정.",
     "runner_up_undecided": "{best} 처리량 측정값은 {other} 대비 {change}{interval}, 우열 판정 보류{needed}.",
     "runner_up_none": "검증 측정을 마친 차순위 설정 없음.",
+    "failed_own": "{name}({load}): 측정 {windows}구간 중 {count}구간({share})에서 자체 원인으로 실패, 한도 미충족으로 "
+    "집계: {reason}",
+    "failed_other": "{name}({load}): 측정 {windows}구간 중 {count}구간이 장비나 도구 등 외부 원인으로 실패, 집계에서 "
+    "제외: {reason}",
     "section_sweep": "스윕",
     "sweep_caption": "처리량과 p99: 각 설정의 최적 부하 기준, 스윕의 1회 측정값으로 후보 선정에만 사용. 최종 후보는 "
     "검증 측정값.",

@@ -22,6 +22,11 @@ EN = {
     "undecided_limit": "Undecided: {name} is not shown to keep p99 within {limit}; throughput {change} against the "
     "default{interval}.",
     "undecided_needed": "; about {blocks} blocks would decide, {measured} were measured",
+    "undecided_default_first": "Undecided: the default was fastest in the sweep, but {name} may be faster; the default "
+    "measured {change} throughput against it{interval}{needed}.",
+    "better_default_fails": "Deploy {name}: the default failed in {failed} of {windows} windows on its own account.",
+    "better_only_answers": "Deploy {name}: the default answers too many requests with errors.",
+    "nothing_answers": "No configuration answers its requests: {name} failed in {failed} of {windows} windows.",
     "undecided_default_limit": "Undecided: the default was fastest in the sweep, but is not shown to keep p99 within "
     "{limit}.",
     "undecided_uncompared": "Undecided: the confirmation could not compare a candidate with the default.",
@@ -87,6 +92,11 @@ KO = {
     "undecided_limit": "판정 보류: {name} 처리량은 기본 설정 대비 {change}{interval}이나 p99 한도 {limit} 충족은 "
     "미확인.",
     "undecided_needed": ", 판정에는 약 {blocks}개 블록 필요(현재 {measured}개)",
+    "undecided_default_first": "판정 보류: 스윕에서 기본 설정이 가장 빨랐으나 {name} 설정이 더 빠를 가능성이 남음. "
+    "기본 설정 처리량 측정값은 {name} 대비 {change}{interval}{needed}.",
+    "better_default_fails": "{name} 배포 권장: 기본 설정은 {windows}구간 중 {failed}구간에서 자체 원인으로 실패.",
+    "better_only_answers": "{name} 배포 권장: 기본 설정은 오류 응답이 너무 많음.",
+    "nothing_answers": "요청에 응답하는 설정 없음: {name} 설정이 {windows}구간 중 {failed}구간에서 실패.",
     "undecided_default_limit": "판정 보류: 스윕에서 기본 설정이 가장 빨랐으나 p99 한도 {limit} 충족은 미확인.",
     "undecided_uncompared": "판정 보류: 검증 측정에서 후보 설정과 기본 설정을 비교하지 못함.",
     "no_feasible_config": "p99 {limit} 이내인 설정 없음: 가장 근접한 {name}({load})의 p99는 {p99} ms{over}.",
