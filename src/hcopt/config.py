@@ -236,6 +236,10 @@ class MlflowSection(_Section):
     )
     experiment: str = Field("hcopt", min_length=1)
     promote_alias: str | None = Field(None, description="Alias that the model version gets on the verdict `better`.")
+    migrate_database: bool = Field(
+        False,
+        description="Whether a database of an older MLflow may be migrated, which that MLflow cannot open any more.",
+    )
 
     _public_uri = field_serializer("tracking_uri")(_public)
 

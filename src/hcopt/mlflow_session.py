@@ -9,20 +9,20 @@ import errno
 import logging
 import os
 import re
-import secrets
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
+from hcopt import mlflow_database
 from hcopt.config import Config
-from hcopt.errors import HcoptError
-from hcopt.process import removed_at_death, temporary_folder
+from hcopt.errors import HcoptError, OutputError
+from hcopt.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_database
+from hcopt.process import temporary_folder
 from hcopt.process_environment import lent
 from hcopt.redaction import without_credentials
 from hcopt.s3 import explain_s3_error, s3_errors
@@ -50,7 +50,7 @@ _LOUD_LOGGERS = ("mlflow", "alembic", "sqlalchemy", "urllib3", "botocore")
 
 @contextmanager
 def mlflow_session(
-    tracking_uri: str, *, error: type[HcoptError], config: Config | None = None
+    tracking_uri: str, *, error: type[HcoptError], config: Config | None = None, writes: bool = False
 ) -> Iterator[MlflowClient]:
     """A client of an MLflow that answers; what MLflow raises inside the context becomes an `error`.
 
@@ -61,9 +61,11 @@ def mlflow_session(
         tracking_uri: A server's URL, perhaps with user name and password, or a database URI.
         error: What failures are raised as.
         config: How to log in, whom to trust, and how S3 is reached where MLflow leaves its artifacts to that.
+        writes: Whether the caller writes to it. Who only reads finds a database as it is, or none.
 
     Raises:
-        HcoptError: As `error`: unreachable, refused, or whatever fails inside the context.
+        HcoptError: As `error`: unreachable, refused, a database of another MLflow's schema, or whatever fails inside
+            the context.
     """
     uri, login = _without_login(tracking_uri)
     given = config or Config()
@@ -75,12 +77,30 @@ def mlflow_session(
     }
     with _own_temporary_files(), lent(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
         try:
-            yield _connect(uri)
+            yield _connect(uri, _agreed(config, writes=writes))
         except HcoptError:
             raise
+        except DatabaseRefusedError as refused:
+            raise error(refused.message, remedy=refused.remedy) from refused
         except _mlflow_errors() as failure:
             message, remedy = _explain(failure, uri)
             raise error(message, remedy=remedy) from failure
+
+
+def check_database(tracking_uri: str, *, config: Config) -> None:
+    """Tells before anything is measured where a session that writes would be refused for the database's schema.
+
+    Raises:
+        OutputError: It would be.
+    """
+    if not is_database(tracking_uri):
+        return
+    # Who does not answer now may do so when there is something to log.
+    with _silence(), suppress(*_mlflow_errors()):
+        try:
+            mlflow_database.check_database(tracking_uri, _agreed(config, writes=True))
+        except DatabaseRefusedError as refused:
+            raise OutputError(refused.message, remedy=refused.remedy) from refused
 
 
 @contextmanager
@@ -138,65 +158,30 @@ def _silence() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _connect(uri: str) -> MlflowClient:
+def _agreed(config: Config | None, *, writes: bool) -> Agreed:
+    """What a session may do to a database: only hcopt's own is migrated unasked, and only by who writes to it."""
+    own = config is not None and config.mlflow.tracking_uri is None
+    asked = config is not None and config.mlflow.migrate_database
+    return Agreed(creates=writes, migrates=writes and (own or asked))
+
+
+def _connect(uri: str, agreed: Agreed) -> MlflowClient:
     """Asks once, with little patience, whether anybody is there, before real work begins with more of it."""
+    import mlflow
     from mlflow import MlflowClient
 
-    scheme = urlsplit(uri).scheme
-    if scheme not in ("http", "https"):
-        _open_database(uri, scheme)
+    # The registry's is another where MLFLOW_REGISTRY_URI says so; all are looked at before one is made.
+    databases = tuple(dict.fromkeys((uri, mlflow.get_registry_uri())))
+    for database in databases:
+        mlflow_database.check_database(database, agreed)
+    for database in databases:
+        open_database(database, agreed)
+    if urlsplit(uri).scheme not in ("http", "https"):
         return MlflowClient(tracking_uri=uri)
     client = MlflowClient(tracking_uri=uri)
     with lent(_PROBE_SETTINGS):
         client.search_experiments(max_results=1)
     return client
-
-
-def _open_database(uri: str, scheme: str) -> None:
-    """MLflow itself tries a database ten times with doubling pauses, over a minute, before it gives up."""
-    if scheme.partition("+")[0] not in ("sqlite", "postgresql", "mysql", "mssql"):
-        return
-    if database := sqlite_file(uri):
-        database.parent.mkdir(parents=True, exist_ok=True)
-        if not database.exists():
-            _create(database)
-    _probe(uri)
-
-
-def _probe(uri: str) -> None:
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
-
-
-def _create(database: Path) -> None:
-    """A database with all of MLflow's tables, there at once.
-
-    MLflow makes them in over fifty steps, and takes no database in which one of those was cut off in the middle.
-    """
-    from mlflow import MlflowClient
-
-    draft = database.with_name(f".{database.name}.{secrets.token_hex(4)}")
-    with removed_at_death(draft.with_name(f"{draft.name}*")):
-        try:
-            _probe(f"sqlite:///{draft}")
-            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
-            # Somebody else may have been quicker: theirs is as good.
-            with suppress(FileExistsError):
-                database.hardlink_to(draft)
-        finally:
-            for path in draft.parent.glob(f"{draft.name}*"):
-                path.unlink(missing_ok=True)
-
-
-def sqlite_file(tracking_uri: str) -> Path | None:
-    """The database file of an SQLite tracking URI; None where it is something else."""
-    prefix = "sqlite:///"
-    return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
 
 
 def _mlflow_errors() -> tuple[type[Exception], ...]:
@@ -248,8 +233,6 @@ def _explain_answer(failure: Exception, where: str, said: str) -> tuple[str, str
         )
     if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in said:
         return f"what answers at {where} does not speak this version of MLflow's API: {said}", _CORRECT_THE_URI
-    if "out-of-date database schema" in said:
-        return f"MLflow's database {where} is of another version: {said}", f"mlflow db upgrade {where}"
     return f"MLflow at {where} failed: {said}", None
 
 

@@ -29,6 +29,7 @@ from hcopt.errors import (
 )
 from hcopt.files import held, remove_drafts, write_whole
 from hcopt.measuring import Found, Measuring
+from hcopt.mlflow_session import check_database
 from hcopt.preparation import Prepared, config_text, prepare, variant_config
 from hcopt.progress import Progress
 from hcopt.report.drawings import drawings
@@ -118,8 +119,10 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
     Raises:
         ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
         RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
-        OutputError: The results cannot be written; the run's folder keeps what was measured, if anything was.
+        OutputError: MLflow's database has another schema; or the results cannot be written, and the run's folder keeps
+            what was measured, if anything was.
     """
+    check_database(job.tracking_uri, config=job.config)
     with own_folder(job.results, job.unfinished, opened, turn=job.turn) as folder:
         return _executed(_Run(job=job, folder=folder, progress=progress))
 

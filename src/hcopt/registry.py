@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from hcopt.config import Config
 from hcopt.errors import OutputError
-from hcopt.mlflow_session import error_code, mlflow_session, sqlite_file
+from hcopt.mlflow_database import sqlite_file
+from hcopt.mlflow_session import error_code, mlflow_session
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,7 +95,7 @@ def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, c
     Raises:
         OutputError: MLflow cannot be reached, or does not take it.
     """
-    with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
+    with mlflow_session(tracking_uri, error=OutputError, config=config, writes=True) as client:
         if _has_sample(client):
             return False
         run = _seeding_run(client, ensure_experiment(client, tracking_uri, experiment))

@@ -89,7 +89,7 @@ def log_run(
         OutputError: MLflow cannot be reached, or does not take it.
     """
     try:
-        with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
+        with mlflow_session(tracking_uri, error=OutputError, config=config, writes=True) as client:
             experiment_id = ensure_experiment(client, tracking_uri, experiment)
             language = (config or Config()).report.language
             whole = None if part_of is None else _parent(client, experiment_id, part_of, run.started_at)
@@ -128,7 +128,7 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | N
             f"{run.model.source_uri} is no version in a registry, so it cannot get the alias {alias!r}",
             remedy="Give model.uri as models:/NAME@alias or models:/NAME/VERSION.",
         )
-    with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
+    with mlflow_session(tracking_uri, error=OutputError, config=config, writes=True) as client:
         client.set_registered_model_alias(version.name, alias, version.version)
     return f"version {version.version} of {version.name} has the alias {alias} now"
 
@@ -188,7 +188,7 @@ def log_several(
         OutputError: MLflow cannot be reached, or does not take it.
     """
     failed = [outcome.label for outcome in outcomes if outcome.failure is not None]
-    with mlflow_session(tracking_uri, error=OutputError, config=config) as client:
+    with mlflow_session(tracking_uri, error=OutputError, config=config, writes=True) as client:
         experiment_id = ensure_experiment(client, tracking_uri, config.mlflow.experiment)
         parent = _parent(client, experiment_id, run_id, started_at)
         own_id = str(parent.info.run_id)
