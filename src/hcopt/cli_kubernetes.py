@@ -89,7 +89,7 @@ def add_kubernetes(app: typer.Typer, boundary: Boundary, command_line: Callable[
             ),
         ] = None,
         model_uri: Annotated[
-            str | None, typer.Option("--model-uri", help="s3://… folder with the files of golden/<model>/1/.")
+            str | None, typer.Option("--model-uri", help="s3://… folder with the files of golden/<model>/<version>/.")
         ] = None,
         s3_endpoint_url: Annotated[str | None, typer.Option("--s3-endpoint-url", help="Of MinIO and others.")] = None,
         memory: Annotated[

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from hcopt.errors import ModelSourceError
 from hcopt.onnx_model import locations_of, parse_onnx, resolve_inside
 from hcopt.schema import RegisteredVersion
+from hcopt.version_policy import is_version
 
 CONFIG = "config.pbtxt"
 INPUT_EXAMPLES = ("input_example.json", "serving_input_example.json")
@@ -38,6 +39,7 @@ class Fetched:
         onnx_name: The ONNX file, where the URI named a file.
         version: The source's own version, where it has one.
         registered_version: The registry's entry, where it came from one.
+        version_folder: The version folder of a Triton repository that the URI named, or in which its file lay.
     """
 
     root: Path
@@ -45,6 +47,7 @@ class Fetched:
     onnx_name: str | None = None
     version: str | None = None
     registered_version: RegisteredVersion | None = None
+    version_folder: str | None = None
 
 
 def name_of(path: PurePath) -> str:
@@ -57,8 +60,7 @@ def name_of(path: PurePath) -> str:
 
 def version_of(folder: PurePath) -> str | None:
     """The version that a folder's name is, in a Triton model repository."""
-    # ASCII: `²` is a digit too, and no number.
-    return folder.name if folder.name.isascii() and folder.name.isdigit() else None
+    return folder.name if is_version(folder.name) else None
 
 
 def fetch_companions(file_path: str, arrival: Arrival, fetch_if_there: Callable[[str, Path], bool]) -> None:

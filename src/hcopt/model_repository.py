@@ -28,7 +28,6 @@ _CORRECT = "Correct the config.pbtxt beside the model, or leave it out: then it 
 _PLATFORM = "onnxruntime_onnx"
 _BACKEND = "onnxruntime"
 _MODEL_FILE = "model.onnx"
-_VERSION = "1"
 # What Triton starts on a CPU where config.pbtxt gives no count: SetDefaultInstanceCount in core/model_config_utils.cc
 # has two for this backend.
 _UNSAID_CPU_INSTANCES = 2
@@ -169,7 +168,7 @@ def base_configuration(
 
 
 def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -> Path:
-    """Writes `<root>/<name>/config.pbtxt` and `<root>/<name>/1/` with the ONNX file and its external data.
+    """Writes `<root>/<name>/config.pbtxt`, and the version's folder with the ONNX file and its external data.
 
     The folder appears whole or not at all; one that is there already is replaced.
 
@@ -189,7 +188,7 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
         with tempfile.TemporaryDirectory(dir=root, prefix=f".{artifact.name}.") as temporary:
             new, old = Path(temporary, "new"), Path(temporary, "old")
             for source, name in copies:
-                destination = new / _VERSION / name
+                destination = new / artifact.version_folder / name
                 copy_whole(source, destination)
             write_whole(new / CONFIG_FILE, to_text(config))
             if target.exists():

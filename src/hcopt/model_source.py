@@ -25,6 +25,7 @@ from hcopt.onnx_model import OnnxModel, inspect_onnx, resolve_inside, sha256_of
 from hcopt.redaction import without_credentials
 from hcopt.s3 import Bucket, open_bucket
 from hcopt.schema import JsonObject, ModelArtifact
+from hcopt.version_policy import is_version, served_version, version_of_a_single_model
 
 _KINDS = "models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, or a local folder or file"
 _CONFIG_MAX_BYTES = 1 << 20
@@ -88,6 +89,7 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
         raise ModelSourceError(f"{uri}: the link {onnx_file.name} leads out of the model's folder", remedy=_NO_LINKS)
     inspected = inspect_onnx(onnx_file) if into is None else _inspect(onnx_file, fetched.root, uri)
     config_pbtxt, example = _read_config(onnx_file), _find_input_example(onnx_file)
+    version_folder = version_of_a_single_model(config_pbtxt, _named_version(fetched, onnx_file), uri=uri)
     place = fetched.root if into is None else _moved(fetched.root, into / name)
     folder = place / onnx_file.parent.relative_to(fetched.root)
     files = (onnx_file.name, *inspected.external_files)
@@ -103,7 +105,13 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
         config_pbtxt=config_pbtxt,
         input_example=None if example is None else place / example.relative_to(fetched.root),
         registered_version=fetched.registered_version,
+        version_folder=version_folder,
     )
+
+
+def _named_version(fetched: Fetched, onnx_file: Path) -> str | None:
+    """The version folder that the file lay in at its source; what a registry calls a version is something else."""
+    return version_of(onnx_file.parent) or fetched.version_folder
 
 
 def _inspect(onnx_file: Path, root: Path, uri: str) -> OnnxModel:
@@ -123,14 +131,16 @@ def _moved(folder: Path, place: Path) -> Path:
 
 
 def _find_onnx_file(fetched: Fetched, uri: str) -> Path:
-    """The ONNX file that the URI or MLmodel names, else the only one; of version folders the highest counts."""
+    """The ONNX file that the URI or MLmodel names, else the only one; of version folders the one that is served."""
     root = fetched.root
     if fetched.onnx_name is not None:
         return root / fetched.onnx_name
     if (root / "MLmodel").is_file():
         return _find_by_mlmodel(root, uri)
-    versions = [path for path in root.iterdir() if version_of(path) and any(path.glob("*.onnx"))]
-    folder = max(versions, key=lambda path: int(path.name), default=root)
+    versions = [path.name for path in root.iterdir() if version_of(path) and any(path.glob("*.onnx"))]
+    folder = root
+    if versions:
+        folder = root / served_version(_text_of_config(root), versions, uri=uri)
     found = sorted(path.name for path in folder.glob("*.onnx"))
     if len(found) > 1:
         raise ModelSourceError(
@@ -178,7 +188,11 @@ def _read_mlmodel(folder: Path) -> JsonObject:
 def _read_config(onnx_file: Path) -> str | None:
     """The config.pbtxt in the ONNX file's folder, else in its parent (a Triton model, or the top of MLflow's run)."""
     # MLflow puts what `extra_files` names into a folder of that name.
-    folders = (onnx_file.parent, onnx_file.parent / "extra_files", onnx_file.parent.parent)
+    return _text_of_config(onnx_file.parent, onnx_file.parent / "extra_files", onnx_file.parent.parent)
+
+
+def _text_of_config(*folders: Path) -> str | None:
+    """The first config.pbtxt that lies in one of some folders."""
     file = next((folder / CONFIG for folder in folders if (folder / CONFIG).is_file()), None)
     if file is None:
         return None
@@ -217,10 +231,11 @@ def _local(path: Path) -> Fetched:
     place = path.absolute()
     if place.is_dir():
         place = place.resolve()  # `.` and `..` have no name
-        return Fetched(root=place, name=name_of(place), version=version_of(place))
+        return Fetched(root=place, name=name_of(place), version=version_of(place), version_folder=version_of(place))
     if not place.exists():
         raise ModelSourceError(f"there is no model {path}", remedy=f"Give {_KINDS}.")
-    return Fetched(root=place.parent, onnx_name=place.name, name=name_of(place), version=version_of(place.parent))
+    named = version_of(place.parent)
+    return Fetched(root=place.parent, onnx_name=place.name, name=name_of(place), version=named, version_folder=named)
 
 
 def _from_s3(uri: str, arrival: Arrival, config: Config) -> Fetched:
@@ -230,25 +245,34 @@ def _from_s3(uri: str, arrival: Arrival, config: Config) -> Fetched:
     path = PurePosixPath(bucket_name, key)
     with open_bucket(bucket_name, config) as bucket:
         # An ONNX file is asked for first, so that the right to read is enough and nobody needs that to list.
-        if not key.endswith(".onnx") and _fetch_prefix(bucket, key, arrival):
-            return Fetched(root=arrival.root, name=name_of(path), version=version_of(path))
+        if not key.endswith(".onnx") and _fetch_prefix(bucket, key, arrival, uri):
+            named = version_of(path)
+            return Fetched(root=arrival.root, name=name_of(path), version=named, version_folder=named)
         if not bucket.has(key):
             raise ModelSourceError(
                 f"there is no object {uri}, and nothing under {uri}/", remedy="Check the bucket and the key."
             )
         bucket.fetch(key, arrival.root / path.name)
         fetch_companions(key, arrival, bucket.fetch_if_there)
-    return Fetched(root=arrival.root, onnx_name=path.name, name=name_of(path), version=version_of(path.parent))
+    named = version_of(path.parent)
+    return Fetched(root=arrival.root, onnx_name=path.name, name=name_of(path), version=named, version_folder=named)
 
 
-def _fetch_prefix(bucket: Bucket, prefix: str, arrival: Arrival) -> bool:
-    """Fetches what is under a prefix, older version folders left out; False where there is nothing."""
+def _fetch_prefix(bucket: Bucket, prefix: str, arrival: Arrival, uri: str) -> bool:
+    """Fetches what is under a prefix, versions that are not served left out; False where there is nothing."""
     sizes = bucket.sizes(prefix)
-    versions = {name.partition("/")[0] for name in sizes if re.fullmatch(r"[0-9]+/[^/]*\.onnx", name)}
-    older = versions - {max(versions, key=int, default="")}
+    versions = {folder for folder, _, file in (name.partition("/") for name in sizes) if _is_model(folder, file)}
+    if CONFIG in sizes:
+        # First, since it says which version is served.
+        bucket.fetch(f"{prefix}/{CONFIG}", arrival.root / CONFIG)
+    others = versions - {served_version(_text_of_config(arrival.root), versions, uri=uri)} if versions else set()
     for name in sizes:
-        if name.partition("/")[0] not in older:
+        if name != CONFIG and name.partition("/")[0] not in others:
             bucket.fetch(f"{prefix}/{name}", arrival.root / name)
     if sizes and CONFIG not in sizes:
         bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG), arrival.beside / CONFIG)
     return bool(sizes)
+
+
+def _is_model(folder: str, file: str) -> bool:
+    return is_version(folder) and file.endswith(".onnx") and "/" not in file

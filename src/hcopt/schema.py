@@ -79,6 +79,7 @@ class ModelArtifact:
         config_pbtxt: The text of the config.pbtxt that came with the model, or None.
         input_example: A JSON file of example rows that came with the model, or None.
         registered_version: The registry's entry, where the model came from one.
+        version_folder: The folder in a Triton repository that the model's own version_policy serves.
     """
 
     name: str
@@ -92,6 +93,7 @@ class ModelArtifact:
     config_pbtxt: str | None = None
     input_example: Path | None = None
     registered_version: RegisteredVersion | None = None
+    version_folder: str = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,9 @@ SURE = (*QUICK, *FEW_BLOCKS, "--max-regression", "99")
 # A full batch never comes at concurrency 8, so that every request waits for the delay: no machine makes up for that.
 SLOW = "dynamic_batching { max_queue_delay_microseconds: 200000 }"
 
+# Of the requests that wait for a batch only one may: the others are answered with an error.
+REJECTING = "dynamic_batching { max_queue_delay_microseconds: 200000 default_queue_policy { max_queue_size: 1 } }"
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Workplace:
@@ -35,14 +38,14 @@ def finished_run(place: Workplace) -> RunFolder:
     return folder
 
 
-def candidate(place: Workplace, *, slow: bool = False) -> Path:
-    """A golden folder as it is committed."""
+def candidate(place: Workplace, *, batching: str | None = None) -> Path:
+    """A golden folder as it is committed, with another `dynamic_batching` where that is given."""
     folder = place.folder / "golden"
     shutil.copytree(SAMPLE_FOLDER, folder)
-    if slow:
+    if batching is not None:
         config = folder / "config.pbtxt"
         text = config.read_text(encoding="utf-8")
-        config.write_text(text[: text.index("dynamic_batching")] + SLOW, encoding="utf-8")
+        config.write_text(text[: text.index("dynamic_batching")] + batching, encoding="utf-8")
     return folder
 
 
@@ -57,6 +60,16 @@ def test_same_configuration_passes_and_both_files_say_so(place: Workplace) -> No
     assert f"run {run.run_id}" in text
     suites = ElementTree.parse(place.folder / "reports" / "hcopt.xml").getroot()
     assert suites.find("testsuite").get("failures") == "0"  # type: ignore[union-attr]
+    assert answer.left == ()
+
+
+def test_candidate_that_rejects_requests_is_a_regression_and_not_judged_by_the_others(place: Workplace) -> None:
+    run = finished_run(place)
+    golden = candidate(place, batching=REJECTING)
+    answer = place.run("check", "--baseline", run.run_id, "--golden", str(golden), *SURE, "--markdown", "summary.md")
+    assert answer.returncode == 8, answer.stderr
+    assert "100.0 % of the requests failed" in answer.stdout
+    assert "| failed requests |" in (place.folder / "summary.md").read_text(encoding="utf-8")
     assert answer.left == ()
 
 
@@ -82,7 +95,7 @@ def test_real_regression_against_a_registered_model_ends_with_8(place: Workplace
         "--baseline",
         f"models:/{SAMPLE_MODEL}@prod",
         "--golden",
-        str(candidate(place, slow=True)),
+        str(candidate(place, batching=SLOW)),
         *QUICK,
         *FEW_BLOCKS,
         "--set",

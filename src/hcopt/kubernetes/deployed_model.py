@@ -48,7 +48,7 @@ def model_files(artifact: ModelArtifact, config_text: str) -> tuple[str, ...]:
     )
 
 
-def fetch_script(files: tuple[str, ...]) -> str:
+def fetch_script(files: tuple[str, ...], version_folder: str) -> str:
     """The init container's shell script: fetches the model, compares it with the one that was measured, adds the
     configuration.
 
@@ -57,9 +57,9 @@ def fetch_script(files: tuple[str, ...]) -> str:
     names = " ".join(shlex.quote(name) for name in files)
     return f"""set -eu
 folder="$MODELS/$MODEL_NAME"
-mkdir -p "$folder/1"
-aws s3 cp --recursive --no-progress "$MODEL_URI" "$folder/1/"
-cd "$folder/1"
+mkdir -p "$folder/{version_folder}"
+aws s3 cp --recursive --no-progress "$MODEL_URI" "$folder/{version_folder}/"
+cd "$folder/{version_folder}"
 found=$(cat -- {names} | sha256sum)
 if [ "${{found%% *}}" != "$MODEL_SHA256" ]; then
   echo "$MODEL_URI holds another model than the one that was measured: ${{found%% *}}" >&2

@@ -56,6 +56,7 @@ class Model:
         config_text: Its config.pbtxt; `config_facts`: where the numbers in it come from.
         warm_up: Whether it is warmed up before it counts as ready.
         script: Fetches it, in the init container.
+        version_folder: In the Triton repository.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Model:
     config_facts: tuple[str, ...]
     warm_up: bool
     script: str
+    version_folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +190,8 @@ def _model(record: RunRecord, options: Options, name: str) -> Model:
         config_sha256=hashlib.sha256(text.encode()).hexdigest()[:_SHA_LENGTH],
         config_facts=_config_facts(record),
         warm_up=has_warm_up(text),
-        script=fetch_script(model_files(record.model, text)),
+        script=fetch_script(model_files(record.model, text), record.model.version_folder),
+        version_folder=record.model.version_folder,
     )
 
 
