@@ -12,8 +12,8 @@ import optuna
 
 from benchmarks.replay import Replay
 from benchmarks.rivals import Outcome
-from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
-from hcopt.search.grid import Grid, grid_of
+from hcopt.measure.search.grid import Grid, grid_of
+from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
 
 WINDOW_S = 0.5
 WINDOWS_A_ROOT = 10

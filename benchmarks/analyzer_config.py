@@ -8,12 +8,12 @@ from typing import Literal, cast
 import yaml
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from hcopt.model_repository import CONFIG_FILE, apply_variant, to_text
-from hcopt.profiler.base import ProfileJob
-from hcopt.profiler.model_analyzer import ModelAnalyzer, analyzer_config
-from hcopt.progress import SilentProgress
-from hcopt.runtime.base import Endpoint, Server
-from hcopt.schema import JsonObject, SweepPlan
+from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, analyzer_config
+from hcopt.measure.profiler import ProfileJob
+from hcopt.model.triton_config import CONFIG_FILE, apply_variant, to_text
+from hcopt.records.schema import JsonObject, SweepPlan
+from hcopt.system.progress import SilentProgress
+from hcopt.triton.base import Endpoint, Server
 
 Mode = Literal["brute", "quick", "optuna"]
 MODES: tuple[Mode, ...] = ("brute", "quick", "optuna")

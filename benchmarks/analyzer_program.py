@@ -29,8 +29,8 @@ from benchmarks import stand_in_perf_analyzer
 from benchmarks.analyzer_config import Mode, write_files
 from benchmarks.replay import Replay
 from benchmarks.stand_in import StandIn, Visit
-from hcopt.model_repository import CONFIG_FILE, parse_text, variant_of
-from hcopt.schema import SweepPlan
+from hcopt.model.triton_config import CONFIG_FILE, parse_text, variant_of
+from hcopt.records.schema import SweepPlan
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import psutil
 
-from hcopt import measurements, process
-from hcopt.runtime.base import Server
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
+from hcopt.store import measurements
+from hcopt.system import process
+from hcopt.triton.base import Server
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
 
 SAMPLE = Path(__file__).parent.parent / "model_repository" / "HomeCreditDefaultModel"
 SERVED, IDENTITY = "served", "identity"

@@ -25,12 +25,12 @@ CLOCK.install()
 
 from benchmarks.simulated_machine import FAULTS, SLOW_FACTOR, SimulatedMachine  # noqa: E402
 from benchmarks.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
-from hcopt.config import Config  # noqa: E402
+from hcopt.config.sections import Config  # noqa: E402
 from hcopt.errors import InterruptedRunError  # noqa: E402
-from hcopt.measurements import is_usable, read_measurements  # noqa: E402
-from hcopt.pipeline import FinishedRun  # noqa: E402
-from hcopt.resuming import Unfinished, latest_unfinished  # noqa: E402
-from hcopt.schema import Measurement  # noqa: E402
+from hcopt.job.run import FinishedRun  # noqa: E402
+from hcopt.records.schema import Measurement  # noqa: E402
+from hcopt.store.measurements import is_usable, read_measurements  # noqa: E402
+from hcopt.store.unfinished import Unfinished, latest_unfinished  # noqa: E402
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64, 128)
 # With windows of eight seconds a point takes this long, faults included.

@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import geometric_mean
 
 from benchmarks.live import Live, live
-from hcopt.config import load_config
-from hcopt.preparation import config_json
-from hcopt.profiler.perf_analyzer import Window
-from hcopt.schema import ModelConfigVariant
-from hcopt.serving import Beside, ServedModel
-from hcopt.statistics import ratio_interval
+from hcopt.analysis.stats import ratio_interval
+from hcopt.config.sections import load_config
+from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.served_model import Beside, ServedModel
+from hcopt.model.prepare import config_json
+from hcopt.records.schema import ModelConfigVariant
 
 WINDOWS = 3
 WINDOW_S = 0.5

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.process_figures import peak_mb
-from hcopt.measurements import read_export
+from hcopt.store.measurements import read_export
 
 Layout = Literal["rows", "tensors", "bare"]
 # Values a request: those of the sample model, those of a small picture, none.

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hcopt import model_repository
-from hcopt.bench import Bench
-from hcopt.config import Config
-from hcopt.load_data import write_perf_analyzer_json
-from hcopt.preparation import Prepared, config_json, prepare
-from hcopt.profiler.perf_analyzer import PerfAnalyzer
-from hcopt.progress import SilentProgress
-from hcopt.runtime.base import Server
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
-from hcopt.serving import ServedModel
+from hcopt.config.sections import Config
+from hcopt.measure.perf_analyzer import PerfAnalyzer
+from hcopt.measure.served_model import ServedModel
+from hcopt.measure.window import Bench
+from hcopt.model import triton_config
+from hcopt.model.inputs.build import write_perf_analyzer_json
+from hcopt.model.prepare import Prepared, config_json, prepare
+from hcopt.system.progress import SilentProgress
+from hcopt.triton.base import Server
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def live(config: Config) -> Iterator[Live]:
         config = config.model_copy(update={"profiler": config.profiler.model_copy(update={"kind": "model-analyzer"})})
         prepared = prepare(config, into=folder / "model", tracking_uri=f"sqlite:///{folder}/mlflow.db")
         repository = folder / "repository"
-        model_repository.write_repository(repository, prepared.artifact, prepared.base.config)
+        triton_config.write_repository(repository, prepared.artifact, prepared.base.config)
         write_perf_analyzer_json(prepared.load, folder / "input.json")
         with (
             EmbeddedRuntime(

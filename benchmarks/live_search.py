@@ -18,8 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from hcopt.run_folder import find_run, read_record
-from hcopt.schema import RunRecord
+from hcopt.records.schema import RunRecord
+from hcopt.store.run_folder import find_run, read_record
 
 PROFILERS = ("adaptive", "model-analyzer")
 CUT_SHORT = ("confirmation.max_minutes=1", "capacity.max_minutes=0")

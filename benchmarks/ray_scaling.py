@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from hcopt.cluster.pool import Pool
-from hcopt.cluster.ray_cluster import connected
-from hcopt.cluster.values import Files, Node, Outcome
-from hcopt.config import Config
-from hcopt.schema import Environment, Measurement
-from tests.ray_nodes import ray_nodes
+from hcopt.config.sections import Config
+from hcopt.job.cluster.pool import Pool
+from hcopt.job.cluster.ray_cluster import connected
+from hcopt.job.cluster.values import Files, Node, Outcome
+from hcopt.records.schema import Environment, Measurement
+from tests.support.ray_nodes import ray_nodes
 
 _SAMPLES_BYTES = 200_000
 _MODEL_BYTES = 10_000_000

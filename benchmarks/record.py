@@ -28,12 +28,12 @@ import numpy as np
 
 from benchmarks.live import Live, live
 from benchmarks.recording import Recording, read, write
-from hcopt.config import load_config
-from hcopt.environment import read_cpu_times, steal_ratio
-from hcopt.measurements import read_samples
-from hcopt.profiler.perf_analyzer import Window
-from hcopt.ranking import pooled
-from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.analysis.ranking import pooled
+from hcopt.config.sections import load_config
+from hcopt.measure.perf_analyzer import Window
+from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.store.measurements import read_samples
+from hcopt.system.machine import read_cpu_times, steal_ratio
 
 UNKNOWN_RATE_INFER_PER_S = 20_000.0
 NO_LIMIT_MS = 1e9

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from hcopt.config import SweepSection
-from hcopt.ranking import pooled
-from hcopt.schema import SweepPlan
-from hcopt.sweep import plan_sweep
+from hcopt.analysis.plan import plan_sweep
+from hcopt.analysis.ranking import pooled
+from hcopt.config.sections import SweepSection
+from hcopt.records.schema import SweepPlan
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from benchmarks.recording import Recording
-from hcopt.ranking import Settings, pooled
-from hcopt.schema import LatencySummary, LoadPoint, Measurement, ModelConfigVariant
+from hcopt.analysis.ranking import Settings, pooled
+from hcopt.records.schema import LatencySummary, LoadPoint, Measurement, ModelConfigVariant
 
 Floats = NDArray[np.float64]
 MISS_RATIO = 0.01

@@ -14,10 +14,10 @@ from pathlib import Path
 STARTED = time.monotonic()
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hcopt.report.drawings import drawings  # noqa: E402
-from hcopt.report.html import write_html  # noqa: E402
-from hcopt.report.pdf import write_pdf  # noqa: E402
-from tests.evidence_records import many_variants_record  # noqa: E402
+from hcopt.report.render.drawings import drawings  # noqa: E402
+from hcopt.report.render.html import write_html  # noqa: E402
+from hcopt.report.render.pdf import write_pdf  # noqa: E402
+from tests.support.evidence_records import many_variants_record  # noqa: E402
 
 
 def main(folder: Path) -> None:

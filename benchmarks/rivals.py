@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from benchmarks.analyzer import AnalyzerRun, profile
 from benchmarks.analyzer_config import Mode
 from benchmarks.replay import Replay
-from hcopt.ranking import rank
-from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
-from hcopt.search.search import search
-from hcopt.search.values import SearchSettings
+from hcopt.analysis.ranking import rank
+from hcopt.measure.search.search import search
+from hcopt.measure.search.values import SearchSettings
+from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
 
 # What Model Analyzer's virtual clock cannot know: imports and reports, and CPU time for each point, as in the quietest
 # runs of benchmarks.analyzer_validation; the server's own time for a load (benchmarks/README.md, first section).

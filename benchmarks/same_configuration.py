@@ -17,19 +17,19 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from hcopt.bench import Bench
-from hcopt.config import Config, load_config
-from hcopt.load_data import write_perf_analyzer_json
-from hcopt.model_repository import write_repository
-from hcopt.preparation import Prepared, config_json, prepare
-from hcopt.profiler.perf_analyzer import PerfAnalyzer
-from hcopt.progress import SilentProgress
-from hcopt.proof import Proof
-from hcopt.runtime.base import Server
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import Confirmation, LoadPoint, Note, RankedVariant, Ranking
-from hcopt.serving import ServedModel
+from hcopt.config.sections import Config, load_config
+from hcopt.measure.confirmation import Proof
+from hcopt.measure.perf_analyzer import PerfAnalyzer
+from hcopt.measure.served_model import ServedModel
+from hcopt.measure.window import Bench
+from hcopt.model.inputs.build import write_perf_analyzer_json
+from hcopt.model.prepare import Prepared, config_json, prepare
+from hcopt.model.triton_config import write_repository
+from hcopt.records.schema import Confirmation, LoadPoint, Note, RankedVariant, Ranking
+from hcopt.system.progress import SilentProgress
+from hcopt.triton.base import Server
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
 
 SAMPLE = Path(__file__).parent.parent / "model_repository" / "HomeCreditDefaultModel"
 UNREAD = (("hcopt_benchmark_copy", "1"),)

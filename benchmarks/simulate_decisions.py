@@ -2,8 +2,8 @@
 
 .venv/bin/python benchmarks/simulate_decisions.py [--runs 2000] [--only WORD]
 
-What runs is `hcopt.confirmation.confirm` with a clock and a server that are made up; stopping, looks and verdicts are
-its own. Each line is an event on a machine, with the upper 95 % bound of its rate by Clopper and Pearson.
+What runs is `hcopt.analysis.confirmation.confirm` with a clock and a server that are made up; stopping, looks and
+verdicts are its own. Each line is an event on a machine, with the upper 95 % bound of its rate by Clopper and Pearson.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from hcopt.config import ConfirmationSection
-from hcopt.confirmation import confirm
-from hcopt.finalists import Finalists
-from hcopt.schema import (
+from hcopt.analysis.confirmation import confirm
+from hcopt.analysis.finalists import Finalists
+from hcopt.config.sections import ConfirmationSection
+from hcopt.records.schema import (
     Confirmation,
     FailureCause,
     LatencySummary,

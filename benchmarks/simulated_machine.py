@@ -21,15 +21,15 @@ import yaml
 from numpy.typing import NDArray
 
 from benchmarks.virtual_clock import VirtualClock
-from hcopt import stages
 from hcopt.errors import RuntimeStartError
-from hcopt.measurements import NO_ANSWER
-from hcopt.process import Finished
-from hcopt.runtime.base import Endpoint, Tool
-from hcopt.runtime.choice import Choice
-from hcopt.runtime.model_control import ModelStatistics
-from hcopt.schema import Environment
-from tests.records import run_record
+from hcopt.job import stages
+from hcopt.records.schema import Environment
+from hcopt.store.measurements import NO_ANSWER
+from hcopt.system.process import Finished
+from hcopt.triton.base import Endpoint, Tool
+from hcopt.triton.choose import Choice
+from hcopt.triton.control import ModelStatistics
+from tests.support.records import run_record
 
 Fault = Literal["none", "failed", "hung", "cut", "slow", "died", "refused", "clock"]
 # How often a window meets each; what is left meets none.

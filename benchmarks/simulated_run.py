@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.simulated_machine import SimulatedMachine, simulated
-from hcopt import pipeline
-from hcopt.config import Config
-from hcopt.pipeline import FinishedRun, Job
-from hcopt.progress import SilentProgress
-from hcopt.resuming import Unfinished
-from hcopt.schema import Measurement
-from hcopt.tracking import TrackedRun
+from hcopt.config.sections import Config
+from hcopt.job import run as pipeline
+from hcopt.job.run import FinishedRun, Job
+from hcopt.records.schema import Measurement
+from hcopt.store.unfinished import Unfinished
+from hcopt.system.progress import SilentProgress
+from hcopt.tracking.log import TrackedRun
 
 MODEL = Path(__file__).parents[1] / "model_repository" / "HomeCreditDefaultModel"
 _ROOM_BYTES = 200_000_000

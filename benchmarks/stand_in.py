@@ -16,9 +16,9 @@ from google.protobuf import json_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from benchmarks.replay import Replay
-from hcopt.model_repository import variant_of
-from hcopt.ranking import pooled
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.analysis.ranking import pooled
+from hcopt.model.triton_config import variant_of
+from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
 
 # hcopt lets Model Analyzer's perf_analyzer measure three windows of a second.
 WINDOW_S = 3.0

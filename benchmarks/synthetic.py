@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recording import Recording, write
-from hcopt.config import SweepSection
-from hcopt.ranking import pooled
-from hcopt.schema import LoadPoint, ModelConfigVariant, SweepPlan
-from hcopt.sweep import plan_sweep
+from hcopt.analysis.plan import plan_sweep
+from hcopt.analysis.ranking import pooled
+from hcopt.config.sections import SweepSection
+from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
 
 NAME = "Synthetic"
 # Lists of values whose product is about the wanted number of variants: batch, instances, delay, threads.

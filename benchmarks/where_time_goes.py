@@ -11,8 +11,8 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from hcopt.run_folder import find_run, read_record
-from hcopt.schema import Measurement, RunRecord
+from hcopt.records.schema import Measurement, RunRecord
+from hcopt.store.run_folder import find_run, read_record
 
 WINDOWS_A_MEASUREMENT = 3
 

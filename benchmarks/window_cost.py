@@ -16,12 +16,12 @@ from statistics import median
 import numpy as np
 
 from benchmarks.live import Live, live
-from hcopt.config import load_config
-from hcopt.measurements import read_samples
-from hcopt.process import Finished
-from hcopt.profiler.perf_analyzer import Window
-from hcopt.runtime.base import Endpoint, Tool, Tools
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.config.sections import load_config
+from hcopt.measure.perf_analyzer import Window
+from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.store.measurements import read_samples
+from hcopt.system.process import Finished
+from hcopt.triton.base import Endpoint, Tool, Tools
 
 WINDOWS_S = (0.2, 0.3, 0.4, 0.5, 0.6, 1.0, 2.0, 3.0)
 ROUNDS = 8

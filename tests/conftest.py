@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-pytest_plugins = ["tests.services", "tests.docker_engine", "tests.tls"]
+pytest_plugins = ["tests.support.services", "tests.support.docker_engine", "tests.support.tls"]
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that: programs under test that
 # are to be interrupted would not notice.

@@ -15,12 +15,12 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from hcopt.errors import HcoptError
-from hcopt.measurements import FILE_NAME, read_measurements, read_samples
-from hcopt.run_folder import SHOWN, find_run, read_record
-from hcopt.schema import Measurement
-from tests.command import Workplace
+from hcopt.records.schema import Measurement
+from hcopt.store.measurements import FILE_NAME, read_measurements, read_samples
+from hcopt.store.run_folder import SHOWN, find_run, read_record
 from tests.faults.killed_hcopt import plain_name
 from tests.faults.scenes import Execution
+from tests.support.command import Workplace
 
 # Where only the work lies: what is whole there is the next run's business.
 _WORK = {"model", "repository", "work", "logs"}

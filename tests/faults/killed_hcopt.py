@@ -101,8 +101,8 @@ def main() -> None:
     """Runs hcopt with the arguments given."""
     aim = os.environ.pop(AIM, "null")
     watch = Watch(str(Path("results").absolute()) + "/", int(os.environ.pop(FD)), json.loads(aim))
-    from hcopt import cli
-    from hcopt.terminal import TerminalProgress
+    from hcopt.cli import app
+    from hcopt.cli.progress_bar import TerminalProgress
 
     begun = TerminalProgress.phase
 
@@ -112,7 +112,7 @@ def main() -> None:
 
     TerminalProgress.phase = phase  # type: ignore[method-assign]
     sys.addaudithook(watch.event)
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import psutil
 
-from hcopt.measurements import read_measurements
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Workplace, workplace
-from tests.ray_nodes import RayNodes, is_driver, ray_nodes
+from hcopt.store.measurements import read_measurements
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Workplace, workplace
+from tests.support.ray_nodes import RayNodes, is_driver, ray_nodes
 
 WORKERS = ("w1", "w2")
 VICTIMS = ("process", "node", "driver")

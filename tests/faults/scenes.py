@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import onnx_models as models
-from tests.command import LIMIT_S, REPOSITORY, Workplace, workplace
 from tests.faults import killed_hcopt
-from tests.triton import input_and_output
+from tests.support import onnx_models as models
+from tests.support.command import LIMIT_S, REPOSITORY, Workplace, workplace
+from tests.support.triton import input_and_output
 
 # Answers wait for 5 ms, so that a load costs next to no CPU and many runs fit on a small machine at a time.
 _CONFIG = (

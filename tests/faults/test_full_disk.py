@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.config import Config
-from hcopt.measurements import FILE_NAME, read_measurements
-from hcopt.run_folder import find_run, read_record
-from tests.command import HCOPT, SAMPLE_FOLDER, TINY, Answer, workplace
-from tests.disks import fill, mounted
-from tests.finished_run import write_finished_run
+from hcopt.config.sections import Config
+from hcopt.store.measurements import FILE_NAME, read_measurements
+from hcopt.store.run_folder import find_run, read_record
+from tests.support.command import HCOPT, SAMPLE_FOLDER, TINY, Answer, workplace
+from tests.support.disks import fill, mounted
+from tests.support.finished_run import write_finished_run
 
 ARGUMENTS = ("profile", *TINY, f"--model={SAMPLE_FOLDER}")
 POINTS = 2

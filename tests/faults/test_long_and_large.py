@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from benchmarks.simulated_machine import FAULTS
-from tests.command import REPOSITORY
+from tests.support.command import REPOSITORY
 
 # Of an export's size; a smaller one takes a larger share, since its requests are sorted the quick way.
 EXPORT_SHARE = 0.2

@@ -16,26 +16,26 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hcopt.bench import Bench
-from hcopt.config import SweepSection
+from hcopt.analysis.plan import plan_sweep
+from hcopt.config.sections import SweepSection
 from hcopt.errors import ProfileError, RuntimeStartError
-from hcopt.measurements import read_measurements
-from hcopt.model_repository import apply_variant, parse_text, to_json, variant_of
-from hcopt.profiler.base import ProfileJob
-from hcopt.profiler.model_analyzer import ModelAnalyzer
-from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
-from hcopt.run_folder import find_run, read_state
-from hcopt.runtime.embedded import EmbeddedRuntime, EmbeddedServer
-from hcopt.runtime.local_tools import LocalTools
-from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, Note
-from hcopt.serving import ServedModel
-from hcopt.sweep import plan_sweep
-from tests import onnx_models as models
-from tests.command import TINY, workplace
-from tests.fakes import FakeServer, FakeTools, RecordedProgress
-from tests.notes import said
-from tests.triton import ImpatientTools, input_and_output
+from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
+from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
+from hcopt.measure.profiler import ProfileJob
+from hcopt.measure.served_model import ServedModel
+from hcopt.measure.window import Bench
+from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
+from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, Note
+from hcopt.store.measurements import read_measurements
+from hcopt.store.run_folder import find_run, read_state
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
+from hcopt.triton.local_tools import LocalTools
+from tests.support import onnx_models as models
+from tests.support.command import TINY, workplace
+from tests.support.fakes import FakeServer, FakeTools, RecordedProgress
+from tests.support.notes import said
+from tests.support.triton import ImpatientTools, input_and_output
 
 NAME = "model"
 CONFIG = (

@@ -18,7 +18,7 @@ def main() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["hcopt", "google.protobuf.text_format"]):
-        from tests.parsers import PARSERS, parse, valid_files
+        from tests.support.parsers import PARSERS, parse, valid_files
     if len(sys.argv) < 2 or sys.argv[1] not in PARSERS:
         sys.exit(f"usage: fuzz_parsers PARSER [libFuzzer's options]; parsers: {', '.join(PARSERS)}")
     name = sys.argv[1]

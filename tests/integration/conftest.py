@@ -1,5 +1,5 @@
 """Fixtures that only the integration tests use."""
 
-from tests.triton import embedded_triton, triton
+from tests.support.triton import embedded_triton, triton
 
 __all__ = ["embedded_triton", "triton"]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import onnx_models as models
-from tests.command import REPOSITORY, SAMPLE_FOLDER, TINY, Answer, Workplace, workplace
-from tests.disks import mounted
-from tests.services import S3Server, free_ports
+from tests.support import onnx_models as models
+from tests.support.command import REPOSITORY, SAMPLE_FOLDER, TINY, Answer, Workplace, workplace
+from tests.support.disks import mounted
+from tests.support.services import S3Server, free_ports
 
 SECRET = "not-the-right-one"
 SAMPLE = f"--model={SAMPLE_FOLDER}"

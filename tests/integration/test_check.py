@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hcopt.run_folder import RunFolder
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
-from tests.examples import hcopt_arguments
-from tests.planned_run import write_planned_run
+from hcopt.store.run_folder import RunFolder
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
+from tests.support.examples import hcopt_arguments
+from tests.support.planned_run import write_planned_run
 
 QUICK = ("--runtime", "embedded", "--set", "profiler.measurement_interval_ms=300")
 FEW_BLOCKS = ("--blocks", "4")

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hcopt.check_sides import Baseline, BaselineSource
-from hcopt.config import Config
+from hcopt.check.baseline import Baseline, BaselineSource
+from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError, OutputError
-from hcopt.mlflow_session import mlflow_session
-from hcopt.model_repository import CONFIG_FILE, parse_text
-from hcopt.registry import SAMPLE_URI, seed_sample_model
-from hcopt.run_folder import RunFolder, read_record
-from hcopt.schema import LoadPoint, RegisteredVersion, RunRecord
-from hcopt.tracking import log_run
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, workplace
-from tests.finished_run import write_finished_run
+from hcopt.model.triton_config import CONFIG_FILE, parse_text
+from hcopt.records.schema import LoadPoint, RegisteredVersion, RunRecord
+from hcopt.services.mlflow import mlflow_session
+from hcopt.store.run_folder import RunFolder, read_record
+from hcopt.tracking.log import log_run
+from hcopt.tracking.registry import SAMPLE_URI, seed_sample_model
 from tests.integration.test_check import FEW_BLOCKS, QUICK, SLOW, candidate
-from tests.records import model_artifact, no_feasible_config_record, run_record
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, workplace
+from tests.support.finished_run import write_finished_run
+from tests.support.records import model_artifact, no_feasible_config_record, run_record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.runtime.base import Endpoint
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
+from hcopt.triton.base import Endpoint
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
 from tests.integration.test_check import FEW_BLOCKS, SURE, candidate, finished_run
 from tests.integration.test_remote import ports_in_a_row
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
 
 THEIRS = "somebody_s_model"
 

@@ -11,13 +11,13 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from hcopt.kubernetes.deployed_model import deployed_config
-from hcopt.model_repository import parse_text
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
-from hcopt.scaling import Scaling, write_scaling
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
-from tests.planned_run import planned_record, write_planned_run
+from hcopt.deploy.kubernetes.deployed_model import deployed_config
+from hcopt.deploy.scaling import Scaling, write_scaling
+from hcopt.model.triton_config import parse_text
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
+from tests.support.planned_run import planned_record, write_planned_run
 
 LOAD = ("--peak", "500000", "--base", "60000")
 

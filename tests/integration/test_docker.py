@@ -18,29 +18,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hcopt.config import Config
+from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
-from hcopt.measurements import read_measurements
-from hcopt.model_repository import parse_text
-from hcopt.progress import SilentProgress
-from hcopt.runtime.choice import Choice, choose_runtime
-from hcopt.runtime.docker import DockerRuntime, DockerServer
-from hcopt.runtime.docker_containers import Limits
-from hcopt.runtime.docker_images import digest, image_names, missing_images, pull
-from hcopt.runtime.docker_leftovers import leftovers, remove_leftovers, remove_run, run_labels
-from hcopt.runtime.docker_tools import DockerTools, execute
-from hcopt.runtime.embedded import EmbeddedRuntime, free_ports
-from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import Measurement, Note
-from tests import fakes
-from tests import onnx_models as models
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
-from tests.docker_engine import RELEASE, SDK_IMAGE, SERVER_IMAGE
+from hcopt.model.triton_config import parse_text
+from hcopt.records.schema import Measurement, Note
+from hcopt.store.measurements import read_measurements
+from hcopt.system.progress import SilentProgress
+from hcopt.triton.choose import Choice, choose_runtime
+from hcopt.triton.control import ModelControl
+from hcopt.triton.docker.containers import Limits
+from hcopt.triton.docker.images import digest, image_names, missing_images, pull
+from hcopt.triton.docker.leftovers import leftovers, remove_leftovers, remove_run, run_labels
+from hcopt.triton.docker.runtime import DockerRuntime, DockerServer
+from hcopt.triton.docker.tools import DockerTools, execute
+from hcopt.triton.embedded.runtime import EmbeddedRuntime, free_ports
 from tests.integration.test_main_job import assert_valid
-from tests.notes import said
-from tests.registry import registry
-from tests.relay import relay
-from tests.triton import input_and_output
+from tests.support import fakes
+from tests.support import onnx_models as models
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from tests.support.docker_engine import RELEASE, SDK_IMAGE, SERVER_IMAGE
+from tests.support.notes import said
+from tests.support.registry import registry
+from tests.support.relay import relay
+from tests.support.triton import input_and_output
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hcopt.config import Config, ModelSection, S3Section
+from hcopt.config.sections import Config, ModelSection, S3Section
 from hcopt.doctor.findings import Probe, find
 from hcopt.doctor.services import look_at_s3
-from hcopt.runtime.docker_leftovers import run_labels
-from tests.command import workplace
-from tests.services import S3Server, free_ports
+from hcopt.triton.docker.leftovers import run_labels
+from tests.support.command import workplace
+from tests.support.services import S3Server, free_ports
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -18,16 +18,16 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 
 from hcopt.errors import RuntimeStartError
-from hcopt.runtime.embedded import EmbeddedRuntime, EmbeddedServer, free_ports
-from hcopt.runtime.model_control import ModelControl
-from tests import onnx_models as models
-from tests.triton import Triton, input_and_output, request_inputs
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer, free_ports
+from tests.support import onnx_models as models
+from tests.support.triton import Triton, input_and_output, request_inputs
 
 SERVE = """
 import signal, sys, time
 from pathlib import Path
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
+from hcopt.triton.control import ModelControl
 
 class Terminated(Exception):
     pass

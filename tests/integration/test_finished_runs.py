@@ -12,17 +12,17 @@ from pathlib import Path
 import pypdf
 import pytest
 
-from hcopt.config import Config, MlflowSection, ReportSection
+from hcopt.config.sections import Config, MlflowSection, ReportSection
+from hcopt.deploy.scaling import Scaling, write_scaling
 from hcopt.errors import OutputError
-from hcopt.mlflow_session import mlflow_session
-from hcopt.registry import default_tracking_uri
-from hcopt.run_folder import RunFolder
-from hcopt.scaling import Scaling, write_scaling
-from tests.command import Answer, Workplace, workplace
-from tests.finished_run import make_older, write_finished_run
-from tests.records import undecided_record
-from tests.search_records import searched_record
-from tests.services import BIN, answers, free_ports, running
+from hcopt.services.mlflow import mlflow_session
+from hcopt.store.run_folder import RunFolder
+from hcopt.tracking.registry import default_tracking_uri
+from tests.support.command import Answer, Workplace, workplace
+from tests.support.finished_run import make_older, write_finished_run
+from tests.support.records import undecided_record
+from tests.support.search_records import searched_record
+from tests.support.services import BIN, answers, free_ports, running
 
 EXPERIMENT = "of the run itself"
 VARIANTS = 9

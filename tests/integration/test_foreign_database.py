@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.config import Config
-from tests.command import SAMPLE_FOLDER, TINY, Workplace, workplace
-from tests.finished_run import write_finished_run
-from tests.mlflow2 import MODEL_URI, Mlflow2, mlflow2
+from hcopt.config.sections import Config
+from tests.support.command import SAMPLE_FOLDER, TINY, Workplace, workplace
+from tests.support.finished_run import write_finished_run
+from tests.support.mlflow2 import MODEL_URI, Mlflow2, mlflow2
 
 REFUSED = "older than the MLflow 3"
 

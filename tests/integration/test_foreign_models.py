@@ -13,7 +13,7 @@ import onnx.backend.test
 import pypdf
 import pytest
 
-from tests.command import TINY, Answer, Workplace, workplace
+from tests.support.command import TINY, Answer, Workplace, workplace
 
 NODES = Path(onnx.backend.test.__file__).parent / "data" / "node"
 

@@ -18,13 +18,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from hcopt.errors import OutputError
-from hcopt.report.drawings import drawings
-from hcopt.report.html import write_html
-from hcopt.report.text import Language
-from hcopt.schema import Note, RunRecord
-from tests.browser import DESKTOP, PHONE, chromium, open_file, shown_as
-from tests.evidence_records import evidence_record, infeasible_record, many_variants_record, noisy_record
-from tests.records import MODEL_NAME, run_record, tied_record
+from hcopt.records.schema import Note, RunRecord
+from hcopt.report.render.drawings import drawings
+from hcopt.report.render.html import write_html
+from hcopt.report.words import Language
+from tests.support.browser import DESKTOP, PHONE, chromium, open_file, shown_as
+from tests.support.evidence_records import evidence_record, infeasible_record, many_variants_record, noisy_record
+from tests.support.records import MODEL_NAME, run_record, tied_record
 
 __all__ = ["chromium"]
 

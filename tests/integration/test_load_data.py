@@ -13,15 +13,15 @@ import onnx
 import pytest
 from onnx import helper
 
-from hcopt.load_data import LoadData, LoadTensor, build_load, write_perf_analyzer_json
-from hcopt.model_repository import base_configuration, parse_text, to_json, variant_of, write_repository
-from hcopt.onnx_model import has_batch_dimension, inspect_onnx, sha256_of
-from hcopt.process import last_lines
-from hcopt.runtime.base import Server
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import ModelArtifact
-from tests import onnx_models as models
+from hcopt.model.inputs.build import LoadData, LoadTensor, build_load, write_perf_analyzer_json
+from hcopt.model.onnx_file import has_batch_dimension, inspect_onnx, sha256_of
+from hcopt.model.triton_config import base_configuration, parse_text, to_json, variant_of, write_repository
+from hcopt.records.schema import ModelArtifact
+from hcopt.system.process import last_lines
+from hcopt.triton.base import Server
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
+from tests.support import onnx_models as models
 
 REQUEST_COUNT = 6
 ROW_COUNT = 7

@@ -22,17 +22,17 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from hcopt.config import Config
+from hcopt.config.sections import Config
 from hcopt.errors import OutputError
-from hcopt.measurements import read_measurements
-from hcopt.mlflow_session import mlflow_session
-from hcopt.model_repository import parse_text, variant_of
-from hcopt.run_folder import find_run, read_record, record_json
-from hcopt.schema import Estimate, Measurement
-from hcopt.summary import summarize
-from tests.command import HCOPT, SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
-from tests.planned_run import capacity
-from tests.traced import Trace
+from hcopt.job.summary import summarize
+from hcopt.model.triton_config import parse_text, variant_of
+from hcopt.records.schema import Estimate, Measurement
+from hcopt.services.mlflow import mlflow_session
+from hcopt.store.measurements import read_measurements
+from hcopt.store.run_folder import find_run, read_record, record_json
+from tests.support.command import HCOPT, SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from tests.support.planned_run import capacity
+from tests.support.traced import Trace
 
 PROGRESS = re.compile(r"\[ *(\d+)/(\d+)\] \S+, concurrency 8: [\d,]+ infer/s, p99 [\d.]+ ms( \(about .+ left\))?")
 

@@ -28,10 +28,10 @@ import pytest
 import yaml
 
 from hcopt.errors import OutputError
-from hcopt.mlflow_session import mlflow_session
-from hcopt.registry import SAMPLE_URI
-from tests.command import HCOPT, REPOSITORY, TINY, Answer, Workplace, workplace
-from tests.compose import Stack, compose, stack
+from hcopt.services.mlflow import mlflow_session
+from hcopt.tracking.registry import SAMPLE_URI
+from tests.support.command import HCOPT, REPOSITORY, TINY, Answer, Workplace, workplace
+from tests.support.compose import Stack, compose, stack
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -19,15 +19,21 @@ import onnxruntime
 import pytest
 import yaml
 
-from hcopt.config import Config, S3Section
+from hcopt.config.sections import Config, S3Section
 from hcopt.errors import ModelSourceError
-from hcopt.mlflow_session import mlflow_session
-from hcopt.model_source import fetch_model
-from hcopt.onnx_model import sha256_of
-from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, default_tracking_uri, ensure_experiment, seed_sample_model
-from hcopt.schema import ModelArtifact
-from tests.onnx_models import linear_model, save, save_with_external_data
-from tests.services import S3Server, free_ports
+from hcopt.model.fetch import fetch_model
+from hcopt.model.onnx_file import sha256_of
+from hcopt.records.schema import ModelArtifact
+from hcopt.services.mlflow import mlflow_session
+from hcopt.tracking.registry import (
+    SAMPLE_MODEL,
+    SAMPLE_URI,
+    default_tracking_uri,
+    ensure_experiment,
+    seed_sample_model,
+)
+from tests.support.onnx_models import linear_model, save, save_with_external_data
+from tests.support.services import S3Server, free_ports
 
 CONFIG_TEXT = 'name: "HomeCreditDefaultModel"\nmax_batch_size: 16\n'
 

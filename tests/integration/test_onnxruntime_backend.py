@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 from tritonclient.utils import InferenceServerException
 
 from hcopt.errors import RuntimeStartError
-from tests import onnx_models as models
-from tests.triton import Answer, Arrays, Triton, input_and_output
+from tests.support import onnx_models as models
+from tests.support.triton import Answer, Arrays, Triton, input_and_output
 
 NUMPY_TYPES: dict[str, type] = {
     "BOOL": np.bool_,

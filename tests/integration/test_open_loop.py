@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcopt.measurements import read_samples
-from hcopt.model_repository import apply_variant, parse_text, to_json, variant_of
-from hcopt.profiler.open_loop import OpenLoop
-from hcopt.profiler.perf_analyzer import PerfAnalyzer
-from hcopt.serving import ServedModel
-from tests import onnx_models as models
-from tests.triton import Triton, input_and_output
+from hcopt.measure.open_loop import OpenLoop
+from hcopt.measure.perf_analyzer import PerfAnalyzer
+from hcopt.measure.served_model import ServedModel
+from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
+from hcopt.store.measurements import read_samples
+from tests.support import onnx_models as models
+from tests.support.triton import Triton, input_and_output
 
 CONFIG = f"{input_and_output()}instance_group {{ count: 1 kind: KIND_CPU }}\ndynamic_batching {{ }}\n"
 # A lag or a latency beyond what a busy machine does to a request in a hundred.

@@ -16,9 +16,9 @@ from pypdf import PdfReader
 from pypdf.generic import DictionaryObject
 
 from hcopt.errors import OutputError
-from hcopt.report.pdf import write_pdf
-from hcopt.schema import ModelConfigVariant, Note, RankedVariant, RunRecord
-from tests.records import (
+from hcopt.records.schema import ModelConfigVariant, Note, RankedVariant, RunRecord
+from hcopt.report.render.pdf import write_pdf
+from tests.support.records import (
     LIGHT,
     MODEL_NAME,
     RUN_ID,
@@ -30,8 +30,8 @@ from tests.records import (
     tied_record,
     undecided_record,
 )
-from tests.search_records import searched_record
-from tests.verdict_records import (
+from tests.support.search_records import searched_record
+from tests.support.verdict_records import (
     default_beats_record,
     equal_load_record,
     limit_open_record,

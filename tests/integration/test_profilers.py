@@ -11,19 +11,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hcopt.config import SweepSection
-from hcopt.measurements import read_samples
-from hcopt.model_repository import apply_variant, parse_text, to_json, variant_of
-from hcopt.profiler.base import ProfileJob
-from hcopt.profiler.model_analyzer import ModelAnalyzer
-from hcopt.profiler.perf_analyzer import PerfAnalyzer, Window
-from hcopt.runtime.base import Tools
-from hcopt.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
-from hcopt.serving import Beside, ServedModel
-from hcopt.sweep import plan_sweep
-from tests import onnx_models as models
-from tests.fakes import RecordedProgress
-from tests.triton import ImpatientTools, Triton, input_and_output
+from hcopt.analysis.plan import plan_sweep
+from hcopt.config.sections import SweepSection
+from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
+from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
+from hcopt.measure.profiler import ProfileJob
+from hcopt.measure.served_model import Beside, ServedModel
+from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
+from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.store.measurements import read_samples
+from hcopt.triton.base import Tools
+from tests.support import onnx_models as models
+from tests.support.fakes import RecordedProgress
+from tests.support.triton import ImpatientTools, Triton, input_and_output
 
 CONFIG = f"{input_and_output()}instance_group {{ count: 1 kind: KIND_CPU }}\ndynamic_batching {{ }}\n"
 # perf_analyzer's own default is random bits, and with one NaN among them its export is empty.

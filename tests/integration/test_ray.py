@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from hcopt.measurements import read_measurements
-from hcopt.model_repository import parse_text, variant_of
-from hcopt.schema import Measurement
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
-from tests.ray_nodes import RayNodes, is_driver, ray_nodes
+from hcopt.model.triton_config import parse_text, variant_of
+from hcopt.records.schema import Measurement
+from hcopt.store.measurements import read_measurements
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from tests.support.ray_nodes import RayNodes, is_driver, ray_nodes
 
 WORKERS = ("w1", "w2")
 NAMES = ("First", "Second", "Third")

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from hcopt.errors import RuntimeStartError
-from hcopt.runtime import embedded
-from hcopt.runtime.base import Endpoint
-from hcopt.runtime.embedded import EmbeddedRuntime, EmbeddedServer, Ports, free_ports
-from hcopt.runtime.model_control import ModelControl
-from hcopt.runtime.remote import RemoteRuntime
-from hcopt.schema import Note
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, workplace
+from hcopt.records.schema import Note
+from hcopt.triton.base import Endpoint
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded import runtime
+from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer, Ports, free_ports
+from hcopt.triton.remote import RemoteRuntime
 from tests.integration.test_main_job import assert_valid
-from tests.notes import said
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, workplace
+from tests.support.notes import said
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,12 @@ def test_wrong_metrics_url_is_named(elsewhere: Elsewhere, tmp_path: Path) -> Non
 def test_server_without_explicit_model_control_is_told_what_its_owner_has_to_do(
     elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = embedded._command
+    command = runtime._command
 
     def without_control(*arguments: Any) -> list[str]:
         return [word for word in command(*arguments) if not word.startswith("--model-control-mode")]
 
-    monkeypatch.setattr(embedded, "_command", without_control)
+    monkeypatch.setattr(runtime, "_command", without_control)
     with EmbeddedRuntime().serve(elsewhere.repository, tmp_path) as server:
         error = failure(server.endpoint, elsewhere.repository, tmp_path)
     assert error.message.endswith("does not let models be loaded and unloaded")
@@ -166,7 +166,7 @@ def test_server_without_explicit_model_control_is_told_what_its_owner_has_to_do(
 
 
 def test_server_that_stops_is_an_error(elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hcopt.runtime.remote._PATIENCE_S", 0.0)
+    monkeypatch.setattr("hcopt.triton.remote._PATIENCE_S", 0.0)
     with EmbeddedRuntime().serve(elsewhere.repository, tmp_path / "server") as stopping:
         taken = remote(stopping.endpoint)
         with taken.runtime.serve(elsewhere.repository, tmp_path) as server:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.measurements import FILE_NAME, read_measurements
-from hcopt.run_folder import find_run, read_record
-from tests.command import TINY, Answer, Workplace, workplace
+from hcopt.store.measurements import FILE_NAME, read_measurements
+from hcopt.store.run_folder import find_run, read_record
+from tests.support.command import TINY, Answer, Workplace, workplace
 
 ARGUMENTS = ("profile", *TINY, "--set=sweep.concurrency=[4,8]")
 POINTS = 4

@@ -16,16 +16,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from hcopt.config import Config, load_config
+from hcopt.config.sections import Config, load_config
 from hcopt.errors import HcoptError, ModelSourceError, OutputError
-from hcopt.job import seed
-from hcopt.mlflow_session import mlflow_session
-from hcopt.model_source import fetch_model
-from hcopt.registry import SAMPLE_MODEL, SAMPLE_URI, ensure_experiment, resolve_tracking
-from hcopt.schema import ModelArtifact
-from tests.onnx_models import linear_model, save
-from tests.services import BIN, S3Server, answers, free_ports, running
-from tests.tls import Certificate, tls_front
+from hcopt.job.plan import seed
+from hcopt.model.fetch import fetch_model
+from hcopt.records.schema import ModelArtifact
+from hcopt.services.mlflow import mlflow_session
+from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, ensure_experiment, resolve_tracking
+from tests.support.onnx_models import linear_model, save
+from tests.support.services import BIN, S3Server, answers, free_ports, running
+from tests.support.tls import Certificate, tls_front
 
 PASSWORD = "planted-password-of-mlflow"
 MLFLOW_2 = Path(__file__).parents[1] / "data" / "mlflow_2.22.1" / "model"

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
-from hcopt.config import Config
+from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.mlflow_session import mlflow_session
-from hcopt.model_repository import parse_text
-from hcopt.model_source import fetch_model
-from hcopt.onnx_model import sha256_of
-from hcopt.registry import ensure_experiment
-from hcopt.runtime.embedded import EmbeddedRuntime
-from hcopt.runtime.model_control import ModelControl
-from hcopt.schema import ModelArtifact
-from tests.command import TINY, Workplace, workplace
-from tests.onnx_models import linear_model, save
-from tests.services import S3Server
+from hcopt.model.fetch import fetch_model
+from hcopt.model.onnx_file import sha256_of
+from hcopt.model.triton_config import parse_text
+from hcopt.records.schema import ModelArtifact
+from hcopt.services.mlflow import mlflow_session
+from hcopt.tracking.registry import ensure_experiment
+from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
+from tests.support.command import TINY, Workplace, workplace
+from tests.support.onnx_models import linear_model, save
+from tests.support.services import S3Server
 
 POLICIES = {
     "": "2",

@@ -15,11 +15,11 @@ import pytest
 from mlflow import MlflowClient
 
 from hcopt.errors import OutputError
-from hcopt.measurements import FILE_NAME, read_measurements
-from hcopt.mlflow_session import mlflow_session
-from hcopt.model_repository import parse_text
-from hcopt.run_folder import find_run, read_record
-from tests.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from hcopt.model.triton_config import parse_text
+from hcopt.services.mlflow import mlflow_session
+from hcopt.store.measurements import FILE_NAME, read_measurements
+from hcopt.store.run_folder import find_run, read_record
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
 
 SECOND = "Second"
 

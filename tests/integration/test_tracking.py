@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hcopt.errors import OutputError
-from hcopt.mlflow_session import mlflow_session
-from hcopt.registry import default_tracking_uri, ensure_experiment
+from hcopt.records.schema import Feasibility, ModelArtifact, RegisteredVersion, RunRecord
 from hcopt.report.charts import all_charts
-from hcopt.schema import Feasibility, ModelArtifact, RegisteredVersion, RunRecord
-from hcopt.tracking import TrackedRun, log_run, promote
-from tests.records import MODEL_NAME, model_artifact, no_feasible_config_record, run_record, tied_record
-from tests.services import free_ports
+from hcopt.services.mlflow import mlflow_session
+from hcopt.tracking.log import TrackedRun, log_run, promote
+from hcopt.tracking.registry import default_tracking_uri, ensure_experiment
+from tests.support.records import MODEL_NAME, model_artifact, no_feasible_config_record, run_record, tied_record
+from tests.support.services import free_ports
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -222,7 +222,7 @@ def test_first_use_in_a_process_prints_nothing_and_leaves_nothing_elsewhere(tmp_
     code = f"""
 from pathlib import Path
 from tests.integration.test_tracking import log, unregistered
-from hcopt.registry import default_tracking_uri
+from hcopt.tracking.registry import default_tracking_uri
 log(unregistered("first"), default_tracking_uri(Path("results")), Path({str(artifacts)!r}))
 """
     before = set(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import REPOSITORY, SAMPLE_MODEL, TINY, workplace
+from tests.support.command import REPOSITORY, SAMPLE_MODEL, TINY, workplace
 
 UV = Path(sys.executable).parent / "uv"
 

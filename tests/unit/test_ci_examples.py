@@ -8,8 +8,8 @@ import kubernetes_validate
 import pytest
 from typer.testing import CliRunner
 
-from hcopt.cli import app
-from tests.examples import FOLDER, commands, documents, hcopt_arguments
+from hcopt.cli.app import app
+from tests.support.examples import FOLDER, commands, documents, hcopt_arguments
 
 FILES = ("github-actions.yml", "gitlab-ci.yml", "kubernetes-profile.yaml")
 

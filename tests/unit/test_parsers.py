@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hcopt.config import Config, load_config
-from hcopt.decisions import DecisionLog, read_decisions
-from hcopt.measurements import MeasurementLog, read_measurements, read_pairs
-from hcopt.profiler.model_analyzer import _measured, read_report
-from hcopt.profiler.recorded_answers import _report
-from hcopt.scaling import Scaling, read_scaling, write_scaling
-from hcopt.schema import Decision, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes
-from tests.fakes import export_text
-from tests.parsers import PARSERS, altered, parse, valid_files
-from tests.records import default_variant
+from hcopt.config.sections import Config, load_config
+from hcopt.deploy.scaling import Scaling, read_scaling, write_scaling
+from hcopt.measure.model_analyzer.profiler import _measured, read_report
+from hcopt.measure.model_analyzer.recorded_answers import _report
+from hcopt.records.schema import Decision, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes
+from hcopt.store.decisions import DecisionLog, read_decisions
+from hcopt.store.measurements import MeasurementLog, read_measurements, read_pairs
+from tests.support.fakes import export_text
+from tests.support.parsers import PARSERS, altered, parse, valid_files
+from tests.support.records import default_variant
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.runtime.embedded import _command
-from hcopt.runtime.local_tools import private_folder
+from hcopt.triton.embedded.runtime import _command
+from hcopt.triton.local_tools import private_folder
 
 SOURCE = Path(__file__).parents[2] / "src" / "hcopt"
 
@@ -38,8 +38,8 @@ def test_no_temporary_place_is_made_in_another_way() -> None:
 
 
 def test_server_listens_on_loopback_only(tmp_path: Path) -> None:
-    from hcopt.runtime.embedded import Ports
-    from hcopt.runtime.programs import TritonFiles
+    from hcopt.triton.embedded.runtime import Ports
+    from hcopt.triton.programs import TritonFiles
 
     triton = TritonFiles(**dict.fromkeys(TritonFiles.__dataclass_fields__, tmp_path))
     command = _command(tmp_path, triton, Ports(http=1, grpc=2, metrics=3))

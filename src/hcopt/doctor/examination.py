@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hcopt.config import Config
+from hcopt.config.sections import Config
 from hcopt.doctor import machine, programs, services
 from hcopt.doctor.findings import Finding, Probe, fault, find
 from hcopt.errors import RuntimeStartError

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from hcopt.config import CpusetSection, NoiseSection
+from hcopt.config.sections import CpusetSection, NoiseSection
 from hcopt.doctor.findings import Finding, ok
-from hcopt.environment import (
+from hcopt.system.machine import (
     format_cpu_list,
     parse_cpu_model,
     read_cpu_times,
@@ -20,8 +20,8 @@ from hcopt.environment import (
     read_memory_mb,
     steal_ratio,
 )
-from hcopt.runtime.local_tools import check_cpuset
-from hcopt.runtime.programs import find_libpython
+from hcopt.triton.local_tools import check_cpuset
+from hcopt.triton.programs import find_libpython
 
 _OLDEST_GLIBC = (2, 35)
 _CGROUP_CPU_V2 = Path("/sys/fs/cgroup/cpu.max")

@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 
-from hcopt import process
 from hcopt.doctor.findings import Finding, ok
 from hcopt.errors import RuntimeStartError
-from hcopt.runtime.local_tools import install_tools, private_folder, tools_environment
-from hcopt.runtime.programs import find_triton, installed_version
+from hcopt.system import process
+from hcopt.triton.local_tools import install_tools, private_folder, tools_environment
+from hcopt.triton.programs import find_triton, installed_version
 
 _START_LIMIT_S = 20.0
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from hcopt.config import Config
+from hcopt.config.sections import Config
 from hcopt.doctor.findings import Finding, fault, ok
 from hcopt.errors import HcoptError, ModelSourceError, RuntimeStartError
-from hcopt.mlflow_session import mlflow_session
-from hcopt.redaction import without_credentials
-from hcopt.registry import resolve_tracking
-from hcopt.runtime.docker_engine import engine, told
-from hcopt.runtime.docker_images import image_names, missing_images, pull_commands
-from hcopt.runtime.docker_leftovers import Leftover, leftovers, remove_leftovers
-from hcopt.s3 import Bucket, open_bucket
+from hcopt.services.mlflow import mlflow_session
+from hcopt.services.s3 import Bucket, open_bucket
+from hcopt.system.redaction import without_credentials
+from hcopt.tracking.registry import resolve_tracking
+from hcopt.triton.docker.engine import engine, told
+from hcopt.triton.docker.images import image_names, missing_images, pull_commands
+from hcopt.triton.docker.leftovers import Leftover, leftovers, remove_leftovers
 
 _ENGINE_TIMEOUT_S = 5
 _PROBE = b"hcopt doctor"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hcopt.report.text import Text
-from hcopt.schema import Estimate
+from hcopt.records.schema import Estimate
+from hcopt.report.words import Text
 
 _MINUS = "−"
 

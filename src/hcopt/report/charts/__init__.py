@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from hcopt.records.schema import RunRecord
 from hcopt.report.charts.blocks import confirmation_blocks
 from hcopt.report.charts.breakdown import latency_breakdown
 from hcopt.report.charts.drawing import PRINT_THEME, theme, to_svg
@@ -17,8 +18,7 @@ from hcopt.report.charts.pod import pod_load
 from hcopt.report.charts.rates import misses_against_rate
 from hcopt.report.charts.search_path import windows_over_time
 from hcopt.report.charts.sweep import throughput_against_p99
-from hcopt.report.text import Language
-from hcopt.schema import RunRecord
+from hcopt.report.words import Language
 
 if TYPE_CHECKING:
     import altair as alt

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hcopt.records.schema import ConfirmedVariant, Estimate, JsonObject, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import BLUE, GREY, ROLE_STYLES, data, tooltip
-from hcopt.report.selection import Pairing, Role, default_wins, pairing, short_name, side_name
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import ConfirmedVariant, Estimate, JsonObject, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.facts.selection import Pairing, Role, default_wins, pairing, short_name, side_name
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from hcopt.records.schema import JsonObject, LoadPoint, Phase, RunRecord, ServerTimes
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, HALO, SKY, data, tooltip
-from hcopt.report.headline import load_name
-from hcopt.report.selection import Side, pairing, short_name
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import JsonObject, LoadPoint, Phase, RunRecord, ServerTimes
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.facts.headline import load_name
+from hcopt.report.facts.selection import Side, pairing, short_name
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

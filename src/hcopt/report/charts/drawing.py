@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hcopt.report.selection import Role
-from hcopt.report.text import Text
-from hcopt.schema import Estimate, JsonObject
+from hcopt.records.schema import Estimate, JsonObject
+from hcopt.report.facts.selection import Role
+from hcopt.report.words import Text
 
 if TYPE_CHECKING:
     import altair as alt

@@ -7,13 +7,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hcopt.records.schema import JsonObject, ModelConfigVariant, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import BLUE, CELL, FRAME, GREY, ORANGE, data, tooltip
-from hcopt.report.headline import load_name
-from hcopt.report.selection import SweepPoint, batches, pairing, short_name, sweep_points
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import JsonObject, ModelConfigVariant, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.facts.headline import load_name
+from hcopt.report.facts.selection import SweepPoint, batches, pairing, short_name, sweep_points
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

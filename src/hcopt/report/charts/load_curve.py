@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hcopt.records.schema import JsonObject, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import ROLE_STYLES, data, limit_line, needs_log, tooltip
-from hcopt.report.headline import load_name
-from hcopt.report.selection import Pairing, Side, pairing, side_name, sweep_points
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import JsonObject, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.facts.headline import load_name
+from hcopt.report.facts.selection import Pairing, Side, pairing, side_name, sweep_points
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

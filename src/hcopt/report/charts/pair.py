@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hcopt.records.schema import Estimate, JsonObject, LoadPoint, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import HALO, ROLE_STYLES, WHISKER, Digits, data, interval, limit_line, tooltip
-from hcopt.report.headline import load_name, settings_name
-from hcopt.report.selection import Pairing, Side, pairing, short_name
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import Estimate, JsonObject, LoadPoint, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.facts.headline import load_name, settings_name
+from hcopt.report.facts.selection import Pairing, Side, pairing, short_name
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

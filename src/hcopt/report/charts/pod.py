@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from hcopt.capacity import lower_bound, sustained, target_rate, usual_reaction
+from hcopt.deploy.capacity import lower_bound, sustained, target_rate, usual_reaction
 from hcopt.errors import ConfigError
+from hcopt.records.schema import JsonObject, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import AMBER, BLUE, GREY, HALO, LIMIT_DASH, SKY, data, like, tooltip
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import JsonObject, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

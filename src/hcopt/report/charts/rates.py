@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hcopt.records.schema import Capacity, Estimate, JsonObject, RatePoint, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import (
     BLUE,
     GREY,
@@ -18,8 +18,8 @@ from hcopt.report.charts.drawing import (
     needs_log,
     tooltip,
 )
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import Capacity, Estimate, JsonObject, RatePoint, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hcopt.records.schema import Decision, JsonObject, Measurement, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import BLUE, CAPTION, GREEN, GREY, ORANGE, PALE, SKY, data, like, tooltip
-from hcopt.report.headline import load_name, settings_name
-from hcopt.report.selection import short_name
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import Decision, JsonObject, Measurement, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.facts.headline import load_name, settings_name
+from hcopt.report.facts.selection import short_name
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hcopt.records.schema import ConfirmedVariant, Estimate, JsonObject, ModelConfigVariant, RankedVariant, RunRecord
 from hcopt.report import figures
-from hcopt.report.chart_text import chart_texts
 from hcopt.report.charts.drawing import (
     CAPTION,
     HALO,
@@ -22,10 +22,10 @@ from hcopt.report.charts.drawing import (
     needs_log,
     tooltip,
 )
-from hcopt.report.headline import load_name, settings_name
-from hcopt.report.selection import Pairing, Role, Side, pairing, short_name, sweep_points
-from hcopt.report.text import Language, Text, texts
-from hcopt.schema import ConfirmedVariant, Estimate, JsonObject, ModelConfigVariant, RankedVariant, RunRecord
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.facts.headline import load_name, settings_name
+from hcopt.report.facts.selection import Pairing, Role, Side, pairing, short_name, sweep_points
+from hcopt.report.words import Language, Text, texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -1,0 +1,1 @@
+"""What measurements say: plan, order, proof. Pure: no process, service or file."""

@@ -1,0 +1,104 @@
+"""Arms measured in blocks: each once a block, in orders that balance, on a clock. Pure but for what it is given."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from hcopt.records.schema import FailedWindows, LoadPoint, Measurement, ModelConfigVariant
+
+Measure = Callable[[ModelConfigVariant, LoadPoint, int], Measurement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """A variant at one load: what is measured once a block."""
+
+    variant: ModelConfigVariant
+    load: LoadPoint
+
+
+Blocks = Mapping[Arm, Sequence[Measurement]]
+
+
+class BlockClock:
+    """Whether another block would end in time, if it took as long as the longest so far."""
+
+    def __init__(self, max_s: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._max_s = max_s
+        self._ends_at = clock() + max_s
+        self._longest_s = 0.0
+
+    def has_time(self) -> bool:
+        """Of the first block nobody knows how long it takes."""
+        return self._clock() + self._longest_s <= self._ends_at
+
+    def used_ratio(self) -> float:
+        """Time used up, 0-1; 1 as soon as there is none for another block."""
+        return 1 - (self._ends_at - self._clock()) / self._max_s if self.has_time() else 1.0
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Takes the time of a block."""
+        started = self._clock()
+        yield
+        self._longest_s = max(self._longest_s, self._clock() - started)
+
+
+def balanced_orders(count: int) -> tuple[tuple[int, ...], ...]:
+    """Orders of `count` arms in which each stands equally often at each place and after each other one.
+
+    Each order is followed by its mirror image, so that a steady drift within blocks cancels over two of them. Two arms
+    have two orders, three all six, four the four of a Williams square.
+
+    Source: Williams (1949), Experimental Designs Balanced for the Estimation of Residual Effects of Treatments,
+        Australian Journal of Scientific Research 2, 149-168.
+    """
+    zigzag = [(step + 1) // 2 if step % 2 else -(step // 2) for step in range(count)]
+    rows = (tuple((place + shift) % count for place in zigzag) for shift in range(count))
+    return tuple(dict.fromkeys(order for row in rows for order in (row, row[::-1])))
+
+
+def measure_block(arms: Sequence[Arm], measure: Measure, block: int) -> list[Measurement]:
+    """One window of each arm, in the block's order."""
+    orders = balanced_orders(len(arms))
+    return [measure(arms[index].variant, arms[index].load, block) for index in orders[block % len(orders)]]
+
+
+def whole_blocks(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, list[Measurement]]:
+    """By arm, in block order; only blocks in which nobody failed, so that they pair."""
+    wanted = tuple(arms)
+    by_block: dict[int, dict[Arm, Measurement]] = defaultdict(dict)
+    for measurement in measurements:
+        if measurement.error is None and measurement.block is not None:
+            by_block[measurement.block][Arm(variant=measurement.variant, load=measurement.load)] = measurement
+    whole = [block for _, block in sorted(by_block.items()) if all(arm in block for arm in wanted)]
+    return {arm: [block[arm] for block in whole] for arm in wanted}
+
+
+def failed_windows(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, FailedWindows]:
+    """Of each arm of which windows in blocks failed."""
+    windows: dict[Arm, list[Measurement]] = {arm: [] for arm in arms}
+    for one in measurements:
+        if one.block is not None and (own := windows.get(Arm(variant=one.variant, load=one.load))) is not None:
+            own.append(one)
+    found = {arm: _failed(arm, own) for arm, own in windows.items()}
+    return {arm: failed for arm, failed in found.items() if failed is not None}
+
+
+def _failed(arm: Arm, windows: Sequence[Measurement]) -> FailedWindows | None:
+    failed = sorted((one for one in windows if one.error is not None), key=lambda one: not one.failed_by_variant)
+    if not failed:
+        return None
+    by_variant = sum(one.failed_by_variant for one in failed)
+    return FailedWindows(
+        config_name=arm.variant.config_name,
+        load=arm.load,
+        window_count=len(windows),
+        variant_count=by_variant,
+        other_count=len(failed) - by_variant,
+        reason=failed[0].error or "",
+    )

@@ -1,0 +1,218 @@
+"""Whole blocks become figures, shares of misses and comparisons, each as sure as the look at them demands. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from hcopt.analysis import miss_rate, sequential, stats
+from hcopt.analysis.blocks import Arm, Blocks
+from hcopt.analysis.finalists import Pair
+from hcopt.config.sections import ConfirmationSection
+from hcopt.records.schema import (
+    Comparison,
+    ConfirmedVariant,
+    Estimate,
+    FailedWindows,
+    Feasibility,
+    Measurement,
+    Verdict,
+)
+
+# The largest family: best, runner-up and default with each other, and the first two with the default at equal load.
+COMPARISONS = 5
+_MAX_BLOCKS_TO_DECIDE = 10_000
+# From the best that can be said of a limit to the worst.
+_SEVERITY: tuple[Feasibility, ...] = ("feasible", "undecided", "infeasible")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Blocks in which every arm was measured, and how sure a claim on them has to be.
+
+    Attributes:
+        blocks: The measurements by arm, in the same blocks.
+        latency_p99_limit_ms: The limit, or None.
+        settings: α and the indifference zone.
+        share: The part of the error rates that this look may spend, see `looks`.
+        failures: Of the arms of which windows failed; those on their own account count as missed throughout.
+    """
+
+    blocks: Blocks
+    latency_p99_limit_ms: float | None
+    settings: ConfirmationSection
+    share: float = 1.0
+    failures: Mapping[Arm, FailedWindows] = field(default_factory=dict)
+
+    @property
+    def alpha(self) -> float:
+        """What a claim at this look may be wrong."""
+        return self.settings.alpha * self.share
+
+    def confirmed(self, arm: Arm) -> ConfirmedVariant:
+        """An arm's figures with their 95 % intervals, and what they say of the limit."""
+        taken = self.blocks[arm]
+        confidence = stats.look_confidence(0.95, self.share)
+        feasibility, miss_ratio = self._feasibility(arm)
+        return ConfirmedVariant(
+            variant=arm.variant,
+            load=arm.load,
+            throughput_infer_per_s=stats.positive_interval(_throughputs(taken), confidence=confidence),
+            latency_p99_ms=stats.positive_interval(_p99s(taken), confidence=confidence),
+            feasibility=feasibility,
+            block_count=len(taken),
+            miss_ratio=miss_ratio,
+            blocks_to_decide=self._blocks_to_judge(arm) if feasibility == "undecided" else None,
+        )
+
+    def fails(self, arm: Arm) -> bool:
+        """Whether an arm without any figures is shown to fail on its own account more often than the limit allows."""
+        failed = self.failures.get(arm)
+        return failed is not None and self._feasibility_by_windows(failed) == "infeasible"
+
+    def compare(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
+        """Each pair and its reverse, since the test has no direction. `pairs` is the family that α is kept over.
+
+        Source: method.md, rules 8-9: paired log-ratios with a t interval, exact sign-flip test, Holm.
+        """
+        raw = [stats.sign_flip_p_value(self._log_ratios(pair)) for pair in pairs]
+        return {
+            (candidate, baseline): self._comparison((candidate, baseline), p_value, len(pairs))
+            for pair, p_value in zip(pairs, stats.holm(raw), strict=True)
+            for candidate, baseline in (pair, pair[::-1])
+        }
+
+    def is_at_most_as_fast(self, pair: Pair) -> bool:
+        """Whether the first of a pair is shown to gain no more than the indifference zone over the second.
+
+        By the upper end of the 90 % interval, which `tied` asks for too: an error rate of 5 %.
+        """
+        high = self._ratio_of(pair, 0.90).ci_high
+        return high is not None and high <= 1 + self.settings.indifference_ratio
+
+    def _feasibility(self, arm: Arm) -> tuple[Feasibility, Estimate | None]:
+        limit_ms, counted = self.latency_p99_limit_ms, self._counted(arm)
+        if counted is not None:
+            misses, requests = counted
+            if limit_ms is not None:
+                return miss_rate.verdict(misses, requests, alpha=self.alpha)
+            return miss_rate.verdict(misses, requests, alpha=self.alpha)[0] if any(misses) else "feasible", None
+        by_p99: Feasibility = "feasible" if limit_ms is None else self._feasibility_by_p99(self.blocks[arm], limit_ms)
+        failed = self.failures.get(arm)
+        by_windows = "feasible" if failed is None else self._feasibility_by_windows(failed)
+        return max((by_p99, by_windows), key=_SEVERITY.index), None
+
+    def _feasibility_by_windows(self, failed: FailedWindows) -> Feasibility:
+        """By the share of windows that failed on its own account, where nobody counted requests."""
+        count = failed.window_count - failed.other_count
+        if not failed.variant_count:
+            return "feasible"
+        misses = [1] * failed.variant_count + [0] * (count - failed.variant_count)
+        return miss_rate.verdict(misses, [1] * count, alpha=self.alpha)[0]
+
+    def _feasibility_by_p99(self, taken: Sequence[Measurement], limit_ms: float) -> Feasibility:
+        """By the blocks' own p99, for measurements without a count of misses."""
+        found = stats.t_interval([math.log(p99) for p99 in _p99s(taken)], confidence=1 - 2 * self.alpha)
+        if found.ci_high is not None and found.ci_high <= math.log(limit_ms):
+            return "feasible"
+        return "infeasible" if found.ci_low is not None and found.ci_low > math.log(limit_ms) else "undecided"
+
+    def _counted(self, arm: Arm) -> tuple[list[int], list[int]] | None:
+        """See `miss_rate.counts`; without a limit only what failed is a miss."""
+        failed = self.failures.get(arm)
+        return miss_rate.counts(
+            self.blocks[arm],
+            failed_windows=0 if failed is None else failed.variant_count,
+            limited=self.latency_p99_limit_ms is not None,
+        )
+
+    def _blocks_to_judge(self, arm: Arm) -> int | None:
+        counted = self._counted(arm)
+        if counted is None:
+            return None
+        further = takewhile(
+            lambda look: look.block_count < _MAX_BLOCKS_TO_DECIDE, sequential.planned(self.settings.alpha, COMPARISONS)
+        )
+        misses, requests = counted
+        return miss_rate.blocks_to_decide(misses, requests, alpha=self.settings.alpha, further_looks=further)
+
+    def _log_ratios(self, pair: Pair) -> tuple[float, ...]:
+        candidate, baseline = (_throughputs(self.blocks[arm]) for arm in pair)
+        return stats.log_ratios(candidate, baseline)
+
+    def _comparison(self, pair: Pair, family_p_value: float, comparisons: int) -> Comparison:
+        """One comparison's verdict by rule 9, over paired blocks."""
+        candidate, baseline = (self.blocks[arm] for arm in pair)
+        ratio, narrow = self._ratio_of(pair, 0.95), self._ratio_of(pair, 0.90)
+        p_value = min(1.0, family_p_value / self.share)
+        verdict = _relation(ratio, narrow, p_value, self.settings)
+        # The opposite may be shown: more blocks would only show it better.
+        is_slower = ratio.ci_high is not None and ratio.ci_high < 1 and p_value <= self.settings.alpha
+        is_open = verdict == "undecided" and not is_slower
+        return Comparison(
+            candidate=pair[0].variant.config_name,
+            baseline=pair[1].variant.config_name,
+            throughput_ratio=ratio,
+            latency_p99_ratio=self._ratio(_p99s(candidate), _p99s(baseline), 0.95),
+            p_value=p_value,
+            verdict=verdict,
+            reason=_reason(verdict, ratio, p_value, self.settings),
+            blocks_to_decide=self._blocks_to_compare(pair, comparisons) if is_open else None,
+        )
+
+    def _blocks_to_compare(self, pair: Pair, comparisons: int) -> int | None:
+        return stats.blocks_to_decide(
+            self._log_ratios(pair),
+            alpha=self.settings.alpha,
+            comparisons=comparisons,
+            zone=self.settings.indifference_ratio,
+        )
+
+    def _ratio_of(self, pair: Pair, confidence: float) -> Estimate:
+        candidate, baseline = (_throughputs(self.blocks[arm]) for arm in pair)
+        return self._ratio(candidate, baseline, confidence)
+
+    def _ratio(self, candidate: Sequence[float], baseline: Sequence[float], confidence: float) -> Estimate:
+        at_look = stats.look_confidence(confidence, self.share)
+        return stats.ratio_interval(candidate, baseline, confidence=at_look)
+
+
+Comparisons = Mapping[Pair, Comparison]
+
+
+def _throughputs(blocks: Sequence[Measurement]) -> list[float]:
+    return [m.throughput_infer_per_s for m in blocks if m.throughput_infer_per_s is not None]
+
+
+def _p99s(blocks: Sequence[Measurement]) -> list[float]:
+    return [m.latency.p99_ms for m in blocks if m.latency is not None]
+
+
+def _relation(wide: Estimate, narrow: Estimate, p_value: float, settings: ConfirmationSection) -> Verdict:
+    """`wide` is the 95 % interval of the throughput ratio, `narrow` the 90 % one."""
+    if wide.ci_low is not None and wide.ci_low > 1 and p_value <= settings.alpha:
+        return "better"
+    if narrow.ci_low is None or narrow.ci_high is None:
+        return "undecided"
+    # The same whichever of the two is the candidate.
+    most = 1 + settings.indifference_ratio
+    return "tied" if 1 / most <= narrow.ci_low and narrow.ci_high <= most else "undecided"
+
+
+def _reason(verdict: Verdict, ratio: Estimate, p_value: float, settings: ConfirmationSection) -> str:
+    figures = f"throughput ratio {ratio.estimate:.3f}"
+    if ratio.ci_low is not None and ratio.ci_high is not None:
+        figures += f" (95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}), {_p(p_value)}"
+    if verdict == "better":
+        return f"{figures}: above 1 at α = {settings.alpha:g}."
+    if verdict == "tied":
+        return f"{figures}: the 90 % interval lies within ±{settings.indifference_ratio:.0%}."
+    return (
+        f"{figures}: neither clearly above 1 at α = {settings.alpha:g} nor within ±{settings.indifference_ratio:.0%}."
+    )
+
+
+def _p(value: float) -> str:
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.4f}"

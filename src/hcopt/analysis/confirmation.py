@@ -1,0 +1,108 @@
+"""Finalists of the sweep, measured again side by side, become a claim. Pure but for the `measure` it is given.
+
+The sweep's figures play no part in the claim: a maximum over noisy measurements is too good to be true.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from hcopt.analysis import sequential
+from hcopt.analysis.blocks import BlockClock, Measure, measure_block
+from hcopt.analysis.comparison import COMPARISONS
+from hcopt.analysis.finalists import Finalists
+from hcopt.analysis.verdict import decide, failing_phrase, is_settled
+from hcopt.config.sections import ConfirmationSection
+from hcopt.records.schema import Confirmation, ConfirmedVariant, FailedWindows, Measurement, RankedVariant
+
+
+def first_window_count(finalists: Finalists, settings: ConfirmationSection) -> int:
+    """Windows up to the first look."""
+    return len(finalists.cast.arms) * sequential.first_look(settings.alpha, COMPARISONS)
+
+
+def confirm(
+    finalists: Finalists,
+    measure: Measure,
+    *,
+    latency_p99_limit_ms: float | None,
+    settings: ConfirmationSection,
+    max_s: float,
+    first_block: int = 0,
+    extend: Callable[[int], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Confirmation:
+    """Measures blocks and looks at them until everything is decided or the time is up.
+
+    Args:
+        finalists: Who is measured.
+        measure: Takes one window of a variant at a load in a block.
+        latency_p99_limit_ms: The limit, or None.
+        settings: α and the indifference zone.
+        max_s: No block begins that would not end within it, if it took as long as the longest so far.
+        first_block: The number of the first block; a further round goes on with the numbers, since its data are new.
+        extend: Told how many windows more there will be, where a look decided nothing.
+        clock: Seconds that only grow.
+    """
+    taken, timer, arms = list[Measurement](), BlockClock(max_s, clock), finalists.cast.arms
+    done, spent = 0, 0.0
+    for look_count, look in enumerate(sequential.planned(settings.alpha, COMPARISONS), start=1):
+        if done and extend is not None:
+            extend((look.block_count - done) * len(arms))
+        while done < look.block_count and timer.has_time():
+            with timer.block():
+                taken += measure_block(arms, measure, first_block + done)
+            done += 1
+        used_ratio = timer.used_ratio()
+        found = decide(
+            finalists,
+            taken,
+            latency_p99_limit_ms=latency_p99_limit_ms,
+            settings=settings,
+            share=sequential.share_to_spend(used_ratio, spent),
+            look_count=look_count,
+        )
+        if used_ratio == 1 or is_settled(found, settings):
+            return found
+        spent = used_ratio
+    raise AssertionError("the looks do not end")
+
+
+def nothing_feasible(
+    closest: RankedVariant | None,
+    limit_ms: float | None,
+    *,
+    default: ConfirmedVariant | None = None,
+    block_count: int = 0,
+    failures: tuple[FailedWindows, ...] = (),
+) -> Confirmation:
+    """The confirmation of a run in which no configuration meets the limit.
+
+    Args:
+        closest: The one that misses it by least, by its newest figures; None where nothing could be measured without
+            failures of its own.
+        limit_ms: The limit; None where there is none, and too many requests failed.
+        default: The default's figures, where it was measured again before the last candidate was refuted.
+        block_count: Blocks in which it was.
+        failures: Of whoever had windows that failed.
+    """
+    failing = next((one for one in failures if one.variant_count), None)
+    if (closest is None or limit_ms is None) and failing is not None:
+        reason = f"No configuration answers its requests: {failing.config_name} {failing_phrase(failing)}."
+    elif closest is None or limit_ms is None:
+        reason = "No configuration could be measured."
+    else:
+        reason = (
+            f"No configuration keeps p99 within {limit_ms:g} ms: the closest, {closest.variant.config_name} at "
+            f"concurrency {closest.load.concurrency}, has {closest.latency_p99_ms:.3g} ms "
+            f"({closest.latency_p99_ms / limit_ms:.2f} times the limit)."
+        )
+    return Confirmation(
+        verdict="no_feasible_config",
+        reason=reason,
+        best=None,
+        default=default,
+        block_count=block_count,
+        failures=failures,
+    )

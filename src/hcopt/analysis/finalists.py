@@ -1,0 +1,115 @@
+"""Who is measured again after the sweep, at which loads, and what is compared with what. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from hcopt.analysis.blocks import Arm
+from hcopt.records.schema import RankedVariant
+
+Pair = tuple[Arm, Arm]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finalists:
+    """Who is measured again: distinct configurations, each at its own best load in the sweep."""
+
+    best: RankedVariant
+    default: RankedVariant | None
+    runner_up: RankedVariant | None
+
+    @property
+    def entries(self) -> tuple[RankedVariant, ...]:
+        """Each configuration once."""
+        found = {e.variant.settings: e for e in (self.best, self.default, self.runner_up) if e is not None}
+        return tuple(found.values())
+
+    @property
+    def default_is_best(self) -> bool:
+        """Whether the sweep's winner is the user's own configuration."""
+        return self.default is not None and self.best.variant.settings == self.default.variant.settings
+
+    @property
+    def cast(self) -> Cast:
+        """The arms to measure; where the default's best load is another than the best's, it is measured at both."""
+        best = _arm(self.best)
+        default = None if self.default is None else best if self.default_is_best else _arm(self.default)
+        at_best_load = None if default is None else replace(default, load=best.load)
+        return Cast(
+            best=best,
+            default=default,
+            runner_up=None if self.runner_up is None else _arm(self.runner_up),
+            default_at_best_load=None if at_best_load == default else at_best_load,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """Which arm plays which part. `default` is `best` where the sweep's winner is the user's own configuration."""
+
+    best: Arm
+    default: Arm | None
+    runner_up: Arm | None
+    default_at_best_load: Arm | None
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Each arm once."""
+        parts = (self.best, self.default, self.runner_up, self.default_at_best_load)
+        return tuple(dict.fromkeys(arm for arm in parts if arm is not None))
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Candidate and baseline of every comparison that may be reported: the family over which α is kept."""
+        pairs: list[tuple[Arm | None, Arm | None]]
+        pairs = [(self.best, self.default), (self.best, self.runner_up)]
+        if self.default != self.best:
+            pairs.append((self.runner_up, self.default))
+        same_load = (arm for arm in (self.best, self.runner_up) if arm is not None and arm.load == self.best.load)
+        pairs += [(candidate, self.default_at_best_load) for candidate in same_load]
+        return tuple(dict.fromkeys((a, b) for a, b in pairs if a is not None and b is not None and a != b))
+
+    @property
+    def improvement(self) -> Pair | None:
+        """Best and default, where they are two."""
+        return None if self.default is None or self.default == self.best else (self.best, self.default)
+
+    def without(self, missing: Callable[[Arm], bool]) -> Cast:
+        """The cast without those that could not be measured; the best stays."""
+        default, runner_up, equal = (
+            None if arm is None or missing(arm) else arm
+            for arm in (self.default, self.runner_up, self.default_at_best_load)
+        )
+        return replace(self, default=default, runner_up=runner_up, default_at_best_load=equal)
+
+    def swapped(self, runner_up: Arm) -> Cast:
+        """Best and runner-up with their parts exchanged; the default was measured at the load of one of them only.
+
+        A default that was the best is the default alone.
+        """
+        same_load = runner_up.load == self.best.load
+        equal = self.default_at_best_load if same_load else None
+        behind = None if self.best == self.default else self.best
+        return replace(self, best=runner_up, runner_up=behind, default_at_best_load=equal)
+
+
+def _arm(entry: RankedVariant) -> Arm:
+    return Arm(variant=entry.variant, load=entry.load)
+
+
+def choose_finalists(
+    feasible: Sequence[RankedVariant], default: RankedVariant | None, *, excluded: Iterable[str] = ()
+) -> Finalists | None:
+    """Winner, runner-up and default; None where no feasible variant is left.
+
+    Args:
+        feasible: The feasible variants, best first.
+        default: The default's entry, feasible or not.
+        excluded: Names of variants that an earlier confirmation found infeasible.
+    """
+    left = [entry for entry in feasible if entry.variant.config_name not in set(excluded)]
+    if not left:
+        return None
+    others = [e for e in left[1:] if default is None or e.variant.settings != default.variant.settings]
+    return Finalists(best=left[0], default=default, runner_up=others[0] if others else None)

@@ -1,0 +1,172 @@
+"""Config and the user's own configuration become a SweepPlan: the grid, named and numbered as Model Analyzer does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+from hcopt.config.sections import SweepSection
+from hcopt.errors import ConfigError
+from hcopt.records.schema import InstanceKind, LoadPoint, ModelConfigVariant, Note, SweepPlan
+
+# Seconds that Model Analyzer 1.58 was seen to need beside its windows (see benchmarks/README.md).
+_START_S = 18.0
+_SWITCH_S = 1.0
+_WINDOWS_A_MEASUREMENT = 3
+_MEASUREMENT_OVERHEAD_S = 1.3
+
+
+# The one parameter whose value may be `auto`, since what fits depends on the variant.
+THREADS = "intra_op_thread_count"
+AUTO = "auto"
+
+
+def plan_sweep(
+    sweep: SweepSection,
+    default: ModelConfigVariant,
+    *,
+    model_name: str,
+    instance_kind: InstanceKind,
+    server_cores: int | None = None,
+) -> SweepPlan:
+    """The grid over a default configuration.
+
+    A grid point keeps the default's own parameters and differs in what is swept. A model that cannot batch
+    (`default.max_batch_size` is 0) is swept over instances and parameters only, and the plan's notes say so.
+
+    Args:
+        sweep: What to sweep; values given twice count once.
+        default: The user's configuration.
+        model_name: The model's name on the server.
+        instance_kind: Where the instances run.
+        server_cores: CPUs that the server may use, for `intra_op_thread_count: [auto]`; None where nobody knows.
+
+    Raises:
+        ConfigError: A dimension is empty, so that there is nothing to measure, or `auto` needs the server's cores.
+    """
+    _refuse_empty(sweep)
+    batches = default.max_batch_size > 0
+    sizes = _unique(sweep.max_batch_size) if batches else (0,)
+    delays = _unique(sweep.max_queue_delay_us) if batches else (0,)
+    client_batches = _unique(sweep.client_batch_size) if batches else (1,)
+    # Model Analyzer's brute mode has instances outermost and the batch size innermost
+    # (ManualModelConfigGenerator); later keys of its `model_config_parameters` vary faster than earlier ones.
+    points = (
+        ModelConfigVariant(
+            config_name="",
+            max_batch_size=size,
+            instance_count=instances,
+            max_queue_delay_us=delay,
+            parameters=_merged(default.parameters, _resolved(parameters, instances, server_cores)),
+            preferred_batch_sizes=chosen,
+        )
+        for instances, delay, preferred, parameters, size in product(
+            _unique(sweep.instance_count), delays, _preferred_grid(sweep, batches), _parameter_grid(sweep), sizes
+        )
+        if (chosen := _preferred(preferred, default, size)) is not None
+    )
+    # `auto` may come to the same as a number that is listed too.
+    distinct = {point.settings: point for point in points}
+    variants = tuple(
+        replace(point, config_name=f"{model_name}_config_{index}") for index, point in enumerate(distinct.values())
+    )
+    if not variants:
+        raise ConfigError(
+            "every list of sweep.preferred_batch_size is above every max_batch_size: the sweep has no points",
+            remedy="List smaller sizes, or [] for none.",
+        )
+    loads = tuple(
+        LoadPoint(concurrency=concurrency, client_batch_size=rows)
+        for rows, concurrency in product(client_batches, _unique(sweep.concurrency))
+    )
+    return SweepPlan(
+        model_name=model_name,
+        default=default,
+        variants=variants,
+        loads=loads,
+        instance_kind=instance_kind,
+        notes=_notes(sweep, variants, batches),
+    )
+
+
+def expected_sweep_s(plan: SweepPlan, *, interval_ms: int) -> float:
+    """Roughly how long Model Analyzer takes for a plan, in seconds, on a machine that is not much disturbed."""
+    window_s = interval_ms / 1000
+    each_s = _WINDOWS_A_MEASUREMENT * window_s + _MEASUREMENT_OVERHEAD_S
+    return _START_S + len(plan.all_variants) * _SWITCH_S + plan.measurement_count * each_s
+
+
+def _refuse_empty(sweep: SweepSection) -> None:
+    for name in ("max_batch_size", "instance_count", "max_queue_delay_us", "concurrency", "client_batch_size"):
+        if not getattr(sweep, name):
+            raise ConfigError(
+                f"sweep.{name} is empty: the sweep has no points", remedy=f"List at least one value in sweep.{name}."
+            )
+    for key, values in sweep.parameters.items():
+        if not values:
+            raise ConfigError(
+                f"sweep.parameters.{key} is empty: the sweep has no points",
+                remedy=f"List at least one value in sweep.parameters.{key}, or leave the key out.",
+            )
+
+
+def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _parameter_grid(sweep: SweepSection) -> list[tuple[tuple[str, str], ...]]:
+    # Sorted, as a variant keeps them, and so the order in which Model Analyzer gets to know them.
+    keys = sorted(sweep.parameters)
+    values = [tuple(dict.fromkeys(parameter_text(value) for value in sweep.parameters[key])) for key in keys]
+    return [tuple(zip(keys, combination, strict=True)) for combination in product(*values)]
+
+
+def _resolved(
+    parameters: tuple[tuple[str, str], ...], instances: int, server_cores: int | None
+) -> tuple[tuple[str, str], ...]:
+    """With a number of threads in the place of `auto`."""
+    if (THREADS, AUTO) not in parameters:
+        return parameters
+    if server_cores is None:
+        raise ConfigError(
+            f"sweep.parameters.{THREADS} is {AUTO}, but nobody knows the cores of a server that runs elsewhere",
+            remedy="List numbers of threads.",
+        )
+    threads = str(max(1, server_cores // instances))
+    return tuple((key, threads if (key, value) == (THREADS, AUTO) else value) for key, value in parameters)
+
+
+def _preferred_grid(sweep: SweepSection, batches: bool) -> tuple[tuple[int, ...] | None, ...]:
+    """Each list once and in ascending order; None stands for the default's own."""
+    if not batches or not sweep.preferred_batch_size:
+        return (None,)
+    return tuple(dict.fromkeys(tuple(sorted(set(sizes))) for sizes in sweep.preferred_batch_size))
+
+
+def _preferred(listed: tuple[int, ...] | None, default: ModelConfigVariant, size: int) -> tuple[int, ...] | None:
+    """The preferred sizes at a largest batch; None where a listed one is above it, which Triton refuses."""
+    if listed is None:
+        return tuple(preferred for preferred in default.preferred_batch_sizes if preferred <= size)
+    return None if max(listed, default=0) > size else listed
+
+
+def parameter_text(value: str | int | float | bool) -> str:
+    """A parameter as config.pbtxt's `string_value` holds it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _merged(own: tuple[tuple[str, str], ...], swept: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({**dict(own), **dict(swept)}.items()))
+
+
+def _notes(sweep: SweepSection, variants: tuple[ModelConfigVariant, ...], batches: bool) -> tuple[Note, ...]:
+    dropped = len(sweep.max_batch_size) * len(sweep.max_queue_delay_us) > 1 or sweep.client_batch_size != (1,)
+    if batches or not dropped:
+        return ()
+    note = Note(
+        en="The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not swept and "
+        f"a request holds one row: {len(variants)} variants by instance count.",
+        ko="모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 스윕하지 않고 "
+        f"요청 하나에 한 행만 보냄: 인스턴스 수에 따른 설정 {len(variants)}개.",
+    )
+    return (note,)

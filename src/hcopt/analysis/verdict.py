@@ -1,0 +1,294 @@
+"""Blocks of the finalists become the verdict: whom to deploy, how much better than the default, how sure. Pure.
+
+The sweep proposes who is measured; who is recommended is what the fresh data say, whichever way the sweep had pointed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hcopt.analysis.blocks import Arm, failed_windows, whole_blocks
+from hcopt.analysis.comparison import Comparisons, Evidence
+from hcopt.analysis.finalists import Cast, Finalists
+from hcopt.config.sections import ConfirmationSection
+from hcopt.records.schema import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Measurement, Verdict
+
+_STRENGTH = {"better": 2, "tied": 1, "undecided": 0}
+
+
+def is_settled(found: Confirmation, settings: ConfirmationSection) -> bool:
+    """Whether more blocks would change nothing that the verdict rests on.
+
+    Which of two near neighbours is ahead is not worth the time. But as long as the runner-up is ahead of the best by
+    more than the indifference zone, and neither that nor the opposite is shown, the wrong one may be recommended.
+    """
+    if found.refuted is not None:
+        return True
+    if found.best is None or found.best.feasibility == "undecided":
+        return False
+    if found.default is not None and (found.verdict == "undecided" or found.default.feasibility == "undecided"):
+        return False
+    return not _runner_up_is_ahead(found, settings)
+
+
+def _runner_up_is_ahead(found: Confirmation, settings: ConfirmationSection) -> bool:
+    relation = found.runner_up_relation
+    if relation is None or found.runner_up is None or found.runner_up.feasibility == "infeasible":
+        return False
+    least = 1 / (1 + settings.indifference_ratio)
+    return relation.verdict == "undecided" and relation.throughput_ratio.estimate < least
+
+
+def decide(
+    finalists: Finalists,
+    measurements: Iterable[Measurement],
+    *,
+    latency_p99_limit_ms: float | None,
+    settings: ConfirmationSection,
+    share: float = 1.0,
+    look_count: int = 1,
+) -> Confirmation:
+    """The verdict on the blocks in which every finalist was measured, and on the windows that failed.
+
+    A finalist without any figures does not take the others' verdict with it: it is left out.
+
+    Args:
+        finalists: Who was measured.
+        measurements: All windows; those of no block are left out.
+        latency_p99_limit_ms: The limit, or None.
+        settings: α and the indifference zone.
+        share: The part of the error rates that this look may spend; 1 where it is the only one.
+        look_count: Which look this is.
+    """
+    taken, every = tuple(measurements), finalists.cast
+    measured = {Arm(variant=m.variant, load=m.load) for m in taken if m.error is None}
+    cast, failures = every.without(lambda arm: arm not in measured), failed_windows(every.arms, taken)
+    evidence = Evidence(
+        blocks=whole_blocks(cast.arms, taken),
+        latency_p99_limit_ms=latency_p99_limit_ms,
+        settings=settings,
+        share=share,
+        failures=failures,
+    )
+    found = _judged(cast, every, evidence) if evidence.blocks[cast.best] else _nothing_whole(cast, evidence)
+    return replace(found, look_count=look_count, failures=tuple(failures.values()))
+
+
+def _nothing_whole(cast: Cast, evidence: Evidence) -> Confirmation:
+    """Where the best has no figures to judge by: refuted where that is its own fault."""
+    reason, refuted = "No block of the confirmation was measured whole, so nothing is known beyond the sweep.", None
+    if evidence.fails(cast.best):
+        refuted = cast.best.variant.config_name
+        reason = f"{refuted} {failing_phrase(evidence.failures[cast.best])}."
+    return Confirmation(verdict="undecided", reason=reason, best=None, default=None, refuted=refuted)
+
+
+def _judged(cast: Cast, every: Cast, evidence: Evidence) -> Confirmation:
+    """The confirmation of whoever the fresh data recommend; `cast` are those of `every` finalist that have figures."""
+    case = _Case(
+        cast=cast,
+        every=every,
+        figures={arm: evidence.confirmed(arm) for arm in cast.arms},
+        compared=evidence.compare(cast.pairs),
+        evidence=evidence,
+    )
+    plain = case.confirmation(cast)
+    if plain.refuted is not None:
+        return plain
+    found = _preferred(case, plain) or plain
+    if found.verdict == "better":
+        return found
+    return _default_kept(case) or _held_back(case, found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What the data say of the finalists.
+
+    Attributes:
+        cast: Those with figures, in the parts that the sweep gave them.
+        every: All of them.
+        figures: Each one's own.
+        compared: Each with each, in both directions.
+        evidence: The data.
+    """
+
+    cast: Cast
+    every: Cast
+    figures: Mapping[Arm, ConfirmedVariant]
+    compared: Comparisons
+    evidence: Evidence
+
+    def confirmation(self, cast: Cast) -> Confirmation:
+        """What is to be said where these have these parts."""
+        improvement = None if cast.improvement is None else self.compared[cast.improvement]
+        best, equal = self.figures[cast.best], cast.default_at_best_load
+        verdict, reason = self._verdict(cast, improvement)
+        return Confirmation(
+            verdict=verdict,
+            reason=reason,
+            best=best,
+            default=None if cast.default is None else self.figures[cast.default],
+            runner_up=None if cast.runner_up is None else self.figures[cast.runner_up],
+            improvement=improvement,
+            runner_up_relation=None if cast.runner_up is None else self.compared[cast.best, cast.runner_up],
+            block_count=best.block_count,
+            equal_load=None if equal is None else self.compared[cast.best, equal],
+            default_at_best_load=None if equal is None else self.figures[equal],
+            refuted=best.variant.config_name if best.feasibility == "infeasible" else None,
+        )
+
+    def _verdict(self, cast: Cast, improvement: Comparison | None) -> tuple[Verdict, str]:
+        best, default = self.figures[cast.best], self.every.default
+        if best.feasibility == "infeasible":
+            return "undecided", f"{best.variant.config_name} {self._why_infeasible(cast.best)}."
+        if best.feasibility == "undecided":
+            return "undecided", _unknown_feasibility(best, self.evidence.failures.get(cast.best))
+        if cast.default == cast.best:
+            return (
+                "undecided",
+                "Nothing could be compared with the default, which the sweep had in front.",
+            )
+        if default is not None and self._is_out(default):
+            why = self._why_infeasible(default)
+            return "better", f"Only the best configuration keeps the limit; the default {why}."
+        if improvement is None:
+            return "undecided", "The default could not be measured, so there is nothing to compare the best with."
+        return improvement.verdict, improvement.reason
+
+    def _is_out(self, arm: Arm) -> bool:
+        """Whether it is shown to miss the limit, or to fail too often, with figures or without any."""
+        return self.figures[arm].feasibility == "infeasible" if arm in self.figures else self.evidence.fails(arm)
+
+    def _why_infeasible(self, arm: Arm) -> str:
+        failed = self.evidence.failures.get(arm)
+        if failed is not None and failed.variant_count:
+            return failing_phrase(failed)
+        if self.evidence.latency_p99_limit_ms is None:
+            return "answers too many requests with errors on fresh data"
+        return "misses the p99 limit on fresh data"
+
+    def rivals(self, default: Arm) -> list[Arm]:
+        """The others that may still be faster than the default within the limit."""
+        others = (self.every.best, self.every.runner_up)
+        return [arm for arm in others if arm is not None and arm != default and not self._is_out(arm)]
+
+
+def failing_phrase(failed: FailedWindows) -> str:
+    """What became of a configuration's windows, to follow its name."""
+    return (
+        f"failed in {failed.variant_count} of {failed.window_count} windows on its own account, where 1% of the "
+        f"requests may: {failed.reason}"
+    )
+
+
+def _unknown_feasibility(best: ConfirmedVariant, failed: FailedWindows | None) -> str:
+    if failed is not None and failed.variant_count:
+        windows = f"{failed.variant_count} of its {failed.window_count} windows"
+        seen = f"{windows} failed on its own account ({failed.reason})"
+    elif best.miss_ratio is None or best.miss_ratio.ci_low is None or best.miss_ratio.ci_high is None:
+        seen = f"its p99 is {best.latency_p99_ms.estimate:.3g} ms over {best.block_count} blocks"
+    else:
+        share = best.miss_ratio
+        seen = f"{share.estimate:.2%} of its requests took longer ({share.ci_low:.2%} to {share.ci_high:.2%}), 1% may"
+    needed = "" if best.blocks_to_decide is None else f"; about {best.blocks_to_decide} blocks would decide"
+    return f"Whether {best.variant.config_name} keeps the p99 limit is not decided: {seen}{needed}."
+
+
+def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
+    """The runner-up in the best's place: faster, as fast and cheaper, or alone shown to be better than the default."""
+    best, other = case.cast.best, case.cast.runner_up
+    if other is None or not case.figures[other].feasible:
+        return None
+    found, relation = case.confirmation(case.cast.swapped(other)), case.compared[other, best]
+    name, swept = relation.candidate, relation.baseline
+    if relation.verdict == "better":
+        why = f"On fresh data {name} is faster than the sweep's winner {swept}."
+    elif best == case.cast.default:
+        return None  # one that is as fast as the default is nothing to change
+    elif found.verdict == "better" and plain.verdict != "better":
+        why = f"Of {name} and the sweep's winner {swept} only {name} is shown to be better than the default."
+    elif relation.verdict == "tied" and (said := _advantage(case.figures[other], case.figures[best], relation)):
+        why = f"{name} gives as much throughput as the sweep's winner {swept} with {said}."
+    else:
+        return None
+    if _STRENGTH[found.verdict] < _STRENGTH[plain.verdict]:
+        return None
+    return replace(found, reason=f"{why} {found.reason}")
+
+
+def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> str | None:
+    """Why `one` is the cheaper of two that are equally fast; None where it is not. `relation` is one against other."""
+    instances = one.variant.instance_count, other.variant.instance_count
+    if instances[0] != instances[1]:
+        return "fewer instances" if instances[0] < instances[1] else None
+    p99 = relation.latency_p99_ratio
+    if p99.ci_high is not None and p99.ci_high < 1:
+        return "a lower p99"
+    if p99.ci_low is not None and p99.ci_low > 1:
+        return None
+    return "a smaller batch size" if one.variant.max_batch_size < other.variant.max_batch_size else None
+
+
+def _default_kept(case: _Case) -> Confirmation | None:
+    """The default in the best's place, where no other within the limit gains more than the indifference zone.
+
+    None where that is not shown of each of them, or where the sweep's winner is simply tied with it.
+    """
+    cast, default = case.cast, case.cast.default
+    if default is None or not case.figures[default].feasible:
+        return None
+    rivals = case.rivals(default)
+    compared = [arm for arm in rivals if arm in case.figures]
+    if not all(case.evidence.is_at_most_as_fast((arm, default)) for arm in compared) or (rivals and not compared):
+        return None
+    if cast.improvement is not None and not _shows_no_gain(case.compared[cast.improvement]):
+        return None
+    reason = "The default itself has the most throughput within the limit: nothing to change."
+    if compared:
+        said = "; ".join(_gain_over_default(case.compared[arm, default]) for arm in compared)
+        reason = f"The default itself is best, so there is nothing to change: {said}."
+    rival = next(iter(compared), None)
+    return Confirmation(
+        verdict="tied",
+        reason=reason,
+        best=case.figures[default],
+        default=case.figures[default],
+        runner_up=None if rival is None else case.figures[rival],
+        runner_up_relation=None if rival is None else case.compared[default, rival],
+        block_count=case.figures[default].block_count,
+    )
+
+
+def _shows_no_gain(improvement: Comparison) -> bool:
+    """Whether the candidate is not shown to be as fast as the default, or even shown to be slower."""
+    high = improvement.throughput_ratio.ci_high
+    return improvement.verdict != "tied" or (high is not None and high < 1)
+
+
+def _held_back(case: _Case, found: Confirmation) -> Confirmation:
+    """A tie with the default, or the default itself, is no answer yet where another finalist may be faster."""
+    default = case.cast.default
+    if default is None or found.best is None or not found.best.feasible:
+        return found
+    own = Arm(variant=found.best.variant, load=found.best.load)
+    open_ones = [
+        arm
+        for arm in case.rivals(default)
+        if arm != own and arm in case.figures and not case.evidence.is_at_most_as_fast((arm, default))
+    ]
+    if not open_ones or (found.verdict != "tied" and own != default):
+        return found
+    comparison = case.compared[open_ones[0], default]
+    reason = f"Whether {comparison.candidate} is faster than the default is not decided: {_said(comparison)}."
+    return replace(found, verdict="undecided", reason=reason)
+
+
+def _gain_over_default(comparison: Comparison) -> str:
+    return f"{comparison.candidate} against it has a {_said(comparison)}"
+
+
+def _said(comparison: Comparison) -> str:
+    """The ratio with its interval, without the verdict that follows it."""
+    return comparison.reason.partition(": ")[0]

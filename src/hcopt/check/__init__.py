@@ -1,0 +1,1 @@
+"""Something compared with something: two runs, a configuration with its baseline, several servers with one."""

@@ -1,0 +1,264 @@
+"""Two finished runs, side by side. Pure.
+
+Ratios are B / A, and only given where both runs measured under the same conditions: elsewhere the figures stand alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from hcopt.analysis import stats
+from hcopt.check.conclusion import Difference, Ratios, conclusion_of, remarks_on, why_no_ratio
+from hcopt.records.schema import (
+    ConfirmedVariant,
+    Environment,
+    Estimate,
+    LoadPoint,
+    Measurement,
+    ModelConfigVariant,
+    RunRecord,
+)
+
+# The kernel keeps some memory for itself, a little more or less with each version of it.
+_MEMORY_TOLERANCE_RATIO = 0.05
+# No condition of the measured server; a difference is only mentioned.
+_NO_CONDITION = "hcopt_version"
+_WHY: Mapping[str, str] = {
+    "runtime": "Containers, the embedded server and one that runs elsewhere have overheads of their own.",
+    "backend": "The Python-based backend reaches only a part of the native one's throughput.",
+    "triton_version": "Another server may batch and schedule in another way.",
+    "onnxruntime_version": "Another ONNX Runtime may compute the same model faster or slower.",
+    "perf_analyzer_version": "Another load generator may send and count in another way.",
+    "cpu_model": "Another CPU computes at another speed.",
+    "cpu_count": "More CPUs serve more requests at once.",
+    "cpuset": "The server had other CPUs, or shared them with the load generator in another way.",
+    "memory_mb": "It is another machine, or has another memory limit.",
+    "governor": "The frequency governor decides how fast the CPU runs.",
+    "server_image": "Another image may hold other libraries.",
+    "sdk_image": "Another image may hold another load generator.",
+    "model.sha256": "Another network takes another amount of work for each request.",
+    "client_batch_size": "A request of more rows is more work.",
+}
+_WHY_UNNAMED = "Figures of different conditions cannot be told apart from those of different configurations."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComparison:
+    """Two runs side by side.
+
+    Attributes:
+        a: The first run.
+        b: The second run.
+        differences: Conditions that differ; where there are any, there are no ratios.
+        same_configuration: Whether both have a golden configuration, and it is the same, whatever its name.
+        same_load: Whether both golden configurations were confirmed under the same load.
+        ratios: None where a ratio would say nothing.
+        conclusion: What the comparison comes to, in one or two sentences.
+        remarks: What has to be known to read it rightly.
+    """
+
+    a: RunRecord
+    b: RunRecord
+    differences: tuple[Difference, ...]
+    same_configuration: bool
+    same_load: bool
+    ratios: Ratios | None
+    conclusion: str
+    remarks: tuple[str, ...]
+
+    @property
+    def is_repeatability_check(self) -> bool:
+        """Whether both runs measured the same, so that their difference is the runs' own."""
+        return self.ratios is not None and self.same_configuration and self.same_load
+
+
+def compare_runs(a: RunRecord, b: RunRecord) -> RunComparison:
+    """Compares the golden configurations of two finished runs.
+
+    Source: method.md, rule 3: runs with different environments are never ranked together.
+    """
+    differences = _differences(a, b)
+    best_a, best_b = a.confirmation.best, b.confirmation.best
+    ratios = None if differences or best_a is None or best_b is None else _ratios(a, best_a, b, best_b)
+    same_configuration = best_a is not None and best_b is not None and _same_golden(a, best_a, b, best_b)
+    same_load = best_a is not None and best_b is not None and best_a.load == best_b.load
+    repeated = same_configuration and same_load
+    return RunComparison(
+        a=a,
+        b=b,
+        differences=differences,
+        same_configuration=same_configuration,
+        same_load=same_load,
+        ratios=ratios,
+        conclusion=why_no_ratio(a, b, differences) if ratios is None else conclusion_of(ratios, repeated=repeated),
+        remarks=remarks_on(a, b, ratios, same_configuration=same_configuration),
+    )
+
+
+def unpaired_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """Ratio candidate / baseline of blocks that do not pair: geometric means, 95 % Welch interval of the logarithms.
+
+    Blocks of two runs have neither their number nor their variance in common. The interval covers the variation between
+    blocks, not what changed between the runs. Fewer than two blocks on a side give no interval.
+
+    Raises:
+        ValueError: A side is empty, or a value is not positive.
+
+    Source: Welch (1947), The Generalization of "Student's" Problem; degrees of freedom by Satterthwaite (1946). Assumes
+        logarithms of independent blocks that are about normal.
+    """
+    return _unpaired([math.log(value) for value in candidate], [math.log(value) for value in baseline])
+
+
+def _unpaired(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """The same of logarithms."""
+    from scipy import special
+
+    if not candidate or not baseline:
+        raise ValueError("no blocks")
+    difference = math.fsum(candidate) / len(candidate) - math.fsum(baseline) / len(baseline)
+    if min(len(candidate), len(baseline)) < 2:
+        return Estimate(estimate=math.exp(difference))
+    parts = [stats.standard_deviation(side) ** 2 / len(side) for side in (candidate, baseline)]
+    variance = math.fsum(parts)
+    half = 0.0
+    if variance > 0:
+        # As shares of the whole: the squares of tiny variances would vanish.
+        shares = [
+            (part / variance) ** 2 / (len(side) - 1) for part, side in zip(parts, (candidate, baseline), strict=True)
+        ]
+        half = float(special.stdtrit(1 / math.fsum(shares), 0.975)) * math.sqrt(variance)
+    return Estimate(
+        estimate=math.exp(difference), ci_low=math.exp(difference - half), ci_high=math.exp(difference + half)
+    )
+
+
+# Conditions
+
+
+def _differences(a: RunRecord, b: RunRecord) -> tuple[Difference, ...]:
+    conditions_a, conditions_b = _conditions(a), _conditions(b)
+    return tuple(
+        Difference(key=key, a=_text(value), b=_text(conditions_b[key]), why=_WHY.get(key, _WHY_UNNAMED))
+        for key, value in conditions_a.items()
+        if not _alike(key, value, conditions_b[key])
+    )
+
+
+def _conditions(run: RunRecord) -> dict[str, object]:
+    names = [field.name for field in fields(Environment) if field.name != _NO_CONDITION]
+    best = run.confirmation.best
+    rows = [best.load] if best is not None else run.plan.loads
+    return {
+        "model.sha256": run.model.sha256,
+        **{name: getattr(run.environment, name) for name in names},
+        "client_batch_size": ", ".join(str(size) for size in sorted({load.client_batch_size for load in rows})),
+    }
+
+
+def _alike(key: str, a: object, b: object) -> bool:
+    if key == "memory_mb" and isinstance(a, int) and isinstance(b, int):
+        return abs(a - b) <= _MEMORY_TOLERANCE_RATIO * max(a, b)
+    return a == b
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+# Ratios
+
+
+def _ratios(a: RunRecord, best_a: ConfirmedVariant, b: RunRecord, best_b: ConfirmedVariant) -> Ratios | None:
+    if "infeasible" in (best_a.feasibility, best_b.feasibility):
+        return None
+    blocks_a, blocks_b = _blocks(a, best_a), _blocks(b, best_b)
+    if not blocks_a or not blocks_b:
+        return None
+    default_throughput, gain = _against_default(a, b)
+    return Ratios(
+        throughput=_unpaired(_log_throughputs(blocks_b), _log_throughputs(blocks_a)),
+        latency_p99=_unpaired(_log_p99s(blocks_b), _log_p99s(blocks_a)),
+        default_throughput=default_throughput,
+        gain_over_default=gain,
+    )
+
+
+def _against_default(a: RunRecord, b: RunRecord) -> tuple[Estimate | None, Estimate | None]:
+    """The default's own ratio, and that of golden / default; None where the two defaults are not the same."""
+    default_a, default_b = a.confirmation.default, b.confirmation.default
+    if default_a is None or default_b is None or not _same_default(a, default_a, b, default_b):
+        return None, None
+    blocks_a, blocks_b = _blocks(a, default_a), _blocks(b, default_b)
+    if not blocks_a or not blocks_b:
+        return None, None
+    gains_a, gains_b = _log_gains(a, blocks_a), _log_gains(b, blocks_b)
+    default_throughput = _unpaired(_log_throughputs(blocks_b), _log_throughputs(blocks_a))
+    return default_throughput, _unpaired(gains_b, gains_a) if any((*gains_a, *gains_b)) else None
+
+
+def _log_gains(run: RunRecord, default: Mapping[int, Measurement]) -> list[float]:
+    """Logarithm of golden / default in each block that holds both."""
+    best = run.confirmation.best
+    golden = {} if best is None else _blocks(run, best)
+    both = [block for block in golden if block in default]
+    return [
+        ours - theirs
+        for ours, theirs in zip(
+            _log_throughputs({block: golden[block] for block in both}),
+            _log_throughputs({block: default[block] for block in both}),
+            strict=True,
+        )
+    ]
+
+
+def _blocks(run: RunRecord, confirmed: ConfirmedVariant) -> dict[int, Measurement]:
+    """The windows on which a confirmed variant's figures rest, by block.
+
+    They are the last ones that are whole: earlier blocks belong to a candidate that was refuted, and those in which
+    another finalist failed do not count.
+    """
+    found = run.confirmation
+    sides = [side for side in (found.best, found.default, found.runner_up) if side is not None]
+    taken = {
+        _place(m.variant, m.load, m.block): m for m in run.measurements if m.phase == "confirmation" and not m.error
+    }
+    whole = [
+        block
+        for block in sorted({m.block for m in taken.values() if m.block is not None})
+        if all(_place(side.variant, side.load, block) in taken for side in sides)
+    ]
+    last = whole[max(0, len(whole) - confirmed.block_count) :]
+    return {block: taken[_place(confirmed.variant, confirmed.load, block)] for block in last}
+
+
+def _place(variant: ModelConfigVariant, load: LoadPoint, block: int | None) -> tuple[str, LoadPoint, int | None]:
+    return variant.config_name, load, block
+
+
+def _log_throughputs(blocks: Mapping[int, Measurement]) -> list[float]:
+    return [math.log(m.throughput_infer_per_s) for m in blocks.values() if m.throughput_infer_per_s is not None]
+
+
+def _log_p99s(blocks: Mapping[int, Measurement]) -> list[float]:
+    return [math.log(m.latency.p99_ms) for m in blocks.values() if m.latency is not None]
+
+
+# Configurations
+
+
+def _same_golden(a: RunRecord, best_a: ConfirmedVariant, b: RunRecord, best_b: ConfirmedVariant) -> bool:
+    same_text = _config_lines(a.best_config_pbtxt) == _config_lines(b.best_config_pbtxt)
+    return best_a.variant.settings == best_b.variant.settings and same_text
+
+
+def _same_default(a: RunRecord, default_a: ConfirmedVariant, b: RunRecord, default_b: ConfirmedVariant) -> bool:
+    same_text = _config_lines(a.default_config_pbtxt) == _config_lines(b.default_config_pbtxt)
+    return default_a.variant.settings == default_b.variant.settings and default_a.load == default_b.load and same_text
+
+
+def _config_lines(config_pbtxt: str | None) -> list[str]:
+    """Without the model's name, which may differ between a registry and a folder."""
+    return [line for line in (config_pbtxt or "").splitlines() if not line.startswith("name:")]

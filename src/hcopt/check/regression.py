@@ -1,0 +1,172 @@
+"""Whether a configuration is worse than its baseline, from blocks that measured both side by side. Pure.
+
+A regression counts only where the whole interval lies beyond what is allowed: a noisy machine makes the interval wide,
+never the answer wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hcopt.analysis import miss_rate
+from hcopt.analysis.stats import ratio_interval
+from hcopt.records.schema import Estimate, Feasibility, Measurement
+
+Outcome = Literal["passed", "regression", "undecided"]
+Metric = Literal["throughput", "p99 latency", "failed requests"]
+
+# Throughput and p99 together are wrong in at most 5 % of the checks: half of that to the side on which a job fails.
+CONFIDENCE = 1 - 0.05 / 2
+# Failed requests are judged on one side, with what is left of the 5 %, and some to spare.
+_FAILURE_ALPHA = 0.01
+FEWEST_BLOCKS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One block: both configurations, one after the other, on this machine."""
+
+    baseline_infer_per_s: float
+    candidate_infer_per_s: float
+    baseline_p99_ms: float
+    candidate_p99_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricCheck:
+    """One metric of the candidate against the baseline's.
+
+    Attributes:
+        metric: Which.
+        ratio: candidate / baseline, with an interval at `CONFIDENCE`; of failed requests the candidate's share.
+        allowed_ratio: The worst ratio that passes; more is better for throughput, less for the others.
+        outcome: `regression`: the whole interval is worse. `passed`: none of it is. `undecided`: some of it.
+    """
+
+    metric: Metric
+    ratio: Estimate
+    allowed_ratio: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegressionCheck:
+    """The answer.
+
+    Attributes:
+        outcome: `regression` where one metric has one, else `undecided` where one is, else `passed`.
+        max_regression_ratio: What was allowed: 0.05 is 5 %.
+        checks: Each metric.
+        block_count: Blocks in which both were measured.
+    """
+
+    outcome: Outcome
+    max_regression_ratio: float
+    checks: tuple[MetricCheck, ...]
+    block_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedSides:
+    """What was compared.
+
+    Attributes:
+        candidate: Where the golden configuration that was checked came from.
+        baseline: Where the one that it was compared with came from.
+        load: The load of both.
+        environment: The machine and the server, in a few words.
+        elapsed_s: How long it took.
+    """
+
+    candidate: str
+    baseline: str
+    load: str
+    environment: str
+    elapsed_s: float
+
+
+def check_failures(baseline: Sequence[Measurement], candidate: Sequence[Measurement]) -> MetricCheck | None:
+    """The candidate's share of failed requests against what a p99 limit allows; None where none of either's failed.
+
+    A window that failed on its own account counts whole. A candidate may fail as often as its baseline does.
+
+    Args:
+        baseline: All windows in blocks.
+        candidate: Likewise.
+    """
+    theirs, ours = (miss_rate.counts(windows, limited=False) for windows in (baseline, candidate))
+    if ours is None or theirs is None or not any((*ours[0], *theirs[0])):
+        return None
+    allowed = miss_rate.LIMIT_RATIO
+    if any(theirs[0]):
+        before = miss_rate.miss_interval(*theirs, alpha=_FAILURE_ALPHA)
+        allowed = max(allowed, before.estimate if before.ci_high is None else before.ci_high)
+    verdict, share = miss_rate.verdict(*ours, alpha=_FAILURE_ALPHA, limit_ratio=allowed)
+    outcomes: dict[Feasibility, Outcome] = {
+        "feasible": "passed",
+        "infeasible": "regression",
+        # None that failed need no proof.
+        "undecided": "undecided" if any(ours[0]) else "passed",
+    }
+    return MetricCheck(metric="failed requests", ratio=share, allowed_ratio=allowed, outcome=outcomes[verdict])
+
+
+def check_regression(
+    blocks: Sequence[Block], *, max_regression_ratio: float, failures: MetricCheck | None = None
+) -> RegressionCheck:
+    """Judges paired blocks.
+
+    Args:
+        blocks: At least `FEWEST_BLOCKS`; as few as there are where `failures` are a regression by themselves.
+        max_regression_ratio: The loss of throughput, and the rise of p99, that is still allowed; 0 to below 1.
+        failures: What `check_failures` says.
+
+    Raises:
+        ValueError: Too few blocks, or a ratio out of range.
+    """
+    told = () if failures is None else (failures,)
+    if len(blocks) < FEWEST_BLOCKS and failures is not None and failures.outcome == "regression":
+        return RegressionCheck(
+            outcome="regression", max_regression_ratio=max_regression_ratio, checks=told, block_count=len(blocks)
+        )
+    if len(blocks) < FEWEST_BLOCKS or not 0 <= max_regression_ratio < 1:
+        raise ValueError(f"{len(blocks)} blocks, allowed {max_regression_ratio}: nothing can be said")
+    throughput = ratio_interval(
+        [block.candidate_infer_per_s for block in blocks],
+        [block.baseline_infer_per_s for block in blocks],
+        confidence=CONFIDENCE,
+    )
+    latency = ratio_interval(
+        [block.candidate_p99_ms for block in blocks],
+        [block.baseline_p99_ms for block in blocks],
+        confidence=CONFIDENCE,
+    )
+    checks = (
+        _checked("throughput", throughput, 1 - max_regression_ratio),
+        _checked("p99 latency", latency, 1 + max_regression_ratio),
+        *told,
+    )
+    return RegressionCheck(
+        outcome=_worst([check.outcome for check in checks]),
+        max_regression_ratio=max_regression_ratio,
+        checks=checks,
+        block_count=len(blocks),
+    )
+
+
+def _checked(metric: Metric, ratio: Estimate, allowed: float) -> MetricCheck:
+    low, high = ratio.ci_low, ratio.ci_high
+    if low is None or high is None:
+        raise ValueError("a single block has no interval")
+    more_is_better = metric == "throughput"
+    wholly_worse = high < allowed if more_is_better else low > allowed
+    wholly_fine = low >= allowed if more_is_better else high <= allowed
+    outcome: Outcome = "regression" if wholly_worse else "passed" if wholly_fine else "undecided"
+    return MetricCheck(metric=metric, ratio=ratio, allowed_ratio=allowed, outcome=outcome)
+
+
+def _worst(outcomes: Sequence[Outcome]) -> Outcome:
+    order: tuple[Outcome, ...] = ("regression", "undecided", "passed")
+    return next(outcome for outcome in order if outcome in outcomes)

@@ -1,0 +1,167 @@
+"""Draws progress on stderr: a bar with the remaining time on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from hcopt.records.schema import Measurement, Note
+
+_TITLES: Mapping[str, str] = {
+    "seed": "Making sure of the sample model in MLflow under results/",
+    "fetch": "Fetching the model and planning",
+    "nodes": "Looking at the nodes of the cluster",
+    "serve": "Starting Triton",
+    "noise": "Noise (the default against itself)",
+    "sweep": "Sweep",
+    "cluster": "Measuring on the cluster",
+    "confirmation": "Confirmation",
+    "open_loop": "Capacity (requests arriving at random)",
+    "report": "Writing the report",
+    "log": "Logging to MLflow",
+}
+
+
+_STEPS: Mapping[str, str] = {"cluster": "blocks"}
+
+
+class TerminalProgress:
+    """A `Progress` for people; a context, because a bar has to be taken off the screen again."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._title = ""
+        self._steps: int | None = None
+        self._done = 0
+        self._known = 0
+        self._phase_started = time.monotonic()
+        self._telling = threading.Lock()
+
+    def __enter__(self) -> TerminalProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def phase(self, title: str, *, steps: int | None = None) -> None:
+        """See `Progress.phase`."""
+        shown = _TITLES.get(title, title)
+        if steps is not None or shown != self._title:
+            count = "" if steps is None else f": {steps} {_STEPS.get(title, 'measurements')}"
+            self._console.print(Text.assemble((shown, "bold"), count), highlight=False)
+        self._title, self._steps, self._done, self._known = shown, steps, 0, 0
+        self._phase_started = time.monotonic()
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(shown, total=steps)
+
+    def extended(self, steps: int) -> None:
+        """See `Progress.extended`."""
+        self._steps = (self._steps or 0) + steps
+        if self._task is not None:
+            self._bar.update(self._task, total=self._steps)
+        self._console.print(f"  not decided yet: up to {steps} measurements more", highlight=False)
+
+    def started(self, what: str) -> None:
+        """See `Progress.started`."""
+        if self._task is not None:
+            self._bar.update(self._task, description=f"{self._title}: {_short(what)}")
+
+    def measured(self, measurement: Measurement) -> None:
+        """See `Progress.measured`."""
+        self._done += 1
+        if self._task is not None:
+            self._bar.advance(self._task)
+        line = f"  {self._count()}{printable(describe(measurement))}{self._left()}"
+        self._console.print(Text(line), highlight=False)
+
+    def known(self) -> None:
+        """See `Progress.known`: counted, but not told as if it were new."""
+        self._done += 1
+        self._known += 1
+        self._phase_started = time.monotonic()
+        if self._task is not None:
+            self._bar.advance(self._task)
+
+    def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
+        """See `Progress.told`; called from threads."""
+        with self._telling:
+            self._done += steps
+            if more:
+                self._steps = (self._steps or 0) + more
+            if self._task is not None:
+                self._bar.update(self._task, advance=steps, total=self._steps)
+            count, left = (self._count(), self._left()) if steps else ("", "")
+            self._console.print(Text(f"  {count}{printable(line)}{left}"), highlight=False)
+
+    def note(self, note: Note) -> None:
+        """See `Progress.note`."""
+        print_note(self._console, note)
+
+    def _count(self) -> str:
+        if self._steps is None:
+            return ""
+        return f"[{self._done:>{len(str(self._steps))}}/{self._steps}] "
+
+    def _left(self) -> str:
+        """The remaining time of the phase, where no bar shows it."""
+        if self._steps is None or self._console.is_terminal or self._done >= self._steps:
+            return ""
+        each_s = (time.monotonic() - self._phase_started) / (self._done - self._known)
+        left_s = each_s * (self._steps - self._done)
+        return f" (about {duration(left_s)} left)"
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: names may come from a registry, a model or a server."""
+    return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
+
+
+def print_note(console: Console, note: Note) -> None:
+    """One thing that the user has to know."""
+    console.print(Text.assemble("  ", ("note:", "yellow"), f" {printable(note.en)}"), highlight=False)
+
+
+def describe(measurement: Measurement) -> str:
+    """One measurement in one line."""
+    load = measurement.load
+    rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
+    asked = f"concurrency {load.concurrency}" if load.concurrency else f"{load.request_rate_per_s:,.0f} requests/s"
+    name = f"{_short(measurement.variant.config_name)}, {asked}{rows}"
+    if measurement.throughput_infer_per_s is None or measurement.latency is None:
+        return f"{name}: failed: {next(iter((measurement.error or '').splitlines()), '')[:160]}"
+    return f"{name}: {measurement.throughput_infer_per_s:,.0f} infer/s, p99 {measurement.latency.p99_ms:.2f} ms"
+
+
+def _short(text: str) -> str:
+    """Without the model's name, which is the same on every line and would leave no room for what differs."""
+    before, mark, after = text.partition("_config_")
+    return f"config_{after}" if mark and " " not in before else text
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,128 @@
+"""What the terminal shows of a deployment: the plan, what is assumed, the files, and answers about capacity."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hcopt.cli.progress_bar import printable
+from hcopt.deploy.answers import Answer
+from hcopt.deploy.kubernetes.options import Autoscaler
+from hcopt.deploy.kubernetes.plan import Plan
+from hcopt.deploy.kubernetes.ray_job import RayJobPlan
+
+_CLAIMS = ("golden", "capacity", "linearity")
+
+
+def print_deployment(
+    console: Console, plan: Plan, files: Iterable[Path], *, autoscaler: Autoscaler, golden: Path
+) -> None:
+    """The figures, what is assumed and why, where the files are, and what to do next."""
+    table = Table(show_header=False)
+    scale = plan.scale
+    figures = {
+        "pods": f"{scale.replicas.min_replicas} to {scale.replicas.max_replicas}, {plan.cpus.value} CPUs each",
+        "target": f"{scale.target.value} infer/s a pod; guard: {scale.pending.value} pending requests",
+        **{claim: plan.stands(claim) for claim in _CLAIMS},  # type: ignore[arg-type]
+    }
+    for label, value in figures.items():
+        table.add_row(label, Text(value, "bold yellow" if value == "assumed" else ""))
+    console.print(table)
+    for found in plan.assumptions:
+        # Between words on a terminal; in a file a sentence stays one line.
+        line = Text.assemble(("  assumed: ", "yellow"), printable(found.said))
+        console.print(line, soft_wrap=not console.is_terminal)
+    written = tuple(files)
+    folder = written[0].parent
+    names = ", ".join(path.name for path in written)
+    console.print(Text(f"manifests:  {folder}/ ({names})"), soft_wrap=not console.is_terminal)
+    _print_steps(console, _next_steps(plan, folder, autoscaler=autoscaler, golden=golden))
+
+
+def print_ray_job(console: Console, plan: RayJobPlan, file: Path) -> None:
+    """What measures, where the file is, and what to do next."""
+    groups = ", ".join(f"{plan.workers.value} × {group.name}" for group in plan.groups)
+    console.print(Text(f"workers:    {groups}, {plan.cpus.value} CPUs each"), soft_wrap=not console.is_terminal)
+    console.print(Text(f"manifest:   {file}"), soft_wrap=not console.is_terminal)
+    namespace = ("--namespace", plan.namespace)
+    logins = ("kubectl", "create", "secret", "generic", f"{plan.name}-logins", *namespace, "--from-env-file=.env")
+    apply = ("kubectl", "apply", "--filename", str(file))
+    follow = ("kubectl", "logs", *namespace, "--follow", f"job/{plan.name}")
+    _print_steps(console, (logins, apply, follow))
+
+
+def _print_steps(console: Console, steps: Iterable[Sequence[str]]) -> None:
+    # Each on one line, however long, to be copied.
+    for step in steps:
+        console.print(Text.assemble(("next:       ", "bold"), shlex.join(step)))
+
+
+def _next_steps(plan: Plan, folder: Path, *, autoscaler: Autoscaler, golden: Path) -> Iterator[Sequence[str]]:
+    yield ("aws", "s3", "cp", "--recursive", f"{golden / plan.model.name / '1'}/", plan.model.uri)
+    if autoscaler == "hpa":
+        chart = "prometheus-community/prometheus-adapter"
+        values = str(folder / "prometheus-adapter-values.yaml")
+        yield ("helm", "upgrade", "--install", "prometheus-adapter", chart, "--values", values)
+    yield ("kubectl", "apply", "-k", str(folder))
+
+
+def print_answer(console: Console, found: Answer) -> None:
+    """C, T and what was asked."""
+    table = Table(show_header=False)
+    reaction = found.reaction
+    rows = {
+        "C, what one pod sustains": f"{found.capacity_infer_per_s:,.1f} infer/s",
+        "T, what one pod is given": f"{found.target_infer_per_s:,.1f} infer/s = C / {reaction.headroom_ratio:.3f}",
+        "reaction time τ": f"{reaction.total_s:,.0f} s",
+        **_asked(found),
+        "queue model": _queue_model(found),
+        "N pods carry N · C": "assumed" if found.scaling is None else _scaling(found),
+    }
+    for label, value in rows.items():
+        table.add_row(label, Text(value, "yellow" if value.startswith("assumed") else ""))
+    console.print(table)
+
+
+def _asked(found: Answer) -> dict[str, str]:
+    rows = {}
+    if found.replicas is not None:
+        rows["replicas for that load"] = f"{found.replicas:,}, one of them to spare"
+    if found.load_at_target_infer_per_s is not None and found.load_at_capacity_infer_per_s is not None:
+        rows["load of these replicas"] = (
+            f"{found.load_at_target_infer_per_s:,.0f} infer/s at T, {found.load_at_capacity_infer_per_s:,.0f} at C"
+        )
+    if found.cost_per_million is not None:
+        rows["a million inferences"] = f"{found.cost_per_million:.4g}, in the currency of the pod's price"
+    if found.simulated is not None:
+        result, autoscaler = found.simulated.result, found.simulated.autoscaler
+        rows["simulated autoscaler"] = f"{autoscaler.min_replicas} to {autoscaler.max_replicas} pods"
+        rows["requests over the limit"] = (
+            f"{100 * result.miss_ratio:.3f} %, worst minute {100 * result.worst_minute_miss_ratio:.3f} %; allowed: 1 %"
+        )
+        rows["pod hours"] = (
+            f"{result.pod_hours:,.2f}; needed at least {result.needed_pod_hours:,.2f} "
+            f"({100 * result.over_provisioning_ratio:+.0f} %)"
+        )
+    return rows
+
+
+def _queue_model(found: Answer) -> str:
+    pod = found.pod
+    if pod.held_out_error_ratio is None:
+        return f"{pod.point_count} rates are too few to fit one and check it: the worst that the run allows"
+    error = f"p99 off by {100 * pod.held_out_error_ratio:.0f} % at points held out"
+    if not pod.fitted:
+        return f"a fit to {pod.point_count} rates has {error}: the worst that the run allows"
+    return f"fitted to {pod.point_count} rates; {error}"
+
+
+def _scaling(found: Answer) -> str:
+    scaling = found.scaling
+    if scaling is None:
+        return "assumed"
+    return f"measured for {scaling.servers}: {scaling.ratio:.3f} [{scaling.ci_low:.3f}, {scaling.ci_high:.3f}]"

@@ -1,0 +1,238 @@
+"""What the terminal shows before a run (the plan) and after it (the answer, and where everything is)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from hcopt.cli.progress_bar import duration, print_note, printable
+from hcopt.deploy.capacity import PriceOf
+from hcopt.doctor.findings import Finding
+from hcopt.job.batch import OVERVIEW, FinishedModels
+from hcopt.job.plan import PlannedJob
+from hcopt.job.run import FinishedRun
+from hcopt.records.schema import (
+    Capacity,
+    Comparison,
+    ConfirmedVariant,
+    Estimate,
+    FailedWindows,
+    ModelConfigVariant,
+    ModelOutcome,
+    RunRecord,
+)
+from hcopt.report.facts.hardware import hardware_answers
+from hcopt.report.words import texts
+
+_VERDICTS = {
+    "better": ("better", "bold green"),
+    "tied": ("tied", "bold"),
+    "undecided": ("undecided", "bold yellow"),
+    "no_feasible_config": ("no configuration meets the limit", "bold red"),
+}
+_LIMIT_VERDICTS = {"feasible": "holds", "infeasible": "missed", "undecided": "not shown"}
+_PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)")
+_OUTCOME_COLUMNS = ("verdict", "to deploy", "throughput × default", "sustained (infer/s)")
+
+_STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def print_plan(console: Console, planned: PlannedJob) -> None:
+    """What a run would measure, and how long it would take."""
+    plan = planned.plan
+    console.print(
+        Text.assemble("Model ", (plan.model_name, "bold"), f" from {printable(planned.source_uri)}"), highlight=False
+    )
+    for note in planned.notes:
+        print_note(console, note)
+    swept = any(variant.parameters for variant in plan.all_variants)
+    table = Table(*_PLAN_COLUMNS, *(["parameters"] if swept else []))
+    for variant in plan.all_variants:
+        cells = _settings(variant) if swept else _settings(variant)[:-1]
+        # Without the model's name, which would leave no room for what tells them apart.
+        table.add_row(*map(Text, (variant.config_name.removeprefix(f"{plan.model_name}_"), *cells)))
+    console.print(table)
+    loads = ", ".join(f"{load.concurrency}×{load.client_batch_size}" for load in plan.loads)
+    console.print(f"Each at concurrency × rows a request: {loads}", highlight=False)
+    console.print(
+        f"{plan.measurement_count} measurements in the sweep and up to {planned.confirmation_count} in the "
+        f"confirmation: about {duration(planned.expected_s)}. Nothing was measured or written.",
+        highlight=False,
+    )
+
+
+def print_total(console: Console, count: int, expected_s: float) -> None:
+    """How long all models take, one after the other."""
+    console.print(f"{count} models one after the other: about {duration(expected_s)}.", highlight=False)
+
+
+def print_models(console: Console, finished: FinishedModels, price_of: PriceOf) -> None:
+    """What became of each model on each kind of hardware, which to take, and where everything is."""
+    console.print()
+    several = len({outcome.hardware for outcome in finished.outcomes}) > 1
+    table = Table("model", *_OUTCOME_COLUMNS)
+    if several:
+        table = Table("model", "hardware", *_OUTCOME_COLUMNS)
+    for outcome in finished.outcomes:
+        name, *cells = _outcome(outcome)
+        hardware = [Text(printable(outcome.hardware or ""))] if several else []
+        table.add_row(name, *hardware, *cells)
+    console.print(table)
+    for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if several else ():
+        for line in (f"{answer.title}: {answer.sentence}", *answer.figures, *answer.left_out):
+            # The pages' figures and units are held together by a sign that a terminal need not know.
+            console.print(Text(printable(line.replace("\u00a0", " "))), soft_wrap=not console.is_terminal)
+    results = finished.folder.results
+    lines = [
+        ("overview", results / OVERVIEW),
+        ("reports", results / "reports" / "summaries"),
+        ("golden configurations", results / "golden"),
+        ("summary", results / "summary.json"),
+    ]
+    for label, path in lines:
+        console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
+    if finished.tracked is not None:
+        console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
+
+
+def _outcome(outcome: ModelOutcome) -> tuple[Text, ...]:
+    name, record = Text(printable(outcome.label), overflow="fold"), outcome.record
+    if record is None:
+        failure = outcome.failure
+        said = Text("not begun") if failure is None else Text(f"failed ({failure.exit_code})", "bold red")
+        return name, said, Text(), Text(), Text()
+    found = record.confirmation
+    deploy = "nothing" if found.verdict == "no_feasible_config" else "default"
+    if found.verdict == "better" and found.best is not None:
+        deploy = found.best.variant.config_name.removeprefix(f"{record.model.name}_")
+    low = None if record.capacity is None else record.capacity.sustainable_rate_infer_per_s.ci_low
+    return (
+        name,
+        Text(*_VERDICTS[found.verdict]),
+        Text(deploy),
+        Text("" if found.improvement is None else _interval(found.improvement.throughput_ratio, "{:.2f}")),
+        Text(f"≥ {low:,.0f}" if low else ""),
+    )
+
+
+def print_finding(console: Console, name: str, finding: Finding) -> None:
+    """One line of `hcopt doctor`."""
+    status = (f"{finding.status:<8}", _STATUS_STYLES[finding.status])
+    line = Text.assemble(status, (f"{name:<15}", "bold"), printable(finding.said))
+    if finding.remedy is not None:
+        line.append("; what to do: ", "bold").append(finding.remedy)
+    console.print(line)
+
+
+def print_closing(console: Console, finished: FinishedRun) -> None:
+    """The answer in a table, then where the files are and which command opens what."""
+    found = finished.record.confirmation
+    console.print()
+    # Between words on a terminal; in a file a sentence stays one line.
+    console.print(
+        Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {printable(found.reason)}"),
+        highlight=False,
+        soft_wrap=not console.is_terminal,
+    )
+    compared = found.improvement or found.runner_up_relation
+    needed = None if compared is None or found.verdict != "undecided" else compared.blocks_to_decide
+    if needed is not None:
+        console.print(f"About {needed} blocks would decide; {found.block_count} were measured.", highlight=False)
+    if found.best is not None:
+        console.print(_table(finished.record))
+    for line in _beside_the_table(finished.record):
+        console.print(Text(line), soft_wrap=not console.is_terminal)
+    results, name = finished.folder.results, finished.record.model.name
+    report = results / "reports" / "summaries" / name / "result_summary.pdf"
+    lines = [("report", report), ("page", report.with_suffix(".html")), ("summary", results / "summary.json")]
+    if found.best is not None:
+        label = "candidate, not proven" if found.verdict == "undecided" else "golden configuration"
+        lines.insert(2, (label, results / "golden" / name / "config.pbtxt"))
+    for label, path in lines:
+        console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
+    if finished.tracked is not None:
+        console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
+        if finished.tracked.promotion is not None:
+            console.print(Text(f"{'alias:':<24}{printable(finished.tracked.promotion)}"), highlight=False)
+
+
+def _beside_the_table(record: RunRecord) -> Iterator[str]:
+    """What the table has no column for: the comparison at equal load, windows that failed, what one server sustains."""
+    found = record.confirmation
+    if found.equal_load is not None and found.best is not None:
+        yield f"Both at concurrency {found.best.load.concurrency}: {_ratios(found.equal_load)}."
+    yield from (_failed(failed, record) for failed in found.failures)
+    if record.capacity is not None:
+        yield _sustained(record.capacity, record)
+
+
+def _failed(failed: FailedWindows, record: RunRecord) -> str:
+    name = failed.config_name.removeprefix(f"{record.model.name}_")
+    where = f"{name} at concurrency {failed.load.concurrency}"
+    reason = next(iter(printable(failed.reason).splitlines()), "")[:200]
+    if not failed.variant_count:
+        count = f"{failed.other_count} of {failed.window_count} windows"
+        return f"{where}: {count} failed for no fault of its own and count for nothing ({reason})."
+    count = f"{failed.variant_count} of {failed.window_count} windows"
+    return f"{where}: {count} ({failed.variant_ratio:.0%}) failed on its own account and count as missed ({reason})."
+
+
+def _ratios(comparison: Comparison) -> str:
+    ratios = {"throughput": comparison.throughput_ratio, "p99 latency": comparison.latency_p99_ratio}
+    return ", ".join(f"{name} × {_interval(ratio, '{:.2f}')}" for name, ratio in ratios.items())
+
+
+def _sustained(capacity: Capacity, record: RunRecord) -> str:
+    """The lower bound, which is what planning may use."""
+    name = capacity.config_name.removeprefix(f"{record.model.name}_")
+    limit, low = f"{capacity.latency_p99_limit_ms:g} ms", capacity.sustainable_rate_infer_per_s.ci_low
+    if low is None or low <= 0:
+        return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried."
+    return f"{name} sustains at least {low:,.0f} infer/s under Poisson arrivals with p99 within {limit}."
+
+
+def _table(record: RunRecord) -> Table:
+    """Default and best side by side, without the model's name in theirs."""
+    found = record.confirmation
+    assert found.best is not None
+    best, default = found.best, found.default
+    name = "candidate" if found.verdict == "undecided" else "best"
+    sides = [(name, best)]
+    if default is not None and default.variant != best.variant:
+        sides.insert(0, ("default", default))
+    table = Table("", *(Column(label, overflow="fold") for label, _ in sides))
+    labels = [*_PLAN_COLUMNS, *(["parameters"] if any(side.variant.parameters for _, side in sides) else [])]
+    prefix = f"{record.model.name}_"
+    settings = [(side.variant.config_name.removeprefix(prefix), *_settings(side.variant)) for _, side in sides]
+    rows = {
+        **{label: [cells[index] for cells in settings] for index, label in enumerate(labels)},
+        "concurrency": [str(side.load.concurrency) for _, side in sides],
+        "throughput (infer/s)": [_interval(side.throughput_infer_per_s, "{:,.0f}") for _, side in sides],
+        "p99 latency (ms)": [_interval(side.latency_p99_ms, "{:.2f}") for _, side in sides],
+    }
+    if any(side.miss_ratio is not None for _, side in sides):
+        rows[f"over {record.ranking.latency_p99_limit_ms:g} ms"] = [_missed(side) for _, side in sides]
+        rows["limit (at most 1%)"] = [_LIMIT_VERDICTS[side.feasibility] for _, side in sides]
+    for label, cells in rows.items():
+        table.add_row(label, *map(Text, cells))
+    return table
+
+
+def _missed(side: ConfirmedVariant) -> str:
+    """The share of slow requests, with the bounds of the verdict on it."""
+    return "" if side.miss_ratio is None else _interval(side.miss_ratio, "{:.2%}")
+
+
+def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
+    """Max batch size, instances, queue delay and parameters, as they are shown."""
+    parameters = printable(", ".join(f"{key}={value}" for key, value in variant.parameters))
+    return str(variant.max_batch_size), str(variant.instance_count), str(variant.max_queue_delay_us), parameters
+
+
+def _interval(value: Estimate, form: str) -> str:
+    if value.ci_low is None or value.ci_high is None:
+        return form.format(value.estimate)
+    return f"{form.format(value.estimate)} [{form.format(value.ci_low)}, {form.format(value.ci_high)}]"

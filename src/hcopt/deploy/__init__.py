@@ -1,0 +1,1 @@
+"""From the capacity of one pod to replicas, autoscaler and manifests."""

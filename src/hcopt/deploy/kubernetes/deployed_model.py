@@ -1,0 +1,86 @@
+"""The golden config.pbtxt as a pod serves it: threads pinned, and warmed up before the pod counts as ready."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from hcopt.deploy.kubernetes.envelope import threads
+from hcopt.model.triton_config import parse_text, to_text
+from hcopt.records.schema import ModelArtifact, RunRecord
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+_THREADS = "intra_op_thread_count"
+_MODEL_FILE = "model.onnx"
+
+
+def deployed_config(record: RunRecord) -> str:
+    """The golden configuration's text with what a pod needs beside it.
+
+    Threads that the run left to ONNX Runtime are pinned to the CPUs that it saw: in a pod it would see all of the
+    node's. The warm-up sends rows of zeros through every instance; Triton calls the model ready only afterwards.
+
+    Raises:
+        ValueError: The run has no golden configuration.
+    """
+    if record.best_config_pbtxt is None:
+        raise ValueError("no golden configuration")
+    config = parse_text(record.best_config_pbtxt)
+    if threads(record) is None:
+        config.parameters[_THREADS].string_value = str(record.environment.cpu_count)
+    _add_warm_up(config)
+    # A block scalar of YAML ends at more line breaks than Unicode text of a config.pbtxt does.
+    return to_text(config, ascii_only=True)
+
+
+def model_files(artifact: ModelArtifact, config_text: str) -> tuple[str, ...]:
+    """The files of the golden repository's version folder, in the order in which the SHA-256 takes them."""
+    config = parse_text(config_text)
+    folder = PurePosixPath(artifact.onnx_file).parent
+    return tuple(
+        config.default_model_filename or _MODEL_FILE
+        if name == artifact.onnx_file
+        else str(PurePosixPath(name).relative_to(folder))
+        for name in artifact.files
+    )
+
+
+def fetch_script(files: tuple[str, ...], version_folder: str) -> str:
+    """The init container's shell script: fetches the model, compares it with the one that was measured, adds the
+    configuration.
+
+    It needs MODEL_NAME, MODEL_URI, MODEL_SHA256, and the folders MODELS and CONFIG, from the environment.
+    """
+    names = " ".join(shlex.quote(name) for name in files)
+    return f"""set -eu
+folder="$MODELS/$MODEL_NAME"
+mkdir -p "$folder/{version_folder}"
+aws s3 cp --recursive --no-progress "$MODEL_URI" "$folder/{version_folder}/"
+cd "$folder/{version_folder}"
+found=$(cat -- {names} | sha256sum)
+if [ "${{found%% *}}" != "$MODEL_SHA256" ]; then
+  echo "$MODEL_URI holds another model than the one that was measured: ${{found%% *}}" >&2
+  exit 1
+fi
+cp "$CONFIG/config.pbtxt" "$folder/config.pbtxt"
+"""
+
+
+def has_warm_up(config_text: str) -> bool:
+    """Whether the configuration warms the model up."""
+    return bool(parse_text(config_text).model_warmup)
+
+
+def _add_warm_up(config: ModelConfig) -> None:
+    """One row, and a full batch; none where a dimension is open, since any size might be wrong."""
+    if config.model_warmup or any(dim < 0 for tensor in config.input for dim in tensor.dims):
+        return
+    for rows in sorted({1, max(1, config.max_batch_size)}):
+        warm_up = config.model_warmup.add(name=f"zeros_{rows}", batch_size=rows)
+        for tensor in config.input:
+            given = warm_up.inputs[tensor.name]
+            given.data_type, given.zero_data = tensor.data_type, True
+            given.dims.extend(tensor.dims)

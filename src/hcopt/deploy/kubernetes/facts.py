@@ -1,0 +1,93 @@
+"""The figures behind the autoscaler's, each as a comment that says where it comes from. Pure.
+
+A source is a key of summary.json, an option, or a formula of the figures above it; what follows a semicolon is remark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hcopt.deploy.capacity import (
+    CONNECTION_AGE_S,
+    SCHEDULING_S,
+    SYNC_PERIOD_S,
+    TOLERANCE_RATIO,
+    Reaction,
+    lower_bound,
+    target_rate,
+)
+from hcopt.deploy.kubernetes.options import Options
+from hcopt.records.schema import Capacity, RunRecord
+
+_CAPACITY = "summary.json: models[0].capacity"
+_PHASES = "elapsed_phases_s"
+_START = ("serve", "load")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One figure.
+
+    Attributes:
+        name: As formulas call it.
+        text: Its value.
+        unit: And what of.
+        source: Where it comes from.
+    """
+
+    name: str
+    text: str
+    unit: str
+    source: str
+
+    @property
+    def line(self) -> str:
+        """As a comment."""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.name} = {self.text}{unit}: {self.source}"
+
+
+def start_keys(record: RunRecord) -> tuple[str, ...]:
+    """The keys of summary.json whose sum is the measured start; older runs have no time of the load."""
+    return tuple(f"{_PHASES}.{phase}" for phase in _START if phase in record.elapsed_s)
+
+
+def facts(record: RunRecord, options: Options, found: Capacity, reaction: Reaction) -> tuple[Fact, ...]:
+    """In the order in which they build on each other."""
+    growth, target = reaction.growth, target_rate(lower_bound(found), reaction)
+    given = (
+        ("base", exact(options.base_infer_per_s), "infer/s", "--base"),
+        ("peak", exact(options.peak_infer_per_s), "infer/s", "--peak"),
+        ("C", exact(lower_bound(found)), "infer/s a pod", f"{_CAPACITY}.sustainable_rate_infer_per_s.ci_low"),
+        ("rows", str(found.client_batch_size), "a request", f"{_CAPACITY}.client_batch_size"),
+        ("limit", exact(found.latency_p99_limit_ms), "ms", f"{_CAPACITY}.latency_p99_limit_ms"),
+        ("scrape", str(options.scrape_interval_s), "s", "--scrape-interval"),
+        ("window", str(options.rate_window_s), "s", "--rate-window"),
+        ("sync", exact(SYNC_PERIOD_S), "s", "--horizontal-pod-autoscaler-sync-period; Kubernetes' default"),
+        ("start", exact(reaction.pod_start_s), "s", _start_source(record, options)),
+        ("tolerance", exact(TOLERANCE_RATIO), "", "--horizontal-pod-autoscaler-tolerance; Kubernetes' default"),
+        (
+            "g",
+            f"{growth.ratio_per_s:.6g}",
+            "a second",
+            f"({exact(growth.factor)} - 1) / {exact(growth.within_s)}; --growth {options.growth_text}",
+        ),
+        ("τ", exact(reaction.total_s), "s", "scrape + window + sync + start"),
+        ("T", f"{target:.6g}", "infer/s a pod", "C / ((1 + tolerance) · (1 + g · τ))"),
+    )
+    return tuple(Fact(name=name, text=text, unit=unit, source=source) for name, text, unit, source in given)
+
+
+def _start_source(record: RunRecord, options: Options) -> str:
+    if options.pod_start_s is not None:
+        return "--pod-start"
+    return (
+        f"ceil({' + '.join(start_keys(record)) or '0'}) + {SCHEDULING_S} + {CONNECTION_AGE_S}; {SCHEDULING_S} s to "
+        f"schedule it and fetch the model are assumed, {CONNECTION_AGE_S} s is the longest until clients find it"
+    )
+
+
+def exact(value: float) -> str:
+    """The shortest text that is this very number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -1,0 +1,277 @@
+"""A run and the user's options become everything that the manifests say; each number with where it comes from. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+from hcopt.deploy.capacity import (
+    CONNECTION_AGE_S,
+    SHORTEST_SCALE_DOWN_S,
+    ReplicaPlan,
+    check_cluster_holds,
+    lower_bound,
+    measured_start_s,
+    pending_target,
+    plan_replicas,
+    reaction_of,
+    scale_down_window_s,
+    sustained,
+    target_rate,
+)
+from hcopt.deploy.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up, model_files
+from hcopt.deploy.kubernetes.envelope import Assumption, Claim, assumptions, image_of, validity_envelope
+from hcopt.deploy.kubernetes.facts import facts, start_keys
+from hcopt.deploy.kubernetes.names import dns_label
+from hcopt.deploy.kubernetes.options import Options
+from hcopt.deploy.scaling import Scaling
+from hcopt.errors import ConfigError, OutputError
+from hcopt.records.schema import Capacity, JsonObject, RunRecord
+
+_PROBE_PERIOD_S = 5
+_START_MARGIN = 10
+_SHORTEST_START_S = 60
+_SHA_LENGTH = 12
+# From here on a target is rounded down to a whole number.
+_WHOLE = 10
+# A thousandth: what Kubernetes counts in.
+SMALLEST_QUANTITY = 0.001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sourced:
+    """A number as the manifest writes it, with its comment."""
+
+    value: int | str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The model as a pod fetches and serves it.
+
+    Attributes:
+        uri: The folder on S3 with its files; `uri_given`: whether the user said so.
+        config_text: Its config.pbtxt; `config_facts`: where the numbers in it come from.
+        warm_up: Whether it is warmed up before it counts as ready.
+        script: Fetches it, in the init container.
+        version_folder: In the Triton repository.
+    """
+
+    name: str
+    uri: str
+    uri_given: bool
+    sha256: str
+    config_text: str
+    config_sha256: str
+    config_facts: tuple[str, ...]
+    warm_up: bool
+    script: str
+    version_folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What the autoscaler is told.
+
+    Attributes:
+        facts: The figures behind the others, in the order in which they build on each other.
+        replicas: Its minimum and maximum.
+        target: Inferences per second a pod; `pending`: requests a pod, the guard.
+    """
+
+    facts: tuple[str, ...]
+    replicas: ReplicaPlan
+    target: Sourced
+    pending: Sourced
+    min_replicas: Sourced
+    max_replicas: Sourced
+    scrape_interval: Sourced
+    rate_window: Sourced
+    scale_down_window_s: Sourced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the templates fill in."""
+
+    name: str
+    namespace: str
+    run_id: str
+    command: str
+    image: str
+    node_selector: tuple[tuple[str, str], ...]
+    cpu_model: str
+    s3_endpoint_url: str | None
+    prometheus_url: str
+    envelope: JsonObject
+    assumptions: tuple[Assumption, ...]
+    scaling: Scaling | None
+    model: Model
+    scale: Scale
+    cpus: Sourced
+    memory: Sourced
+    start_failures: Sourced
+    connection_age_ms: Sourced
+
+    def stands(self, claim: Claim) -> str:
+        """Whether a claim of the run is measured for this Deployment."""
+        return "assumed" if any(claim in found.claims for found in self.assumptions) else "measured"
+
+    def because(self, claim: Claim) -> str:
+        """The conditions that take the ground from a claim."""
+        return ", ".join(found.condition for found in self.assumptions if claim in found.claims)
+
+
+def plan_deployment(
+    record: RunRecord, options: Options, *, command: str, scaling: Scaling | None = None, strict: bool = False
+) -> Plan:
+    """Computes target, minimum, maximum and all else.
+
+    Args:
+        record: The run.
+        options: What the user says.
+        command: The command line, for the manifests.
+        scaling: What `hcopt scale-check` has measured.
+        strict: Refuse where the Deployment is not what was measured. Linearity, which few machines can measure, is
+            only marked.
+
+    Raises:
+        ConfigError: The run has no capacity to plan with, or the load is no range.
+        OutputError: `strict`, and the Deployment differs from what was measured.
+    """
+    found = sustained(record)
+    if record.plan.instance_kind != "KIND_CPU":
+        raise ConfigError(f"run {record.run_id} measured {record.plan.instance_kind}; the manifests are for CPUs only")
+    image = image_of(record, options)
+    if image is None:
+        raise ConfigError(
+            f"no image is known for Triton {record.environment.triton_version}", remedy="Give one with --image."
+        )
+    differing = assumptions(record, options, scaling)
+    if strict:
+        _refuse(differing)
+    name = options.name or dns_label(record.model.name)
+    return Plan(
+        name=name,
+        namespace=options.namespace,
+        run_id=record.run_id,
+        command=" ".join(command.split()),
+        image=image,
+        node_selector=options.node_selector,
+        cpu_model=record.environment.cpu_model,
+        s3_endpoint_url=options.s3_endpoint_url,
+        prometheus_url=options.prometheus_url,
+        envelope=validity_envelope(record),
+        assumptions=differing,
+        scaling=scaling,
+        model=_model(record, options, name),
+        scale=_scale(record, options, found),
+        cpus=Sourced(value=record.environment.cpu_count, source="summary.json: environment.cpu_count"),
+        memory=Sourced(value=f"{options.memory_mb}Mi", source="--memory; not measured"),
+        start_failures=_start_failures(record),
+        connection_age_ms=Sourced(
+            value=1000 * CONNECTION_AGE_S, source=f"1000 · {CONNECTION_AGE_S}; ms, part of start in τ"
+        ),
+    )
+
+
+def _model(record: RunRecord, options: Options, name: str) -> Model:
+    text = deployed_config(record)
+    # By content, so that a new model never changes what an old Deployment fetches.
+    uri = options.model_uri or f"s3://hcopt-models/{name}/{record.model.sha256[:_SHA_LENGTH]}"
+    return Model(
+        name=record.model.name,
+        uri=uri.rstrip("/") + "/",
+        uri_given=options.model_uri is not None,
+        sha256=record.model.sha256,
+        config_text=text,
+        config_sha256=hashlib.sha256(text.encode()).hexdigest()[:_SHA_LENGTH],
+        config_facts=_config_facts(record),
+        warm_up=has_warm_up(text),
+        script=fetch_script(model_files(record.model, text), record.model.version_folder),
+        version_folder=record.model.version_folder,
+    )
+
+
+def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
+    reaction = reaction_of(
+        record,
+        growth=options.growth,
+        scrape_interval_s=options.scrape_interval_s,
+        rate_window_s=options.rate_window_s,
+        pod_start_s=options.pod_start_s,
+    )
+    target = target_rate(lower_bound(found), reaction)
+    if target < SMALLEST_QUANTITY:
+        raise ConfigError(
+            f"a pod's target of {target:.2g} infer/s is less than Kubernetes can count",
+            remedy="Give a --growth that leaves a pod more of its capacity.",
+        )
+    replicas = plan_replicas(
+        target, base_infer_per_s=options.base_infer_per_s, peak_infer_per_s=options.peak_infer_per_s
+    )
+    check_cluster_holds(replicas.max_replicas)
+    return Scale(
+        facts=tuple(fact.line for fact in facts(record, options, found, reaction)),
+        replicas=replicas,
+        target=Sourced(value=quantity(target), source="floor(T)" if target >= _WHOLE else "floor(1000 · T)"),
+        pending=Sourced(
+            value=pending_target(found), source="ceil(C / rows · limit / 1000 / ln(100)); requests that wait"
+        ),
+        min_replicas=Sourced(value=replicas.min_replicas, source="max(2, ceil(base / T) + 1)"),
+        max_replicas=Sourced(value=replicas.max_replicas, source="max(2, ceil(base / T) + 1, ceil(peak / T) + 1)"),
+        scrape_interval=Sourced(value=f"{options.scrape_interval_s}s", source="--scrape-interval; part of τ"),
+        rate_window=Sourced(value=f"{options.rate_window_s}s", source="--rate-window; part of τ"),
+        scale_down_window_s=Sourced(
+            value=scale_down_window_s(reaction), source=f"ceil(max({SHORTEST_SCALE_DOWN_S}, 2 · τ))"
+        ),
+    )
+
+
+def _refuse(differing: tuple[Assumption, ...]) -> None:
+    refused = [found for found in differing if found.claims != ("linearity",)]
+    if refused:
+        raise OutputError(
+            "--strict: the Deployment is not what was measured. " + " ".join(found.said for found in refused),
+            remedy="Measure with --runtime docker on such a node with intra_op_thread_count swept, say --node-cpu and "
+            "--exclusive-cpus; or leave out --strict, and the manifests say `assumed`.",
+        )
+
+
+def _config_facts(record: RunRecord) -> tuple[str, ...]:
+    best = record.confirmation.best
+    if best is None:
+        return ()
+    variant, key = best.variant, "models[0].best"
+    set_here = dict(variant.parameters).get("intra_op_thread_count")
+    threads = (
+        f"summary.json: {key}.intra_op_thread_count = {set_here}"
+        if set_here is not None
+        else f"threads, left open in the run: summary.json: environment.cpu_count = {_cpus(record)}"
+    )
+    return (
+        f"summary.json: {key}.max_batch_size = {variant.max_batch_size}",
+        f"summary.json: {key}.instance_count = {variant.instance_count}",
+        f"summary.json: {key}.max_queue_delay_us = {variant.max_queue_delay_us}",
+        threads,
+    )
+
+
+def _cpus(record: RunRecord) -> int:
+    return record.environment.cpu_count
+
+
+def quantity(value: float) -> str:
+    """A Kubernetes quantity that is not above the value; thousandths where whole numbers are too coarse."""
+    return str(math.floor(value)) if value >= _WHOLE else f"{math.floor(1000 * value)}m"
+
+
+def _start_failures(record: RunRecord) -> Sourced:
+    allowed_s = max(_SHORTEST_START_S, _START_MARGIN * measured_start_s(record))
+    return Sourced(
+        value=math.ceil(allowed_s / _PROBE_PERIOD_S),
+        source=f"ceil(max({_SHORTEST_START_S}, {_START_MARGIN} · ({' + '.join(start_keys(record)) or '0'})) / "
+        f"{_PROBE_PERIOD_S}); s allowed / s a period",
+    )

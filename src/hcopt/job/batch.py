@@ -1,0 +1,378 @@
+"""Several models in one run: what becomes of one does not stop the others. So do several kinds of machines.
+
+Each has a run of its own inside of the folder of the whole; the whole adds an overview, one summary.json, and one run
+in MLflow that theirs are under.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+
+from hcopt.config.sections import Config
+from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, SeveralModelsError
+from hcopt.job.cluster.nodes import slug
+from hcopt.job.executors import Places
+from hcopt.job.plan import open_job
+from hcopt.job.run import FinishedRun, own_folder, profile
+from hcopt.job.stages import Place
+from hcopt.job.summary import summarize_several
+from hcopt.records.schema import JsonObject, ModelOutcome, Note, RunFailure
+from hcopt.report.pages.overview import write_overview
+from hcopt.store.measurements import FILE_NAME
+from hcopt.store.run_folder import RunFolder, read_record, read_state
+from hcopt.store.unfinished import Unfinished, how_to_resume, unfinished_run
+from hcopt.system.files import link_tree, write_whole
+from hcopt.system.progress import MemberProgress, Progress
+from hcopt.system.redaction import without_credentials
+from hcopt.tracking.log import TrackedRun, log_several
+from hcopt.tracking.registry import resolve_tracking
+
+OVERVIEW = "reports/summaries/overview.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeveralJob:
+    """What a run of several models is asked to do.
+
+    Attributes:
+        config: With its `models`.
+        results: The folder that shows results.
+        command: The command line, for the reports.
+        program: How this program is called where the user is; `command` begins with its plain name.
+        unfinished: The run to go on with; None begins a new one.
+        places: Where each model is measured.
+    """
+
+    config: Config
+    results: Path
+    command: str
+    program: str = "hcopt"
+    unfinished: Unfinished | None = None
+    places: Places = field(default_factory=Places)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedModels:
+    """A run of several models whose results are on disk.
+
+    Attributes:
+        folder: Its place.
+        outcomes: What became of each model, in order.
+        tracked: Where MLflow has it, or None where it could not be handed over.
+        error: What is to be told at the end: models that have not ended well, or a hand-over that failed.
+    """
+
+    folder: RunFolder
+    outcomes: tuple[ModelOutcome, ...]
+    tracked: TrackedRun | None
+    error: HcoptError | None = None
+
+
+def profile_several(
+    job: SeveralJob, progress: Progress, opened: Callable[[Path], None] = lambda _: None
+) -> FinishedModels:
+    """The whole job for each model. Its results are on disk and shown in `results/` when it returns.
+
+    Args:
+        job: What to do.
+        progress: Told what is under way.
+        opened: Told the run's folder as soon as there is one.
+
+    Raises:
+        OutputError: The results cannot be written.
+        InterruptedRunError: What is finished and measured is kept.
+    """
+    with own_folder(job.results, job.unfinished, opened) as folder:
+        return _Several(job=job, folder=folder, progress=progress).execute()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Several:
+    """The run under way."""
+
+    job: SeveralJob
+    folder: RunFolder
+    progress: Progress
+    started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    command: str = ""
+    outcomes: list[ModelOutcome] = field(default_factory=list)
+    tracked: TrackedRun | None = None
+    # Of this object's own state and what it shows, and of what only one run at a time may do.
+    _mine: threading.RLock = field(default_factory=threading.RLock)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        state = {} if self.job.unfinished is None else self.job.unfinished.state
+        self.started_at = state.get("started_at", self.started_at)
+        self.command = state.get("command", self.job.command)
+
+    def execute(self) -> FinishedModels:
+        with self._interruptible():
+            members = [(config, place) for config in self.job.config.each() for place in self.job.places.all]
+            self.outcomes = [_waiting(config, place) for config, place in members]
+            for index, run_id in enumerate(self._begun_before()):
+                self._take_up(index, run_id)
+            self._write_state("measuring")
+            self._run_models(members)
+            return self._hand_over()
+
+    def _run_models(self, members: Sequence[tuple[Config, Place]]) -> None:
+        left = [index for index, outcome in enumerate(self.outcomes) if outcome.record is None]
+        if self.job.places.at_once == 1:
+            for index in left:
+                self.progress.phase(f"Model {index + 1} of {len(members)}: {self.outcomes[index].source_uri}")
+                self._run_model(index, *members[index], progress=self.progress)
+            return
+        self.progress.phase("cluster")
+        with ThreadPoolExecutor(self.job.places.at_once) as threads:
+            try:
+                for future in as_completed(
+                    [
+                        threads.submit(
+                            self._run_model,
+                            index,
+                            *members[index],
+                            progress=MemberProgress(self.progress, _said(self.outcomes[index])),
+                        )
+                        for index in left
+                    ]
+                ):
+                    future.result()
+            except BaseException:
+                self.job.places.stop()
+                threads.shutdown(cancel_futures=True)
+                raise
+
+    def _begun_before(self) -> list[str | None]:
+        """The runs of an interrupted one, by the model's place."""
+        parts = [] if self.job.unfinished is None else self.job.unfinished.state.get("parts", [])
+        # Its kinds of machines may have been others, or in another order.
+        kinds = len({part.get("hardware") for part in parts}) or 1
+        models = [index // kinds for index in range(len(parts))]
+        begun = {(model, part.get("hardware")): part.get("run_id") for model, part in zip(models, parts, strict=True)}
+        here = len(self.job.places.all)
+        return [begun.get((index // here, outcome.hardware)) for index, outcome in enumerate(self.outcomes)]
+
+    def _take_up(self, index: int, run_id: str | None) -> None:
+        if run_id is None or not (self.folder.path / "runs" / run_id / "run.json").is_file():
+            return
+        folder = RunFolder(results=self.folder.path, run_id=run_id)
+        if read_state(folder).get("state") == "finished":
+            self._finished(index, FinishedRun(folder=folder, record=read_record(folder), tracked=None))
+        else:
+            self.outcomes[index] = replace(self.outcomes[index], run_id=run_id)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, InterruptedRunError) as interruption:
+            what = str(interruption) or "interrupted by Ctrl-C"
+            if all(outcome.run_id is None for outcome in self.outcomes):
+                self.folder.discard()
+                raise InterruptedRunError(what) from interruption
+            self._write_state("interrupted")
+            raise InterruptedRunError(what, remedy=self._how_to_resume) from interruption
+
+    @property
+    def _how_to_resume(self) -> str:
+        return how_to_resume(self.job.program, self.command, self.folder.run_id)
+
+    def _run_model(self, index: int, config: Config, place: Place, *, progress: Progress) -> None:
+        before = self.outcomes[index]
+
+        def begun(path: Path) -> None:
+            with self._mine:
+                self.outcomes[index] = replace(before, run_id=path.name, record=None, failure=None)
+                self._write_state("measuring")
+
+        try:
+            unfinished = None
+            if before.run_id is not None and before.record is None:
+                there = str(self.folder.path / "runs" / before.run_id)
+                unfinished = unfinished_run(there, config, results=self.folder.path)
+            with self._turn:
+                opened = open_job(
+                    config, results=self.job.results, command=self.command, progress=progress, unfinished=unfinished
+                )
+            job = replace(opened, results=self.folder.path, program=self.job.program, place=place, turn=self._turn)
+            finished = profile(job, progress, begun)
+        except (InterruptedRunError, BusyError):
+            raise
+        except HcoptError as error:
+            with self._mine:
+                self._failed(index, error)
+                self._show()
+            return
+        with self._mine:
+            self._finished(index, finished)
+            self._show()
+        if isinstance(finished.failure, InterruptedRunError):
+            raise finished.failure
+
+    def _failed(self, index: int, error: HcoptError) -> None:
+        outcome = replace(self.outcomes[index], failure=_failure(error))
+        if outcome.run_id is not None and not (self.folder.path / "runs" / outcome.run_id).is_dir():
+            # It had measured nothing.
+            outcome = replace(outcome, run_id=None)
+        self.outcomes[index] = outcome
+        self.progress.note(
+            Note(en=f"{_said(outcome)} failed: {error.message}", ko=f"{_said(outcome)} 실패: {error.message}")
+        )
+
+    def _finished(self, index: int, finished: FinishedRun) -> None:
+        error = finished.error
+        taken = {one.label for place, one in enumerate(self.outcomes) if place != index and one.record is not None}
+        name = finished.record.model.name
+        if len(self.job.places.all) > 1:
+            name = f"{name}-{slug(finished.record.environment)}"
+        self.outcomes[index] = replace(
+            self.outcomes[index],
+            label=next(label for label in _labels(name, index + 1) if label not in taken),
+            run_id=finished.folder.run_id,
+            record=finished.record,
+            failure=None if error is None else _failure(error),
+        )
+        _show_part(self.folder, self.outcomes[index].label, finished)
+
+    def _show(self) -> None:
+        """Brings what the whole run shows up to date."""
+        self._write_state("measuring")
+        self._write_summary()
+        write_overview(
+            self.outcomes,
+            run_id=self.folder.run_id,
+            started_at=self.started_at,
+            language=self.job.config.report.language,
+            price_of=self.job.config.report.price_of,
+            path=self.folder.path / OVERVIEW,
+        )
+
+    def _write_summary(self) -> None:
+        tracked = self.tracked
+        where = None if tracked is None else {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
+        self.folder.write_summary(
+            summarize_several(
+                self.outcomes,
+                run_id=self.folder.run_id,
+                started_at=self.started_at,
+                command=self.command,
+                tracking=where,
+                price_of=self.job.config.report.price_of,
+            )
+        )
+
+    def _hand_over(self) -> FinishedModels:
+        self._show()
+        _join_measurements(self.folder, self.outcomes)
+        self.folder.show_as_latest()
+        unlogged: OutputError | None = None
+        try:
+            self.tracked = log_several(
+                self.outcomes,
+                run_id=self.folder.run_id,
+                started_at=self.started_at,
+                tracking_uri=resolve_tracking(self.job.config, self.job.results).tracking_uri,
+                config=self.job.config,
+                artifacts=[self.folder.path / OVERVIEW, self.folder.summary],
+            )
+            self._write_summary()
+        except OutputError as error:
+            unlogged = error
+        failed = [outcome for outcome in self.outcomes if outcome.failure is not None]
+        again = unlogged is not None or any(outcome.record is None for outcome in failed)
+        self._write_state("failed" if again else "finished")
+        return FinishedModels(
+            folder=self.folder,
+            outcomes=tuple(self.outcomes),
+            tracked=self.tracked,
+            error=_told(failed, unlogged, len(self.outcomes), self._how_to_resume if again else ""),
+        )
+
+    def _write_state(self, state: str) -> None:
+        details: JsonObject = {
+            "started_at": self.started_at,
+            "command": self.command,
+            "config": self.job.config.model_dump(mode="json"),
+            "parts": [
+                {
+                    "source_uri": outcome.source_uri,
+                    "label": outcome.label,
+                    "hardware": outcome.hardware,
+                    "run_id": outcome.run_id,
+                    "failure": None if outcome.failure is None else asdict(outcome.failure),
+                }
+                for outcome in self.outcomes
+            ],
+        }
+        self.folder.write_state(state, details)
+
+
+def _labels(name: str, number: int) -> Iterator[str]:
+    """The name, then with a number after it, until nobody else has it."""
+    yield name
+    yield from (f"{name}-{further}" for further in count(number))
+
+
+def _waiting(config: Config, place: Place) -> ModelOutcome:
+    uri = without_credentials(config.model.uri)
+    return ModelOutcome(source_uri=uri, label=uri, hardware=place.name)
+
+
+def _said(outcome: ModelOutcome) -> str:
+    return outcome.source_uri if outcome.hardware is None else f"{outcome.source_uri} on {outcome.hardware}"
+
+
+def _failure(error: HcoptError) -> RunFailure:
+    return RunFailure(exit_code=error.exit_code, message=error.message, remedy=error.remedy)
+
+
+def _told(
+    failed: list[ModelOutcome], unlogged: OutputError | None, count: int, how_to_resume: str
+) -> HcoptError | None:
+    """What is to be told at the end; None where all went well."""
+    if not failed:
+        return unlogged
+    faults = [
+        (_said(outcome) if outcome.record is None else outcome.label, outcome.failure)
+        for outcome in failed
+        if outcome.failure is not None
+    ]
+    said = [f"\n  {label} ({failure.exit_code}): {failure.message}" for label, failure in faults]
+    said += [] if unlogged is None else [f"\n  {unlogged.message}"]
+    # What each of them would say alone names a run of its own.
+    remedies = dict.fromkeys(failure.remedy for _, failure in faults if failure.remedy)
+    own = " ".join(remedy for remedy in remedies if "--resume" not in remedy)
+    then = f"Then {how_to_resume}" if own and how_to_resume else how_to_resume
+    return SeveralModelsError(
+        f"{len(failed)} of {count} models did not end well:{''.join(said)}", remedy=f"{own} {then}".strip() or None
+    )
+
+
+def _show_part(whole: RunFolder, label: str, finished: FinishedRun) -> None:
+    """The part's results beside those of the others; a folder that a container mounts has to hold the files."""
+    part, name = finished.folder, finished.record.model.name
+    places = [
+        (part.report_folder(name), whole.report_folder(label)),
+        (part.golden / name, whole.golden / label),
+        *((variant, whole.output_models / variant.name) for variant in part.output_models.glob("*")),
+    ]
+    for source, target in places:
+        if source.is_dir():
+            link_tree(source, target)
+        else:
+            shutil.rmtree(target, ignore_errors=True)
+
+
+def _join_measurements(whole: RunFolder, outcomes: list[ModelOutcome]) -> None:
+    """All measurements in one file, in the order of the models; each names its variant, and so its model."""
+    files = [whole.path / "runs" / outcome.run_id / FILE_NAME for outcome in outcomes if outcome.run_id is not None]
+    write_whole(whole.path / FILE_NAME, "".join(file.read_text(encoding="utf-8") for file in files if file.is_file()))

@@ -1,0 +1,206 @@
+"""What a node does with a task: it looks at itself, or measures one block of a model with a server of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from hcopt.config.sections import Config
+from hcopt.errors import BusyError, HcoptError, ModelSourceError
+from hcopt.job.cluster.values import Files, Outcome
+from hcopt.job.stages import Request, ServedStages, Stopwatch, served
+from hcopt.model.inputs.build import LoadData
+from hcopt.model.onnx_file import sha256_of
+from hcopt.model.prepare import Prepared
+from hcopt.model.triton_config import BaseConfiguration, parse_text
+from hcopt.records.schema import JsonObject, Measurement, ModelArtifact, Noise, Note, Ranking, RunFailure, SweepPlan
+from hcopt.store.replay import Earlier
+from hcopt.system.files import write_whole_bytes
+from hcopt.system.machine import read_cpu_times, steal_ratio
+from hcopt.system.machine_lock import measuring_alone
+from hcopt.system.process import temporary_folder
+from hcopt.system.progress import SilentProgress
+from hcopt.triton.choose import choose_runtime
+
+Stage = Literal["noise", "sweep", "proof"]
+
+# What was measured there before may still be ending.
+_PATIENCE_S = 60.0
+_BETWEEN_TRIES_S = 0.5
+# Measurements come back as values; the rest only this block's work needed.
+_STAYS = ("measurements.jsonl", "input.json", "repository", "work")
+# Ray limits the threads of what runs in its workers; a server is to have those of the machine.
+_NOT_FOR_SERVERS = ("OMP_NUM_THREADS",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A node looks at itself: it starts the configured runtime without a model, as it would for a block.
+
+    Attributes:
+        config: The configuration, as JSON and without a login.
+    """
+
+    config: JsonObject
+
+    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:  # noqa: ARG002 - as Task
+        """See `Task.perform`."""
+        notes = list[Note]()
+        before = read_cpu_times()
+        try:
+            with _alone("hcopt, looking at this node"), temporary_folder() as folder:
+                (folder / "repository").mkdir()
+                config = Config.model_validate(self.config)
+                choice = choose_runtime(config, progress=SilentProgress(), note=notes.append)
+                with choice.runtime.serve(folder / "repository", folder) as server:
+                    found = server.environment
+        except HcoptError as error:
+            return Outcome(notes=tuple(notes), failure=failure_of(error))
+        return Outcome(environment=found, notes=tuple(notes), steal_ratio=steal_ratio(before, read_cpu_times()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """These variants under these loads, on one node: a stage of one model's run, or a share of its sweep.
+
+    Attributes:
+        stage: Which.
+        config: The configuration, as JSON and without a login.
+        artifact: The model; its files come beside it.
+        config_pbtxt: The default configuration.
+        load: The rows to send.
+        plan: Of this block.
+        node: The name that its measurements get.
+        known: What was measured before of this block; not measured again, and not in the outcome.
+        noise: From the stage before.
+        ranking: Of the sweep, for the proof.
+    """
+
+    stage: Stage
+    config: JsonObject
+    artifact: ModelArtifact
+    config_pbtxt: str
+    load: LoadData
+    plan: SweepPlan
+    node: str = ""
+    known: tuple[Measurement, ...] = ()
+    noise: Noise | None = None
+    ranking: Ranking | None = None
+
+    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:
+        """See `Task.perform`.
+
+        Raises:
+            OSError: The node's disk takes nothing.
+        """
+        taken, notes, stopwatch = list[Measurement](), list[Note](), Stopwatch()
+        before = read_cpu_times()
+
+        def record(measurement: Measurement) -> None:
+            found = replace(measurement, node=self.node)
+            taken.append(found)
+            tell(found)
+
+        with temporary_folder() as folder:
+            outcome = Outcome()
+            try:
+                with _alone(f"hcopt, {self.stage} of {self.artifact.name}"):
+                    request = Request(
+                        config=Config.model_validate(self.config),
+                        folder=folder / "run",
+                        prepared=self._prepared(_unpacked(self.artifact, files, folder)),
+                        record=record,
+                        stopwatch=stopwatch,
+                        note=notes.append,
+                        progress=SilentProgress(),
+                        earlier=Earlier(self.known),
+                    )
+                    with served(request) as stages:
+                        outcome = replace(outcome, environment=stages.environment)
+                        outcome = replace(outcome, found=self._staged(stages))
+            except HcoptError as error:
+                outcome = replace(outcome, failure=failure_of(error))
+            return replace(
+                outcome,
+                measurements=tuple(taken),
+                notes=tuple(notes),
+                elapsed_s=stopwatch.elapsed_s,
+                files=dict(_left_in(folder / "run")),
+                steal_ratio=steal_ratio(before, read_cpu_times()),
+            )
+
+    def _prepared(self, artifact: ModelArtifact) -> Prepared:
+        base = BaseConfiguration(config=parse_text(self.config_pbtxt))
+        return Prepared(artifact=artifact, base=base, load=self.load, plan=self.plan, notes=())
+
+    def _staged(self, stages: ServedStages) -> object:
+        if self.stage == "noise":
+            return stages.noise()
+        if self.stage == "sweep":
+            stages.sweep(self.noise)
+            return None
+        assert self.ranking is not None  # a proof has one
+        return stages.prove(self.ranking, self.noise)
+
+
+def failure_of(error: HcoptError) -> RunFailure:
+    """An error as a value."""
+    return RunFailure(exit_code=error.exit_code, message=error.message, remedy=error.remedy)
+
+
+@contextmanager
+def _alone(command: str) -> Iterator[None]:
+    """Nobody else measures on this machine; waits a while for one that is ending.
+
+    Raises:
+        BusyError: Somebody does.
+    """
+    for name in _NOT_FOR_SERVERS:
+        os.environ.pop(name, None)
+    ends_at = time.monotonic() + _PATIENCE_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(measuring_alone(command, force=False, note=lambda _: None))
+                break
+            except BusyError:
+                if time.monotonic() > ends_at:
+                    raise
+                time.sleep(_BETWEEN_TRIES_S)
+        yield
+
+
+def _unpacked(artifact: ModelArtifact, files: Files, folder: Path) -> ModelArtifact:
+    """The model in a folder of this node.
+
+    Raises:
+        ModelSourceError: Its files are not those that were planned with.
+    """
+    target = folder / "model"
+    (folder / "run").mkdir()
+    for name in artifact.files:
+        write_whole_bytes(target / name, files[name])
+    found = sha256_of(target, artifact.files)
+    if found != artifact.sha256:
+        raise ModelSourceError(
+            f"{artifact.name} came to the node with SHA-256 {found}, and {artifact.sha256} was sent",
+            remedy="Run it again; is the cluster's object store full?",
+        )
+    return replace(artifact, folder=target)
+
+
+def model_files(artifact: ModelArtifact) -> dict[str, bytes]:
+    """The model as it travels."""
+    return {name: (artifact.folder / name).read_bytes() for name in artifact.files}
+
+
+def _left_in(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not path.is_symlink() and name.parts[0] not in _STAYS:
+            yield str(name), path.read_bytes()

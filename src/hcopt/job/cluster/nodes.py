@@ -1,0 +1,89 @@
+"""Which nodes are of one kind: only what was measured on one kind is ever ranked together. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+
+from hcopt.job.cluster.values import Node
+from hcopt.records.schema import Environment
+
+# The kernel keeps some of the memory for itself, not always the same.
+_MEMORY_RATIO = 0.02
+# Of two machines of one kind these may differ: the numbers of CPUs are each machine's own, as a container gets them.
+# How many there are counts.
+_OWN = ("cpuset", "memory_mb")
+_MB_PER_GB = 1024
+# Words of a CPU's name that say nothing of what tells it from others.
+_NOT_TELLING = re.compile(
+    r"@.*| with .*|\((?:R|TM)\)|\b(?:AMD|Intel|CPU|Processor|\d+-Core|\d+th|Gen)\b", re.IGNORECASE
+)
+_SLUG_LENGTH = 32
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeClass:
+    """Nodes with the same fingerprint.
+
+    Attributes:
+        environment: That, as the first of them says it.
+        nodes: Those that are there.
+    """
+
+    environment: Environment
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What people call such a machine."""
+        found = self.environment
+        memory_gb = round(found.memory_mb / _MB_PER_GB)
+        return f"{found.cpu_model}, {found.cpu_count} CPUs, {memory_gb} GB"
+
+
+def slug(found: Environment) -> str:
+    """A machine's kind for the name of a folder, e.g. `EPYC-7R13-8`; other kinds may have the same.
+
+    Returns:
+        At most 32 letters, digits and hyphens.
+    """
+    words, cpus = re.findall(r"[A-Za-z0-9]+", _NOT_TELLING.sub(" ", found.cpu_model)), f"-{found.cpu_count}"
+    return ("-".join(words) or "CPU")[: _SLUG_LENGTH - len(cpus)].rstrip("-") + cpus
+
+
+@cache
+def alike(one: Environment, other: Environment) -> bool:
+    """Whether figures measured under the one may be ranked with those of the other."""
+    same = all(
+        getattr(one, key.name) == getattr(other, key.name) for key in fields(Environment) if key.name not in _OWN
+    )
+    return same and abs(one.memory_mb - other.memory_mb) <= _MEMORY_RATIO * max(one.memory_mb, other.memory_mb)
+
+
+def grouped(found: Iterable[tuple[Node, Environment]]) -> tuple[NodeClass, ...]:
+    """Nodes by their kind, the kind with the most of them first."""
+    classes: list[NodeClass] = []
+    for node, environment in found:
+        for known in classes:
+            if alike(known.environment, environment):
+                known.nodes.append(node)
+                break
+        else:
+            classes.append(NodeClass(environment=environment, nodes=[node]))
+    return tuple(sorted(classes, key=lambda one: -len(one.nodes)))
+
+
+def class_names(classes: Sequence[NodeClass]) -> tuple[str, ...]:
+    """A name for each, none twice: where machines look alike, with what tells them apart, whatever their order."""
+    return tuple(_told_apart(one, [other for other in classes if other.name == one.name]) for one in classes)
+
+
+def _told_apart(one: NodeClass, same: Sequence[NodeClass]) -> str:
+    differing = [
+        f"{key.name} {getattr(one.environment, key.name)}"
+        for key in fields(Environment)
+        if key.name != "cpuset" and len({getattr(other.environment, key.name) for other in same}) > 1
+    ]
+    return f"{one.name} ({', '.join(differing)})" if differing else one.name

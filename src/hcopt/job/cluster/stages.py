@@ -1,0 +1,227 @@
+"""The stages of one model on nodes of one kind: noise and proof on one node each, the sweep on as many as there are.
+
+What a block brings back becomes files and records here, all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from hcopt.analysis.plan_shards import plan_blocks
+from hcopt.errors import HcoptError, ProfileError, RuntimeStartError
+from hcopt.job.cluster.blocks import Block, Stage, model_files
+from hcopt.job.cluster.pool import Pool
+from hcopt.job.cluster.values import Node, Outcome
+from hcopt.job.stages import Proved, Request, Stages
+from hcopt.model.triton_config import to_text
+from hcopt.records.schema import Environment, Measurement, Noise, Ranking, RunFailure, SweepPlan
+from hcopt.system.files import write_whole, write_whole_bytes
+
+_BLOCKS = "blocks.json"
+# Where a run on one machine has them, too; all else of a block goes to a folder of its own.
+_SHARED_PLACES = ("samples", "decisions.jsonl")
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_STAGE_ERRORS: dict[int, type[HcoptError]] = {error.exit_code: error for error in (RuntimeStartError, ProfileError)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterExecutor:
+    """Has the stages done on nodes of one kind; see `Executor`.
+
+    Attributes:
+        pool: The nodes.
+        kind: Their fingerprint.
+        most_blocks: Into how many blocks a sweep is cut at most: the nodes that this model may count on.
+    """
+
+    pool: Pool
+    kind: Environment
+    most_blocks: int = 1
+
+    @contextmanager
+    def stages(self, request: Request) -> Iterator[Stages]:
+        """See `Executor.stages`."""
+        shared = self.pool.cluster.share(model_files(request.prepared.artifact))
+        stages = ClusterStages(
+            pool=self.pool, environment=self.kind, request=request, shared=shared, plans=self._plans(request)
+        )
+        request.progress.phase("cluster", steps=2 + len(stages.plans))
+        try:
+            yield stages
+        finally:
+            # What still runs for this model is wanted by nobody.
+            stages.over.set()
+
+    def _plans(self, request: Request) -> tuple[SweepPlan, ...]:
+        """The sweep's blocks; a resumed run has those that it began with, whatever nodes there are now."""
+        if request.config.profiler.kind == "adaptive":
+            # Each of its windows depends on those before.
+            return (request.prepared.plan,)
+        file, count = request.folder / _BLOCKS, self.most_blocks
+        try:
+            count = int(json.loads(file.read_text(encoding="utf-8"))["sweep_blocks"])
+        except FileNotFoundError:
+            write_whole(file, json.dumps({"sweep_blocks": count}) + "\n")
+        return plan_blocks(request.prepared.plan, count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStages:
+    """See `Stages`.
+
+    Attributes:
+        pool: The nodes.
+        environment: Their fingerprint, which every figure has.
+        request: What is measured.
+        shared: The model, as the cluster has it.
+        plans: The blocks of the sweep.
+        over: Set when nothing of this is wanted any more.
+    """
+
+    pool: Pool
+    environment: Environment
+    request: Request
+    shared: object
+    plans: tuple[SweepPlan, ...]
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def noise(self) -> Noise | None:
+        """See `Stages.noise`."""
+        node, outcome = self._run("noise", self.request.earlier.of("noise"))
+        self._take(node, outcome, "noise")
+        # The first two are what a pod would take.
+        self._count_time(outcome, "serve", "load", "noise")
+        assert outcome.found is None or isinstance(outcome.found, Noise)
+        return outcome.found
+
+    def _count_time(self, outcome: Outcome, *names: str) -> None:
+        """As the node has counted it, which knows what an interrupted run had taken."""
+        self.request.stopwatch.elapsed_s.update({name: outcome.elapsed_s.get(name, 0.0) for name in names})
+
+    def sweep(self, found_noise: Noise | None) -> None:
+        """See `Stages.sweep`."""
+        known = [self._known(number) for number in range(len(self.plans))]
+        open_blocks = [number for number, plan in enumerate(self.plans) if not _is_measured(plan, known[number])]
+        with self.request.stopwatch.phase("sweep"):
+            self._sweep(open_blocks, known, found_noise)
+
+    def _sweep(
+        self, open_blocks: Sequence[int], known: Sequence[tuple[Measurement, ...]], found_noise: Noise | None
+    ) -> None:
+        if not open_blocks:
+            return
+        with ThreadPoolExecutor(len(open_blocks)) as threads:
+            try:
+                futures: dict[Future[tuple[Node, Outcome]], int] = {
+                    threads.submit(
+                        self._run, "sweep", known[number], plan=self.plans[number], noise=found_noise, number=number
+                    ): number
+                    for number in open_blocks
+                }
+                for future in as_completed(tuple(futures)):
+                    node, outcome = future.result()
+                    # What it has brought is on disk soon: nobody keeps it for longer.
+                    number = futures.pop(future)
+                    self._take(node, outcome, f"sweep-{number + 1}", block=self._number(number))
+            except BaseException:
+                self.over.set()
+                raise
+
+    def _number(self, number: int) -> int | None:
+        """What tells the default's measurements of several blocks apart."""
+        return number if len(self.plans) > 1 else None
+
+    def _known(self, number: int) -> tuple[Measurement, ...]:
+        swept = self.request.earlier.of("sweep")
+        return swept if len(self.plans) == 1 else tuple(one for one in swept if one.block == number)
+
+    def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proved:
+        """See `Stages.prove`: finalists and default on one and the same node."""
+        earlier = self.request.earlier
+        known = (*earlier.of("confirmation"), *earlier.of("open_loop"))
+        node, outcome = self._run("proof", known, noise=found_noise, ranking=ranking)
+        self._take(node, outcome, "proof")
+        self._count_time(outcome, "confirmation", "open_loop")
+        assert isinstance(outcome.found, Proved)
+        return outcome.found
+
+    def _run(
+        self,
+        stage: Stage,
+        known: tuple[Measurement, ...],
+        *,
+        plan: SweepPlan | None = None,
+        noise: Noise | None = None,
+        ranking: Ranking | None = None,
+        number: int = 0,
+    ) -> tuple[Node, Outcome]:
+        prepared = self.request.prepared
+        block = Block(
+            stage=stage,
+            config=self.request.config.model_dump(mode="json"),
+            artifact=prepared.artifact,
+            config_pbtxt=to_text(prepared.base.config),
+            load=prepared.load,
+            plan=prepared.plan if plan is None else plan,
+            known=known,
+            noise=noise,
+            ranking=ranking,
+        )
+        said = _said(stage, number, len(self.plans))
+
+        def tell(node: Node, measurement: Measurement | None) -> None:
+            if measurement is None:
+                self.request.progress.told(f"{said} begins on {node.name}")
+
+        node, outcome = self.pool.run(
+            lambda node: replace(block, node=node.name),
+            self.shared,
+            self.environment,
+            tell=tell,
+            note=self.request.note,
+            ended=self.over.is_set,
+        )
+        self.request.progress.told(f"{said} on {node.name}: {len(outcome.measurements)} measurements", steps=1)
+        return node, outcome
+
+    def _take(self, node: Node, outcome: Outcome, name: str, *, block: int | None = None) -> None:
+        """The files first, so that no record is without its samples.
+
+        Raises:
+            HcoptError: The block failed; what it had measured is recorded.
+        """
+        own = PurePosixPath("blocks") / f"{name}-{_NO_NAME.sub('-', node.name).strip('-')}"
+        for file, content in outcome.files.items():
+            at_its_place = file.split("/")[0] in _SHARED_PLACES or (
+                len(self.plans) == 1 and file.startswith("reports/")
+            )
+            write_whole_bytes(self.request.folder / (file if at_its_place else own / file), content)
+        for measurement in outcome.measurements:
+            self.request.record(measurement if block is None else replace(measurement, block=block))
+        for note in outcome.notes:
+            self.request.note(note)
+        if outcome.failure is not None:
+            raise _error_of(outcome.failure, node, self.request.folder / own / "logs")
+
+
+def _said(stage: Stage, number: int, count: int) -> str:
+    if stage == "sweep":
+        return "sweep" if count == 1 else f"sweep, block {number + 1} of {count}"
+    return {"noise": "noise", "proof": "confirmation and capacity"}[stage]
+
+
+def _is_measured(plan: SweepPlan, known: Sequence[Measurement]) -> bool:
+    points = {(variant.config_name, load) for variant in plan.all_variants for load in plan.loads}
+    return points <= {(one.variant.config_name, one.load) for one in known}
+
+
+def _error_of(failure: RunFailure, node: Node, logs: Path) -> HcoptError:
+    kind = _STAGE_ERRORS.get(failure.exit_code, ProfileError)
+    return kind(f"{node.name}: {failure.message}", remedy=failure.remedy, log=logs if logs.is_dir() else None)

@@ -1,0 +1,154 @@
+"""A configuration becomes a job: which MLflow it uses, and the sample model put there where nobody configured one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hcopt.analysis.comparison import COMPARISONS
+from hcopt.analysis.plan import expected_sweep_s
+from hcopt.analysis.sequential import first_look
+from hcopt.config.sections import Config
+from hcopt.errors import OutputError
+from hcopt.job.run import Job
+from hcopt.measure.noise import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
+from hcopt.model import triton_config
+from hcopt.model.prepare import Prepared, prepare
+from hcopt.model.sample import sample_repository
+from hcopt.records.schema import JsonObject, Note, SweepPlan
+from hcopt.store.unfinished import Unfinished
+from hcopt.system.files import check_room
+from hcopt.system.process import temporary_folder
+from hcopt.system.progress import Progress
+from hcopt.system.redaction import without_credentials
+from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, resolve_tracking, seed_sample_model
+
+_SECONDS_AROUND = 25.0
+# What MLflow's database takes when it is new.
+_PROBE_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """What `--dry-run` tells."""
+
+    plan: SweepPlan
+    source_uri: str
+    notes: tuple[Note, ...]
+    confirmation_count: int
+    expected_s: float
+    noise_count: int = 0
+
+    def as_json(self) -> JsonObject:
+        """The same for machines."""
+        return {
+            "plan": {**asdict(self.plan), "notes": [note.en for note in self.plan.notes]},
+            "source_uri": self.source_uri,
+            "notes": [note.en for note in self.notes],
+            "measurements": {
+                "noise": self.noise_count,
+                "sweep": self.plan.measurement_count,
+                "confirmation": self.confirmation_count,
+            },
+            "expected_s": round(self.expected_s, 1),
+        }
+
+
+def open_job(
+    config: Config, *, results: Path, command: str, progress: Progress, unfinished: Unfinished | None = None
+) -> Job:
+    """The job, with an MLflow that has its model.
+
+    With no tracking server configured that is MLflow on SQLite under `results/`; the sample model is registered there
+    first, so that the job pulls from a real registry either way.
+
+    Raises:
+        OutputError: `results` or the registry under it cannot be written.
+    """
+    _check_writable(results)
+    store = resolve_tracking(config, results)
+    if not store.configured and re.match(rf"models:/{SAMPLE_MODEL}[@/]", config.model.uri):
+        progress.phase("seed")
+        seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment, config=config)
+    return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri, unfinished=unfinished)
+
+
+def _check_writable(results: Path) -> None:
+    """Before anything else: SQLite and MLflow say it in their own words, which name no remedy."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        check_room(results, _PROBE_BYTES)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {results}: {error.strerror or error}",
+            remedy="Make room, or give another folder with --output.",
+        ) from error
+
+
+def plan_job(config: Config, *, results: Path) -> PlannedJob:
+    """Plans without measuring; what it fetches is gone afterwards, and nothing is registered.
+
+    Raises:
+        ModelSourceError: The model cannot be had or served.
+        ConfigError: The sweep has no points.
+    """
+    source = config
+    if config.mlflow.tracking_uri is None and _asks_for_sample(config):
+        section = config.model.model_copy(update={"uri": str(sample_repository() / SAMPLE_MODEL)})
+        source = config.model_copy(update={"model": section})
+    with temporary_folder() as folder:
+        prepared = prepare(source, into=folder, tracking_uri=resolve_tracking(config, results).tracking_uri)
+    plan = prepared.plan
+    window_s = config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW
+    noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
+    confirmation_count = FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
+    confirmation_s = min(60 * config.confirmation.max_minutes, confirmation_count * window_s)
+    checks_capacity = config.constraints.latency_p99_ms is not None
+    capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0
+    sweep_s = expected_sweep_s(plan, interval_ms=config.profiler.measurement_interval_ms)
+    return PlannedJob(
+        plan=plan,
+        source_uri=config.model.uri,
+        notes=prepared.notes,
+        noise_count=noise_count,
+        confirmation_count=confirmation_count,
+        expected_s=_SECONDS_AROUND + noise_count * window_s + sweep_s + confirmation_s + capacity_s,
+    )
+
+
+def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Path:
+    """Fetches the model and builds its Triton model repository under `results/model_repository/`.
+
+    Returns:
+        The model's folder in it.
+
+    Raises:
+        ModelSourceError: The model cannot be had or served.
+    """
+    job = open_job(config, results=results, command="", progress=progress)
+    with temporary_folder() as folder:
+        prepared: Prepared = prepare(config, into=folder, tracking_uri=job.tracking_uri)
+        for note in prepared.notes:
+            progress.note(note)
+        root = results / "model_repository"
+        return triton_config.write_repository(root, prepared.artifact, prepared.base.config)
+
+
+def seed(config: Config, *, results: Path) -> str:
+    """Registers the sample model in the MLflow of the configuration, where that has none yet; says what it did.
+
+    Raises:
+        OutputError: MLflow cannot be reached, or does not take it.
+    """
+    store = resolve_tracking(config, results)
+    if not store.configured:
+        _check_writable(results)
+    done = seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment, config=config)
+    what = "registered" if done else "is there already; nothing was done"
+    return f"{SAMPLE_URI} in {without_credentials(store.tracking_uri)}: {what}"
+
+
+def _asks_for_sample(config: Config) -> bool:
+    """Whether the model is what `seed_sample_model` registers, under either of its names."""
+    return config.model.uri in (SAMPLE_URI, f"models:/{SAMPLE_MODEL}/1")

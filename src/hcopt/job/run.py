@@ -1,0 +1,452 @@
+"""The main job, stage by stage: model, plan, sweep, ranking, confirmation, golden configuration, report, MLflow.
+
+Composes the stages and formats nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+from hcopt.analysis import noise
+from hcopt.config.sections import Config
+from hcopt.deploy.scaling import read_scaling
+from hcopt.errors import (
+    BusyError,
+    HcoptError,
+    InterruptedRunError,
+    NoFeasibleConfigError,
+    OutputError,
+    ProfileError,
+    RuntimeStartError,
+)
+from hcopt.job.measuring import Found, Measuring
+from hcopt.job.stages import Place, Stopwatch
+from hcopt.job.summary import summarize
+from hcopt.model import triton_config
+from hcopt.model.prepare import Prepared, config_text, prepare, variant_config
+from hcopt.records.schema import Environment, JsonObject, Measurement, Note, RunRecord
+from hcopt.report.render.drawings import drawings
+from hcopt.report.render.html import write_html
+from hcopt.report.render.pdf import write_pdf
+from hcopt.services.mlflow import check_database
+from hcopt.store.decisions import read_decisions
+from hcopt.store.replay import Earlier
+from hcopt.store.run_folder import RunFolder, new_run, read_record, record_json, remove_stillborn
+from hcopt.store.unfinished import Unfinished, how_to_resume, resumed_note
+from hcopt.system.files import held, remove_drafts, write_whole
+from hcopt.system.progress import Progress
+from hcopt.tracking.log import TrackedRun, log_run, promote
+
+_NO_TURNS: AbstractContextManager[object] = nullcontext()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a run is asked to do.
+
+    Attributes:
+        config: The configuration.
+        results: The folder that shows results; runs lie in `runs/` under it.
+        command: The command line, for the report.
+        tracking_uri: The MLflow to read from and to log to.
+        program: How this program is called where the user is; `command` begins with its plain name.
+        unfinished: The run to go on with; None begins a new one.
+        place: Where it is measured.
+        turn: Entered while a stage has to be alone among runs of this process: it talks to a registry, whose clients
+            know one login a process.
+    """
+
+    config: Config
+    results: Path
+    command: str
+    tracking_uri: str
+    program: str = "hcopt"
+    unfinished: Unfinished | None = None
+    place: Place = field(default_factory=Place)
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """A run whose results are on disk.
+
+    Attributes:
+        folder: Its place.
+        record: Everything that it found.
+        tracked: Where MLflow has it, or None where it could not be handed over.
+        failure: What kept the report from being written or MLflow from taking it: a fault, or an interruption.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    tracked: TrackedRun | None
+    failure: HcoptError | None = None
+
+    @property
+    def error(self) -> HcoptError | None:
+        """What is to be told at the end: the hand-over failed, nothing keeps the limit, or nothing could be proved."""
+        found = self.record.confirmation
+        if self.failure is not None:
+            return self.failure
+        if found.verdict == "no_feasible_config":
+            return NoFeasibleConfigError(
+                found.reason,
+                remedy="Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs.",
+            )
+        if found.best is None:
+            return ProfileError(
+                found.reason,
+                remedy="The failed measurements in the report and the logs say why.",
+                log=self.folder.path / "logs",
+            )
+        return None
+
+
+def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambda _: None) -> FinishedRun:
+    """The whole job. Its results are on disk and shown in `results/` when it returns.
+
+    Args:
+        job: What to do.
+        progress: Told what is under way.
+        opened: Told the run's folder as soon as there is one.
+
+    Raises:
+        ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
+        RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
+        OutputError: MLflow's database has another schema; or the results cannot be written, and the run's folder keeps
+            what was measured, if anything was.
+    """
+    check_database(job.tracking_uri, config=job.config)
+    with own_folder(job.results, job.unfinished, opened, turn=job.turn) as folder:
+        return _executed(_Run(job=job, folder=folder, progress=progress))
+
+
+@contextmanager
+def own_folder(
+    results: Path,
+    unfinished: Unfinished | None,
+    opened: Callable[[Path], None],
+    *,
+    turn: AbstractContextManager[object] = _NO_TURNS,
+) -> Iterator[RunFolder]:
+    """The folder of a new run, or of the one to go on with, for nobody else as long as the context lasts.
+
+    Args:
+        results: The folder that shows results.
+        unfinished: The run to go on with; None begins a new one.
+        opened: Told the folder.
+        turn: See `Job.turn`.
+
+    Raises:
+        BusyError: Another process has it.
+        OutputError: It cannot be written, nor can what the context writes.
+    """
+    try:
+        with ExitStack() as stack:
+            with turn:
+                remove_stillborn(results)
+                folder = new_run(results) if unfinished is None else unfinished.folder
+                if not stack.enter_context(held(folder.path)):
+                    raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
+            opened(folder.path)
+            yield folder
+    except OSError as error:
+        raise OutputError(
+            _unwritten(error, results), remedy="Make room, or give another folder with --output."
+        ) from error
+
+
+def _unwritten(error: OSError, results: Path) -> str:
+    return f"cannot write {error.filename or results}: {error.strerror or error}"
+
+
+def _executed(run: _Run) -> FinishedRun:
+    try:
+        return run.execute()
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted by Ctrl-C"
+        run.end("interrupted")
+        if not run.taken:
+            raise
+        raise InterruptedRunError(f"{what}; {run.kept}", remedy=run.how_to_resume) from error
+    except OSError as error:
+        run.end("failed")
+        if not run.taken:
+            raise
+        message = f"{_unwritten(error, run.job.results)}; {run.kept}"
+        raise OutputError(message, remedy=f"Make room. Then {run.how_to_resume}") from error
+    except HcoptError as error:
+        run.end("failed", has_logs=isinstance(error, (RuntimeStartError, ProfileError)))
+        if run.taken and isinstance(error, OutputError):
+            error.message, error.remedy = f"{error.message}; {run.kept}", f"Make room. Then {run.how_to_resume}"
+        elif run.newly_measured and error.remedy is None:
+            error.remedy = run.how_to_resume
+        raise
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One run under way; each method is a stage."""
+
+    job: Job
+    folder: RunFolder
+    progress: Progress
+    started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    taken: list[Measurement] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    conditions: JsonObject = field(default_factory=dict)
+    command: str = ""
+    earlier: Earlier = field(default_factory=Earlier)
+    record: RunRecord | None = None
+
+    def __post_init__(self) -> None:
+        self.command = self.job.command
+        if (unfinished := self.job.unfinished) is not None:
+            self.started_at = unfinished.state.get("started_at", self.started_at)
+            self.command = unfinished.state.get("command", self.command)
+            self.conditions = unfinished.state.get("conditions", {})
+            self.taken = list(unfinished.measurements)
+            self.earlier = Earlier(unfinished.measurements)
+
+    @property
+    def newly_measured(self) -> bool:
+        """Whether this process has measured anything."""
+        return len(self.taken) > len(self.earlier)
+
+    @property
+    def kept(self) -> str:
+        """What is there after an end before the end."""
+        return f"{len(self.taken)} measurements are kept in {self.folder.path}"
+
+    @property
+    def how_to_resume(self) -> str:
+        """The exact command."""
+        return how_to_resume(self.job.program, self.command, self.folder.part_of or self.folder.run_id)
+
+    def execute(self) -> FinishedRun:
+        if (unfinished := self.job.unfinished) is not None:
+            if unfinished.is_measured:
+                return self._hand_over_again()
+            _clear(self.folder, self.taken)
+            self._note(resumed_note(unfinished))
+        with self.job.turn:
+            prepared = self._prepare()
+        self._meet(_model_conditions(prepared))
+        found = self._measure(prepared)
+        record = self._record(prepared, found)
+        self._write_results(prepared, record)
+        with self.job.turn:
+            return self._hand_over(record)
+
+    def _hand_over_again(self) -> FinishedRun:
+        self.record = record = read_record(self.folder)
+        _clear(self.folder, record.measurements)
+        self.folder.write_summary(summarize(record, tracking=None))
+        with self.job.turn:
+            return self._hand_over(record)
+
+    def end(self, state: str, *, has_logs: bool = False) -> None:
+        """Leaves what was measured, with a state that says how it ended; or nothing, where nothing was."""
+        shutil.rmtree(self.folder.path / "model", ignore_errors=True)
+        if self.newly_measured or self.record is not None:
+            with suppress(OSError):
+                # What is measured and decided stays so: only the report, or MLflow, is missing then.
+                self._write_state(state, self.record)
+        elif self.job.unfinished is None and not has_logs:
+            self.folder.discard()
+
+    def _meet(self, conditions: JsonObject) -> None:
+        """Notes the conditions of the run; a run that is resumed has to meet those that it began with."""
+        if self.job.unfinished is not None:
+            self.job.unfinished.refuse_other(conditions)
+        self.conditions = {**conditions, **self.conditions}
+        self._write_state("measuring")
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        self.progress.phase(name)
+        with self.stopwatch.phase(name):
+            yield
+
+    def _prepare(self) -> Prepared:
+        with self._phase("fetch"):
+            prepared = prepare(
+                self.job.config,
+                into=self.folder.path / "model",
+                tracking_uri=self.job.tracking_uri,
+                server_cores=self.job.place.server_cores,
+            )
+            for variant in prepared.plan.all_variants:
+                text = config_text(prepared, variant)
+                write_whole(self.folder.output_models / variant.config_name / "config.pbtxt", text)
+        for note in prepared.notes:
+            self._note(note)
+        return prepared
+
+    def _note(self, note: Note) -> None:
+        self.notes.append(note)
+        self.progress.note(note)
+
+    def _measure(self, prepared: Prepared) -> Found:
+        return Measuring(
+            config=self.job.config,
+            folder=self.folder.path,
+            prepared=prepared,
+            taken=self.taken,
+            stopwatch=self.stopwatch,
+            note=self._note,
+            progress=self.progress,
+            earlier=self.earlier,
+            served=lambda environment: self._meet({"environment": self._environment_conditions(environment)}),
+            executor=self.job.place.executor,
+        ).run()
+
+    def _environment_conditions(self, environment: Environment) -> JsonObject:
+        conditions = asdict(environment)
+        if self.job.place.name is not None:
+            # Nodes of one kind have CPUs with numbers of their own.
+            del conditions["cpuset"]
+        return conditions
+
+    def _record(self, prepared: Prepared, found: Found) -> RunRecord:
+        best = found.confirmation.best
+        for note in noise.noise_notes(self.taken, self.job.config.noise):
+            self._note(note)
+        return RunRecord(
+            run_id=self.folder.run_id,
+            folder=self.folder.path,
+            started_at=self.started_at,
+            command=self.command,
+            model=prepared.artifact,
+            plan=prepared.plan,
+            environment=found.environment,
+            measurements=tuple(self.taken),
+            ranking=found.ranking,
+            confirmation=found.confirmation,
+            alpha=self.job.config.confirmation.alpha,
+            indifference_ratio=self.job.config.confirmation.indifference_ratio,
+            default_config_pbtxt=config_text(prepared, prepared.plan.default),
+            best_config_pbtxt=None if best is None else config_text(prepared, best.variant),
+            noise=found.noise,
+            capacity=found.capacity,
+            elapsed_s=self.stopwatch.elapsed_s,
+            decisions=read_decisions(self.folder.path),
+            notes=tuple(self.notes),
+        )
+
+    def _write_results(self, prepared: Prepared, record: RunRecord) -> None:
+        best = record.confirmation.best
+        if best is not None:
+            config = variant_config(prepared, best.variant)
+            triton_config.write_repository(self.folder.golden, prepared.artifact, config)
+        shutil.rmtree(self.folder.path / "model", ignore_errors=True)
+        # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.
+        self._write_state("measured", record)
+        self.record = record
+        self.folder.write_summary(summarize(record, tracking=None))
+
+    def _hand_over(self, record: RunRecord) -> FinishedRun:
+        """Report and MLflow; what stops either leaves a run that is complete on disk."""
+        tracked: TrackedRun | None = None
+        failure: HcoptError | None = None
+        try:
+            try:
+                with self._phase("report"):
+                    write_report(self.job.config, self.folder, record)
+            finally:
+                self.folder.show_as_latest()
+            with self._phase("log"):
+                tracked = log_finished_run(self.job.config, self.folder, record, tracking_uri=self.job.tracking_uri)
+        except OutputError as error:
+            failure = error
+        except KeyboardInterrupt as interruption:
+            failure = InterruptedRunError(
+                f"{interruption or 'interrupted by Ctrl-C'}; the results on disk are complete",
+                remedy=f"`hcopt report {self.folder.path}` and `hcopt log {self.folder.path}` do what is missing.",
+            )
+        self._write_state("finished", record)
+        return FinishedRun(folder=self.folder, record=record, tracked=tracked, failure=failure)
+
+    def _write_state(self, state: str, record: RunRecord | None = None) -> None:
+        details: JsonObject = {
+            "started_at": self.started_at,
+            "command": self.command,
+            "conditions": self.conditions,
+            "hardware": self.job.place.name,
+            "config": self.job.config.model_dump(mode="json"),
+        }
+        if record is not None:
+            details["record"] = record_json(record)
+        self.folder.write_state(state, details)
+
+
+def _clear(folder: RunFolder, taken: Iterable[Measurement]) -> None:
+    """Takes away what only the work of the interrupted run needed, and what it was writing when it ended."""
+    for name in ("model", "repository", "work"):
+        shutil.rmtree(folder.path / name, ignore_errors=True)
+    remove_drafts(folder.path)
+    kept = {one.samples_file for one in taken}
+    for pattern in ("samples/*/*", "arrivals.txt"):
+        for path in folder.path.glob(pattern):
+            # The samples of a window that was not recorded any more.
+            if str(path.relative_to(folder.path)) not in kept:
+                path.unlink(missing_ok=True)
+
+
+def _model_conditions(prepared: Prepared) -> JsonObject:
+    """What else than the configuration decides on what is measured."""
+    rows = {name: values.tolist() for name, values in prepared.load.rows.items()}
+    variants = "".join(config_text(prepared, variant) for variant in prepared.plan.all_variants)
+    return {
+        "model": {
+            "sha256": prepared.artifact.sha256,
+            "config.pbtxt": config_text(prepared, prepared.plan.default),
+            "variants": hashlib.sha256(variants.encode()).hexdigest(),
+            "rows": hashlib.sha256(repr(rows).encode()).hexdigest(),
+        }
+    }
+
+
+def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
+    """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
+
+    Raises:
+        ConfigError: What `hcopt scale-check` has left in the folder is damaged.
+        OutputError: They cannot be made or written.
+    """
+    language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
+    path = folder.report_folder(record.model.name) / "result_summary.pdf"
+    drawn, scaling = drawings(record, language=language, apart=True), read_scaling(folder.path)
+    for write, file in ((partial(write_pdf, apart=True), path), (write_html, path.with_suffix(".html"))):
+        write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
+    return path
+
+
+def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tracking_uri: str) -> TrackedRun:
+    """Logs a finished run to MLflow and notes in summary.json where it is; again completes what is missing.
+
+    Raises:
+        OutputError: MLflow does not take it; the results on disk are complete all the same.
+    """
+    tracked = log_run(
+        record,
+        tracking_uri=tracking_uri,
+        experiment=config.mlflow.experiment,
+        artifacts=folder.path,
+        config=config,
+        part_of=folder.part_of,
+    )
+    where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
+    folder.write_summary(summarize(record, tracking=where))
+    if config.mlflow.promote_alias is None:
+        return tracked
+    promotion = promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri, config=config)
+    return replace(tracked, promotion=promotion)

@@ -1,0 +1,1 @@
+"""Windows on a running server: noise, sweep, confirmation, capacity, and the programs that measure them."""

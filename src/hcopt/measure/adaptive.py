@@ -1,0 +1,132 @@
+"""A SweepPlan becomes an adaptive search on a running server; each of its decisions is a line of decisions.jsonl."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hcopt.errors import ProfileError
+from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.profiler import ProfileJob
+from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.store.decisions import DECISIONS_NAME, DecisionLog
+
+if TYPE_CHECKING:
+    from hcopt.measure.search.values import SearchResult
+
+# perf_analyzer needs 0.06 s beside its load, whatever the load: from here on less than a seventh of its time.
+SHORTEST_WINDOW_S = 0.4
+# A first window tells how fast the model is; one that is too short for it is tried again, longer.
+_FIRST_WINDOWS_S = (5.0, 25.0)
+# A rate at which the driver leaves a window's length as it is.
+_UNKNOWN_RATE_INFER_PER_S = 20_000.0
+# What other variants reach may be more than this one does.
+_CAUTION = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptive:
+    """The profiler `adaptive`.
+
+    Attributes:
+        latency_p99_limit_ms: What a point has to keep; None where there is no limit.
+        window_s: Length of a window.
+        budget_s: Longest search; None leaves that to the search.
+        seed: Of everything that is drawn.
+        noise_ratio: How far windows vary, from the A/A measurement; None where there was none.
+        clock: Seconds that only grow; None: the job's.
+    """
+
+    latency_p99_limit_ms: float | None
+    window_s: float = 0.5
+    budget_s: float | None = None
+    seed: int = 0
+    noise_ratio: float | None = None
+    clock: Callable[[], float] | None = None
+
+    def profile(self, job: ProfileJob) -> None:
+        """See `Profiler.profile`: measures what may be best of the plan, and says of the rest why it did not."""
+        self.search(job)
+
+    def search(self, job: ProfileJob) -> SearchResult:
+        """The same, with what was found.
+
+        Raises:
+            ProfileError: Nothing could be measured.
+            RuntimeStartError: The server died.
+        """
+        from hcopt.measure.search.belief import NOISE
+        from hcopt.measure.search.search import search
+        from hcopt.measure.search.values import SearchSettings
+
+        if job.measure_window is None:
+            raise ProfileError("the adaptive profiler has nothing to measure windows with")
+        # A resumed search makes the decisions of the interrupted one again.
+        (job.folder / DECISIONS_NAME).unlink(missing_ok=True)
+        log = DecisionLog(job.folder)
+        found = search(
+            job.plan,
+            measure=_Windows(job.measure_window).measure,
+            clock=job.clock if self.clock is None else self.clock,
+            settings=SearchSettings(
+                latency_p99_limit_ms=self.latency_p99_limit_ms,
+                window_s=max(SHORTEST_WINDOW_S, self.window_s),
+                budget_s=self.budget_s,
+                seed=self.seed,
+                noise_ratio=NOISE if self.noise_ratio is None else max(0.01, self.noise_ratio),
+            ),
+            decided=log.append,
+        )
+        if not found.candidates:
+            reason = next((m.error for m in found.measurements if m.error), "no reason is known")
+            raise ProfileError(f"no window could be measured: {reason}", log=job.folder / "logs")
+        return found
+
+
+@dataclass(slots=True)
+class _Windows:
+    """Windows of a search, as long as the rates that were seen so far ask for; loads of one visit share its start."""
+
+    measure_window: Callable[[Window], Measurement]
+    rates: dict[str, float] = field(default_factory=dict)
+    visited: tuple[str, int] | None = None
+
+    def measure(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
+        """One window; the very first is tried again, longer, where it was too short for the model."""
+        known = bool(self.rates)
+        measured = self._once(variant, load, window_s, block)
+        for longer_s in () if known else _FIRST_WINDOWS_S:
+            if measured.error is None:
+                break
+            measured = self._once(variant, load, longer_s, block)
+        return measured
+
+    def _once(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
+        visit = (variant.config_name, block)
+        measured = self.measure_window(
+            Window(
+                variant=variant,
+                load=load,
+                expected_infer_per_s=self._expected(variant),
+                window_s=window_s,
+                phase="sweep",
+                block=block,
+                afresh=visit != self.visited,
+                keeps=True,
+                rate_is_known=variant.config_name in self.rates,
+            )
+        )
+        # Who knows what is being served after a failure.
+        self.visited = visit if measured.error is None else None
+        if measured.throughput_infer_per_s is not None:
+            name = variant.config_name
+            self.rates[name] = min(self.rates.get(name, float("inf")), measured.throughput_infer_per_s)
+        return measured
+
+    def _expected(self, variant: ModelConfigVariant) -> float:
+        if not self.rates:
+            return _UNKNOWN_RATE_INFER_PER_S
+        own = self.rates.get(variant.config_name)
+        return own if own is not None else _CAUTION * statistics.median(self.rates.values())

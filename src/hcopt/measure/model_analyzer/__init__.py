@@ -1,0 +1,1 @@
+"""The profiler `model-analyzer`: NVIDIA Model Analyzer in brute mode."""

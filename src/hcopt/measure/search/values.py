@@ -1,0 +1,76 @@
+"""What a search is asked for, what it decides on its way, and what it hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hcopt.records.schema import Decision, LoadPoint, Measurement, ModelConfigVariant
+
+# Variant, load, length of the window in s, number of the block: windows of a block lie close together in time.
+Measure = Callable[[ModelConfigVariant, LoadPoint, float, int], Measurement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """How a search goes about it.
+
+    Attributes:
+        latency_p99_limit_ms: What a point has to keep; None where there is no limit.
+        window_s: Length of a window.
+        budget_s: When to stop by the clock; None: no such limit.
+        seed: Of everything that is drawn.
+        alpha: Probability of dropping the best variant, over all looks together.
+        indifference_ratio: The search ends when what is still to be gained is expected to be below a tenth of this.
+        noise_ratio: How far windows of one point vary, where an A/A measurement has told; it only starts the fit.
+    """
+
+    latency_p99_limit_ms: float | None
+    window_s: float = 0.5
+    budget_s: float | None = None
+    seed: int = 0
+    alpha: float = 0.01
+    indifference_ratio: float = 0.02
+    noise_ratio: float = 0.08
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One variant at its best load as the search sees it in the end.
+
+    Attributes:
+        variant: The variant; the default where several names have the same settings.
+        load: The load.
+        throughput_infer_per_s: Estimated from all windows together.
+        latency_p99_ms: Likewise.
+        feasible: Whether it counts as keeping the limit.
+        feasible_probability: That the limit holds there; 1 where there is none.
+        window_count: Windows at this load.
+        equal_names: Further names of the same settings.
+    """
+
+    variant: ModelConfigVariant
+    load: LoadPoint
+    throughput_infer_per_s: float
+    latency_p99_ms: float
+    feasible: bool
+    feasible_probability: float
+    window_count: int
+    equal_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        candidates: Every variant that was measured: first those that keep the limit, by throughput.
+        decisions: In order.
+        measurements: In order, failed ones included.
+        unvisited_count: Variants that were never measured because the model ruled them out, or time was up.
+    """
+
+    candidates: tuple[Candidate, ...]
+    decisions: tuple[Decision, ...]
+    measurements: tuple[Measurement, ...]
+    unvisited_count: int

@@ -1,0 +1,146 @@
+"""One model on a running Triton, switched from variant to variant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcopt.errors import RuntimeStartError
+from hcopt.model.triton_config import add_name
+from hcopt.records.schema import ModelConfigVariant, ServerTimes
+from hcopt.triton.control import ModelControl, server_times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Where variants can be loaded beside one another.
+
+    Attributes:
+        repository: What the server has its models from; each variant gets a name of its own there.
+        most_instances: See `Server.most_instances`.
+    """
+
+    repository: Path
+    most_instances: Callable[[int], int]
+
+
+class ServedModel:
+    """Loads variants of one model: one at a time, or several whose turn comes again.
+
+    Args:
+        control: The server.
+        model_name: The model's name on it.
+        config_json: Gives a variant's configuration as Triton's JSON.
+        beside: None where only one can be loaded.
+    """
+
+    def __init__(
+        self,
+        control: ModelControl,
+        model_name: str,
+        config_json: Callable[[ModelConfigVariant], str],
+        beside: Beside | None = None,
+    ) -> None:
+        self._control = control
+        self._model_name = model_name
+        self._config_json = config_json
+        self._beside = beside
+        self._serving: ModelConfigVariant | None = None
+        self._kept: dict[ModelConfigVariant, str] = {}
+
+    @property
+    def serving(self) -> ModelConfigVariant | None:
+        """The variant whose turn it is; None before the first, and after one that could not be loaded."""
+        return self._serving
+
+    @property
+    def name(self) -> str:
+        """The model's name on the server for the variant whose turn it is."""
+        return self._model_name if self._serving is None else self._kept.get(self._serving, self._model_name)
+
+    def switch_to(self, variant: ModelConfigVariant) -> None:
+        """Serves this variant, and no other; loads it afresh even where it is there, so that all windows begin alike.
+
+        Raises:
+            RuntimeStartError: Triton cannot load it.
+        """
+        if self._kept:
+            self.unload()
+        self._serving = None
+        self._control.load(self._model_name, self._config_json(variant))
+        self._serving = variant
+
+    def turn_to(self, variant: ModelConfigVariant) -> None:
+        """Serves this variant as it is where it is loaded; else loads it beside the others, as far as there is room.
+
+        Raises:
+            RuntimeStartError: Triton cannot load it.
+            OutputError: It cannot be given a name of its own.
+        """
+        if self._beside is None:
+            self.switch_to(variant)
+            return
+        if not self._kept:
+            self._control.unload(self._model_name)
+        self._serving = None
+        name = self._kept.pop(variant, None) or self._loaded_beside(variant, self._beside)
+        # At the end: the first one is the one whose turn is the longest ago.
+        self._kept[variant] = name
+        self._serving = variant
+
+    def _loaded_beside(self, variant: ModelConfigVariant, beside: Beside) -> str:
+        self._make_room(variant.instance_count, beside)
+        name = variant.config_name
+        add_name(beside.repository, self._model_name, name)
+        self._control.load(name, json.dumps({**json.loads(self._config_json(variant)), "name": name}))
+        return name
+
+    def _make_room(self, instance_count: int, beside: Beside) -> None:
+        loaded = sum(variant.instance_count for variant in self._kept)
+        most = beside.most_instances(loaded) if loaded else 0
+        while self._kept and loaded + instance_count > most:
+            oldest = next(iter(self._kept))
+            self._control.unload(self._kept.pop(oldest))
+            loaded -= oldest.instance_count
+
+    def unload(self) -> None:
+        """Serves nothing; what was loaded is gone, so that it disturbs no window any more.
+
+        Raises:
+            RuntimeStartError: The server does not answer, or refuses.
+        """
+        self._serving = None
+        names = (*self._kept.values(), self._model_name)
+        self._kept.clear()
+        for name in names:
+            self._control.unload(name)
+        self._control.wait_for_unloads(names)
+
+    def distrust(self) -> None:
+        """Told that a window of the variant whose turn it is has failed: it is loaded afresh for its next turn."""
+        variant, self._serving = self._serving, None
+        if variant in self._kept:
+            # Where the server is gone, so is the variant.
+            with suppress(RuntimeStartError):
+                self._control.unload(self._kept.pop(variant))
+
+    def lost(self) -> None:
+        """Told that the server has died and is there again: nothing is loaded any more."""
+        self._serving = None
+        self._kept.clear()
+
+    def watch(self) -> Callable[[], ServerTimes | None]:
+        """Starts a window of the server's own times; the answer ends it, and is None where the server gives none."""
+        name = self.name
+        before = self._control.statistics(name)
+
+        def end() -> ServerTimes | None:
+            try:
+                return server_times(before, self._control.statistics(name))
+            except RuntimeStartError:
+                return None
+
+        return end

@@ -1,0 +1,125 @@
+"""A configuration becomes all that a sweep needs: the model, its default configuration, the rows to send, the plan."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hcopt.analysis.plan import plan_sweep
+from hcopt.config.sections import Config
+from hcopt.errors import ConfigError
+from hcopt.model import triton_config
+from hcopt.model.batch_check import check_servable
+from hcopt.model.fetch import fetch_model
+from hcopt.model.inputs.build import LoadData, build_load
+from hcopt.model.onnx_file import has_batch_dimension
+from hcopt.model.triton_config import BaseConfiguration, base_configuration, variant_of
+from hcopt.records.schema import ModelArtifact, ModelConfigVariant, Note, SweepPlan
+from hcopt.system.machine import parse_cpu_list
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What the stages before the first measurement have found out.
+
+    Attributes:
+        artifact: The model, fetched.
+        base: The default configuration.
+        load: The rows to send.
+        plan: What to measure.
+        notes: What the user has to know.
+    """
+
+    artifact: ModelArtifact
+    base: BaseConfiguration
+    load: LoadData
+    plan: SweepPlan
+    notes: tuple[Note, ...]
+
+
+def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int | None = None) -> Prepared:
+    """Fetches the model and plans the sweep.
+
+    Args:
+        config: The configuration.
+        into: A folder for the model's files.
+        tracking_uri: The MLflow that `models:/` and `runs:/` refer to.
+        server_cores: CPUs of the machine that serves, where that is not this one.
+
+    Raises:
+        ModelSourceError: The model cannot be had or served.
+        ConfigError: The sweep has no points, an input's shape is open, or there is no version to promote.
+    """
+    if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
+        raise ConfigError(
+            "profiler.max_minutes is a budget for the adaptive profiler; Model Analyzer measures the whole grid",
+            remedy="Add --profiler adaptive, or make the grid under `sweep` smaller.",
+        )
+    artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)
+    if config.mlflow.promote_alias is not None and artifact.registered_version is None:
+        raise ConfigError(
+            f"{artifact.source_uri} is no version in a registry, so it cannot get the alias "
+            f"{config.mlflow.promote_alias!r}",
+            remedy="Give model.uri as models:/NAME@alias or models:/NAME/VERSION, or leave out --promote.",
+        )
+    claimed = has_batch_dimension(artifact.signature)
+    base, load = _base_and_load(config, artifact, batchable=claimed)
+    check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
+    if check.batchable != claimed or check.signature != artifact.signature:
+        # What the file leaves open and ONNX Runtime knows belongs into config.pbtxt: the native backend compares.
+        artifact = replace(artifact, signature=check.signature)
+        base, load = _base_and_load(config, artifact, batchable=check.batchable)
+    default = variant_of(base.config, f"{artifact.name}_config_default")
+    plan = plan_sweep(
+        config.sweep,
+        default,
+        model_name=artifact.name,
+        instance_kind=config.instance_kind,
+        server_cores=_server_cores(config) if server_cores is None else server_cores,
+    )
+    reason = (check.reason,) if check.reason else ()
+    notes = (*base.notes, *load.notes, *reason, *plan.notes)
+    return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
+
+
+def _server_cores(config: Config) -> int | None:
+    """CPUs that the server may use; None where it runs elsewhere."""
+    if config.runtime.kind == "remote":
+        return None
+    if config.runtime.cpuset.server is not None:
+        return len(parse_cpu_list(config.runtime.cpuset.server))
+    return len(os.sched_getaffinity(0))
+
+
+def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) -> tuple[BaseConfiguration, LoadData]:
+    base = base_configuration(artifact, batchable=batchable, instance_kind=config.instance_kind)
+    load = build_load(
+        artifact,
+        base.config,
+        input_shapes=config.model.input_shapes,
+        input_example=config.model.input_example,
+        seed=config.profiler.seed,
+    )
+    return base, load
+
+
+def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
+    """A variant's configuration; the default's is the user's own, untouched."""
+    if variant == prepared.plan.default:
+        return prepared.base.config
+    return triton_config.apply_variant(prepared.base.config, variant, prepared.plan.instance_kind)
+
+
+def config_text(prepared: Prepared, variant: ModelConfigVariant) -> str:
+    """A variant's config.pbtxt."""
+    return triton_config.to_text(variant_config(prepared, variant))
+
+
+def config_json(prepared: Prepared, variant: ModelConfigVariant) -> str:
+    """A variant's configuration as Triton's load request takes it."""
+    return triton_config.to_json(variant_config(prepared, variant))

@@ -1,0 +1,184 @@
+"""Where a request spends its time, default against best: what explains a difference, as the blocks show it. Pure.
+
+At a fixed concurrency the throughput is the concurrency over the mean latency, so the parts of the mean latency are the
+parts of the throughput.
+
+Source: Little (1961), A Proof for the Queuing Formula: L = λW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from hcopt.analysis.stats import t_interval
+from hcopt.records.schema import Estimate, LoadPoint, Measurement, RunRecord
+from hcopt.report import figures
+from hcopt.report.facts.headline import load_value
+from hcopt.report.facts.selection import Pairing, Side, default_wins, side_name
+from hcopt.report.values import Cell, Figure, Section, Table
+from hcopt.report.words import Text
+
+SERVER_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
+# A change of less than half a microsecond is none that the report could show.
+_SMALLEST_MS = 0.0005
+PARTS = (*SERVER_PARTS, "outside")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Mean times of one configuration's requests at one load, in ms.
+
+    Attributes:
+        windows: By block; one window of the sweep where no block has Triton's statistics.
+        confirmed: Whether they come from the confirmation's blocks.
+    """
+
+    side: Side
+    load: LoadPoint
+    windows: Mapping[int, Mapping[str, float]]
+    confirmed: bool
+
+    def mean_ms(self, part: str) -> float:
+        """Mean of a part over the windows."""
+        return fmean(window[part] for window in self.windows.values())
+
+
+def times(run: RunRecord, pair: Pairing) -> tuple[Times, ...]:
+    """Default and best, at the same load where both were measured at it; nothing unless both have figures."""
+    if pair.right is None:
+        return ()
+    load = pair.right.load
+    found = [_times(run, side, load) or _times(run, side, side.load) for side in pair.sides]
+    known = tuple(entry for entry in found if entry is not None)
+    return known if len(known) == len(pair.sides) else ()
+
+
+def breakdown(run: RunRecord, pair: Pairing, text: Text) -> Section | None:
+    """The section on it; None where Triton's statistics are missing."""
+    sides = times(run, pair)
+    if not sides:
+        return None
+    wins = run.confirmation.verdict == "better" and not default_wins(run) and len(sides) == 2
+    return Section(
+        name="breakdown",
+        title=text["section_breakdown" if wins else "section_breakdown_neutral"],
+        lines=breakdown_lines(run, sides, text),
+        table=_table(run, sides, text),
+        note=_note(sides, text),
+        figures=(Figure(chart="breakdown", caption=text["breakdown_caption"]),),
+    )
+
+
+def _note(sides: Sequence[Times], text: Text) -> str:
+    confirmed = all(side.confirmed for side in sides)
+    return text["breakdown_note" if confirmed else "breakdown_note_sweep"] + text["breakdown_reading"]
+
+
+def breakdown_lines(run: RunRecord, sides: Sequence[Times], text: Text) -> tuple[str, ...]:
+    """What the blocks show: the change of the mean latency, and the parts that changed beyond their intervals."""
+    if len(sides) < 2:
+        return ()
+    left, right = sides
+    if not (left.confirmed and right.confirmed):
+        return (text["breakdown_sweep"],)
+    names = {"left": side_name(left.side, run, text), "right": side_name(right.side, run, text)}
+    total = _difference(left, right, "total")
+    lines = [text[_direction("breakdown_total", total)].format(**names, **_words(total, text))]
+    lines += _part_lines(left, right, text)
+    if left.load != right.load:
+        loads = {"left_load": load_value(left.load, text), "right_load": load_value(right.load, text)}
+        lines.append(text["breakdown_loads"].format(**loads))
+    return tuple(lines)
+
+
+def _part_lines(left: Times, right: Times, text: Text) -> list[str]:
+    """Shorter and longer parts, largest change first; parts whose interval holds 0 are not named as changed."""
+    changes = {part: _difference(left, right, part) for part in PARTS}
+    lines = []
+    for direction in ("shorter", "longer"):
+        shown = [part for part, change in changes.items() if _direction("", change) == f"_{direction}"]
+        if shown:
+            shown.sort(key=lambda part: -abs(changes[part].estimate))
+            parts = "; ".join(
+                text["breakdown_part"].format(part=text[f"part_{part}"], **_words(changes[part], text))
+                for part in shown
+            )
+            lines.append(text[f"breakdown_{direction}"].format(parts=parts))
+    return lines or [text["breakdown_same"]]
+
+
+def _times(run: RunRecord, side: Side, load: LoadPoint) -> Times | None:
+    taken = [m for m in run.measurements if m.variant.settings == side.variant.settings and m.load == load]
+    blocks = [(m.block, _window(m)) for m in taken if m.phase == "confirmation" and m.block is not None]
+    swept = [_window(m) for m in taken if m.phase == "sweep"]
+    confirmed = {block: window for block, window in blocks if window is not None}
+    single = {number: window for number, window in enumerate(swept) if window is not None}
+    if not confirmed and not single:
+        return None
+    return Times(side=side, load=load, windows=confirmed or single, confirmed=bool(confirmed))
+
+
+def _window(m: Measurement) -> Mapping[str, float] | None:
+    """The parts of one window's mean latency, in ms; what the server does not account for is `outside`."""
+    if m.server is None or m.latency is None:
+        return None
+    server = {part: getattr(m.server, f"{part}_us") / 1000 for part in SERVER_PARTS}
+    outside = max(0.0, m.latency.avg_ms - sum(server.values()))
+    return {**server, "outside": outside, "total": m.latency.avg_ms}
+
+
+def _difference(left: Times, right: Times, part: str) -> Estimate:
+    """Right minus left over the blocks that both have, with a 95 % interval over these pairs."""
+    common = sorted(left.windows.keys() & right.windows.keys())
+    if not common:
+        return Estimate(estimate=right.mean_ms(part) - left.mean_ms(part))
+    return t_interval([right.windows[block][part] - left.windows[block][part] for block in common])
+
+
+def _direction(key: str, change: Estimate) -> str:
+    if abs(change.estimate) < _SMALLEST_MS:
+        return f"{key}_same"
+    if change.ci_high is not None and change.ci_high < 0:
+        return f"{key}_shorter"
+    if change.ci_low is not None and change.ci_low > 0:
+        return f"{key}_longer"
+    return f"{key}_same"
+
+
+def _words(change: Estimate, text: Text) -> dict[str, str]:
+    bounds = figures.difference_range(change, text)
+    return {"change": figures.difference(change.estimate), "range": bounds or text["no_interval"]}
+
+
+def _table(run: RunRecord, sides: Sequence[Times], text: Text) -> Table:
+    both = len(sides) == 2 and all(side.confirmed for side in sides)
+    heads = [
+        text["breakdown_column"].format(name=side_name(entry.side, run, text), load=load_value(entry.load, text))
+        for entry in sides
+    ]
+    rows = []
+    for part in (*PARTS, "total"):
+        cells = [_cell(entry, part) for entry in sides]
+        rows.append(
+            (
+                Cell(value=text[f"part_{part}"]),
+                *cells,
+                *((_change_cell(sides[0], sides[1], part, text),) if both else ()),
+            )
+        )
+    header = (text["column_part"], *heads, *((text["column_change"],) if both else ()))
+    return Table(header=header, rows=tuple(rows))
+
+
+def _cell(entry: Times, part: str) -> Cell:
+    mean = entry.mean_ms(part)
+    share = figures.share(mean / entry.mean_ms("total")) if entry.mean_ms("total") > 0 else ""
+    return Cell(value=f"{figures.latency(mean)}\u00a0ms", detail="" if part == "total" else share)
+
+
+def _change_cell(left: Times, right: Times, part: str, text: Text) -> Cell:
+    change = _difference(left, right, part)
+    bounds = figures.difference_range(change, text)
+    return Cell(value=figures.difference(change.estimate), detail="" if bounds is None else bounds)

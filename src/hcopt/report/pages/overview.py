@@ -1,0 +1,269 @@
+"""Several models on one page: a line each with its verdict, what to deploy, how much that gains, and its report.
+
+Where they were measured on several kinds of machines: a line for each kind, and above them which to take.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from hcopt import __version__
+from hcopt.deploy.capacity import PriceOf, sustained_cost
+from hcopt.errors import OutputError
+from hcopt.records.schema import Estimate, ModelOutcome, RunRecord
+from hcopt.report import figures
+from hcopt.report.facts.hardware import HardwareAnswer, by_model, hardware_answers, kind_cell, model_name
+from hcopt.report.facts.headline import headline, interval_inline, only_best_is_feasible
+from hcopt.report.facts.selection import pairing
+from hcopt.report.pages.open_loop import lower_bound
+from hcopt.report.render.html import FONTS, environment, resource
+from hcopt.report.values import Answer, Cell, Tone
+from hcopt.report.words import Language, Text, texts
+from hcopt.system.files import whole_file
+
+_WIDTH, _MARGIN = 180.0, 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whisker:
+    """A ratio with its interval on the axis that all models share, in pixels from the left."""
+
+    estimate: float
+    low: float
+    high: float
+    default: float
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """One model, or one kind of machine that it was measured on.
+
+    Attributes:
+        failure: What kept it from ending well, and what to do about it; nothing where all went well.
+        links: (words, address) of its reports.
+        heads: Whether it is the first of its model's several, above which the name stands.
+    """
+
+    name: str
+    source: str
+    tone: Tone
+    badge: str
+    deploy: Answer | None
+    gain: Answer | None
+    whisker: Whisker | None
+    capacity: Cell | None
+    failure: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    hardware: Cell | None = None
+    cost: Cell | None = None
+    heads: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All that the page says.
+
+    Attributes:
+        has_kinds: Whether there are several kinds of machines.
+        has_cost: Whether the price of one of them is known.
+    """
+
+    heading: str
+    counts: tuple[tuple[Tone, str], ...]
+    answers: tuple[HardwareAnswer, ...]
+    has_kinds: bool
+    has_cost: bool
+    axis: str
+    rows: tuple[ModelRow, ...]
+    footer: str
+
+
+def write_overview(
+    outcomes: Sequence[ModelOutcome],
+    *,
+    run_id: str,
+    started_at: str,
+    language: Language,
+    price_of: PriceOf,
+    path: Path,
+) -> None:
+    """Writes the page, whole or not at all; the reports of the models lie beside it, in folders of their labels.
+
+    Args:
+        outcomes: What became of each model, in order; those that were not begun too.
+        run_id: The run of all.
+        started_at: UTC, ISO 8601.
+        language: Of every word but the user's own.
+        price_of: What a kind of machine costs.
+        path: Where it goes.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    overview = overview_of(outcomes, run_id=run_id, started_at=started_at, language=language, price_of=price_of)
+    style = resource("templates", "report.css")
+    page = (
+        environment()
+        .get_template("overview.html.jinja")
+        .render(overview=overview, words=texts(language), language=language, fonts=FONTS, style=style)
+    )
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_bytes(page.encode(errors="replace"))
+    except OSError as error:
+        raise OutputError(f"cannot write the overview {path}: {error.strerror or error}") from error
+
+
+def overview_of(
+    outcomes: Sequence[ModelOutcome], *, run_id: str, started_at: str, language: Language, price_of: PriceOf
+) -> Overview:
+    """What the page says. Pure."""
+    text = texts(language)
+    ratios = [ratio for outcome in outcomes if outcome.record and (ratio := _ratio(outcome.record)) is not None]
+    low, high = _span(ratios)
+    groups, kinds = by_model(outcomes), {outcome.hardware for outcome in outcomes}
+    rows = tuple(_row(outcome, low, high, text) for outcome in outcomes)
+    has_kinds = len(kinds) > 1
+    if has_kinds:
+        mine = iter(rows)
+        rows = tuple(row for group in groups for row in _of_kinds(group, mine, price_of, text))
+    counts = Counter((row.tone, row.badge) for row in rows)
+    return Overview(
+        heading=_heading(groups, len(kinds), text),
+        counts=tuple(
+            (tone, text["overview_count"].format(count=count, badge=badge)) for (tone, badge), count in counts.items()
+        ),
+        answers=hardware_answers(outcomes, price_of, text) if has_kinds else (),
+        has_kinds=has_kinds,
+        has_cost=has_kinds and any(one.record and _price(one.record, price_of) is not None for one in outcomes),
+        axis="" if not ratios else text["overview_axis"].format(low=f"{low:.2f}×", high=f"{high:.2f}×"),
+        rows=rows,
+        footer=" · ".join(
+            (
+                f"hcopt {__version__}",
+                run_id,
+                text["overview_measured"].format(date=started_at[:16].replace("T", " ")),
+            )
+        ),
+    )
+
+
+def _heading(groups: Sequence[Sequence[ModelOutcome]], kinds: int, text: Text) -> str:
+    if kinds == 1:
+        return text["overview_heading"].format(count=len(groups))
+    models = model_name(groups[0]) if len(groups) == 1 else text["overview_heading"].format(count=len(groups))
+    return text["overview_heading_kinds"].format(models=models, kinds=kinds)
+
+
+def _of_kinds(
+    group: Sequence[ModelOutcome], rows: Iterator[ModelRow], price_of: PriceOf, text: Text
+) -> Iterator[ModelRow]:
+    """The next rows, which are of one model."""
+    name, source = model_name(group), group[0].source_uri
+    for outcome in group:
+        yield replace(
+            next(rows),
+            name=name,
+            source=source if source != name else "",
+            hardware=kind_cell(outcome.hardware or ""),
+            cost=None if outcome.record is None else _cost(outcome.record, price_of, text),
+            heads=outcome is group[0],
+        )
+
+
+def _cost(run: RunRecord, price_of: PriceOf, text: Text) -> Cell | None:
+    cost, price = sustained_cost(run, price_of), _price(run, price_of)
+    if cost is None or price is None:
+        return None
+    at = text["cost_at"].format(price=f"{price:.12g}")
+    return Cell(value=text["hardware_cost_most"].format(cost=figures.cost(cost)), detail=at)
+
+
+def _price(run: RunRecord, price_of: PriceOf) -> float | None:
+    return price_of(run.environment.cpu_model)
+
+
+def _ratio(run: RunRecord) -> Estimate | None:
+    """The ratio that the verdict rests on; None where it rests on the limit, as the report's own page has it."""
+    pair = pairing(run)
+    if pair.comparison is None or run.confirmation.verdict == "no_feasible_config" or only_best_is_feasible(run, pair):
+        return None
+    return pair.comparison.throughput_ratio
+
+
+def _span(ratios: Sequence[Estimate]) -> tuple[float, float]:
+    """From the lowest bound to the highest, the default (1) among them."""
+    ends = [1.0]
+    for ratio in ratios:
+        ends += [end for end in (ratio.estimate, ratio.ci_low, ratio.ci_high) if end is not None]
+    return min(ends), max(ends)
+
+
+def _row(outcome: ModelOutcome, low: float, high: float, text: Text) -> ModelRow:
+    failure = outcome.failure
+    said: tuple[str, ...] = ()
+    if failure is not None:
+        code = text["overview_exit_code"].format(code=failure.exit_code)
+        said = tuple(filter(None, (f"{failure.message} ({code})", failure.remedy)))
+    if outcome.record is None:
+        waiting = failure is None
+        return ModelRow(
+            name=outcome.label,
+            source=outcome.source_uri if outcome.label != outcome.source_uri else "",
+            tone="neutral" if waiting else "bad",
+            badge=text["overview_waiting" if waiting else "overview_failed"],
+            deploy=None,
+            gain=None,
+            whisker=None,
+            capacity=None,
+            failure=(text["overview_waiting_detail"],) if waiting else said,
+            links=(),
+        )
+    run, pair = outcome.record, pairing(outcome.record)
+    told, ratio = headline(run, pair, text), _ratio(outcome.record)
+    deploy, gain, _ = told.answers
+    folder = quote(outcome.label)
+    return ModelRow(
+        name=outcome.label,
+        source=outcome.source_uri,
+        tone=told.tone,
+        badge=told.badge,
+        deploy=deploy,
+        gain=gain,
+        whisker=None if ratio is None else _whisker(ratio, low, high, text),
+        capacity=_capacity(run, text),
+        failure=said,
+        links=(
+            (text["overview_page"], f"{folder}/result_summary.html"),
+            (text["overview_pdf"], f"{folder}/result_summary.pdf"),
+        ),
+    )
+
+
+def _whisker(ratio: Estimate, low: float, high: float, text: Text) -> Whisker:
+    def place(value: float) -> float:
+        return round(_MARGIN + (_WIDTH - 2 * _MARGIN) * (value - low) / ((high - low) or 1.0), 1)
+
+    said = figures.change(ratio.estimate) + interval_inline(ratio, text)
+    return Whisker(
+        estimate=place(ratio.estimate),
+        low=place(ratio.estimate if ratio.ci_low is None else ratio.ci_low),
+        high=place(ratio.estimate if ratio.ci_high is None else ratio.ci_high),
+        default=place(1.0),
+        said=said,
+    )
+
+
+def _capacity(run: RunRecord, text: Text) -> Cell | None:
+    if run.capacity is None:
+        return None
+    low, limit = lower_bound(run.capacity), figures.limit(run.capacity.latency_p99_limit_ms)
+    if low is None:
+        return Cell(value=text["capacity_none"], detail=text["capacity_detail"].format(limit=limit))
+    rate = text["unit_throughput"].format(value=figures.throughput(low))
+    return Cell(value=text["capacity_least"].format(rate=rate), detail=text["capacity_detail"].format(limit=limit))

@@ -1,0 +1,1 @@
+"""A report as PDF and HTML, in processes of their own."""

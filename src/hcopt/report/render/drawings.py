@@ -1,0 +1,73 @@
+"""The charts as a report shows them: drawn once, each with its title, for the PDF and for the HTML page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hcopt.errors import OutputError
+from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.report import charts
+from hcopt.report.charts.text import chart_texts
+from hcopt.report.render.worker import drawn_apart
+from hcopt.report.words import Language, Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """One chart.
+
+    Attributes:
+        title: A heading.
+        alt: For those who cannot see it.
+        spec: Vega-Lite, without a theme.
+        svg: In the print's colours.
+    """
+
+    title: str
+    alt: str
+    spec: JsonObject
+    svg: str
+
+    @property
+    def svg_base64(self) -> str:
+        """The picture as a data URI holds it."""
+        return base64.b64encode(self.svg.encode()).decode()
+
+
+def drawings(run: RunRecord, *, language: Language, apart: bool = False) -> dict[str, Drawing]:
+    """Every chart that the run has data for, by name, in the order in which a reader meets them.
+
+    Args:
+        run: A finished run.
+        language: Of their words.
+        apart: Whether a process of its own draws them, see `apart`.
+
+    Raises:
+        OutputError: A chart cannot be drawn.
+    """
+    words = chart_texts(language)
+    try:
+        made = charts.all_charts(run, language=language)
+        # The tests check it against Vega-Lite's schema; here that would take longer than drawing it.
+        specs = {name: chart.to_dict(validate=False) for name, chart in made.items()}
+        drawn = drawn_apart(specs, charts.PRINT_THEME) if apart else _drawn(specs)
+    except ValueError as error:
+        raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
+    return {
+        name: Drawing(title=_title(name, run, words), alt=str(chart.description), spec=specs[name], svg=drawn[name])
+        for name, chart in made.items()
+    }
+
+
+def _drawn(specs: Mapping[str, JsonObject]) -> dict[str, str]:
+    return {name: charts.to_svg(spec) for name, spec in specs.items()}
+
+
+def _title(name: str, run: RunRecord, words: Text) -> str:
+    """A heading; where there is no limit, the one that does not speak of it."""
+    unlimited = f"title_{name}_no_limit"
+    if run.ranking.latency_p99_limit_ms is None and unlimited in words:
+        return words[unlimited]
+    return words[f"title_{name}"]

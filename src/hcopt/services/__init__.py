@@ -1,0 +1,1 @@
+"""How MLflow and S3 are reached."""

@@ -1,0 +1,274 @@
+"""MLflow as hcopt uses it: silent, quick to notice that nobody answers, and its errors told as ours.
+
+Nothing here knows what is stored; `model_source`, `registry` and `tracking` do.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from hcopt.config.sections import Config
+from hcopt.errors import HcoptError, OutputError
+from hcopt.services import mlflow_database
+from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_database
+from hcopt.services.s3 import explain_s3_error, s3_errors
+from hcopt.system.environ import lent
+from hcopt.system.process import temporary_folder
+from hcopt.system.redaction import without_credentials
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# MLflow's own are 7 retries with growing pauses and 120 s each: minutes before it says that nobody answers.
+_PROBE_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_WORK_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    # A server with artifacts in S3 sends clients there by signed URLs. Those name S3 as that server reaches it, in
+    # containers by a name that nobody else knows, and the client tries each file for six minutes. So: by the server.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
+_SILENCE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_LOUD_LOGGERS = ("mlflow", "alembic", "sqlalchemy", "urllib3", "botocore")
+
+
+@contextmanager
+def mlflow_session(
+    tracking_uri: str, *, error: type[HcoptError], config: Config | None = None, writes: bool = False
+) -> Iterator[MlflowClient]:
+    """A client of an MLflow that answers; what MLflow raises inside the context becomes an `error`.
+
+    While the context lasts, the process's environment points at this MLflow, because parts of MLflow's client look
+    there and nowhere else.
+
+    Args:
+        tracking_uri: A server's URL, perhaps with user name and password, or a database URI.
+        error: What failures are raised as.
+        config: How to log in, whom to trust, and how S3 is reached where MLflow leaves its artifacts to that.
+        writes: Whether the caller writes to it. Who only reads finds a database as it is, or none.
+
+    Raises:
+        HcoptError: As `error`: unreachable, refused, a database of another MLflow's schema, or whatever fails inside
+            the context.
+    """
+    uri, login = _without_login(tracking_uri)
+    given = config or Config()
+    settings: dict[str, str | SecretStr] = {
+        **given.dotenv,
+        **_settings(given),
+        "MLFLOW_TRACKING_URI": uri,
+        **login,
+    }
+    with _own_temporary_files(), lent(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
+        try:
+            yield _connect(uri, _agreed(config, writes=writes))
+        except HcoptError:
+            raise
+        except DatabaseRefusedError as refused:
+            raise error(refused.message, remedy=refused.remedy) from refused
+        except _mlflow_errors() as failure:
+            message, remedy = _explain(failure, uri)
+            raise error(message, remedy=remedy) from failure
+
+
+def check_database(tracking_uri: str, *, config: Config) -> None:
+    """Tells before anything is measured where a session that writes would be refused for the database's schema.
+
+    Raises:
+        OutputError: It would be.
+    """
+    if not is_database(tracking_uri):
+        return
+    # Who does not answer now may do so when there is something to log.
+    with _silence(), suppress(*_mlflow_errors()):
+        try:
+            mlflow_database.check_database(tracking_uri, _agreed(config, writes=True))
+        except DatabaseRefusedError as refused:
+            raise OutputError(refused.message, remedy=refused.remedy) from refused
+
+
+@contextmanager
+def _own_temporary_files() -> Iterator[None]:
+    """MLflow's temporary files go into a folder that even a kill does not leave behind."""
+    with temporary_folder() as folder:
+        before = tempfile.tempdir
+        tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def _without_login(tracking_uri: str) -> tuple[str, dict[str, str]]:
+    """A server's URL without its login, and the login as MLflow's variables: so it never gets into messages."""
+    parts = urlsplit(tracking_uri)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return tracking_uri, {}
+    login = {
+        "MLFLOW_TRACKING_USERNAME": unquote(parts.username),
+        "MLFLOW_TRACKING_PASSWORD": unquote(parts.password or ""),
+    }
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), login
+
+
+def _settings(config: Config) -> dict[str, str]:
+    """The configuration as the variables of MLflow and boto3."""
+    settings = {
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": config.mlflow.ca_bundle,
+        "MLFLOW_S3_ENDPOINT_URL": config.s3.endpoint_url,
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if config.s3.path_style else "virtual",
+        "AWS_DEFAULT_REGION": config.s3.region,
+        "AWS_CA_BUNDLE": config.s3.ca_bundle,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps warnings and log lines of MLflow and what it stands on from the terminal; failures come as exceptions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # MLflow sets the levels of its loggers when it is imported, so that comes first.
+        import mlflow  # noqa: F401
+
+        loggers = [logging.getLogger(name) for name in _LOUD_LOGGERS]
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def _agreed(config: Config | None, *, writes: bool) -> Agreed:
+    """What a session may do to a database: only hcopt's own is migrated unasked, and only by who writes to it."""
+    own = config is not None and config.mlflow.tracking_uri is None
+    asked = config is not None and config.mlflow.migrate_database
+    return Agreed(creates=writes, migrates=writes and (own or asked))
+
+
+def _connect(uri: str, agreed: Agreed) -> MlflowClient:
+    """Asks once, with little patience, whether anybody is there, before real work begins with more of it."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    # The registry's is another where MLFLOW_REGISTRY_URI says so; all are looked at before one is made.
+    databases = tuple(dict.fromkeys((uri, mlflow.get_registry_uri())))
+    for database in databases:
+        mlflow_database.check_database(database, agreed)
+    for database in databases:
+        open_database(database, agreed)
+    if urlsplit(uri).scheme not in ("http", "https"):
+        return MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
+    with lent(_PROBE_SETTINGS):
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _mlflow_errors() -> tuple[type[Exception], ...]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # OSError includes everything of `requests`; ImportError is a database driver that is not installed.
+    return (MlflowException, SQLAlchemyError, OSError, ImportError, *s3_errors())
+
+
+def _explain(failure: Exception, uri: str) -> tuple[str, str | None]:
+    """What failed, and what to do about it."""
+    import sqlalchemy.exc
+
+    where = without_credentials(uri)
+    said = _first_line(failure)
+    if isinstance(failure, s3_errors()):
+        return explain_s3_error(failure, f"the artifacts of MLflow at {where}")
+    if _is_disk_full(failure):
+        return f"no room on the disk: {said}", "Free some space, and run again."
+    if isinstance(failure, ImportError):
+        return f"MLflow at {where} needs a database driver: {said}", f"Install it: pip install {failure.name}"
+    if isinstance(failure, sqlalchemy.exc.SQLAlchemyError):
+        return f"MLflow's database {where} fails: {said}", _CORRECT_THE_URI
+    return _explain_answer(failure, where, said)
+
+
+_CORRECT_THE_URI = "Start it, or correct mlflow.tracking_uri in config.yaml or MLFLOW_TRACKING_URI."
+
+_TRUST_IT = "Give the file of its certificate as mlflow.ca_bundle or MLFLOW_TRACKING_SERVER_CERT_PATH."
+
+
+def _explain_answer(failure: Exception, where: str, said: str) -> tuple[str, str | None]:
+    """Tells apart no answer, a refusal, an answer by something else, and an error of MLflow's own."""
+    if reason := _unreachable_reason(failure):
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in reason
+        return f"cannot reach MLflow at {where}: {reason}", _TRUST_IT if untrusted else _CORRECT_THE_URI
+    if "Invalid Host header" in said:
+        host = urlsplit(where).netloc
+        return (
+            f"MLflow at {where} refuses the host name {host}",
+            f"Start it with --allowed-hosts {host} (or MLFLOW_SERVER_ALLOWED_HOSTS).",
+        )
+    code = error_code(failure)
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+        return (
+            f"MLflow at {where} refuses access: {said}",
+            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
+        )
+    if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in said:
+        return f"what answers at {where} does not speak this version of MLflow's API: {said}", _CORRECT_THE_URI
+    return f"MLflow at {where} failed: {said}", None
+
+
+def _unreachable_reason(failure: Exception) -> str | None:
+    import requests
+
+    causes = [cause for cause in _chain(failure) if isinstance(cause, requests.RequestException)]
+    if not causes:
+        return None
+    if isinstance(causes[0], requests.exceptions.InvalidURL):
+        return "this is not a URL"
+    reason = re.search(r"\(Caused by (.*)\)", str(causes[0]))
+    return without_credentials(reason.group(1) if reason else str(causes[0]))
+
+
+def _chain(failure: BaseException | None) -> Iterator[BaseException]:
+    while failure is not None:
+        yield failure
+        failure = failure.__cause__ or failure.__context__
+
+
+def _is_disk_full(failure: BaseException) -> bool:
+    """Whether it came from a full disk; MLflow's download threads hand that on as text only."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return any(
+        (isinstance(cause, OSError) and cause.errno in full) or os.strerror(errno.ENOSPC) in str(cause)
+        for cause in _chain(failure)
+    )
+
+
+def error_code(failure: Exception) -> str:
+    """MLflow's name of an error, such as RESOURCE_DOES_NOT_EXIST; empty where it has none."""
+    return str(getattr(failure, "error_code", ""))
+
+
+def _first_line(failure: Exception) -> str:
+    lines = without_credentials(str(failure)).strip().splitlines() or [type(failure).__name__]
+    # MLflow lists failed downloads under a heading.
+    return " ".join(lines[:3] if lines[0].endswith(":") else lines[:1])[:400]

@@ -1,0 +1,1 @@
+"""A run on disk: its folder, measurements and decisions, and what an interrupted one has left."""

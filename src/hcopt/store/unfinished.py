@@ -1,0 +1,161 @@
+"""Which unfinished run is gone on with, and whether it may be: the conditions have to be those that it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcopt.config.sections import Config
+from hcopt.errors import ConfigError, ProfileError
+from hcopt.records.schema import JsonObject, Measurement, Note
+from hcopt.store.measurements import FILE_NAME, cut_torn_line, read_measurements
+from hcopt.store.run_folder import RunFolder, find_run, read_state
+
+# They say nothing about what is measured. Where the model comes from does not matter while its files are the same, nor
+# who sends the work there while the machines are.
+_FREE_SECTIONS = ("report", "mlflow", "s3", "executor")
+_UNFINISHED = ("measuring", "interrupted", "failed", "measured")
+# The kernel keeps some of the memory for itself, not always the same.
+_MEMORY_RATIO = 0.02
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A run that can be gone on with.
+
+    Attributes:
+        folder: Its folder.
+        state: Its run.json.
+        measurements: What it had measured.
+    """
+
+    folder: RunFolder
+    state: JsonObject
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether nothing but the report and MLflow are missing."""
+        return "record" in self.state
+
+    def refuse_other(self, conditions: Mapping[str, object]) -> None:
+        """Does nothing where these conditions are those of the run, as far as it had come to note them.
+
+        Raises:
+            ConfigError: They differ; names each difference.
+        """
+        then = self.state.get("conditions", {})
+        _refuse(
+            self.folder,
+            [d for key, now in conditions.items() if key in then for d in _differences(then[key], now, key)],
+        )
+
+
+def unfinished_run(reference: str, config: Config, *, results: Path) -> Unfinished:
+    """The run that is named.
+
+    Raises:
+        ConfigError: There is no such run, it is finished, or it was made with another configuration.
+        ProfileError: Its measurements are damaged.
+    """
+    folder = find_run(reference, results=results)
+    state = read_state(folder)
+    if state.get("state") not in _UNFINISHED:
+        raise ConfigError(
+            f"run {folder.run_id} is finished: there is nothing to go on with",
+            remedy=f"`hcopt report {folder.path}` and `hcopt log {folder.path}` make its report and its entry again.",
+        )
+    _refuse(folder, list(_config_differences(state, config)))
+    return Unfinished(folder=folder, state=state, measurements=_measured(folder))
+
+
+def latest_unfinished(config: Config, *, results: Path) -> tuple[Unfinished | None, Note | None]:
+    """The latest unfinished run of this configuration; where there is none, a note that says so."""
+    other: tuple[RunFolder, list[str]] | None = None
+    for path in sorted((results / "runs").glob("*/run.json"), reverse=True):
+        folder = RunFolder(results=results.absolute(), run_id=path.parent.name)
+        with suppress(ConfigError, ProfileError):
+            state = read_state(folder)
+            if state.get("state") not in _UNFINISHED:
+                continue
+            differences = list(_config_differences(state, config))
+            if not differences:
+                return Unfinished(folder=folder, state=state, measurements=_measured(folder)), None
+            other = other or (folder, differences)
+    return None, _none_found(other)
+
+
+def how_to_resume(program: str, command: str, run_id: str) -> str:
+    """The exact command that goes on with a run, for one that has read why it ended."""
+    return f"`{program} {command.removeprefix('hcopt ')} --resume {run_id}` goes on where it stopped."
+
+
+def resumed_note(unfinished: Unfinished) -> Note:
+    """For the report: the run has a gap in time."""
+    count, began = len(unfinished.measurements), unfinished.state.get("started_at")
+    return Note(
+        en=f"The run of {began} had been interrupted and was resumed: {count} measurements are from before.",
+        ko=f"{began}에 시작한 실행이 중단되어 이어서 진행함: 그 전의 측정 {count}건 사용.",
+    )
+
+
+def _measured(folder: RunFolder) -> tuple[Measurement, ...]:
+    if not (folder.path / FILE_NAME).exists():
+        return ()
+    cut_torn_line(folder.path)
+    return read_measurements(folder.path)
+
+
+def _config_differences(state: JsonObject, config: Config) -> Iterator[str]:
+    then, now = ({k: v for k, v in data.items() if k not in _FREE_SECTIONS} for data in _dumped(state, config))
+    return _differences(then, now, "")
+
+
+def _dumped(state: JsonObject, config: Config) -> tuple[JsonObject, JsonObject]:
+    return state.get("config", {}), config.model_dump(mode="json")
+
+
+def _differences(then: object, now: object, key: str) -> Iterator[str]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in dict.fromkeys((*then, *now)):
+            yield from _differences(then.get(name), now.get(name), f"{key}.{name}".removeprefix("."))
+    elif not _alike(then, now, key):
+        yield f"{key}: {_short(then)} then, {_short(now)} now"
+
+
+def _alike(then: object, now: object, key: str) -> bool:
+    if key.endswith(".memory_mb") and isinstance(then, int) and isinstance(now, int):
+        return abs(then - now) <= _MEMORY_RATIO * then
+    return then == now
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:97]}…"
+
+
+def _refuse(folder: RunFolder, differences: list[str]) -> None:
+    if differences:
+        more = f"\n  and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        shown = "".join(f"\n  {difference}" for difference in differences[:_SHOWN])
+        raise ConfigError(
+            f"run {folder.run_id} cannot be resumed under other conditions:{shown}{more}",
+            remedy="Restore them, or leave out --resume: that starts a new run.",
+        )
+
+
+def _none_found(other: tuple[RunFolder, list[str]] | None) -> Note:
+    if other is None:
+        return Note(
+            en="No unfinished run of this configuration, so this is a new one.",
+            ko="이 구성의 미완료 실행이 없어 새로 시작.",
+        )
+    folder, differences = other
+    shown = "; ".join(differences[:_SHOWN])
+    return Note(
+        en=f"No unfinished run of this configuration, so this is a new one. {folder.run_id} differs: {shown}.",
+        ko=f"이 구성의 미완료 실행이 없어 새로 시작. {folder.run_id} 와의 차이: {shown}.",
+    )

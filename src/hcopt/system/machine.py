@@ -1,0 +1,205 @@
+"""The machine's side of a measurement: what it is, and how much of its CPU time went elsewhere.
+
+Parsing is pure; only the functions called `read_…` look at the machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcopt import __version__
+from hcopt.records.schema import Environment
+
+_PROC = Path("/proc")
+_CPU_FOLDERS = Path("/sys/devices/system/cpu")
+_CGROUP_MEMORY_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+_CGROUPS = Path("/sys/fs/cgroup")
+_STEAL_FIELD = 7
+_NS_PER_S = 1_000_000_000
+_US_PER_S = 1_000_000
+_BYTES_PER_MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTimes:
+    """CPU time of the whole machine since it started, over all its CPUs, idle time included."""
+
+    total_s: float
+    steal_s: float
+
+
+def parse_cpu_times(proc_stat: str, *, ticks_per_s: int) -> CpuTimes:
+    """CPU times from the text of /proc/stat.
+
+    Raises:
+        ValueError: There is no `cpu` line in it.
+
+    Source: proc(5), /proc/stat. `guest` and `guest_nice`, the last two, are already part of `user` and `nice`.
+    """
+    for line in proc_stat.splitlines():
+        name, *values = line.split()
+        if name == "cpu":
+            ticks = [int(value) for value in values[: _STEAL_FIELD + 1]]
+            steal = ticks[_STEAL_FIELD] if len(ticks) > _STEAL_FIELD else 0
+            return CpuTimes(total_s=sum(ticks) / ticks_per_s, steal_s=steal / ticks_per_s)
+    raise ValueError("no `cpu` line in /proc/stat")
+
+
+def read_cpu_times() -> CpuTimes:
+    """The machine's CPU times now.
+
+    Raises:
+        OSError: There is no /proc/stat.
+    """
+    text = (_PROC / "stat").read_text(encoding="ascii")
+    return parse_cpu_times(text, ticks_per_s=os.sysconf("SC_CLK_TCK"))
+
+
+def steal_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
+    """Share (0-1) of the CPU time between two readings that the hypervisor gave to others; None where none passed."""
+    passed_s = after.total_s - before.total_s
+    if passed_s <= 0:
+        return None
+    # The kernel's counters of one CPU may step back a little.
+    return min(1.0, max(0.0, (after.steal_s - before.steal_s) / passed_s))
+
+
+def parse_cpu_list(text: str) -> frozenset[int]:
+    """CPU numbers from a list as Linux writes it, such as `0-3,8`.
+
+    Raises:
+        ValueError: It is no such list.
+    """
+    cpus: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        numbers = range(int(first), int(last if dash else first) + 1)
+        if not numbers:
+            raise ValueError(f"not a CPU list: {text}")
+        cpus.update(numbers)
+    return frozenset(cpus)
+
+
+def format_cpu_list(cpus: Iterable[int]) -> str:
+    """The opposite of `parse_cpu_list`: {0, 1, 2, 8} is `0-2,8`."""
+    runs: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if runs and cpu == runs[-1][-1] + 1:
+            runs[-1].append(cpu)
+        else:
+            runs.append([cpu])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def parse_cpu_model(cpuinfo: str) -> str:
+    """The CPU's name from the text of /proc/cpuinfo."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return " ".join(value.split())
+    return "unknown"
+
+
+def parse_memory_mb(meminfo: str) -> int:
+    """All memory of the machine in MB (1024 · 1024 bytes) from the text of /proc/meminfo.
+
+    Raises:
+        ValueError: There is no `MemTotal` line in it.
+    """
+    for line in meminfo.splitlines():
+        key, _, value = line.partition(":")
+        if key == "MemTotal":
+            return int(value.split()[0]) // 1024
+    raise ValueError("no `MemTotal` line in /proc/meminfo")
+
+
+def read_environment(
+    *,
+    runtime: str,
+    backend: str,
+    triton_version: str,
+    onnxruntime_version: str | None,
+    perf_analyzer_version: str | None,
+    server_cpuset: str | None = None,
+) -> Environment:
+    """What figures measured on this machine, with this server, are to be compared with.
+
+    Args:
+        runtime: embedded, docker or remote.
+        backend: The backend that serves, with its kind.
+        triton_version: As the server says it.
+        onnxruntime_version: None where the server does not tell.
+        perf_analyzer_version: None where it is not known.
+        server_cpuset: The server's CPUs where it is bound to some, else it has those of this process.
+
+    Raises:
+        OSError: The machine shows no /proc.
+    """
+    cpus = parse_cpu_list(server_cpuset) if server_cpuset else os.sched_getaffinity(0)
+    return Environment(
+        runtime=runtime,
+        backend=backend,
+        triton_version=triton_version,
+        onnxruntime_version=onnxruntime_version,
+        perf_analyzer_version=perf_analyzer_version,
+        cpu_model=parse_cpu_model((_PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace")),
+        cpu_count=len(cpus),
+        cpuset=format_cpu_list(cpus),
+        memory_mb=read_memory_mb(),
+        governor=read_governor(cpus),
+        hcopt_version=__version__,
+    )
+
+
+def read_memory_mb(limits: Iterable[Path] = _CGROUP_MEMORY_LIMITS) -> int:
+    """Memory in MB that this process may use: the machine's, or less where its control group says so.
+
+    Raises:
+        OSError: The machine shows no /proc/meminfo.
+    """
+    machine_mb = parse_memory_mb((_PROC / "meminfo").read_text(encoding="ascii"))
+    found = (_text_of(limit) for limit in limits)
+    # cgroup v2 writes `max`, v1 a huge number, where there is no limit.
+    limits_mb = [int(text) // _BYTES_PER_MB for text in found if text is not None and text.isdigit()]
+    return min([machine_mb, *limits_mb])
+
+
+def cgroup_cpu_s(pid: int, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:
+    """CPU time that all processes in the control group of one have used together; None where it has no such group.
+
+    Raises:
+        OSError: There is no such process, or it is not to be seen from here.
+
+    Source: cgroups(7), /proc/PID/cgroup; the kernel's cgroup-v2.rst (cpu.stat), cgroup-v1/cpuacct.rst (cpuacct.usage).
+    """
+    for line in (proc / str(pid) / "cgroup").read_text(encoding="utf-8").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if "cpuacct" in controllers.split(","):
+            text = _text_of(cgroups / "cpuacct" / path.lstrip("/") / "cpuacct.usage")
+            return None if text is None else int(text) / _NS_PER_S
+        if number == "0" and not controllers:
+            text = _text_of(cgroups / path.lstrip("/") / "cpu.stat") or ""
+            values = dict(pair.split() for pair in text.splitlines())
+            if "usage_usec" in values:
+                return int(values["usage_usec"]) / _US_PER_S
+    return None
+
+
+def read_governor(cpus: Iterable[int], folder: Path = _CPU_FOLDERS) -> str | None:
+    """The frequency governors of some CPUs, joined by commas; None where the machine shows none (most guests)."""
+    files = (folder / f"cpu{cpu}" / "cpufreq" / "scaling_governor" for cpu in cpus)
+    governors = {text for file in files if (text := _text_of(file))}
+    return ",".join(sorted(governors)) or None
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return None

@@ -1,0 +1,96 @@
+"""What long work tells while it runs. The command line draws it; everything else only reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from hcopt.records.schema import Measurement, Note
+
+
+class Progress(Protocol):
+    """Receives what happens, in order."""
+
+    def phase(self, title: str, *, steps: int | None = None) -> None:
+        """A new phase begins; `steps` is how many measurements it takes, where that is known."""
+
+    def extended(self, steps: int) -> None:
+        """The phase takes up to so many measurements more than was said: nothing is decided yet."""
+
+    def started(self, what: str) -> None:
+        """A step begins."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """A measurement has ended, well or not."""
+
+    def known(self) -> None:
+        """A measurement that an interrupted run had taken counts again."""
+
+    def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
+        """Something has happened elsewhere; so many steps of the phase are done with it, or more are to come."""
+
+    def note(self, note: Note) -> None:
+        """Something that the user has to know about the run."""
+
+
+class SilentProgress:
+    """Tells nobody."""
+
+    def phase(self, title: str, *, steps: int | None = None) -> None:
+        """Does nothing."""
+
+    def extended(self, steps: int) -> None:
+        """Does nothing."""
+
+    def started(self, what: str) -> None:
+        """Does nothing."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """Does nothing."""
+
+    def known(self) -> None:
+        """Does nothing."""
+
+    def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
+        """Does nothing."""
+
+    def note(self, note: Note) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberProgress:
+    """One of several runs that go on at once: what it tells is told with its name before it.
+
+    Attributes:
+        whole: Told of all of them.
+        name: Of this one.
+    """
+
+    whole: Progress
+    name: str
+
+    def phase(self, title: str, *, steps: int | None = None) -> None:
+        """A phase of one is none of the whole; its steps are."""
+        if steps is not None and title == "cluster":
+            self.told(f"{steps} blocks", more=steps)
+
+    def extended(self, steps: int) -> None:
+        """Does nothing: the whole counts blocks."""
+
+    def started(self, what: str) -> None:
+        """Does nothing."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """Does nothing."""
+
+    def known(self) -> None:
+        """Does nothing."""
+
+    def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
+        """See `Progress.told`."""
+        self.whole.told(f"{self.name}: {line}", steps=steps, more=more)
+
+    def note(self, note: Note) -> None:
+        """See `Progress.note`."""
+        self.whole.note(Note(en=f"{self.name}: {note.en}", ko=f"{self.name}: {note.ko}"))

@@ -1,0 +1,1 @@
+"""A run in MLflow: logged, registered, and read again."""

@@ -1,0 +1,32 @@
+"""A run becomes its report's charts as PNG images, for places that show pictures and no reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hcopt.errors import OutputError
+from hcopt.records.schema import RunRecord
+
+if TYPE_CHECKING:
+    from hcopt.report.words import Language
+
+# Twice the size on paper, for screens; on white, because a page may be dark.
+_SCALE = 2
+
+
+def chart_images(run: RunRecord, language: Language) -> Mapping[str, bytes]:
+    """The charts by name, as PNG; none where nothing was measured.
+
+    Raises:
+        OutputError: A chart cannot be drawn.
+    """
+    from hcopt.report import charts
+    from hcopt.report.render.worker import pictured_apart
+
+    try:
+        specs = {name: chart.to_dict() for name, chart in charts.all_charts(run, language=language).items()}
+    except ValueError as error:
+        raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
+    options = {"scale": _SCALE, "config": {**charts.PRINT_THEME, "background": "white", "padding": 12}}
+    return pictured_apart(specs, options) if specs else {}

@@ -1,0 +1,134 @@
+"""`runtime.kind` of the configuration becomes a Runtime; `auto` looks at what this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hcopt.config.sections import Config
+from hcopt.errors import ConfigError, RuntimeStartError
+from hcopt.records.schema import Note
+from hcopt.system.progress import Progress
+from hcopt.triton.base import Runtime
+
+# An engine that takes longer is not the quicker way.
+_ENGINE_TIMEOUT_S = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A runtime.
+
+    Attributes:
+        runtime: It.
+        note: Where it was chosen by `auto`: which, why, and how to get the other.
+    """
+
+    runtime: Runtime
+    note: Note | None = None
+
+
+def choose_runtime(
+    config: Config, *, progress: Progress, note: Callable[[Note], None], carries_models: bool = False
+) -> Choice:
+    """The runtime that the configuration asks for.
+
+    Args:
+        config: The configuration.
+        progress: For what the runtime does later: told how far a pull is.
+        note: For what the runtime does later: takes what the user has to know.
+        carries_models: See `RemoteRuntime`; a server of hcopt's own has every model in its repository.
+
+    Raises:
+        ConfigError: It cannot be had with this configuration.
+    """
+    kind = config.runtime.kind
+    if kind == "auto":
+        return _automatic(config, progress, note)
+    if kind == "docker":
+        return Choice(runtime=_docker(config, progress, note))
+    if kind == "remote":
+        return Choice(runtime=_remote(config, note, carries_models=carries_models))
+    return Choice(runtime=_embedded(config, "use --runtime docker or remote", note))
+
+
+def _automatic(config: Config, progress: Progress, note: Callable[[Note], None]) -> Choice:
+    """Docker where it is ready to go; its images are over 10 GB, so that nothing is pulled unasked."""
+    from hcopt.triton.docker.images import image_names, pull_commands
+
+    lacks = _what_docker_lacks(config)
+    if lacks is None:
+        return Choice(runtime=_docker(config, progress, note), note=_chose_docker(config.runtime.docker.release))
+    commands = pull_commands(image_names(config.runtime.docker.release).both)
+    return Choice(
+        runtime=_embedded(config, f"docker would have one, but {lacks.en} ({commands})", note),
+        note=_chose_embedded(lacks, commands),
+    )
+
+
+def _what_docker_lacks(config: Config) -> Note | None:
+    from hcopt.triton.docker.engine import engine
+    from hcopt.triton.docker.images import image_names, missing_images
+
+    try:
+        with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
+            missing = missing_images(client, image_names(config.runtime.docker.release).both)
+    except RuntimeStartError as error:
+        return Note(en=error.message, ko=error.message)
+    if not missing:
+        return None
+    names = ", ".join(missing)
+    return Note(en=f"the Docker Engine lacks {names}", ko=f"Docker Engine에 {names} 이미지 없음")
+
+
+def _docker(config: Config, progress: Progress, note: Callable[[Note], None]) -> Runtime:
+    from hcopt.triton.docker.containers import Limits
+    from hcopt.triton.docker.runtime import DockerRuntime
+
+    section = config.runtime
+    limits = Limits(
+        cpuset_server=section.cpuset.server,
+        cpuset_client=section.cpuset.client,
+        memory_mb=section.docker.memory_mb,
+        gpus=config.instance_kind == "KIND_GPU",
+    )
+    return DockerRuntime(release=section.docker.release, limits=limits, progress=progress, note=note)
+
+
+def _embedded(config: Config, otherwise: str, note: Callable[[Note], None]) -> Runtime:
+    from hcopt.triton.embedded.runtime import EmbeddedRuntime
+
+    if config.instance_kind == "KIND_GPU":
+        raise ConfigError(
+            "instance_kind is KIND_GPU, and the embedded runtime has no GPU", remedy=f"For a GPU, {otherwise}."
+        )
+    section = config.runtime
+    return EmbeddedRuntime(cpuset_server=section.cpuset.server, cpuset_client=section.cpuset.client, note=note)
+
+
+def _remote(config: Config, note: Callable[[Note], None], *, carries_models: bool) -> Runtime:
+    from hcopt.triton.remote import RemoteRuntime, remote_endpoint
+
+    section = config.runtime.remote
+    endpoint = remote_endpoint(section.grpc, section.http, section.metrics)
+    return RemoteRuntime(
+        endpoint=endpoint, note=note, cpuset_client=config.runtime.cpuset.client, carries_models=carries_models
+    )
+
+
+def _chose_docker(release: str) -> Note:
+    return Note(
+        en=f"Runtime: docker, since the Docker Engine has both images of release {release}. "
+        "Triton from PyPI instead: --runtime embedded.",
+        ko=f"실행 환경: docker (Docker Engine에 {release} 릴리스 이미지가 모두 있음). "
+        "PyPI의 Triton 사용: --runtime embedded.",
+    )
+
+
+def _chose_embedded(lacks: Note, commands: str) -> Note:
+    return Note(
+        en=f"Runtime: embedded (Triton from PyPI), since {lacks.en}. NVIDIA's own images instead: {commands}, then "
+        "--runtime docker.",
+        ko=f"실행 환경: embedded (PyPI의 Triton): {lacks.ko}. NVIDIA 공식 이미지 사용: {commands} 실행 후 "
+        "--runtime docker.",
+    )

@@ -1,0 +1,1 @@
+"""A Triton from PyPI alone, as a process of hcopt."""

@@ -1,0 +1,68 @@
+"""What the embedded Triton and its instances hold: in memory of their own, and in the machine's shared memory."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from hcopt.system.machine import read_memory_mb
+
+_BYTES_PER_MB = 1024 * 1024
+# Of the memory, for models that are loaded beside the one that is measured. The rest is for what a run with one model
+# loaded would need, and for whoever else works here.
+_SHARE_BESIDE = 0.25
+_BLOCK_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerMemory:
+    """The memory of one Triton.
+
+    Attributes:
+        shared_prefix: How the names of its regions of shared memory begin; nobody else's do.
+        most_mb: What it may hold before the kernel begins to choose victims.
+        shared_folder: Where the regions are.
+    """
+
+    shared_prefix: str
+    most_mb: int
+    shared_folder: Path = Path("/dev/shm")
+
+    def held_mb(self, pid: int) -> int:
+        """Memory of the server and its children that nobody else has a part in."""
+        held = 0
+        with suppress(psutil.Error):  # one that has just ended holds nothing
+            server = psutil.Process(pid)
+            for one in (server, *server.children()):
+                with suppress(psutil.Error):
+                    memory = one.memory_info()
+                    held += memory.rss - memory.shared
+        return held // _BYTES_PER_MB
+
+    def most_instances(self, pid: int, loaded: int) -> int:
+        """How many instances may be loaded at once, where `loaded` of them (at least one) hold what is held now."""
+        of_memory = _SHARE_BESIDE * min(self.most_mb, read_memory_mb()) / max(1, self.held_mb(pid))
+        used = self._shared_bytes()
+        room = os.statvfs(self.shared_folder)
+        # A region grows with the requests; what does not fit any more ends the instance.
+        of_shared = 0.5 * (used + room.f_bavail * room.f_frsize) / max(1, used)
+        return int(loaded * min(of_memory, of_shared))
+
+    def remove_regions(self) -> None:
+        """Removes what a server that was killed has left."""
+        for region in self._regions():
+            region.unlink(missing_ok=True)
+
+    def _shared_bytes(self) -> int:
+        used = 0
+        for region in self._regions():
+            with suppress(FileNotFoundError):  # that of an instance that is just ending
+                used += region.stat().st_blocks * _BLOCK_BYTES
+        return used
+
+    def _regions(self) -> list[Path]:
+        return list(self.shared_folder.glob(f"{self.shared_prefix}_*"))

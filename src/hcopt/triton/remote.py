@@ -1,0 +1,254 @@
+"""A Triton that somebody else runs: measured with the programs of this machine, and left as it was found."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hcopt.errors import ConfigError, RuntimeStartError
+from hcopt.records.schema import Environment, Note
+from hcopt.system.machine import read_environment
+from hcopt.triton.base import Endpoint
+from hcopt.triton.carried import CarriedModel, read_carried
+from hcopt.triton.control import ModelControl
+from hcopt.triton.docker.engine import undisturbed
+from hcopt.triton.local_tools import LocalTools, check_cpuset, install_tools, private_folder
+from hcopt.triton.programs import find_triton, installed_version
+from hcopt.triton.ready import Health, health, shows_metrics
+from hcopt.triton.served_backend import served_backend
+
+_ADDRESS = re.compile(r"(?:(?:grpc|http)://)?(?P<host>[^\s/:@]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})/?")
+_HERE = ("localhost", "127.0.0.1", "[::1]")
+# Triton refuses to unload anything, also what it does not have, unless its mode is explicit.
+_NO_MODEL = "hcopt_asks_whether_models_may_be_unloaded"
+_NOT_EXPLICIT = "not allowed"
+_PATIENCE_S = 10.0
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteServer:
+    """A Triton of somebody else's.
+
+    Attributes:
+        endpoint: Its addresses.
+        tools: The measuring programs of this environment.
+        environment: The conditions that go with every figure, as far as they can be told from here.
+    """
+
+    endpoint: Endpoint
+    tools: LocalTools
+    environment: Environment
+
+    def suspect(self, what: str) -> None:
+        """Does nothing: only its owner can start it again."""
+
+    @property
+    def most_instances(self) -> None:
+        """See `Server.most_instances`: the memory is somebody else's."""
+
+    def revive(self) -> None:
+        """Does nothing while the server answers.
+
+        Raises:
+            RuntimeStartError: It has stopped, and only its owner can start it again.
+        """
+        found = _health_within(self.endpoint, lambda found: found is not None)
+        if found is None:
+            raise RuntimeStartError(f"the Triton at {self.endpoint.http} does not answer any more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRuntime:
+    """Takes a Triton that runs already.
+
+    Attributes:
+        endpoint: Its addresses.
+        note: Takes what the user has to know.
+        cpuset_client: The CPUs of the measuring programs.
+        carries_models: Whether the models travel inside of the load requests, so that the server needs none of them in
+            its repository; else it measures the server's own copy.
+    """
+
+    endpoint: Endpoint
+    note: Callable[[Note], None]
+    cpuset_client: str | None = None
+    carries_models: bool = False
+
+    @contextmanager
+    def serve(self, repository: Path, run_folder: Path) -> Iterator[RemoteServer]:
+        """Takes the server over for as long as the context lasts, then puts its models back as they were.
+
+        Args:
+            repository: The model repository as hcopt made it. Where the server's own copy is measured only the model's
+                name counts; models that are carried have names that the server does not have.
+            run_folder: The run's folder; gets a `logs/` for the programs, the server's own is its owner's.
+
+        Raises:
+            RuntimeStartError: It does not answer, does not let models be loaded, or does not have this one.
+        """
+        check_cpuset("runtime.cpuset.client", self.cpuset_client)
+        (run_folder / "logs").mkdir(parents=True, exist_ok=True)
+        names = sorted(path.name for path in repository.iterdir())
+        carried = read_carried(repository) if self.carries_models else {}
+        version = _check_answers(self.endpoint)
+        with ModelControl(self.endpoint) as control, private_folder() as folder:
+            _check_explicit(control, self.endpoint)
+            if not self.carries_models:
+                _check_has(control, self.endpoint, names[0])
+            programs = install_tools(folder, find_triton())
+            self.note(_sent(self.endpoint) if self.carries_models else _own_copy(self.endpoint, names[0]))
+            with self._put_back(control, names):
+                yield RemoteServer(
+                    endpoint=self.endpoint,
+                    tools=LocalTools(
+                        endpoint=self.endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
+                    ),
+                    environment=_environment(self.endpoint, names[0], version, carried),
+                )
+
+    @contextmanager
+    def _put_back(self, control: ModelControl, names: Iterable[str]) -> Iterator[None]:
+        loaded = {name: control.active_config(name) if control.is_ready(name) else None for name in names}
+        try:
+            yield
+        finally:
+            with undisturbed():
+                for name, config in loaded.items():
+                    self._restore(control, name, config)
+
+    def _restore(self, control: ModelControl, name: str, config: str | None) -> None:
+        try:
+            if config is None:
+                control.unload(name)
+            else:
+                control.load(name, config)
+        except RuntimeStartError as error:
+            self.note(_not_put_back(name, error.message))
+
+
+def remote_endpoint(grpc: str | None, http: str | None = None, metrics: str | None = None) -> Endpoint:
+    """The addresses of a remote server; what is not given is next to the gRPC port, as Triton has it by default.
+
+    Args:
+        grpc: host:port, with grpc:// in front or without.
+        http: host:port; by default the port before that of gRPC.
+        metrics: A URL; by default at the port after that of gRPC.
+
+    Raises:
+        ConfigError: An address is missing, or is none.
+    """
+    if grpc is None:
+        raise ConfigError(
+            "runtime remote needs the address of the server",
+            remedy="Give --endpoint grpc://HOST:8001, or set runtime.remote.grpc.",
+        )
+    host, port = _parts("runtime.remote.grpc", grpc)
+    http_host, http_port = (host, port - 1) if http is None else _parts("runtime.remote.http", http)
+    return Endpoint(
+        grpc=f"{host}:{port}",
+        http=f"{http_host}:{http_port}",
+        metrics_url=metrics or f"http://{host}:{port + 1}/metrics",
+    )
+
+
+def _parts(key: str, text: str) -> tuple[str, int]:
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{key} is {text!r}: expected HOST:PORT, such as grpc://triton.example:8001")
+    return found["host"], int(found["port"])
+
+
+def _check_answers(endpoint: Endpoint) -> str:
+    """The server's version."""
+    # A model that is on its way out makes it not ready for a moment.
+    found = _health_within(endpoint, lambda found: found is None or found.ready)
+    if found is None:
+        raise RuntimeStartError(
+            f"no Triton answers at http://{endpoint.http}",
+            remedy="Check the address and that the server runs; where its HTTP port is not the one before its gRPC "
+            "port, set runtime.remote.http.",
+        )
+    if not found.ready:
+        raise RuntimeStartError(
+            f"the Triton at http://{endpoint.http} says that it is not ready, and Model Analyzer would wait in vain",
+            remedy="One of its models may have failed to load: its owner has to load that one well, or to start the "
+            "server with --strict-readiness=false.",
+        )
+    if not shows_metrics(endpoint.metrics_url):
+        raise RuntimeStartError(
+            f"Triton's metrics are not at {endpoint.metrics_url}, and Model Analyzer does not go without",
+            remedy="Set runtime.remote.metrics to their URL; the server must not run with --allow-metrics=false.",
+        )
+    with ModelControl(endpoint) as control:
+        control.server_version()
+    return found.version
+
+
+def _health_within(endpoint: Endpoint, enough: Callable[[Health | None], bool]) -> Health | None:
+    """How the server is, as soon as that is enough, or the patience is over."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not enough(found := health(endpoint.http)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return found
+
+
+def _check_explicit(control: ModelControl, endpoint: Endpoint) -> None:
+    try:
+        control.unload(_NO_MODEL)
+    except RuntimeStartError as error:
+        if _NOT_EXPLICIT not in error.message:
+            raise
+        raise RuntimeStartError(
+            f"the Triton at {endpoint.grpc} does not let models be loaded and unloaded",
+            remedy="Its owner has to start it with --model-control-mode=explicit.",
+        ) from error
+
+
+def _check_has(control: ModelControl, endpoint: Endpoint, name: str) -> None:
+    models = control.repository_models()
+    # A model can travel inside of a load request, but Model Analyzer's own requests would not carry it.
+    if name not in models:
+        raise RuntimeStartError(
+            f"the Triton at {endpoint.grpc} has no model {name} in its repository, only: {', '.join(models) or 'none'}",
+            remedy=f"Run `hcopt fetch` with the same --model and --set, copy results/model_repository/{name} into the "
+            "server's model repository, then run this again.",
+        )
+
+
+def _environment(endpoint: Endpoint, name: str, version: str, carried: Mapping[str, CarriedModel]) -> Environment:
+    found = read_environment(
+        runtime="remote",
+        backend=served_backend(endpoint, name, carried=carried),
+        triton_version=version,
+        onnxruntime_version=None,
+        perf_analyzer_version=installed_version("tritonclient"),
+    )
+    if endpoint.grpc.startswith(_HERE):
+        return found
+    return replace(found, cpu_model=f"of the server at {endpoint.grpc}, unknown (CPUs and memory are the client's)")
+
+
+def _own_copy(endpoint: Endpoint, name: str) -> Note:
+    return Note(
+        en=f"What is measured is the copy of '{name}' that the server at '{endpoint.grpc}' has in its own repository.",
+        ko=f"측정 대상은 '{endpoint.grpc}' 서버의 모델 저장소에 있는 '{name}' 사본.",
+    )
+
+
+def _sent(endpoint: Endpoint) -> Note:
+    return Note(
+        en=f"The models are sent to the server at '{endpoint.grpc}' under names of their own, and unloaded afterwards.",
+        ko=f"'{endpoint.grpc}' 서버에 별도 이름으로 모델을 전송하고 끝나면 unload.",
+    )
+
+
+def _not_put_back(name: str, reason: str) -> Note:
+    return Note(
+        en=f"The model '{name}' could not be put back as it was on the remote server: {reason}.",
+        ko=f"원격 서버의 '{name}' 모델을 원래 상태로 되돌리지 못함: {reason}.",
+    )

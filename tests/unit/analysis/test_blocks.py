@@ -1,0 +1,96 @@
+"""Blocks: orders that balance, a clock that is kept, and which measurements pair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise, permutations
+
+import pytest
+
+from hcopt.analysis.blocks import Arm, BlockClock, balanced_orders, measure_block, whole_blocks
+from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
+
+ARMS = [Arm(variant=variant, load=HEAVY) for variant in (grid_variants()[6], default_variant(), grid_variants()[5])]
+
+
+def taken(arm: Arm, block: int | None, figures: tuple[float, float] | None = (1.0, 1.0)) -> Measurement:
+    return measurement(arm.variant, arm.load, figures, phase="confirmation", block=block)
+
+
+def test_three_arms_take_all_six_orders() -> None:
+    assert set(balanced_orders(3)) == set(permutations(range(3)))
+    assert len(balanced_orders(3)) == 6
+
+
+def test_two_arms_take_turns_and_one_has_no_choice() -> None:
+    assert balanced_orders(2) == ((0, 1), (1, 0))
+    assert balanced_orders(1) == ((0,),)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_each_arm_stands_equally_often_at_each_place_and_after_each_other(count: int) -> None:
+    orders = balanced_orders(count)
+    places = Counter((place, arm) for order in orders for place, arm in enumerate(order))
+    neighbours = Counter(pair for order in orders for pair in pairwise(order))
+    assert (len(places), len(set(places.values()))) == (count * count, 1)
+    assert (len(neighbours), len(set(neighbours.values()))) == (count * (count - 1), 1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_each_order_is_followed_by_its_mirror_image(count: int) -> None:
+    orders = balanced_orders(count)
+    assert all(second == first[::-1] for first, second in zip(orders[::2], orders[1::2], strict=True))
+
+
+def test_block_visits_every_arm_once_at_its_load() -> None:
+    visits = list[tuple[str, LoadPoint, int]]()
+
+    def measure(variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement:
+        visits.append((variant.config_name, load, block))
+        return taken(Arm(variant=variant, load=load), block)
+
+    found = measure_block(ARMS, measure, 7)
+    assert [one.variant for one in found] == [ARMS[index].variant for index in balanced_orders(3)[1]]
+    assert {(load, block) for _, load, block in visits} == {(HEAVY, 7)}
+
+
+def test_clock_lets_no_block_begin_that_would_not_end_in_time() -> None:
+    now = 0.0
+    clock = BlockClock(5.0, lambda: now)
+    assert (clock.has_time(), clock.used_ratio()) == (True, 0.0)
+    with clock.block():
+        now = 2.0
+    assert (clock.has_time(), clock.used_ratio()) == (True, pytest.approx(0.4))
+    with clock.block():
+        now = 3.5
+    # The longest block took 2 s, 1.5 s are left.
+    assert (clock.has_time(), clock.used_ratio()) == (False, 1.0)
+
+
+@pytest.mark.parametrize("max_s", [0.0, -1.0])
+def test_clock_without_time_is_used_up(max_s: float) -> None:
+    now = 0.0
+    clock = BlockClock(max_s, lambda: now)
+    now = 0.1
+    assert (clock.has_time(), clock.used_ratio()) == (False, 1.0)
+
+
+def test_only_blocks_in_which_nobody_failed_pair() -> None:
+    first, second, _ = ARMS
+    found = whole_blocks(
+        [first, second],
+        [taken(second, 2), taken(first, 2), taken(first, 0), taken(second, 0), taken(first, 1), taken(second, 1, None)],
+    )
+    assert [(one.variant, one.block) for one in found[first]] == [(first.variant, 0), (first.variant, 2)]
+    assert [one.block for one in found[second]] == [0, 2]
+
+
+def test_one_variant_at_two_loads_is_two_arms() -> None:
+    heavy, light = ARMS[0], Arm(variant=ARMS[0].variant, load=LIGHT)
+    found = whole_blocks([heavy, light], [taken(heavy, 0, (2.0, 1.0)), taken(light, 0, (1.0, 1.0))])
+    assert [found[arm][0].throughput_infer_per_s for arm in (heavy, light)] == [2.0, 1.0]
+
+
+def test_measurements_of_no_block_are_left_out() -> None:
+    assert whole_blocks(ARMS[:1], [taken(ARMS[0], None)]) == {ARMS[0]: []}

@@ -1,0 +1,181 @@
+"""The sequence of looks on a made-up server: when it stops, and what it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from hcopt.analysis.confirmation import confirm, first_window_count, nothing_feasible
+from hcopt.analysis.finalists import Finalists
+from hcopt.config.sections import ConfirmationSection
+from hcopt.records.schema import Confirmation, LoadPoint, Measurement, ModelConfigVariant, RankedVariant
+from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
+
+BEST, RUNNER_UP, OTHER = grid_variants()[6], grid_variants()[5], grid_variants()[4]
+DEFAULT = default_variant()
+SETTINGS = ConfirmationSection()
+
+
+def ranked(variant: ModelConfigVariant, *, feasible: bool = True, load: LoadPoint = HEAVY) -> RankedVariant:
+    return RankedVariant(
+        variant=variant, load=load, throughput_infer_per_s=1e6, latency_p99_ms=0.001, feasible=feasible
+    )
+
+
+THREE = Finalists(best=ranked(BEST), default=ranked(DEFAULT), runner_up=ranked(RUNNER_UP))
+
+
+def ripple(block: int, variant: ModelConfigVariant) -> float:
+    """Some noise that is the same in every run and averages to nothing over six blocks."""
+    return 1 + 0.005 * ((block * (2 if variant == DEFAULT else 1)) % 3 - 1)
+
+
+@dataclass
+class Server:
+    """Throughput by variant, misses of 2,000 requests by variant and block; each window takes a second."""
+
+    rates: dict[ModelConfigVariant, float]
+    misses: Callable[[ModelConfigVariant, int], int | None] = lambda variant, block: 2
+    now: float = 0.0
+    windows: list[tuple[ModelConfigVariant, LoadPoint, int]] = field(default_factory=list)
+    extensions: list[int] = field(default_factory=list)
+
+    def measure(self, variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement:
+        self.now += 1.0
+        self.windows.append((variant, load, block))
+        return measurement(
+            variant,
+            load,
+            (self.rates[variant] * ripple(block, variant), 9.0),
+            phase="confirmation",
+            block=block,
+            request_count=2000,
+            miss_count=self.misses(variant, block),
+        )
+
+    def confirm(
+        self, finalists: Finalists = THREE, *, limit_ms: float | None = 50.0, max_s: float = 240.0, first_block: int = 0
+    ) -> Confirmation:
+        return confirm(
+            finalists,
+            self.measure,
+            latency_p99_limit_ms=limit_ms,
+            settings=SETTINGS,
+            max_s=max_s,
+            first_block=first_block,
+            extend=self.extensions.append,
+            clock=lambda: self.now,
+        )
+
+
+CLEAR = {BEST: 6000.0, DEFAULT: 5000.0, RUNNER_UP: 5500.0}
+CLOSE = {BEST: 5000.0, DEFAULT: 5000.0 / 1.018, RUNNER_UP: 5000.0}
+
+
+def test_clear_difference_is_decided_at_the_first_look() -> None:
+    server = Server(CLEAR)
+    found = server.confirm()
+    assert (found.verdict, found.block_count, found.look_count) == ("better", 12, 1)
+    assert server.extensions == []
+    assert len(server.windows) == first_window_count(THREE, SETTINGS) == 36
+    assert Counter(variant for variant, _, _ in server.windows) == {BEST: 12, DEFAULT: 12, RUNNER_UP: 12}
+
+
+def test_undecided_looks_add_blocks_until_the_misses_are_decided() -> None:
+    # The first six blocks have many misses each, later ones none: with every look the share falls.
+    server = Server(CLEAR, misses=lambda variant, block: 60 if variant == BEST and block < 3 else 0)
+    found = server.confirm(max_s=10_000)
+    assert found.verdict == "better"
+    assert found.look_count > 1
+    assert found.block_count in (18, 24, 36, 48, 72)
+    assert server.extensions[0] == 3 * 6
+    assert sum(server.extensions) == 3 * (found.block_count - 12)
+
+
+def test_time_that_is_up_ends_it_and_the_last_look_says_what_would_decide() -> None:
+    # Twelve and two misses of 2,000 in turn: 0.35 % against 1 %, but two blocks in three vary wildly.
+    server = Server(CLEAR, misses=lambda variant, block: 90 if block % 4 == 0 else 0)
+    found = server.confirm(max_s=60.0)
+    assert (found.verdict, found.block_count, found.look_count) == ("undecided", 20, 3)
+    assert found.best is not None
+    assert found.best.feasibility == "undecided"
+    assert "is not decided: 1.12% of its requests took longer" in found.reason
+
+
+def test_blocks_that_would_decide_the_misses_are_named() -> None:
+    server = Server(CLEAR, misses=lambda variant, block: 40 if block % 4 == 0 else 0)
+    found = server.confirm(max_s=40.0)
+    assert found.best is not None
+    assert found.best.blocks_to_decide is not None
+    assert found.block_count == 13
+    assert f"about {found.best.blocks_to_decide} blocks would decide" in found.reason
+    assert server.confirm(max_s=3.0 * found.best.blocks_to_decide + 1).verdict == "better"
+
+
+def test_infeasible_winner_ends_its_round_at_once() -> None:
+    server = Server(CLEAR, misses=lambda variant, block: 100 if variant == BEST else 0)
+    found = server.confirm()
+    assert found.best is not None
+    assert (found.best.variant, found.best.feasibility, found.block_count) == (BEST, "infeasible", 12)
+    assert found.verdict == "undecided"
+
+
+def test_open_feasibility_of_the_default_keeps_it_going() -> None:
+    server = Server(CLEAR, misses=lambda variant, block: 20 if variant == DEFAULT else 0)
+    found = server.confirm()
+    assert found.block_count == 80  # all the time there is
+    assert (found.verdict, found.default and found.default.feasibility) == ("better", "undecided")
+
+
+def test_open_relation_to_the_runner_up_costs_no_further_blocks() -> None:
+    server = Server({BEST: 6000.0, DEFAULT: 5000.0, RUNNER_UP: 5895.0})
+    found = server.confirm()
+    assert found.runner_up_relation is not None
+    assert (found.verdict, found.block_count) == ("better", 12)
+
+
+def test_no_time_at_all_measures_nothing() -> None:
+    server = Server(CLEAR)
+    found = server.confirm(max_s=-1.0)
+    assert (found.verdict, found.best, server.windows) == ("undecided", None, [])
+
+
+def test_time_for_less_than_a_look_is_judged_with_the_whole_error_rate() -> None:
+    found = Server(CLEAR).confirm(max_s=30.0)
+    assert (found.verdict, found.block_count, found.look_count) == ("better", 10, 1)
+
+
+def test_further_round_goes_on_with_the_block_numbers() -> None:
+    server = Server(CLEAR)
+    server.confirm(first_block=18)
+    assert {block for _, _, block in server.windows} == set(range(18, 30))
+
+
+def test_default_at_another_load_is_measured_at_both_and_compared_at_both() -> None:
+    server = Server(CLEAR)
+    found = server.confirm(replace(THREE, default=ranked(DEFAULT, load=LIGHT)))
+    assert len(server.windows) == 4 * 18, "five comparisons in two directions need more than twelve blocks"
+    assert Counter(load for variant, load, _ in server.windows if variant == DEFAULT) == {LIGHT: 18, HEAVY: 18}
+    assert found.default is not None
+    assert found.default.load == LIGHT
+    assert found.default_at_best_load is not None
+    assert (found.default_at_best_load.variant, found.default_at_best_load.load) == (DEFAULT, HEAVY)
+    assert found.equal_load is not None
+    assert (found.equal_load.candidate, found.equal_load.verdict) == (BEST.config_name, "better")
+
+
+def test_equal_loads_need_no_comparison_of_their_own() -> None:
+    found = Server(CLEAR).confirm()
+    assert (found.equal_load, found.default_at_best_load) == (None, None)
+
+
+def test_nothing_feasible_says_by_how_much_it_is_missed() -> None:
+    closest = replace(ranked(OTHER, feasible=False, load=LIGHT), latency_p99_ms=61.25)
+    found = nothing_feasible(closest, 50.0)
+    assert (found.verdict, found.best) == ("no_feasible_config", None)
+    assert found.reason == (
+        f"No configuration keeps p99 within 50 ms: the closest, {OTHER.config_name} at concurrency 8, has 61.2 ms "
+        "(1.23 times the limit)."
+    )
+    assert nothing_feasible(None, 50.0).reason == "No configuration could be measured."

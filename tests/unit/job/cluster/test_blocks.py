@@ -1,0 +1,179 @@
+"""What a node does with a task that comes to no server."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hcopt.config.sections import Config
+from hcopt.errors import ModelSourceError
+from hcopt.job.cluster import blocks
+from hcopt.job.cluster.blocks import Block, Probe, model_files
+from hcopt.job.cluster.values import Files, Outcome
+from hcopt.model.inputs.build import LoadData, LoadTensor
+from hcopt.model.onnx_file import sha256_of
+from hcopt.records.schema import JsonObject, Measurement, ModelArtifact, SweepPlan
+from hcopt.system.machine_lock import measuring_alone
+from tests.support.records import LIGHT, MODEL_NAME, config_pbtxt, default_variant, grid_variants, model_artifact
+
+CONTENTS = {"model.onnx": b"a model", "weights/part 1.data": bytes(range(256)), "empty.data": b""}
+LOAD = LoadData(
+    tensors=(LoadTensor(name="input", datatype="FP32", rows=np.zeros((2, 10), np.float32)),), origin="synthetic"
+)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the node makes its folders and its lock; there is nothing to wait for on it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(blocks, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(blocks, "_BETWEEN_TRIES_S", 0.001)
+    return folder
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> ModelArtifact:
+    folder = tmp_path / "source"
+    for name, content in CONTENTS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return model_artifact(folder=folder, files=tuple(CONTENTS), sha256=sha256_of(folder, tuple(CONTENTS)))
+
+
+def config(**sections: object) -> JsonObject:
+    found: JsonObject = Config.model_validate(sections).model_dump(mode="json")
+    return found
+
+
+def block(artifact: ModelArtifact, **changes: Any) -> Block:
+    found = Block(
+        stage="sweep",
+        config=config(),
+        artifact=artifact,
+        config_pbtxt=config_pbtxt(default_variant()),
+        load=LOAD,
+        plan=SweepPlan(model_name=MODEL_NAME, default=default_variant(), variants=grid_variants(), loads=(LIGHT,)),
+        node="w1",
+    )
+    return replace(found, **changes)
+
+
+def no_measurement(_: Measurement) -> None:
+    raise AssertionError("nothing can be measured")
+
+
+def failed(task: Block | Probe, files: Files) -> tuple[int, str]:
+    """What it says; all else is empty."""
+    outcome = task.perform(files, no_measurement)
+    assert outcome.failure is not None
+    assert (outcome.environment, outcome.measurements, outcome.found, outcome.files) == (None, (), None, {})
+    return outcome.failure.exit_code, outcome.failure.message
+
+
+# --- the model's files -----------------------------------------------------------------------------------------------
+
+
+def test_model_arrives_as_it_was_sent(artifact: ModelArtifact, tmp_path: Path) -> None:
+    files = pickle.loads(pickle.dumps(model_files(artifact)))
+    assert files == CONTENTS
+    there = blocks._unpacked(artifact, files, tmp_path)
+    assert there == replace(artifact, folder=tmp_path / "model")
+    assert model_files(there) == CONTENTS
+    assert sha256_of(there.folder, there.files) == artifact.sha256
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_every_file_counts(artifact: ModelArtifact, tmp_path: Path, name: str) -> None:
+    files = {**CONTENTS, name: b"other bytes"}
+    with pytest.raises(ModelSourceError, match="SHA-256"):
+        blocks._unpacked(artifact, files, tmp_path)
+
+
+def test_block_with_wrong_bytes_fails_and_leaves_nothing(artifact: ModelArtifact, temporary: Path) -> None:
+    exit_code, message = failed(block(artifact), {**CONTENTS, "model.onnx": b"another model"})
+    assert exit_code == 3
+    assert f"{MODEL_NAME} came to the node with SHA-256 " in message
+    assert f"{artifact.sha256} was sent" in message
+    assert list(temporary.iterdir()) == []
+
+
+# --- what stops a task before there is a server ----------------------------------------------------------------------
+
+
+def tasks(artifact: ModelArtifact, found: JsonObject) -> list[Block | Probe]:
+    return [Probe(config=found), block(artifact, config=found)]
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["probe", "block"])
+def test_runtime_that_cannot_be_had_is_a_failure_and_no_exception(
+    artifact: ModelArtifact, temporary: Path, place: int
+) -> None:
+    task = tasks(artifact, config(runtime={"kind": "embedded"}, instance_kind="KIND_GPU"))[place]
+    exit_code, message = failed(task, CONTENTS)
+    assert exit_code == 2
+    assert "the embedded runtime has no GPU" in message
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["probe", "block"])
+def test_cpus_that_the_node_does_not_have_are_a_failure(artifact: ModelArtifact, temporary: Path, place: int) -> None:
+    task = tasks(artifact, config(runtime={"kind": "embedded", "cpuset": {"server": "4000"}}))[place]
+    exit_code, message = failed(task, CONTENTS)
+    assert (exit_code, "runtime.cpuset.server" in message) == (4, True)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["probe", "block"])
+def test_node_on_which_somebody_measures_is_busy(artifact: ModelArtifact, temporary: Path, place: int) -> None:
+    task = tasks(artifact, config(runtime={"kind": "embedded"}))[place]
+    with measuring_alone("hcopt profile", force=False, note=lambda _: None):
+        exit_code, message = failed(task, CONTENTS)
+        assert [path.name for path in temporary.iterdir()] == ["hcopt.lock"]
+    assert exit_code == 9
+    assert "`hcopt profile`" in message
+
+
+def test_task_leaves_servers_the_threads_of_the_machine(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    Probe(config=config(runtime={"kind": "embedded"}, instance_kind="KIND_GPU")).perform({}, no_measurement)
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+# --- what travels ----------------------------------------------------------------------------------------------------
+
+
+def test_task_and_outcome_are_values_that_can_be_sent(artifact: ModelArtifact) -> None:
+    sent = block(artifact)
+    found: Block = pickle.loads(pickle.dumps(sent))
+    assert replace(found, load=sent.load) == sent
+    np.testing.assert_array_equal(found.load.rows["input"], sent.load.rows["input"])
+    outcome = Outcome(files={"logs/a.log": b"text"}, elapsed_s={"serve": 1.0})
+    assert pickle.loads(pickle.dumps(outcome)) == outcome
+
+
+def test_what_only_the_block_s_work_needed_stays_there(tmp_path: Path) -> None:
+    for name in (
+        "logs/tritonserver.log",
+        "samples/sweep/1.npz",
+        "reports/table.csv",
+        "decisions.jsonl",
+        "measurements.jsonl",
+        "input.json",
+        "repository/model/config.pbtxt",
+        "work/answers/1",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "logs" / "link").symlink_to("/etc/passwd")
+    found = dict(blocks._left_in(tmp_path))
+    assert sorted(found) == ["decisions.jsonl", "logs/tritonserver.log", "reports/table.csv", "samples/sweep/1.npz"]
+    assert all(content == name.encode() for name, content in found.items())

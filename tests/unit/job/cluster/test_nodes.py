@@ -1,0 +1,130 @@
+"""Which nodes are of one kind, and what a kind is called."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcopt.job.cluster.nodes import NodeClass, alike, class_names, grouped, slug
+from hcopt.records.schema import Environment
+from tests.support.fake_cluster import KIND, node
+
+ENVIRONMENTS = st.builds(
+    lambda **changes: replace(KIND, **changes),
+    cpu_model=st.sampled_from(["AMD EPYC 7R13 48-Core Processor", "Intel(R) Xeon(R) Platinum 8488C"]),
+    cpu_count=st.sampled_from([8, 16]),
+    cpuset=st.sampled_from(["0-7", "8-15"]),
+    # Kinds as there are, each with what a kernel may keep of it.
+    memory_mb=st.sampled_from([32_000, 32_300, 64_000, 64_600]),
+    governor=st.sampled_from([None, "performance"]),
+)
+
+
+def kind(**changes: Any) -> NodeClass:
+    return NodeClass(environment=replace(KIND, **changes))
+
+
+# --- alike -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [one.name for one in fields(Environment) if one.name not in ("cpuset", "memory_mb")])
+def test_whatever_else_differs_makes_another_kind(key: str) -> None:
+    value = getattr(KIND, key)
+    changes: dict[str, Any] = {key: value + 1 if isinstance(value, int) else f"not {value}"}
+    other = replace(KIND, **changes)
+    assert not alike(KIND, other)
+    assert not alike(other, KIND)
+
+
+def test_numbers_of_the_cpus_are_each_machine_s_own() -> None:
+    assert alike(replace(KIND, cpuset="0-7"), replace(KIND, cpuset="8-15"))
+
+
+@pytest.mark.parametrize(("memory_mb", "expected"), [(10_000, True), (9_800, True), (9_799, False), (10_205, False)])
+def test_memory_may_differ_by_what_kernels_keep(memory_mb: int, expected: bool) -> None:
+    one, other = replace(KIND, memory_mb=10_000), replace(KIND, memory_mb=memory_mb)
+    assert alike(one, other) is expected
+    assert alike(other, one) is expected
+
+
+@given(ENVIRONMENTS, ENVIRONMENTS)
+def test_it_does_not_matter_who_is_compared_with_whom(one: Environment, other: Environment) -> None:
+    assert alike(one, other) is alike(other, one)
+    assert alike(one, one)
+
+
+# --- grouped ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(ENVIRONMENTS, max_size=12))
+def test_every_node_is_in_one_kind_with_its_like_only(environments: list[Environment]) -> None:
+    found = [(node(str(number)), environment) for number, environment in enumerate(environments)]
+    of = dict(found)
+    kinds = grouped(found)
+    assert sorted(one.name for each in kinds for one in each.nodes) == sorted(one.name for one, _ in found)
+    for each in kinds:
+        assert all(alike(each.environment, of[one]) for one in each.nodes)
+        assert each.environment == of[each.nodes[0]]
+        assert not any(alike(each.environment, other.environment) for other in kinds if other is not each)
+    counts = [len(each.nodes) for each in kinds]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_no_nodes_are_no_kinds() -> None:
+    assert grouped([]) == ()
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_kind_is_called_by_its_cpu_and_how_much_there_is() -> None:
+    found = kind(cpu_model="AMD EPYC 7R13 48-Core Processor", cpu_count=8, memory_mb=31_900)
+    assert found.name == "AMD EPYC 7R13 48-Core Processor, 8 CPUs, 31 GB"
+
+
+def test_kinds_that_look_alike_are_told_apart() -> None:
+    names = class_names([kind(), kind(governor="powersave"), kind(cpu_count=99)])
+    same = kind().name
+    assert names == (
+        f"{same} (governor {kind().environment.governor})",
+        f"{same} (governor powersave)",
+        kind(cpu_count=99).name,
+    )
+
+
+@given(st.lists(ENVIRONMENTS, max_size=12))
+def test_no_name_is_there_twice(environments: list[Environment]) -> None:
+    kinds = grouped((node(str(number)), environment) for number, environment in enumerate(environments))
+    names = class_names(kinds)
+    assert len(set(names)) == len(names) == len(kinds)
+    assert all(name.startswith(each.name) for name, each in zip(names, kinds, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("cpu_model", "cpu_count", "expected"),
+    [
+        ("AMD EPYC 7R13 48-Core Processor", 8, "EPYC-7R13-8"),
+        ("AMD EPYC 7R13 Processor", 96, "EPYC-7R13-96"),
+        ("Intel(R) Xeon(R) Platinum 8488C", 4, "Xeon-Platinum-8488C-4"),
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz", 2, "Xeon-2"),
+        ("11th Gen Intel(R) Core(TM) i7-1185G7 @ 3.00GHz", 8, "Core-i7-1185G7-8"),
+        ("AMD Ryzen 7 5800H with Radeon Graphics", 16, "Ryzen-7-5800H-16"),
+        ("AMD", 2, "CPU-2"),
+        ("", 2, "CPU-2"),
+    ],
+)
+def test_slug_keeps_what_tells_a_cpu_from_others(cpu_model: str, cpu_count: int, expected: str) -> None:
+    assert slug(replace(KIND, cpu_model=cpu_model, cpu_count=cpu_count)) == expected
+
+
+@given(st.text(st.sampled_from("aZ09 -_@()/.é가\n"), max_size=80), st.integers(1, 4096))
+def test_slug_is_a_part_of_a_folder_s_name_whatever_the_cpu_calls_itself(cpu_model: str, cpu_count: int) -> None:
+    found = slug(replace(KIND, cpu_model=cpu_model, cpu_count=cpu_count))
+    assert re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)+", found)
+    assert len(found) <= 32
+    assert found.endswith(f"-{cpu_count}")

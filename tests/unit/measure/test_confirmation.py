@@ -1,0 +1,292 @@
+"""The confirmation when fresh data refute the sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from hcopt.config.sections import Config
+from hcopt.errors import RuntimeStartError
+from hcopt.measure import window
+from hcopt.measure.confirmation import Proof
+from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
+from hcopt.measure.served_model import ServedModel
+from hcopt.records.schema import Confirmation, Measurement, ModelConfigVariant, Note, Ranking
+from hcopt.system.progress import SilentProgress
+from tests.support import fakes
+from tests.support.notes import said
+from tests.support.records import MODEL_NAME, default_variant, grid_variants, measurement, run_record
+
+RUN = run_record()
+RATES = {entry.variant.config_name: entry.throughput_infer_per_s for entry in RUN.ranking.ranked}
+SIXTH, FIFTH, FOURTH = (grid_variants()[number] for number in (6, 5, 4))
+
+
+class AnyModel:
+    """A server that serves whatever it is asked for."""
+
+    def lost(self) -> None:
+        pass
+
+    def switch_to(self, variant: ModelConfigVariant) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every window gives what the sweep gave, and a p99 of 9 ms, or 60 ms for those named."""
+
+    slow: tuple[str, ...]
+
+    def measure(self, window: Window) -> Measurement:
+        p99_ms = 60.0 if window.variant.config_name in self.slow else 9.0
+        return measurement(
+            window.variant,
+            window.load,
+            (RATES[window.variant.config_name], p99_ms),
+            phase=window.phase,
+            profiler="perf_analyzer",
+            block=window.block,
+        )
+
+
+def _proved(*slow: int) -> tuple[Confirmation, list[Note]]:
+    run, notes = run_record(), list[Note]()
+    proof = Proof(
+        config=Config(),
+        plan=run.plan,
+        ranking=run.ranking,
+        bench=window.Bench(
+            served=AnyModel(),
+            perf_analyzer=Windows(slow=tuple(grid_variants()[number].config_name for number in slow)),
+            revive_server=lambda: None,
+            record=lambda _: None,
+            progress=SilentProgress(),
+        ),
+        note=notes.append,
+    )
+    return proof.run(), notes
+
+
+def test_winner_that_keeps_the_limit_needs_no_note() -> None:
+    found, notes = _proved()
+    assert found.best is not None and found.best.variant.config_name == f"{MODEL_NAME}_config_6"
+    assert notes == []
+
+
+def test_winner_that_misses_the_limit_is_replaced_by_the_next_and_the_user_is_told() -> None:
+    found, notes = _proved(6, 5)
+    assert found.best is not None and found.best.variant.config_name == f"{MODEL_NAME}_config_4"
+    assert [said(note) for note in notes] == [
+        f"{MODEL_NAME}_config_{number} misses the p99 limit on fresh data (60 ms), so it is no longer a candidate."
+        for number in (6, 5)
+    ]
+
+
+@dataclass
+class Bench:
+    """A proof on a fake server: the sweep's throughput, and a p99 of 9 ms or what `p99_ms` says for a variant."""
+
+    p99_ms: dict[str, float] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    window_s: float = 1.0
+    longer_s: float | None = None
+    wobble: float = 0.0
+    now: float = 0.0
+    died: bool = False
+    breaks_at: int = 0
+    served: list[str] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    recorded: list[Measurement] = field(default_factory=list)
+    progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
+
+    def lost(self) -> None:
+        pass
+
+    def switch_to(self, variant: ModelConfigVariant) -> None:
+        self.served.append(variant.config_name)
+        if variant.config_name in self.refused:
+            raise RuntimeStartError(f"Triton cannot load the model {MODEL_NAME}: refused")
+        if len(self.served) == self.breaks_at:
+            raise RuntimeStartError("Triton does not answer")
+
+    def measure(self, window: Window) -> Measurement:
+        self.windows.append(window)
+        self.now += self.window_s
+        figures = (RATES[window.variant.config_name], self.p99_ms.get(window.variant.config_name, 9.0))
+        figures = (figures[0], figures[1] * (1 + self.wobble * (-1) ** (window.block or 0)))
+        return measurement(window.variant, window.load, figures, phase=window.phase, block=window.block)
+
+    def revive(self) -> str | None:
+        if self.died:
+            raise RuntimeStartError("tritonserver has ended by itself with -9")
+        return "the container has ended with 137" if len(self.served) == self.breaks_at else None
+
+    def prove(self, ranking: Ranking = RUN.ranking, **confirmation: float) -> Confirmation:
+        proof = Proof(
+            config=Config.model_validate({"confirmation": confirmation}),
+            plan=RUN.plan,
+            ranking=ranking,
+            bench=window.Bench(
+                served=self,
+                perf_analyzer=self,
+                revive_server=self.revive,
+                record=self.recorded.append,
+                progress=self.progress,
+            ),
+            note=self.progress.note,
+            window_s=self.longer_s,
+            clock=lambda: self.now,
+        )
+        return proof.run()
+
+
+def everything_slow(p99_ms: float = 60.0) -> dict[str, float]:
+    return {entry.variant.config_name: p99_ms for entry in RUN.ranking.ranked}
+
+
+def test_each_finalist_is_measured_in_twelve_blocks_at_its_load_and_recorded() -> None:
+    bench = Bench()
+    found = bench.prove()
+    assert found.block_count == 12
+    assert len(bench.recorded) == len(bench.windows) == 36
+    assert {window.block for window in bench.windows} == set(range(12))
+    assert {window.variant.config_name for window in bench.windows} == {
+        v.config_name for v in (SIXTH, FIFTH, default_variant())
+    }
+    assert {(w.phase, w.window_s, w.load.concurrency) for w in bench.windows} == {("confirmation", 1.0, 32)}
+    assert all(window.expected_infer_per_s == RATES[window.variant.config_name] for window in bench.windows)
+    assert bench.progress.phases == [("confirmation", 36)]
+    assert bench.progress.extensions == []
+    assert bench.progress.measurements == bench.recorded
+
+
+def test_every_window_begins_with_a_fresh_load() -> None:
+    bench = Bench()
+    bench.prove()
+    assert bench.served == [window.variant.config_name for window in bench.windows]
+
+
+def test_replacement_is_confirmed_on_new_blocks() -> None:
+    bench = Bench(p99_ms={SIXTH.config_name: 60.0})
+    found = bench.prove()
+    assert found.best is not None
+    assert found.best.variant == FIFTH
+    assert found.block_count == 12  # its own, not those of the first round
+    assert {window.block for window in bench.windows if window.variant == FIFTH} == set(range(24))
+    assert found.runner_up is not None
+    assert found.runner_up.variant == FOURTH
+
+
+def test_refuted_default_still_stands_beside_the_next_winner() -> None:
+    default_first = replace(
+        RUN.ranking, ranked=tuple(sorted(RUN.ranking.ranked, key=lambda entry: entry.variant != default_variant()))
+    )
+    found = Bench(p99_ms={default_variant().config_name: 60.0}).prove(default_first)
+    assert (found.verdict, found.best and found.best.variant) == ("better", SIXTH)
+    assert found.default is not None
+    assert not found.default.feasible
+
+
+def test_all_refuted_is_told_with_the_fresh_figures() -> None:
+    bench = Bench(p99_ms={**everything_slow(), FOURTH.config_name: 55.0})
+    found = bench.prove(max_minutes=60.0)
+    assert (found.verdict, found.best) == ("no_feasible_config", None)
+    assert f"the closest, {FOURTH.config_name} at concurrency 32, has 55 ms (1.10 times the limit)" in found.reason
+    assert found.default is not None
+    assert found.default.latency_p99_ms.estimate == 60.0
+    assert len(bench.progress.notes) == len(RUN.ranking.ranked)
+
+
+def test_nothing_feasible_in_the_sweep_is_told_without_measuring() -> None:
+    infeasible = tuple(replace(entry, feasible=False, latency_p99_ms=75.0) for entry in RUN.ranking.ranked)
+    bench = Bench()
+    found = bench.prove(replace(RUN.ranking, ranked=infeasible))
+    assert found.verdict == "no_feasible_config"
+    assert "has 75 ms (1.50 times the limit)" in found.reason
+    assert bench.windows == []
+
+
+def test_time_limit_holds_over_all_rounds() -> None:
+    bench = Bench(p99_ms=everything_slow(), window_s=10.0)
+    found = bench.prove(max_minutes=4.9)
+    # 294 s: nine blocks of 30 s, in which the first is refuted, and one of the next, which refutes nobody.
+    assert len(bench.windows) == 30
+    assert found.best is not None
+    assert (found.verdict, found.best.variant, found.best.feasibility) == ("undecided", FIFTH, "undecided")
+
+
+def test_undecided_look_tells_how_many_measurements_more() -> None:
+    bench = Bench(p99_ms={default_variant().config_name: 50.0}, wobble=0.05)
+    found = bench.prove()
+    assert found.block_count == 80
+    assert bench.progress.phases == [("confirmation", 36)]
+    assert bench.progress.extensions[:3] == [18, 18, 36]
+
+
+def test_window_may_be_longer_than_the_configuration_s_interval() -> None:
+    bench = Bench(longer_s=2.5)
+    bench.prove()
+    assert {window.window_s for window in bench.windows} == {2.5}
+
+
+def test_finalist_that_cannot_be_loaded_is_a_failed_measurement_and_the_others_go_on() -> None:
+    bench = Bench(refused={FIFTH.config_name})
+    found = bench.prove()
+    failed = [one for one in bench.recorded if one.error is not None]
+    assert {(one.variant, one.load.concurrency, one.error) for one in failed} == {
+        (FIFTH, 32, f"Triton cannot load the model {MODEL_NAME}: refused")
+    }
+    assert [one.block for one in failed] == list(range(12))
+    assert len(bench.recorded) == 36
+    assert found.best is not None
+    assert found.runner_up is None
+
+
+def test_dead_server_ends_the_proof() -> None:
+    bench = Bench(refused={SIXTH.config_name}, died=True)
+    with pytest.raises(RuntimeStartError, match="ended by itself"):
+        bench.prove()
+    assert [one.error for one in bench.recorded] == [f"Triton cannot load the model {MODEL_NAME}: refused"]
+
+
+def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reason() -> None:
+    bench = Bench(breaks_at=2)
+    found = bench.prove()
+    assert [one.error for one in bench.recorded if one.error is not None] == [
+        "the container has ended with 137: Triton does not answer"
+    ]
+    # Eleven whole blocks cannot reach α by Holm at the first look, so there is a second one.
+    assert len(bench.recorded) == 54
+    assert (found.verdict, found.block_count) == ("better", 17)
+
+
+def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
+    control = fakes.FakeControl(refused={FIFTH.config_name})
+    served = ServedModel(control, MODEL_NAME, lambda variant: variant.config_name)  # type: ignore[arg-type]
+    tools = fakes.FakeTools(24 * [fakes.exports(fakes.steady(1001))])
+    driver = PerfAnalyzer(
+        tools=tools, model_name=lambda: MODEL_NAME, input_arguments=(), folder=tmp_path, server_times=served.watch
+    )
+    recorded: list[Measurement] = []
+    proof = Proof(
+        config=Config(),
+        plan=RUN.plan,
+        ranking=RUN.ranking,
+        bench=window.Bench(
+            served=served,
+            perf_analyzer=driver,
+            revive_server=lambda: None,
+            record=recorded.append,
+            progress=SilentProgress(),
+        ),
+        note=lambda _: None,
+    )
+    found = proof.run()
+    assert found.verdict == "tied"  # all windows are alike
+    assert control.loaded.count(SIXTH.config_name) == 12
+    measured = [one for one in recorded if one.error is None]
+    assert len(measured) == 24
+    assert all(one.server is not None and one.server.queue_us == pytest.approx(4.0) for one in measured)

@@ -1,0 +1,133 @@
+"""The A/A measurement on a fake server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from hcopt.config.sections import Config
+from hcopt.errors import ProfileError, RuntimeStartError
+from hcopt.measure.noise import BLOCKS, NoiseGate, planned_blocks
+from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.window import Bench
+from hcopt.records.schema import FailureCause, Measurement, ModelConfigVariant, Noise, Note
+from tests.support import fakes
+from tests.support.notes import said
+from tests.support.records import HEAVY, measurement, run_record
+
+PLAN = run_record().plan
+
+
+@dataclass
+class Machine:
+    """Serves and measures: throughputs by window, the last one for ever; None is a window without figures."""
+
+    throughputs: list[float | None]
+    steal_ratio: float = 0.0
+    dies: bool = False
+    served: list[str] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    recorded: list[Measurement] = field(default_factory=list)
+    progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
+    notes: list[Note] = field(default_factory=list)
+    cause: FailureCause | None = None
+
+    def lost(self) -> None:
+        pass
+
+    def switch_to(self, variant: ModelConfigVariant) -> None:
+        self.served.append(variant.config_name)
+        if self.dies:
+            raise RuntimeStartError("Triton does not answer")
+
+    def measure(self, window: Window) -> Measurement:
+        self.windows.append(window)
+        throughput = self.throughputs.pop(0) if len(self.throughputs) > 1 else self.throughputs[0]
+        figures = None if throughput is None else (throughput, 9.0)
+        return measurement(
+            window.variant,
+            window.load,
+            figures,
+            phase=window.phase,
+            block=window.block,
+            steal_ratio=self.steal_ratio,
+            failure_cause=self.cause if figures is None else None,
+        )
+
+    def gate(self, gate: str = "warn") -> Noise | None:
+        bench = Bench(
+            served=self,
+            perf_analyzer=self,
+            revive_server=lambda: None,
+            record=self.recorded.append,
+            progress=self.progress,
+        )
+        config = Config.model_validate({"noise": {"gate": gate}})
+        return NoiseGate(config=config, plan=PLAN, bench=bench, note=self.notes.append).run()
+
+
+def test_default_is_measured_against_itself_at_the_heaviest_load() -> None:
+    machine = Machine([5000.0])
+    found = machine.gate()
+    assert found is not None
+    assert found.block_count == BLOCKS
+    assert machine.served == [PLAN.default.config_name] * (2 * BLOCKS + 1), "loaded afresh for every window"
+    assert {window.load for window in machine.windows} == {HEAVY}
+    assert {m.phase for m in machine.recorded} == {"noise"}
+    assert [m.block for m in machine.recorded] == [None, *(block for block in range(BLOCKS) for _ in range(2))]
+    assert machine.progress.phases == [("noise", 2 * BLOCKS + 1)]
+
+
+def test_first_window_gives_the_rate_that_the_others_are_sized_for() -> None:
+    machine = Machine([1234.0, 1200.0])
+    machine.gate()
+    assert {window.expected_infer_per_s for window in machine.windows[1:]} == {1234.0}
+
+
+def test_first_window_is_longer_where_the_model_is_too_slow_for_it() -> None:
+    machine = Machine([None, 2.0])
+    assert machine.gate() is not None
+    assert [window.window_s for window in machine.windows[:3]] == [1.0, 5.0, 1.0]
+
+
+def test_default_that_cannot_be_measured_gives_no_noise_and_costs_three_windows() -> None:
+    machine = Machine([None])
+    assert machine.gate() is None
+    assert len(machine.recorded) == 3
+    assert Machine([5000.0], dies=True).gate() is None
+
+
+def test_block_with_a_failed_window_does_not_count() -> None:
+    found = Machine([5000.0, 5000.0, None, *[5000.0] * 10]).gate()
+    assert found is not None
+    assert found.block_count == BLOCKS - 1
+
+
+def test_windows_that_the_default_failed_are_told_and_no_part_of_the_noise() -> None:
+    machine = Machine([5000.0, 5000.0, None, *[5000.0] * 10], cause="refused")
+    assert machine.gate() is not None
+    [note] = machine.notes
+    assert said(note).startswith(f"The default failed on its own account in 1 of {2 * BLOCKS} windows")
+    quiet = Machine([5000.0, 5000.0, None, *[5000.0] * 10], cause="other")
+    quiet.gate()
+    assert quiet.notes == []
+
+
+def test_strict_gate_refuses_a_noisy_machine_and_says_what_to_do() -> None:
+    with pytest.raises(ProfileError, match=r"CPU time taken by the hypervisor 20% \(limit 5%\)") as error:
+        Machine([5000.0], steal_ratio=0.2).gate("strict")
+    assert error.value.remedy is not None and "leave out --strict" in error.value.remedy
+    assert Machine([5000.0], steal_ratio=0.2).gate("warn") is not None
+    assert Machine([5000.0], steal_ratio=0.02).gate("strict") is not None
+
+
+def test_strict_gate_refuses_a_machine_of_which_it_knows_nothing() -> None:
+    with pytest.raises(ProfileError, match="could not be measured"):
+        Machine([None]).gate("strict")
+
+
+def test_planned_blocks_are_those_that_the_confirmation_has_time_for() -> None:
+    # 60 · 4 s over three windows of 1 + 1.5 s; and never fewer than an interval needs.
+    assert planned_blocks(Config(), 1.0) == 32
+    assert planned_blocks(Config.model_validate({"confirmation": {"max_minutes": 0.01}}), 1.0) == 2

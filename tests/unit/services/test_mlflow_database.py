@@ -1,0 +1,109 @@
+"""Databases that are not hcopt's own: which schema they have, and that they keep it."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from hcopt.config.sections import Config
+from hcopt.errors import OutputError
+from hcopt.services.mlflow import check_database, mlflow_session
+from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_database
+from tests.support.mlflow2 import Mlflow2, mlflow2
+
+EVERYTHING = Agreed(creates=True, migrates=True)
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Mlflow2:
+    return mlflow2(tmp_path)
+
+
+def execute(file: Path, statement: str) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(statement)
+
+
+def refusal(uri: str, agreed: Agreed) -> DatabaseRefusedError:
+    with pytest.raises(DatabaseRefusedError) as caught:
+        open_database(uri, agreed)
+    return caught.value
+
+
+@pytest.mark.parametrize("agreed", [Agreed(), Agreed(creates=True)])
+def test_database_of_an_older_mlflow_is_refused_and_stays_as_it_is(older: Mlflow2, agreed: Agreed) -> None:
+    before = older.digest
+    refused = refusal(older.tracking_uri, agreed)
+    assert "of an MLflow older than the MLflow 3" in refused.message
+    assert "mlflow server --backend-store-uri" in refused.remedy
+    assert "--set mlflow.migrate_database=true" in refused.remedy
+    assert (older.digest, older.tables()) == (before, 19)
+
+
+def test_database_of_an_older_mlflow_is_migrated_where_that_was_agreed_and_a_copy_stays(older: Mlflow2) -> None:
+    before = older.digest
+    open_database(older.tracking_uri, EVERYTHING)
+    assert older.tables() > 19
+    assert Mlflow2(file=older.file.with_name("mlflow2.db.0584bdc529eb")).digest == before
+    open_database(older.tracking_uri, Agreed())  # no other schema any more
+
+
+def test_database_of_a_newer_mlflow_is_refused_whatever_was_agreed(older: Mlflow2) -> None:
+    execute(older.file, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    before = older.digest
+    refused = refusal(older.tracking_uri, EVERYTHING)
+    assert "newer than the MLflow 3" in refused.message
+    assert "migrate_database" not in refused.remedy
+    assert older.digest == before
+
+
+def test_database_of_something_else_is_refused_whatever_was_agreed(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    execute(file, "CREATE TABLE orders (id INTEGER)")
+    before = file.read_bytes()
+    assert "none of them is MLflow's" in refusal(f"sqlite:///{file}", EVERYTHING).message
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_absent_or_empty_database_is_made_by_who_writes_only(tmp_path: Path, *, empty: bool) -> None:
+    file = tmp_path / "deep" / "mlflow.db"
+    if empty:
+        file.parent.mkdir()
+        file.touch()
+    assert "there is no" in refusal(f"sqlite:///{file}", Agreed()).message
+    assert file.exists() == empty
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's code; a session keeps them quiet
+        open_database(f"sqlite:///{file}", Agreed(creates=True))
+    open_database(f"sqlite:///{file}", Agreed())
+    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
+
+
+def test_servers_and_folders_are_no_databases() -> None:
+    assert [is_database(uri) for uri in ("http://h:5000", "https://h", "./mlruns", "file:///x")] == [False] * 4
+    assert is_database("postgresql+psycopg2://u:p@h/d")
+    open_database("http://127.0.0.1:1", Agreed())
+
+
+def test_registry_of_its_own_is_looked_at_too(older: Mlflow2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = older.digest
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", older.tracking_uri)
+    new = f"sqlite:///{tmp_path / 'new.db'}"
+    with pytest.raises(OutputError, match="older than"), mlflow_session(new, error=OutputError, writes=True):
+        pass
+    assert older.digest == before
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_only_what_nobody_configured_is_hcopt_s_own(older: Mlflow2) -> None:
+    configured = Config.model_validate({"mlflow": {"tracking_uri": older.tracking_uri}})
+    with pytest.raises(OutputError, match="older than"):
+        check_database(older.tracking_uri, config=configured)
+    own = configured.model_copy(update={"mlflow": configured.mlflow.model_copy(update={"tracking_uri": None})})
+    check_database(older.tracking_uri, config=own)
+    assert older.tables() == 19, "it was only looked at"

@@ -1,0 +1,66 @@
+"""Recorded measurements are handed out once each, and their time counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hcopt.store.replay import Earlier
+from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
+
+FIRST = measurement(default_variant(), HEAVY, (100.0, 1.0), phase="noise", block=0, elapsed_s=2.0)
+SECOND = replace(FIRST, throughput_infer_per_s=110.0, elapsed_s=3.0)
+OTHER = measurement(grid_variants()[0], LIGHT, (90.0, 1.0), phase="confirmation", block=4, elapsed_s=5.0)
+
+
+def test_windows_of_one_kind_come_in_their_order_and_each_once() -> None:
+    earlier = Earlier((FIRST, OTHER, SECOND))
+    taken = [earlier.take("noise", default_variant(), HEAVY, 0) for _ in range(3)]
+    assert taken == [FIRST, SECOND, None]
+    assert earlier.take("confirmation", grid_variants()[0], LIGHT, 4) == OTHER
+    assert len(earlier) == 3
+
+
+def test_window_of_another_phase_block_or_load_is_not_taken() -> None:
+    earlier = Earlier((FIRST,))
+    assert earlier.take("confirmation", default_variant(), HEAVY, 0) is None
+    assert earlier.take("noise", default_variant(), HEAVY, 1) is None
+    assert earlier.take("noise", default_variant(), LIGHT, 0) is None
+
+
+def test_clock_counts_what_was_taken_as_if_it_were_measured_now() -> None:
+    earlier = Earlier((FIRST, SECOND, OTHER), monotonic=lambda: 1000.0)
+    before = earlier.clock()
+    earlier.take("noise", default_variant(), HEAVY, 0)
+    earlier.take("noise", default_variant(), HEAVY, 0)
+    assert earlier.clock() - before == 5.0
+    assert (earlier.spent_s("noise"), earlier.spent_s("confirmation"), earlier.spent_s("sweep")) == (5.0, 5.0, 0.0)
+
+
+def test_clock_stands_still_between_known_windows_and_runs_after_the_last() -> None:
+    now = [0.0]
+    earlier = Earlier((FIRST, SECOND), monotonic=lambda: now[0])
+    now[0] = 1.0  # until the first window is asked for, as in the interrupted run
+    earlier.take("noise", default_variant(), HEAVY, 0)
+    assert earlier.clock() == 3.0
+    now[0] = 1.5
+    earlier.take("noise", default_variant(), HEAVY, 0)
+    assert earlier.clock() == 6.0
+    now[0] = 1.75
+    assert earlier.clock() == 6.25
+
+
+def test_new_window_s_time_holds_what_was_decided_before_it_in_its_phase() -> None:
+    now = [0.0]
+    earlier = Earlier(monotonic=lambda: now[0])
+    taken = []
+    for phase in ("noise", "sweep", "sweep"):
+        now[0] += 0.25
+        began = earlier.begin()
+        now[0] += 1.0
+        taken.append(earlier.end(phase, began))
+    assert taken == [1.0, 1.0, 1.25]
+    assert earlier.clock() == now[0]
+
+
+def test_older_record_without_its_time_counts_with_its_window() -> None:
+    assert Earlier((replace(FIRST, elapsed_s=None, duration_s=0.5),)).spent_s("noise") == 0.5

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcopt.system import machine
+from hcopt.system.machine import CpuTimes, steal_ratio
+
+PROC_STAT = """\
+cpu  2277 0 1836 136045 190 0 68 45 20 0
+cpu0 1139 0 918 68022 95 0 34 23 10 0
+cpu1 1138 0 918 68023 95 0 34 22 10 0
+intr 123456
+"""
+
+
+def test_cpu_times_count_guest_time_once() -> None:
+    times = machine.parse_cpu_times(PROC_STAT, ticks_per_s=100)
+    assert times.total_s == pytest.approx((2277 + 1836 + 136045 + 190 + 68 + 45) / 100)
+    assert times.steal_s == pytest.approx(0.45)
+
+
+def test_cpu_times_have_no_steal_on_a_kernel_that_does_not_count_it() -> None:
+    assert machine.parse_cpu_times("cpu  1 2 3 4\n", ticks_per_s=1) == CpuTimes(total_s=10, steal_s=0)
+
+
+def test_cpu_times_reject_text_without_cpu_line() -> None:
+    with pytest.raises(ValueError, match="cpu"):
+        machine.parse_cpu_times("intr 1\n", ticks_per_s=100)
+
+
+def test_cpu_times_of_this_machine_only_grow() -> None:
+    before = machine.read_cpu_times()
+    after = machine.read_cpu_times()
+    assert 0 < before.total_s <= after.total_s
+
+
+def test_steal_ratio_is_the_share_between_two_readings() -> None:
+    before, after = CpuTimes(total_s=100, steal_s=1), CpuTimes(total_s=102, steal_s=1.5)
+    assert steal_ratio(before, after) == pytest.approx(0.25)
+
+
+def test_steal_ratio_is_unknown_when_no_time_has_passed() -> None:
+    times = CpuTimes(total_s=100, steal_s=1)
+    assert steal_ratio(times, times) is None
+
+
+def test_steal_ratio_stays_a_ratio_when_the_counter_steps_back() -> None:
+    assert steal_ratio(CpuTimes(total_s=100, steal_s=1), CpuTimes(total_s=101, steal_s=0.9)) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0", {0}), ("0-1", {0, 1}), ("0-2,8", {0, 1, 2, 8}), ("3,1", {1, 3}), ("5-5", {5})]
+)
+def test_cpu_list_is_read_as_linux_writes_it(text: str, cpus: set[int]) -> None:
+    assert machine.parse_cpu_list(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "3-1", "0,,1"])
+def test_cpu_list_rejects_what_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"CPU|int"):
+        machine.parse_cpu_list(text)
+
+
+@given(st.frozensets(st.integers(0, 300), min_size=1))
+def test_cpu_list_survives_writing_and_reading(cpus: frozenset[int]) -> None:
+    assert machine.parse_cpu_list(machine.format_cpu_list(cpus)) == cpus
+
+
+def test_cpu_list_is_written_with_ranges() -> None:
+    assert machine.format_cpu_list({8, 0, 2, 1}) == "0-2,8"
+
+
+def test_cpu_model_is_the_first_model_name() -> None:
+    text = "processor\t: 0\nmodel\t\t: 167\nmodel name\t: Intel(R)  Xeon(R) Processor\n\nprocessor\t: 1\n"
+    assert machine.parse_cpu_model(text) == "Intel(R) Xeon(R) Processor"
+
+
+def test_cpu_model_is_unknown_where_the_kernel_names_none() -> None:
+    assert machine.parse_cpu_model("processor\t: 0\nBogoMIPS\t: 50.00\n") == "unknown"
+
+
+def test_memory_is_in_mb() -> None:
+    assert machine.parse_memory_mb("MemTotal:       24683792 kB\nMemFree: 1 kB\n") == 24105
+
+
+def test_memory_rejects_text_without_total() -> None:
+    with pytest.raises(ValueError, match="MemTotal"):
+        machine.parse_memory_mb("MemFree: 1 kB\n")
+
+
+def test_memory_is_what_the_control_group_allows(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{64 * 1024 * 1024}\n")
+    assert machine.read_memory_mb([limit]) == 64
+
+
+@pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n"])
+def test_memory_is_the_machines_where_the_control_group_sets_no_limit(tmp_path: Path, text: str) -> None:
+    limit = tmp_path / "memory.max"
+    limit.write_text(text)
+    assert machine.read_memory_mb([limit]) == machine.read_memory_mb([tmp_path / "missing"]) > 0
+
+
+def test_governor_names_all_that_differ(tmp_path: Path) -> None:
+    for cpu, governor in enumerate(("powersave", "performance", "powersave")):
+        file = tmp_path / f"cpu{cpu}" / "cpufreq" / "scaling_governor"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{governor}\n")
+    assert machine.read_governor([0, 2], tmp_path) == "powersave"
+    assert machine.read_governor([0, 1], tmp_path) == "performance,powersave"
+    assert machine.read_governor([7], tmp_path) is None
+
+
+def test_environment_describes_the_cpus_that_the_server_is_bound_to() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    found = machine.read_environment(
+        runtime="embedded",
+        backend="onnxruntime",
+        triton_version="2.51.0",
+        onnxruntime_version=None,
+        perf_analyzer_version=None,
+        server_cpuset=str(cpu),
+    )
+    assert (found.cpuset, found.cpu_count) == (str(cpu), 1)
+    assert found.cpu_model
+    assert found.memory_mb > 0
+
+
+def test_environment_describes_the_cpus_of_this_process_where_the_server_is_bound_to_none() -> None:
+    found = machine.read_environment(
+        runtime="embedded",
+        backend="onnxruntime",
+        triton_version="2.51.0",
+        onnxruntime_version=None,
+        perf_analyzer_version=None,
+    )
+    assert machine.parse_cpu_list(found.cpuset) == os.sched_getaffinity(0)
+    assert found.cpu_count == len(os.sched_getaffinity(0))
+
+
+def control_group(folder: Path, lines: str, file: str, text: str) -> float | None:
+    """What is read of the process 7 in a machine that shows these lines and this file."""
+    (folder / "proc" / "7").mkdir(parents=True)
+    (folder / "proc" / "7" / "cgroup").write_text(lines)
+    (folder / "cgroup" / file).parent.mkdir(parents=True)
+    (folder / "cgroup" / file).write_text(text)
+    return machine.cgroup_cpu_s(7, folder / "proc", folder / "cgroup")
+
+
+def test_cpu_time_of_a_control_group_of_version_1(tmp_path: Path) -> None:
+    lines = "9:name=systemd:/\n2:cpu,cpuacct:/docker/abc\n0::/\n"
+    assert control_group(tmp_path, lines, "cpuacct/docker/abc/cpuacct.usage", "1500000000\n") == 1.5
+
+
+def test_cpu_time_of_a_control_group_of_version_2(tmp_path: Path) -> None:
+    text = "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n"
+    assert (
+        control_group(tmp_path, "0::/system.slice/docker-abc.scope\n", "system.slice/docker-abc.scope/cpu.stat", text)
+        == 2.5
+    )
+
+
+def test_cpu_time_of_a_group_that_is_not_to_be_seen_is_unknown(tmp_path: Path) -> None:
+    assert control_group(tmp_path, "0::/\n", "elsewhere/cpu.stat", "usage_usec 1\n") is None
