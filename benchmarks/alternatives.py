@@ -13,7 +13,8 @@ import optuna
 from benchmarks.replay import Replay
 from benchmarks.rivals import Outcome
 from hcopt.measure.search.grid import Grid, grid_of
-from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 
 WINDOW_S = 0.5
 WINDOWS_A_ROOT = 10

@@ -39,7 +39,7 @@ from benchmarks.replay import Replay
 from benchmarks.stand_in import PROCESS_S, StandIn, Visit
 from benchmarks.stand_in_perf_analyzer import asked
 from hcopt.model.triton_config import parse_text, variant_of
-from hcopt.records.schema import Measurement, SweepPlan
+from hcopt.records.measurement import Measurement, SweepPlan
 
 # Proposals in a row that were measured before, after which quick mode is taken not to end; it may pass a few.
 MOST_REPEATS = 200

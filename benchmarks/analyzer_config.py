@@ -11,7 +11,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, analyzer_config
 from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import CONFIG_FILE, apply_variant, to_text
-from hcopt.records.schema import JsonObject, SweepPlan
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import SweepPlan
 from hcopt.system.progress import SilentProgress
 from hcopt.triton.base import Endpoint, Server
 

@@ -30,7 +30,7 @@ from benchmarks.analyzer_config import Mode, write_files
 from benchmarks.replay import Replay
 from benchmarks.stand_in import StandIn, Visit
 from hcopt.model.triton_config import CONFIG_FILE, parse_text, variant_of
-from hcopt.records.schema import SweepPlan
+from hcopt.records.measurement import SweepPlan
 
 
 @dataclass(frozen=True)

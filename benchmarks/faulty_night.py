@@ -28,7 +28,7 @@ from benchmarks.simulated_run import CountingProgress, memory_folder, run, simul
 from hcopt.config.sections import Config  # noqa: E402
 from hcopt.errors import InterruptedRunError  # noqa: E402
 from hcopt.job.run import FinishedRun  # noqa: E402
-from hcopt.records.schema import Measurement  # noqa: E402
+from hcopt.records.measurement import Measurement  # noqa: E402
 from hcopt.store.measurements import is_usable, read_measurements  # noqa: E402
 from hcopt.store.unfinished import Unfinished, latest_unfinished  # noqa: E402
 

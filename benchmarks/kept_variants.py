@@ -18,11 +18,11 @@ from statistics import geometric_mean
 
 from benchmarks.live import Live, live
 from hcopt.analysis.stats import ratio_interval
-from hcopt.config.sections import load_config
+from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.served_model import Beside, ServedModel
 from hcopt.model.prepare import config_json
-from hcopt.records.schema import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant
 
 WINDOWS = 3
 WINDOW_S = 0.5

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.store.run_folder import find_run, read_record
 
 PROFILERS = ("adaptive", "model-analyzer")

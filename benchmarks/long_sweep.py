@@ -21,7 +21,7 @@ CLOCK.install()
 from benchmarks.process_figures import Work, peak_mb, read_work  # noqa: E402
 from benchmarks.simulated_machine import SimulatedMachine  # noqa: E402
 from benchmarks.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
-from hcopt.records.schema import Measurement  # noqa: E402
+from hcopt.records.measurement import Measurement  # noqa: E402
 from hcopt.store.measurements import FILE_NAME  # noqa: E402
 
 CONCURRENCY = (8, 32)

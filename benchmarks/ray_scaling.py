@@ -18,7 +18,7 @@ from hcopt.config.sections import Config
 from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.ray_cluster import connected
 from hcopt.job.cluster.values import Files, Node, Outcome
-from hcopt.records.schema import Environment, Measurement
+from hcopt.records.measurement import Environment, Measurement
 from tests.support.ray_nodes import ray_nodes
 
 _SAMPLES_BYTES = 200_000

@@ -29,9 +29,10 @@ import numpy as np
 from benchmarks.live import Live, live
 from benchmarks.recording import Recording, read, write
 from hcopt.analysis.ranking import pooled
-from hcopt.config.sections import load_config
+from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window
-from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_samples
 from hcopt.system.machine import read_cpu_times, steal_ratio
 

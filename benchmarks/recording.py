@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from hcopt.analysis.plan import plan_sweep
 from hcopt.analysis.ranking import pooled
 from hcopt.config.sections import SweepSection
-from hcopt.records.schema import SweepPlan
+from hcopt.records.measurement import SweepPlan
 
 
 @dataclass(frozen=True)

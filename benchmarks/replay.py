@@ -18,7 +18,8 @@ from scipy.special import expit, logit
 
 from benchmarks.recording import Recording
 from hcopt.analysis.ranking import Settings, pooled
-from hcopt.records.schema import LatencySummary, LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 
 Floats = NDArray[np.float64]
 MISS_RATIO = 0.01

@@ -11,7 +11,8 @@ from benchmarks.replay import Replay
 from hcopt.analysis.ranking import rank
 from hcopt.measure.search.search import search
 from hcopt.measure.search.values import SearchSettings
-from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 
 # What Model Analyzer's virtual clock cannot know: imports and reports, and CPU time for each point, as in the quietest
 # runs of benchmarks.analyzer_validation; the server's own time for a load (benchmarks/README.md, first section).

@@ -17,7 +17,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.measure.confirmation import Proof
 from hcopt.measure.perf_analyzer import PerfAnalyzer
 from hcopt.measure.served_model import ServedModel
@@ -25,7 +26,9 @@ from hcopt.measure.window import Bench
 from hcopt.model.inputs.build import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json, prepare
 from hcopt.model.triton_config import write_repository
-from hcopt.records.schema import Confirmation, LoadPoint, Note, RankedVariant, Ranking
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.note import Note
+from hcopt.records.verdict import Confirmation, RankedVariant, Ranking
 from hcopt.system.progress import SilentProgress
 from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl

@@ -29,7 +29,7 @@ from benchmarks.replay import Replay, Truth
 from benchmarks.rivals import Outcome
 from benchmarks.search_rows import HEAD, Row, line
 from benchmarks.synthetic import synthetic
-from hcopt.config.sections import load_config
+from hcopt.config.load import load_config
 
 SYNTHETIC_TRUTHS = 10
 

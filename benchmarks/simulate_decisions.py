@@ -21,15 +21,9 @@ from scipy import stats
 from hcopt.analysis.confirmation import confirm
 from hcopt.analysis.finalists import Finalists
 from hcopt.config.sections import ConfirmationSection
-from hcopt.records.schema import (
-    Confirmation,
-    FailureCause,
-    LatencySummary,
-    LoadPoint,
-    Measurement,
-    ModelConfigVariant,
-    RankedVariant,
-)
+from hcopt.records.measurement import FailureCause, LatencySummary, LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.verdict import Confirmation, RankedVariant
 
 WINDOW_S = 2.2
 RATE_INFER_PER_S = 5000.0

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.virtual_clock import VirtualClock
 from hcopt.errors import RuntimeStartError
 from hcopt.job import stages
-from hcopt.records.schema import Environment
+from hcopt.records.measurement import Environment
 from hcopt.store.measurements import NO_ANSWER
 from hcopt.system.process import Finished
 from hcopt.triton.base import Endpoint, Tool

@@ -14,7 +14,7 @@ from benchmarks.simulated_machine import SimulatedMachine, simulated
 from hcopt.config.sections import Config
 from hcopt.job import run as pipeline
 from hcopt.job.run import FinishedRun, Job
-from hcopt.records.schema import Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.store.unfinished import Unfinished
 from hcopt.system.progress import SilentProgress
 from hcopt.tracking.log import TrackedRun

@@ -18,7 +18,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from benchmarks.replay import Replay
 from hcopt.analysis.ranking import pooled
 from hcopt.model.triton_config import variant_of
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 
 # hcopt lets Model Analyzer's perf_analyzer measure three windows of a second.
 WINDOW_S = 3.0

@@ -16,7 +16,8 @@ from benchmarks.recording import Recording, write
 from hcopt.analysis.plan import plan_sweep
 from hcopt.analysis.ranking import pooled
 from hcopt.config.sections import SweepSection
-from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 
 NAME = "Synthetic"
 # Lists of values whose product is about the wanted number of variants: batch, instances, delay, threads.

@@ -11,7 +11,8 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from hcopt.records.schema import Measurement, RunRecord
+from hcopt.records.measurement import Measurement
+from hcopt.records.run import RunRecord
 from hcopt.store.run_folder import find_run, read_record
 
 WINDOWS_A_MEASUREMENT = 3

@@ -16,9 +16,10 @@ from statistics import median
 import numpy as np
 
 from benchmarks.live import Live, live
-from hcopt.config.sections import load_config
+from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_samples
 from hcopt.system.process import Finished
 from hcopt.triton.base import Endpoint, Tool, Tools

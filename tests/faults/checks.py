@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from hcopt.errors import HcoptError
-from hcopt.records.schema import Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.store.measurements import FILE_NAME, read_measurements, read_samples
 from hcopt.store.run_folder import SHOWN, find_run, read_record
 from tests.faults.killed_hcopt import plain_name

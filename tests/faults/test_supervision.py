@@ -25,7 +25,9 @@ from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import Bench
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, Note
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 from hcopt.store.measurements import read_measurements
 from hcopt.store.run_folder import find_run, read_state
 from hcopt.triton.control import ModelControl

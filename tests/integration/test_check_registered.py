@@ -14,7 +14,9 @@ from hcopt.check.baseline import Baseline, BaselineSource
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError, OutputError
 from hcopt.model.triton_config import CONFIG_FILE, parse_text
-from hcopt.records.schema import LoadPoint, RegisteredVersion, RunRecord
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import RegisteredVersion
+from hcopt.records.run import RunRecord
 from hcopt.services.mlflow import mlflow_session
 from hcopt.store.run_folder import RunFolder, read_record
 from hcopt.tracking.log import log_run

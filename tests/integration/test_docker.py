@@ -21,7 +21,8 @@ import pytest
 from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
 from hcopt.model.triton_config import parse_text
-from hcopt.records.schema import Measurement, Note
+from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
 from hcopt.store.measurements import read_measurements
 from hcopt.system.progress import SilentProgress
 from hcopt.triton.choose import Choice, choose_runtime

@@ -18,7 +18,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from hcopt.errors import OutputError
-from hcopt.records.schema import Note, RunRecord
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import drawings
 from hcopt.report.render.html import write_html
 from hcopt.report.words import Language

@@ -16,7 +16,7 @@ from onnx import helper
 from hcopt.model.inputs.build import LoadData, LoadTensor, build_load, write_perf_analyzer_json
 from hcopt.model.onnx_file import has_batch_dimension, inspect_onnx, sha256_of
 from hcopt.model.triton_config import base_configuration, parse_text, to_json, variant_of, write_repository
-from hcopt.records.schema import ModelArtifact
+from hcopt.records.model import ModelArtifact
 from hcopt.system.process import last_lines
 from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl

@@ -26,7 +26,8 @@ from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.job.summary import summarize
 from hcopt.model.triton_config import parse_text, variant_of
-from hcopt.records.schema import Estimate, Measurement
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Estimate
 from hcopt.services.mlflow import mlflow_session
 from hcopt.store.measurements import read_measurements
 from hcopt.store.run_folder import find_run, read_record, record_json

@@ -23,7 +23,7 @@ from hcopt.config.sections import Config, S3Section
 from hcopt.errors import ModelSourceError
 from hcopt.model.fetch import fetch_model
 from hcopt.model.onnx_file import sha256_of
-from hcopt.records.schema import ModelArtifact
+from hcopt.records.model import ModelArtifact
 from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import (
     SAMPLE_MODEL,

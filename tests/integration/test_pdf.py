@@ -16,7 +16,10 @@ from pypdf import PdfReader
 from pypdf.generic import DictionaryObject
 
 from hcopt.errors import OutputError
-from hcopt.records.schema import ModelConfigVariant, Note, RankedVariant, RunRecord
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import RankedVariant
 from hcopt.report.render.pdf import write_pdf
 from tests.support.records import (
     LIGHT,

@@ -18,7 +18,8 @@ from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import Beside, ServedModel
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_samples
 from hcopt.triton.base import Tools
 from tests.support import onnx_models as models

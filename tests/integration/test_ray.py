@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from hcopt.model.triton_config import parse_text, variant_of
-from hcopt.records.schema import Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.store.measurements import read_measurements
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
 from tests.support.ray_nodes import RayNodes, is_driver, ray_nodes

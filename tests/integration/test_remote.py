@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.schema import Note
+from hcopt.records.note import Note
 from hcopt.triton.base import Endpoint
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded import runtime

@@ -16,11 +16,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, ModelSourceError, OutputError
 from hcopt.job.plan import seed
 from hcopt.model.fetch import fetch_model
-from hcopt.records.schema import ModelArtifact
+from hcopt.records.model import ModelArtifact
 from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, ensure_experiment, resolve_tracking
 from tests.support.onnx_models import linear_model, save

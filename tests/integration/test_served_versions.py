@@ -14,7 +14,7 @@ from hcopt.errors import ModelSourceError
 from hcopt.model.fetch import fetch_model
 from hcopt.model.onnx_file import sha256_of
 from hcopt.model.triton_config import parse_text
-from hcopt.records.schema import ModelArtifact
+from hcopt.records.model import ModelArtifact
 from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import ensure_experiment
 from hcopt.triton.control import ModelControl

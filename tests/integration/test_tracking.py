@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hcopt.errors import OutputError
-from hcopt.records.schema import Feasibility, ModelArtifact, RegisteredVersion, RunRecord
+from hcopt.records.model import ModelArtifact, RegisteredVersion
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Feasibility
 from hcopt.report.charts import all_charts
 from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.log import TrackedRun, log_run, promote

@@ -9,21 +9,18 @@ from itertools import product
 
 from hcopt.analysis.ranking import rank
 from hcopt.analysis.stats import positive_interval, ratio_interval
-from hcopt.records.schema import (
+from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import (
     Capacity,
     Comparison,
     Confirmation,
     ConfirmedVariant,
     Estimate,
     Feasibility,
-    LatencySummary,
-    LoadPoint,
-    Measurement,
-    ModelConfigVariant,
     Noise,
     RatePoint,
-    RunRecord,
-    ServerTimes,
 )
 from tests.support.records import (
     HEAVY,

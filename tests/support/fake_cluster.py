@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from hcopt.job.cluster.blocks import Probe
 from hcopt.job.cluster.values import Beat, Event, Files, LostError, Node, Outcome, Running, Task
-from hcopt.records.schema import Environment
+from hcopt.records.measurement import Environment
 from tests.support.records import run_record
 
 KIND = run_record().environment

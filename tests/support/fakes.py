@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.schema import Environment, Measurement, Note
+from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.note import Note
 from hcopt.system.process import Finished
 from hcopt.triton.base import Endpoint, Tool
 from hcopt.triton.control import ModelStatistics

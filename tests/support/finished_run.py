@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hcopt.config.sections import Config
 from hcopt.job.summary import summarize
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.store.decisions import DecisionLog
 from hcopt.store.measurements import MeasurementLog
 from hcopt.store.run_folder import RunFolder, new_run, record_json

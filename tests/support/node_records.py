@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hcopt.records.schema import LoadPoint, Measurement, RunRecord
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.run import RunRecord
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement, run_record
 
 

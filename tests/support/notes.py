@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hcopt.records.schema import Note
+from hcopt.records.note import Note
 
 _HANGUL = re.compile("[가-힣]")
 _FIGURES_AND_NAMES = re.compile(r"'[^']+'|\d+(?:\.\d+)?%?|\b\w+[._]\w*[a-z]\b", re.ASCII)

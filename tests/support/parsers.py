@@ -22,7 +22,7 @@ from hcopt.model import fetch
 from hcopt.model.inputs import build
 from hcopt.model.onnx_file import inspect_onnx
 from hcopt.model.triton_config import base_configuration, parse_text, to_json, to_text, variant_of
-from hcopt.records.schema import LoadPoint
+from hcopt.records.measurement import LoadPoint
 from hcopt.store import measurements, run_folder
 from hcopt.store.decisions import DECISIONS_NAME, read_decisions
 from tests.support.fakes import export_text, steady

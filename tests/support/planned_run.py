@@ -8,7 +8,9 @@ from typing import Any
 
 from hcopt.config.sections import Config
 from hcopt.job.summary import summarize
-from hcopt.records.schema import Capacity, Environment, Estimate, Feasibility, RatePoint, RunRecord
+from hcopt.records.measurement import Environment
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity, Estimate, Feasibility, RatePoint
 from hcopt.store.measurements import MeasurementLog
 from hcopt.store.run_folder import RunFolder, new_run, record_json
 from tests.support.records import LATENCY_P99_LIMIT_MS, grid_variants, run_record

@@ -16,7 +16,7 @@ import yaml
 
 from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
-from hcopt.records.schema import SweepPlan
+from hcopt.records.measurement import SweepPlan
 from hcopt.system.process import Finished
 from tests.support import fakes
 from tests.support.records import MODEL_NAME, default_variant

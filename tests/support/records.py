@@ -7,30 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hcopt.records.schema import (
+from hcopt.records.measurement import Environment, LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.records.model import ModelArtifact, ModelConfigVariant, ModelSignature, RegisteredVersion, TensorSpec
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import (
     Capacity,
     Comparison,
     Confirmation,
     ConfirmedVariant,
-    Environment,
     Estimate,
     Feasibility,
-    LatencySummary,
-    LoadPoint,
-    Measurement,
-    ModelArtifact,
-    ModelConfigVariant,
-    ModelSignature,
     Noise,
-    Note,
     RankedVariant,
     Ranking,
     RatePoint,
-    RegisteredVersion,
-    RunRecord,
-    ServerTimes,
-    SweepPlan,
-    TensorSpec,
 )
 
 MODEL_NAME = "HomeCreditDefaultModel"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hcopt.records.schema import Decision, ModelConfigVariant, RunRecord
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.search import Decision
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement, run_record
 
 # Variant of the grid, -1 the default; load; infer/s; p99 in ms; in the order in which they were measured.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hcopt.records.schema import (
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import (
     Comparison,
     Confirmation,
     ConfirmedVariant,
@@ -13,7 +14,6 @@ from hcopt.records.schema import (
     FailedWindows,
     Feasibility,
     Noise,
-    RunRecord,
 )
 from tests.support.records import (
     HEAVY,

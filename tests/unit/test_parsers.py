@@ -12,11 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, read_scaling, write_scaling
 from hcopt.measure.model_analyzer.profiler import _measured, read_report
 from hcopt.measure.model_analyzer.recorded_answers import _report
-from hcopt.records.schema import Decision, LatencySummary, LoadPoint, Measurement, ModelConfigVariant, ServerTimes
+from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.search import Decision
 from hcopt.store.decisions import DecisionLog, read_decisions
 from hcopt.store.measurements import MeasurementLog, read_measurements, read_pairs
 from tests.support.fakes import export_text

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hcopt.records.schema import FailedWindows, LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.verdict import FailedWindows
 
 Measure = Callable[[ModelConfigVariant, LoadPoint, int], Measurement]
 

@@ -11,15 +11,8 @@ from hcopt.analysis import miss_rate, sequential, stats
 from hcopt.analysis.blocks import Arm, Blocks
 from hcopt.analysis.finalists import Pair
 from hcopt.config.sections import ConfirmationSection
-from hcopt.records.schema import (
-    Comparison,
-    ConfirmedVariant,
-    Estimate,
-    FailedWindows,
-    Feasibility,
-    Measurement,
-    Verdict,
-)
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate, FailedWindows, Feasibility, Verdict
 
 # The largest family: best, runner-up and default with each other, and the first two with the default at equal load.
 COMPARISONS = 5

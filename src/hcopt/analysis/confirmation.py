@@ -14,7 +14,8 @@ from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.finalists import Finalists
 from hcopt.analysis.verdict import decide, failing_phrase, is_settled
 from hcopt.config.sections import ConfirmationSection
-from hcopt.records.schema import Confirmation, ConfirmedVariant, FailedWindows, Measurement, RankedVariant
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Confirmation, ConfirmedVariant, FailedWindows, RankedVariant
 
 
 def first_window_count(finalists: Finalists, settings: ConfirmationSection) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hcopt.analysis.blocks import Arm
-from hcopt.records.schema import RankedVariant
+from hcopt.records.verdict import RankedVariant
 
 Pair = tuple[Arm, Arm]
 

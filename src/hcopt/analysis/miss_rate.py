@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hcopt.analysis.sequential import Look
-from hcopt.records.schema import Estimate, Feasibility, Measurement
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Estimate, Feasibility
 
 # The share of slow requests that a p99 limit allows.
 LIMIT_RATIO = 0.01

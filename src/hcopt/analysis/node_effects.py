@@ -11,7 +11,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import LatencySummary, Measurement, RunRecord
+from hcopt.records.measurement import LatencySummary, Measurement
+from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
     import numpy as np

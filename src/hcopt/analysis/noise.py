@@ -10,7 +10,9 @@ from statistics import fmean
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.stats import resolvable_ratio, standard_deviation
 from hcopt.config.sections import ConfirmationSection, NoiseSection
-from hcopt.records.schema import LoadPoint, Measurement, Noise, NoiseLimit, Note
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.note import Note
+from hcopt.records.verdict import Noise, NoiseLimit
 
 # Below so many blocks a spread says nothing.
 _FEWEST_BLOCKS = 4

@@ -7,7 +7,9 @@ from itertools import product
 
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
-from hcopt.records.schema import InstanceKind, LoadPoint, ModelConfigVariant, Note, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.model import InstanceKind, ModelConfigVariant
+from hcopt.records.note import Note
 
 # Seconds that Model Analyzer 1.58 was seen to need beside its windows (see benchmarks/README.md).
 _START_S = 18.0

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from hcopt.records.schema import ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import SweepPlan
+from hcopt.records.model import ModelConfigVariant
 
 # Every block measures the default too: of four variants and the default a fifth of the time is for what is known by
 # then, beside some 20 s for a server and a profiler that start. Smaller blocks end hardly sooner and cost more of both.

@@ -7,16 +7,10 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from hcopt.analysis.miss_rate import LIMIT_RATIO, failed_ratio
-from hcopt.records.schema import (
-    LatencySummary,
-    LoadPoint,
-    Measurement,
-    ModelConfigVariant,
-    Note,
-    RankedVariant,
-    Ranking,
-    SweepPlan,
-)
+from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.verdict import RankedVariant, Ranking
 
 # A note names at most so many.
 _MOST_NAMES = 5

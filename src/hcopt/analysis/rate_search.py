@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hcopt.analysis import miss_rate
-from hcopt.records.schema import Estimate, Feasibility, Measurement, RatePoint
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Estimate, Feasibility, RatePoint
 
 # Rising probes: from this share of the closed-loop throughput, by this factor, at most to this multiple of it.
 _FIRST_SHARE = 0.5

@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from hcopt.analysis import sequential
-from hcopt.records.schema import Estimate
+from hcopt.records.verdict import Estimate
 
 if TYPE_CHECKING:
     import numpy as np

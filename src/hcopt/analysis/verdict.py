@@ -12,7 +12,8 @@ from hcopt.analysis.blocks import Arm, failed_windows, whole_blocks
 from hcopt.analysis.comparison import Comparisons, Evidence
 from hcopt.analysis.finalists import Cast, Finalists
 from hcopt.config.sections import ConfirmationSection
-from hcopt.records.schema import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Measurement, Verdict
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Verdict
 
 _STRENGTH = {"better": 2, "tied": 1, "undecided": 0}
 

@@ -9,7 +9,8 @@ from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.model import triton_config
 from hcopt.model.fetch import fetch_model
-from hcopt.records.schema import LoadPoint, ModelArtifact
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import ModelArtifact
 from hcopt.store.run_folder import find_run, read_record
 from hcopt.system.files import write_whole
 from hcopt.tracking.last_answer import GoldenAnswer, VersionAnswer, read_answer

@@ -11,15 +11,10 @@ from dataclasses import dataclass, fields
 
 from hcopt.analysis import stats
 from hcopt.check.conclusion import Difference, Ratios, conclusion_of, remarks_on, why_no_ratio
-from hcopt.records.schema import (
-    ConfirmedVariant,
-    Environment,
-    Estimate,
-    LoadPoint,
-    Measurement,
-    ModelConfigVariant,
-    RunRecord,
-)
+from hcopt.records.measurement import Environment, LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import ConfirmedVariant, Estimate
 
 # The kernel keeps some memory for itself, a little more or less with each version of it.
 _MEMORY_TOLERANCE_RATIO = 0.05

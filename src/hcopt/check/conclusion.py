@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hcopt.records.schema import Estimate, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate
 
 Relation = Literal["higher", "lower", "not_shown"]
 

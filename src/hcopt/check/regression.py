@@ -12,7 +12,8 @@ from typing import Literal
 
 from hcopt.analysis import miss_rate
 from hcopt.analysis.stats import ratio_interval
-from hcopt.records.schema import Estimate, Feasibility, Measurement
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Estimate, Feasibility
 
 Outcome = Literal["passed", "regression", "undecided"]
 Metric = Literal["throughput", "p99 latency", "failed requests"]

@@ -12,14 +12,22 @@ from pathlib import Path
 
 from hcopt.analysis.blocks import Arm, measure_block, whole_blocks
 from hcopt.check.baseline import Baseline, BaselineSource, model_folder
-from hcopt.check.regression import FEWEST_BLOCKS, Block, CheckedSides, RegressionCheck, check_failures, check_regression
+from hcopt.check.regression import (
+    FEWEST_BLOCKS,
+    Block,
+    CheckedSides,
+    RegressionCheck,
+    check_failures,
+    check_regression,
+)
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
 from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared
-from hcopt.records.schema import Environment, LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import Environment, LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import is_usable
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress

@@ -17,7 +17,7 @@ from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
 from hcopt.measure.window import Bench
 from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared
-from hcopt.records.schema import LoadPoint, Measurement
+from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
 from hcopt.system.machine import format_cpu_list
 from hcopt.system.process import temporary_folder
@@ -188,6 +188,6 @@ def config_of(folder: RunFolder, overrides: Sequence[str]) -> Config:
     Raises:
         ConfigError: The run's files are damaged, or a change makes no sense.
     """
-    from hcopt.config.sections import load_config
+    from hcopt.config.load import load_config
 
     return load_config(overrides=overrides, recorded=recorded_config(folder))

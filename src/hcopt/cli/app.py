@@ -312,7 +312,7 @@ def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
     from rich.markup import escape
 
     from hcopt.cli.progress_bar import printable
-    from hcopt.config.sections import dotenv_file
+    from hcopt.config.dotenv import dotenv_file
     from hcopt.system.redaction import redacted
 
     known = {**dotenv_file(), **os.environ}
@@ -366,7 +366,7 @@ def _overrides(
 
 
 def _load(path: Path | None, overrides: list[str]) -> Config:
-    from hcopt.config.sections import load_config
+    from hcopt.config.load import load_config
 
     return load_config(path, overrides=overrides)
 

@@ -182,7 +182,7 @@ def _add_check(app: typer.Typer, boundary: Boundary, command_line: Callable[[], 
             from hcopt.check.run_regression import CheckJob, run_check
             from hcopt.cli.progress_bar import TerminalProgress
             from hcopt.cli.show.check import answer, write_answer
-            from hcopt.config.sections import load_config
+            from hcopt.config.load import load_config
             from hcopt.errors import RegressionError
             from hcopt.system.machine_lock import measuring_alone
 

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from hcopt.records.schema import Measurement, Note
+from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
 
 _TITLES: Mapping[str, str] = {
     "seed": "Making sure of the sample model in MLflow under results/",

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
-from itertools import islice
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,19 +12,14 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_serializer,
     field_validator,
     model_serializer,
 )
 
-from hcopt.errors import ConfigError
-from hcopt.records.schema import InstanceKind, JsonObject
+from hcopt.records.json import JsonObject
+from hcopt.records.model import InstanceKind
 from hcopt.system.redaction import without_credentials
-
-DEFAULT_CONFIG_FILE = Path("config.yaml")
-_SEE_CONFIG = "config.yaml in the repository comments every key with its unit and range."
-ENV_FILE = Path(".env")
 
 # Strict: YAML's `yes` and `on` would otherwise count as 1.
 PositiveInt = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
@@ -40,27 +30,6 @@ Number = Annotated[float, Field(strict=True)]
 Ratio = Annotated[Number, Field(ge=0, le=1)]
 Price = Annotated[Number, Field(gt=0)]
 KeyPath = tuple[str | int, ...]
-
-# What PyYAML raises for a text: its own error, whatever the value's constructor stumbles over (2024-13-45 is a date to
-# it, `!!int ""` a number), or no end of recursion where an alias stands inside of what it names.
-NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
-# Far more than there are keys; a few lines of aliases of aliases would be millions.
-_MOST_BYTES = 1 << 18
-_MOST_KEYS = 20_000
-_NO_TEXT = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp"))
-_FAULTS = {
-    "extra_forbidden": "unknown key",
-    "tuple_type": "expected a list, such as [1, 2]",
-    "model_type": "expected keys with values",
-    "dict_type": "expected keys with values",
-}
-# What MLflow's and Amazon's clients look for; the rest of .env is for Docker Compose.
-_SERVICE_VARIABLES = ("AWS_", "MLFLOW_")
-# Parts of one login: those of .env are never mixed with those of the environment.
-_LOGINS = (
-    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
-)
 
 
 def _public(text: str | None) -> str | None:
@@ -347,195 +316,3 @@ class Config(_Section):
             else:
                 own[key] = shared.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
         return self.model_copy(update=own)
-
-
-def load_config(
-    path: Path | None = None,
-    *,
-    overrides: Sequence[str] = (),
-    environment: Mapping[str, str] | None = None,
-    recorded: JsonObject | None = None,
-) -> Config:
-    """Reads a configuration.
-
-    Args:
-        path: The file; None takes ./config.yaml where there is one, else the defaults.
-        overrides: `section.key=value` each, the value in YAML; they win over the file.
-        environment: Fills what the file leaves null. Defaults to the process's own, and then to what ./.env says.
-        recorded: What a run has kept of its own configuration, in place of any file.
-
-    Raises:
-        ConfigError: No such file, not YAML, an unknown key, a wrong type or range; names the key and the line.
-    """
-    dotenv = _read_dotenv(ENV_FILE) if environment is None else {}
-    real = os.environ if environment is None else environment
-    dotenv = _beside(dotenv, real)
-    if recorded is None:
-        source, text = _read(path)
-        data, lines = _parse(text, source)
-    else:
-        source, data, lines = "the run's configuration", deepcopy(recorded), {}
-    for override in overrides:
-        path_set = _apply(data, override)
-        lines = {known: line for known, line in lines.items() if known[: len(path_set)] != path_set}
-        lines |= {path_set[:length]: None for length in range(1, len(path_set) + 1) if path_set[:length] not in lines}
-    _fill_from_environment(data, {**dotenv, **{name: value for name, value in real.items() if value}})
-    try:
-        config = Config.model_validate(data)
-    except ValidationError as error:
-        raise _explained(error, lines, source) from error
-    config._dotenv = {name: SecretStr(value) for name, value in dotenv.items()}
-    return config
-
-
-def _read_dotenv(file: Path) -> dict[str, str]:
-    """The variables of a .env file, as Docker Compose reads it; empty where there is none."""
-    from dotenv import dotenv_values
-    from dotenv.parser import parse_stream
-
-    if not file.is_file():
-        return {}
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            faults = [binding.original.line for binding in parse_stream(stream) if binding.error]
-        values = dotenv_values(file, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {file}: {error}", remedy="Correct the file, or remove it.") from error
-    if faults:
-        # Never the line itself: it may hold a secret.
-        raise ConfigError(f"{file}, line {faults[0]}: expected NAME=value", remedy="See .env.example.")
-    return {name: value for name, value in values.items() if value}
-
-
-def dotenv_file() -> dict[str, str]:
-    """All that ./.env says, for those who must not say it; empty where there is none or it cannot be read."""
-    try:
-        return _read_dotenv(ENV_FILE)
-    except ConfigError:
-        return {}
-
-
-def _beside(dotenv: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """What .env adds to the environment for MLflow and S3: no variable and no part of a login that is there already."""
-    taken = {name for login in _LOGINS if any(environment.get(part) for part in login) for name in login}
-    return {
-        name: value
-        for name, value in dotenv.items()
-        if name.startswith(_SERVICE_VARIABLES) and name not in taken and not environment.get(name)
-    }
-
-
-def _read(path: Path | None) -> tuple[str, str]:
-    if path is None and not DEFAULT_CONFIG_FILE.exists():
-        return "the defaults", ""
-    file = path or DEFAULT_CONFIG_FILE
-    try:
-        with file.open("rb") as content:
-            text = content.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ConfigError(f"{file} has more than {_MOST_BYTES} bytes: that is no configuration", remedy=_SEE_CONFIG)
-        return str(file), text.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {file}: {error}", remedy="Give --config FILE.") from error
-
-
-def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None]]:
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[KeyPath, int | None] = dict(islice(_lines(root, ()), _MOST_KEYS)) if root is not None else {}
-        if len(lines) == _MOST_KEYS:
-            raise ConfigError(
-                f"{source} has {_MOST_KEYS} keys and values or more: do its aliases (*name) stand for each other?",
-                remedy=_SEE_CONFIG,
-            )
-        data = yaml.safe_load(text)
-    except _KeyError as error:
-        raise ConfigError(f"{source}, line {error.line}: the key {error.key} {error.fault}") from error
-    except NOT_YAML as error:
-        raise ConfigError(f"{source} is not YAML: {error}", remedy=_SEE_CONFIG) from error
-    if data is None:
-        return {}, lines
-    if not isinstance(data, dict):
-        raise ConfigError(f"{source}: expected keys at the top level, found {type(data).__name__}")
-    return data, lines
-
-
-class _KeyError(Exception):
-    def __init__(self, key: str, line: int, fault: str) -> None:
-        super().__init__(key)
-        self.key = key
-        self.line = line
-        self.fault = fault
-
-
-def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
-    """Every key's path with its line, from 1."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in seen:
-                raise _KeyError(name, line, "stands twice")
-            if key.tag in _NO_TEXT:
-                raise _KeyError(name, line, "is no text to YAML: put it in quotes")
-            seen.add(name)
-            yield (*path, name), line
-            yield from _lines(value, (*path, name))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield (*path, index), item.start_mark.line + 1
-            yield from _lines(item, (*path, index))
-
-
-def _apply(data: JsonObject, override: str) -> KeyPath:
-    """Puts one `section.key=value` into the parsed file, in place; returns the key's path."""
-    keys, equals, text = override.partition("=")
-    path = tuple(keys.strip().split("."))
-    if not equals or not all(path):
-        raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set sweep.concurrency=[8,16]")
-    try:
-        value = yaml.safe_load(text)
-    except NOT_YAML as error:
-        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
-    *sections, last = path
-    target: Any = data
-    for section in sections:
-        if target.get(section) is None:
-            target[section] = {}
-        target = target[section]
-        if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section} is not a section")
-    target[last] = value
-    return path
-
-
-def _fill_from_environment(data: JsonObject, environment: Mapping[str, str]) -> None:
-    """Lets the field's own environment variables stand in for what the file leaves null."""
-    for section, key, variable in (
-        ("mlflow", "tracking_uri", "MLFLOW_TRACKING_URI"),
-        ("mlflow", "ca_bundle", "MLFLOW_TRACKING_SERVER_CERT_PATH"),
-        ("s3", "endpoint_url", "MLFLOW_S3_ENDPOINT_URL"),
-        ("s3", "endpoint_url", "AWS_ENDPOINT_URL_S3"),
-        ("s3", "endpoint_url", "AWS_ENDPOINT_URL"),
-        ("s3", "region", "AWS_REGION"),
-        ("s3", "region", "AWS_DEFAULT_REGION"),
-        ("s3", "ca_bundle", "AWS_CA_BUNDLE"),
-    ):
-        values, value = data.setdefault(section, {}), environment.get(variable)
-        # What a run has kept of its address is without the login that stands in the environment's.
-        if isinstance(values, dict) and value and values.get(key) in (None, without_credentials(value)):
-            values[key] = value
-
-
-def _explained(error: ValidationError, lines: Mapping[KeyPath, int | None], source: str) -> ConfigError:
-    """The first faults, each with its key and the line it stands on."""
-    faults = [_fault(item["loc"], item["type"], item["msg"], lines, source) for item in error.errors()[:5]]
-    return ConfigError("\n".join(faults), remedy=_SEE_CONFIG)
-
-
-def _fault(loc: KeyPath, kind: str, message: str, lines: Mapping[KeyPath, int | None], source: str) -> str:
-    known = next((loc[:length] for length in range(len(loc), 0, -1) if loc[:length] in lines), None)
-    line = lines[known] if known is not None else None
-    place = f"{source}, line {line}" if line is not None else "--set" if known is not None else source
-    said = _FAULTS.get(kind) or message[:1].lower() + message[1:]
-    return f"{place}: {'.'.join(str(part) for part in loc)}: {said}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hcopt.config.sections import load_config
+from hcopt.config.load import load_config
 from hcopt.deploy.capacity import (
     Reaction,
     check_cluster_holds,
@@ -34,7 +34,8 @@ from hcopt.deploy.pod_model import PodModel, fit_pod_model
 from hcopt.deploy.scaling import Scaling, read_scaling
 from hcopt.deploy.simulation import Simulation, Timing, simulate
 from hcopt.errors import ConfigError
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
 
 # As in the manifests.

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hcopt.errors import ConfigError
-from hcopt.records.schema import Capacity, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity
 
 # The HPA's own defaults: --horizontal-pod-autoscaler-tolerance and --horizontal-pod-autoscaler-sync-period.
 TOLERANCE_RATIO = 0.1

@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from hcopt.deploy.capacity import lower_bound
-from hcopt.records.schema import Capacity, RatePoint
+from hcopt.records.verdict import Capacity, RatePoint
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from hcopt.errors import HcoptError
-from hcopt.records.schema import JsonObject
+from hcopt.records.json import JsonObject
 
 Status = Literal["ok", "warning", "error"]
 # More than what MLflow and S3 may take to say that nobody answers.

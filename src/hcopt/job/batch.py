@@ -24,7 +24,9 @@ from hcopt.job.plan import open_job
 from hcopt.job.run import FinishedRun, own_folder, profile
 from hcopt.job.stages import Place
 from hcopt.job.summary import summarize_several
-from hcopt.records.schema import JsonObject, ModelOutcome, Note, RunFailure
+from hcopt.records.json import JsonObject
+from hcopt.records.note import Note
+from hcopt.records.run import ModelOutcome, RunFailure
 from hcopt.report.pages.overview import write_overview
 from hcopt.store.measurements import FILE_NAME
 from hcopt.store.run_folder import RunFolder, read_record, read_state

@@ -11,7 +11,7 @@ from pathlib import Path
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.job.stages import Place
-from hcopt.records.schema import Note
+from hcopt.records.note import Note
 from hcopt.system.machine_lock import measuring_alone
 from hcopt.system.progress import Progress
 

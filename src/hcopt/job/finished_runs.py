@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.job.run import log_finished_run, write_report
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
 from hcopt.tracking.log import TrackedRun

@@ -13,7 +13,9 @@ from hcopt.errors import ProfileError
 from hcopt.job.stages import Executor, LocalExecutor, Request, Stopwatch
 from hcopt.measure.search.order import rank_windows
 from hcopt.model.prepare import Prepared
-from hcopt.records.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Ranking
+from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.note import Note
+from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
 from hcopt.store.measurements import MeasurementLog
 from hcopt.store.replay import Earlier
 from hcopt.system.files import check_room

@@ -16,7 +16,9 @@ from hcopt.measure.noise import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
 from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared, prepare
 from hcopt.model.sample import sample_repository
-from hcopt.records.schema import JsonObject, Note, SweepPlan
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import SweepPlan
+from hcopt.records.note import Note
 from hcopt.store.unfinished import Unfinished
 from hcopt.system.files import check_room
 from hcopt.system.process import temporary_folder

@@ -31,7 +31,10 @@ from hcopt.job.stages import Place, Stopwatch
 from hcopt.job.summary import summarize
 from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared, config_text, prepare, variant_config
-from hcopt.records.schema import Environment, JsonObject, Measurement, Note, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import drawings
 from hcopt.report.render.html import write_html
 from hcopt.report.render.pdf import write_pdf

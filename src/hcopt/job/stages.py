@@ -30,7 +30,9 @@ from hcopt.measure.window import Bench
 from hcopt.model import triton_config
 from hcopt.model.inputs.build import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json
-from hcopt.records.schema import Capacity, Confirmation, Environment, Measurement, Noise, Note, Phase, Ranking
+from hcopt.records.measurement import Environment, Measurement, Phase
+from hcopt.records.note import Note
+from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
 from hcopt.store.replay import Earlier
 from hcopt.system.progress import Progress
 from hcopt.triton.base import Server

@@ -8,7 +8,11 @@ from dataclasses import asdict
 
 from hcopt.analysis.node_effects import effects_taken_out
 from hcopt.deploy.capacity import PriceOf, sustained_cost
-from hcopt.records.schema import (
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import ModelOutcome, RunRecord
+from hcopt.records.verdict import (
     Capacity,
     Comparison,
     Confirmation,
@@ -16,13 +20,8 @@ from hcopt.records.schema import (
     Estimate,
     FailedWindows,
     Feasibility,
-    JsonObject,
-    LoadPoint,
-    ModelConfigVariant,
-    ModelOutcome,
     Noise,
     RatePoint,
-    RunRecord,
 )
 
 SCHEMA_VERSION = 1

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.profiler import ProfileJob
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.decisions import DECISIONS_NAME, DecisionLog
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from hcopt.analysis.rate_search import FoundRate, Limits, Search
 from hcopt.measure.open_loop import OpenLoop
 from hcopt.measure.window import Bench
-from hcopt.records.schema import Capacity, Measurement, Note
+from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
+from hcopt.records.verdict import Capacity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,10 @@ from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.window import Bench
-from hcopt.records.schema import Confirmation, LoadPoint, Measurement, ModelConfigVariant, Note, Ranking, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.verdict import Confirmation, Ranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

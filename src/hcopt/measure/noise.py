@@ -10,7 +10,9 @@ from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.window import Bench
-from hcopt.records.schema import LoadPoint, Measurement, Noise, Note, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.note import Note
+from hcopt.records.verdict import Noise
 
 BLOCKS = 6
 # Beside a window of the confirmation: the switch, and perf_analyzer, which looks at the clock in steps of a second.

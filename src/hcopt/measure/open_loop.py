@@ -8,7 +8,8 @@ from pathlib import Path
 from hcopt.measure.open_loop_times import aligned, open_loop_figures
 from hcopt.measure.perf_analyzer import LoadOptions, PerfAnalyzer, Window
 from hcopt.measure.poisson import THREADS, Schedule, poisson_schedule
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import RequestSamples, WindowFigures, read_pairs
 from hcopt.system.files import write_whole
 

@@ -20,7 +20,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt.errors import ProfileError
-from hcopt.records.schema import FailureCause, LoadPoint, Measurement, ModelConfigVariant, Phase, ServerTimes
+from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, Phase, ServerTimes
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store import measurements
 from hcopt.store.measurements import NoAnswerError, RequestSamples, WindowFigures
 from hcopt.system.machine import read_cpu_times, steal_ratio

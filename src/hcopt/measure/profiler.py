@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hcopt.records.schema import FailureCause, Measurement, SweepPlan
+from hcopt.records.measurement import FailureCause, Measurement, SweepPlan
 from hcopt.system.progress import Progress
 from hcopt.triton.base import Server
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hcopt.errors import RuntimeStartError
 from hcopt.model.triton_config import add_name
-from hcopt.records.schema import ModelConfigVariant, ServerTimes
+from hcopt.records.measurement import ServerTimes
+from hcopt.records.model import ModelConfigVariant
 from hcopt.triton.control import ModelControl, server_times
 
 

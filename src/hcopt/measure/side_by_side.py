@@ -13,7 +13,7 @@ from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import Bench
 from hcopt.model.inputs.build import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json, prepare
-from hcopt.records.schema import LoadPoint, Measurement
+from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.system.progress import Progress
 from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl

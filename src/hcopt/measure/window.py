@@ -9,7 +9,7 @@ from hcopt.errors import RuntimeStartError
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed
 from hcopt.measure.profiler import with_reason
 from hcopt.measure.served_model import ServedModel
-from hcopt.records.schema import Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.store.replay import Earlier
 from hcopt.system.progress import Progress
 

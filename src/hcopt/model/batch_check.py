@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
 from hcopt.model.onnx_file import has_batch_dimension
-from hcopt.records.schema import ModelSignature, Note, TensorSpec
+from hcopt.records.model import ModelSignature, TensorSpec
+from hcopt.records.note import Note
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from hcopt.errors import ModelSourceError
 from hcopt.model.onnx_file import locations_of, parse_onnx, resolve_inside
 from hcopt.model.version_policy import is_version
-from hcopt.records.schema import RegisteredVersion
+from hcopt.records.model import RegisteredVersion
 
 CONFIG = "config.pbtxt"
 INPUT_EXAMPLES = ("input_example.json", "serving_input_example.json")

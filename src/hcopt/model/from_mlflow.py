@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
 from hcopt.model.download import CONFIG, Arrival, Fetched, fetch_companions, name_of
-from hcopt.records.schema import RegisteredVersion
+from hcopt.records.model import RegisteredVersion
 from hcopt.services.mlflow import error_code
 from hcopt.services.s3 import open_bucket
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
-from hcopt.records.schema import ModelSignature, TensorSpec
+from hcopt.records.model import ModelSignature, TensorSpec
 
 if TYPE_CHECKING:
     import onnx

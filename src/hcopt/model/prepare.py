@@ -16,7 +16,9 @@ from hcopt.model.fetch import fetch_model
 from hcopt.model.inputs.build import LoadData, build_load
 from hcopt.model.onnx_file import has_batch_dimension
 from hcopt.model.triton_config import BaseConfiguration, base_configuration, variant_of
-from hcopt.records.schema import ModelArtifact, ModelConfigVariant, Note, SweepPlan
+from hcopt.records.measurement import SweepPlan
+from hcopt.records.model import ModelArtifact, ModelConfigVariant
+from hcopt.records.note import Note
 from hcopt.system.machine import parse_cpu_list
 
 if TYPE_CHECKING:

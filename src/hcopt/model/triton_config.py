@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.model import untrusted
 from hcopt.model.onnx_file import resolve_inside
-from hcopt.records.schema import InstanceKind, ModelArtifact, ModelConfigVariant, Note, TensorSpec
+from hcopt.records.model import InstanceKind, ModelArtifact, ModelConfigVariant, TensorSpec
+from hcopt.records.note import Note
 from hcopt.system.files import copy_whole, write_whole
 
 if TYPE_CHECKING:

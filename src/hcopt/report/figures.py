@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hcopt.records.schema import Estimate
+from hcopt.records.verdict import Estimate
 from hcopt.report.words import Text
 
 _MINUS = "−"

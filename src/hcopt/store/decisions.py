@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hcopt.errors import ProfileError
-from hcopt.records.schema import Decision
+from hcopt.records.search import Decision
 from hcopt.system import finite_json
 from hcopt.system.files import append_line
 

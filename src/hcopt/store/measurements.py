@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from hcopt.errors import OutputError, ProfileError
-from hcopt.records.schema import LatencySummary, Measurement
+from hcopt.records.measurement import LatencySummary, Measurement
 from hcopt.system.clock import read_time
 from hcopt.system.files import append_line, whole_file
 

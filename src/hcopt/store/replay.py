@@ -12,7 +12,8 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, Phase
+from hcopt.records.measurement import LoadPoint, Measurement, Phase
+from hcopt.records.model import ModelConfigVariant
 
 _Key = tuple[Phase, ModelConfigVariant, LoadPoint, int | None]
 

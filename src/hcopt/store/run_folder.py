@@ -19,7 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from hcopt.errors import ConfigError
 from hcopt.model.triton_config import check_model_name
-from hcopt.records.schema import JsonObject, Note, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
 from hcopt.store.decisions import read_decisions
 from hcopt.store.measurements import read_measurements
 from hcopt.system import finite_json

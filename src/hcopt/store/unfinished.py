@@ -9,7 +9,9 @@ from pathlib import Path
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
-from hcopt.records.schema import JsonObject, Measurement, Note
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
 from hcopt.store.measurements import FILE_NAME, cut_torn_line, read_measurements
 from hcopt.store.run_folder import RunFolder, find_run, read_state
 

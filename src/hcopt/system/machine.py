@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt import __version__
-from hcopt.records.schema import Environment
+from hcopt.records.measurement import Environment
 
 _PROC = Path("/proc")
 _CPU_FOLDERS = Path("/sys/devices/system/cpu")

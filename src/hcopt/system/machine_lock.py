@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt.errors import BusyError
-from hcopt.records.schema import Note
+from hcopt.records.note import Note
 
 _NAME = "hcopt.lock"
 _LONGEST_TEXT = 65536

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from hcopt.records.schema import Measurement, Note
+from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
 
 
 class Progress(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hcopt.errors import OutputError
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
     from hcopt.report.words import Language

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.records.schema import JsonObject, LoadPoint, RegisteredVersion
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import RegisteredVersion
 from hcopt.services.mlflow import error_code, mlflow_session
 from hcopt.system import finite_json
 from hcopt.tracking.values import MLFLOW_RUN_TAG

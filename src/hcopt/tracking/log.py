@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
-from hcopt.records.schema import Measurement, ModelConfigVariant, ModelOutcome, RegisteredVersion, RunRecord
+from hcopt.records.measurement import Measurement
+from hcopt.records.model import ModelConfigVariant, RegisteredVersion
+from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.services.mlflow import mlflow_session
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.charts import chart_images

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from hcopt.records.schema import ConfirmedVariant, Estimate, Feasibility, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import ConfirmedVariant, Estimate, Feasibility
 
 _KEPT: Mapping[Feasibility, str] = {"feasible": "kept", "infeasible": "missed", "undecided": "not shown to be kept"}
 # MLflow's page sets the columns of a table without any space between them.

@@ -10,16 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from hcopt.records.schema import (
-    Comparison,
-    ConfirmedVariant,
-    Estimate,
-    LoadPoint,
-    Measurement,
-    ModelConfigVariant,
-    RunRecord,
-    SweepPlan,
-)
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate
 from hcopt.system.clock import read_time
 from hcopt.tracking.note import run_note
 

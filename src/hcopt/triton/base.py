@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from hcopt.records.schema import Environment
+from hcopt.records.measurement import Environment
 from hcopt.system.process import Finished
 
 Tool = Literal["perf_analyzer", "model-analyzer"]

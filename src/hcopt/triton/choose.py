@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, RuntimeStartError
-from hcopt.records.schema import Note
+from hcopt.records.note import Note
 from hcopt.system.progress import Progress
 from hcopt.triton.base import Runtime
 

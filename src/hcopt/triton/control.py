@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.schema import ServerTimes
+from hcopt.records.measurement import ServerTimes
 from hcopt.system import process
 from hcopt.triton.base import Endpoint
 from hcopt.triton.carried import CarriedModel

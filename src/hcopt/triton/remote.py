@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hcopt.errors import ConfigError, RuntimeStartError
-from hcopt.records.schema import Environment, Note
+from hcopt.records.measurement import Environment
+from hcopt.records.note import Note
 from hcopt.system.machine import read_environment
 from hcopt.triton.base import Endpoint
 from hcopt.triton.carried import CarriedModel, read_carried

@@ -8,7 +8,8 @@ from itertools import pairwise, permutations
 import pytest
 
 from hcopt.analysis.blocks import Arm, BlockClock, balanced_orders, measure_block, whole_blocks
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
 
 ARMS = [Arm(variant=variant, load=HEAVY) for variant in (grid_variants()[6], default_variant(), grid_variants()[5])]

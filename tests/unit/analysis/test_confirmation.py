@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from hcopt.analysis.confirmation import confirm, first_window_count, nothing_feasible
 from hcopt.analysis.finalists import Finalists
 from hcopt.config.sections import ConfirmationSection
-from hcopt.records.schema import Confirmation, LoadPoint, Measurement, ModelConfigVariant, RankedVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.verdict import Confirmation, RankedVariant
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
 
 BEST, RUNNER_UP, OTHER = grid_variants()[6], grid_variants()[5], grid_variants()[4]

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from hcopt.analysis.blocks import Arm
 from hcopt.analysis.finalists import Finalists, choose_finalists
-from hcopt.records.schema import LoadPoint, ModelConfigVariant, RankedVariant
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.verdict import RankedVariant
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants
 
 BEST, RUNNER_UP, OTHER = grid_variants()[6], grid_variants()[5], grid_variants()[4]

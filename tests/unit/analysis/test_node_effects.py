@@ -18,7 +18,8 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.analysis.plan_shards import plan_blocks
 from hcopt.analysis.ranking import rank
 from hcopt.config.sections import SweepSection
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from tests.support.records import default_variant, grid_variants, measurement
 
 LOW, HIGH = LoadPoint(concurrency=8), LoadPoint(concurrency=32)

@@ -9,7 +9,8 @@ import pytest
 
 from hcopt.analysis.noise import assess, gate_note, noise_notes, resolution_note
 from hcopt.config.sections import ConfirmationSection, NoiseSection
-from hcopt.records.schema import Measurement, Noise
+from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Noise
 from tests.support.notes import said
 from tests.support.records import HEAVY, default_variant, grid_variants, measurement
 

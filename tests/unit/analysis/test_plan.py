@@ -9,7 +9,9 @@ import pytest
 from hcopt.analysis.plan import expected_sweep_s, parameter_text, plan_sweep
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
-from hcopt.records.schema import LoadPoint, ModelConfigVariant, Note, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 from tests.support.notes import said
 from tests.support.records import MODEL_NAME, default_variant
 

@@ -13,7 +13,10 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.analysis.plan_shards import SMALLEST_BLOCK, plan_blocks
 from hcopt.config.sections import SweepSection
 from hcopt.measure.model_analyzer.profiler import _model_config_parameters
-from hcopt.records.schema import JsonObject, ModelConfigVariant, Note, SweepPlan
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import SweepPlan
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 from tests.support.records import default_variant
 
 NOTE = Note(en="Something is left out.", ko="일부 제외.")

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from hcopt.analysis.ranking import find_default, pooled, rank
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from tests.support.records import default_variant, grid_variants, measurement
 
 LOW, HIGH = LoadPoint(concurrency=8), LoadPoint(concurrency=32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hcopt.analysis.rate_search import FoundRate, Limits, Search
-from hcopt.records.schema import LatencySummary, LoadPoint, Measurement
+from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement
 from tests.support.records import default_variant
 
 SERVICE_S = 0.001

@@ -12,7 +12,9 @@ import pytest
 from hcopt.analysis.finalists import Finalists
 from hcopt.analysis.verdict import decide, is_settled
 from hcopt.config.sections import ConfirmationSection
-from hcopt.records.schema import Confirmation, FailureCause, Measurement, ModelConfigVariant, RankedVariant
+from hcopt.records.measurement import FailureCause, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.verdict import Confirmation, RankedVariant
 from tests.support.records import HEAVY, default_variant, grid_variants, measurement
 
 SETTINGS = ConfirmationSection()

@@ -13,7 +13,9 @@ from scipy import stats
 
 from hcopt.check.compare_runs import RunComparison, compare_runs, unpaired_ratio
 from hcopt.check.conclusion import relation
-from hcopt.records.schema import Environment, Estimate, LoadPoint, Measurement, RunRecord
+from hcopt.records.measurement import Environment, LoadPoint, Measurement
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate
 from tests.support.records import (
     HEAVY,
     LIGHT,

@@ -16,7 +16,7 @@ from scipy import stats
 from hcopt.check.regression import Block, CheckedSides, RegressionCheck, check_failures, check_regression
 from hcopt.check.run_regression import BLOCKS
 from hcopt.cli.show.check import answer, junit, markdown
-from hcopt.records.schema import FailureCause, Measurement
+from hcopt.records.measurement import FailureCause, Measurement
 from tests.support.records import HEAVY, default_variant, measurement
 
 SIMULATIONS = 2000

@@ -14,7 +14,7 @@ from hcopt.errors import ConfigError, ProfileError
 from hcopt.measure.perf_analyzer import Window, failed
 from hcopt.measure.side_by_side import measure_speed
 from hcopt.model.prepare import Prepared
-from hcopt.records.schema import LoadPoint, Measurement
+from hcopt.records.measurement import LoadPoint, Measurement
 from tests.support.records import default_variant, measurement, run_record
 
 LOAD = LoadPoint(concurrency=8)

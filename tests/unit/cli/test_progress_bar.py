@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from hcopt.cli.progress_bar import TerminalProgress, describe, duration, printable
-from hcopt.records.schema import LoadPoint, Measurement, Note
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.note import Note
 from tests.support.records import HEAVY, default_variant, measurement
 
 

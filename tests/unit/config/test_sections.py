@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.system.redaction import without_credentials
 

@@ -21,7 +21,7 @@ from hcopt.deploy.capacity import (
     target_rate,
 )
 from hcopt.errors import ConfigError
-from hcopt.records.schema import Estimate
+from hcopt.records.verdict import Estimate
 from tests.support.planned_run import capacity
 from tests.support.records import no_feasible_config_record, run_record
 

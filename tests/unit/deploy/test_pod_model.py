@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.deploy.pod_model import PodModel, fit_pod_model
-from hcopt.records.schema import Estimate, RatePoint
+from hcopt.records.verdict import Estimate, RatePoint
 from tests.support.planned_run import capacity
 
 KNOWN = PodModel(saturation_infer_per_s=1000.0, floor_ms=4.0, slope_ms=2.0, limit_ms=24.0)

@@ -14,12 +14,14 @@ import pytest
 from rich.console import Console
 
 from hcopt.cli.show.run import print_models
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.job.batch import FinishedModels
 from hcopt.job.finished_runs import log_again
 from hcopt.job.summary import summarize_several
-from hcopt.records.schema import JsonObject, ModelOutcome, RunFailure, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import ModelOutcome, RunFailure, RunRecord
 from hcopt.report.pages.overview import Overview, overview_of, write_overview
 from hcopt.report.words import Language
 from hcopt.store.run_folder import RunFolder, find_run, new_run, read_record

@@ -18,7 +18,8 @@ from hcopt.job.batch import FinishedModels, SeveralJob, profile_several
 from hcopt.job.executors import Places
 from hcopt.job.run import FinishedRun, Job
 from hcopt.job.stages import Place
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 from hcopt.store.run_folder import RunFolder, new_run, read_state
 from hcopt.store.unfinished import unfinished_run
 from hcopt.system.progress import Progress

@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 
 from hcopt.job.summary import summarize
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 from tests.support.records import (
     LIGHT,
     default_variant,

@@ -15,7 +15,7 @@ from hcopt.errors import ProfileError
 from hcopt.measure.adaptive import Adaptive
 from hcopt.measure.perf_analyzer import Window, failed
 from hcopt.measure.profiler import ProfileJob
-from hcopt.records.schema import Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.store.decisions import read_decisions
 from hcopt.store.replay import Earlier
 from tests.support import fakes

@@ -13,7 +13,10 @@ from hcopt.measure import window
 from hcopt.measure.confirmation import Proof
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.served_model import ServedModel
-from hcopt.records.schema import Confirmation, Measurement, ModelConfigVariant, Note, Ranking
+from hcopt.records.measurement import Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.verdict import Confirmation, Ranking
 from hcopt.system.progress import SilentProgress
 from tests.support import fakes
 from tests.support.notes import said

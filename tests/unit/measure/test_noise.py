@@ -11,7 +11,10 @@ from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.noise import BLOCKS, NoiseGate, planned_blocks
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.window import Bench
-from hcopt.records.schema import FailureCause, Measurement, ModelConfigVariant, Noise, Note
+from hcopt.records.measurement import FailureCause, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.verdict import Noise
 from tests.support import fakes
 from tests.support.notes import said
 from tests.support.records import HEAVY, measurement, run_record

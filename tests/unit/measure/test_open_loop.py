@@ -17,7 +17,7 @@ from hcopt.measure.perf_analyzer import PerfAnalyzer
 from hcopt.measure.poisson import THREADS
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import Bench
-from hcopt.records.schema import Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.store.measurements import read_samples
 from hcopt.system.process import Finished
 from tests.support import fakes

@@ -10,7 +10,7 @@ import pytest
 
 from hcopt.errors import RuntimeStartError
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, load_s
-from hcopt.records.schema import LoadPoint, Measurement, ServerTimes
+from hcopt.records.measurement import LoadPoint, Measurement, ServerTimes
 from hcopt.store.measurements import read_samples
 from hcopt.system.process import Finished
 from tests.support import fakes

@@ -10,7 +10,8 @@ import pytest
 
 from hcopt.errors import RuntimeStartError
 from hcopt.measure.served_model import Beside, ServedModel
-from hcopt.records.schema import ModelConfigVariant, ServerTimes
+from hcopt.records.measurement import ServerTimes
+from hcopt.records.model import ModelConfigVariant
 from tests.support.fakes import FakeControl
 from tests.support.records import MODEL_NAME, grid_variants
 

@@ -10,7 +10,8 @@ from hcopt.measure.capacity import CapacityCheck
 from hcopt.measure.open_loop import OpenLoop
 from hcopt.measure.perf_analyzer import Window, failed
 from hcopt.measure.window import Bench
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.replay import Earlier
 from tests.support import fakes
 from tests.support.records import HEAVY, default_variant, measurement

@@ -14,7 +14,7 @@ from hcopt.errors import ConfigError, ModelSourceError
 from hcopt.model.download import name_of
 from hcopt.model.fetch import fetch_model
 from hcopt.model.onnx_file import sha256_of
-from hcopt.records.schema import ModelArtifact
+from hcopt.records.model import ModelArtifact
 from hcopt.services.s3 import Bucket
 from tests.support.onnx_models import linear_model, save, save_with_external_data
 

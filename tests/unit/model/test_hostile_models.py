@@ -24,7 +24,7 @@ from hcopt.model.from_mlflow import _sizes
 from hcopt.model.inputs.build import build_load
 from hcopt.model.onnx_file import inspect_onnx
 from hcopt.model.triton_config import base_configuration, parse_text
-from hcopt.records.schema import ModelArtifact, ModelSignature, TensorSpec
+from hcopt.records.model import ModelArtifact, ModelSignature, TensorSpec
 from hcopt.services.s3 import Bucket
 from tests.support import onnx_models as models
 from tests.support.records import config_pbtxt, default_variant, model_artifact

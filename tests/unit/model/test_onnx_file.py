@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hcopt.errors import ModelSourceError
 from hcopt.model.batch_check import BatchCheck, check_servable
 from hcopt.model.onnx_file import has_batch_dimension, inspect_onnx, sha256_of
-from hcopt.records.schema import ModelSignature, TensorSpec
+from hcopt.records.model import ModelSignature, TensorSpec
 from tests.support import onnx_models as models
 from tests.support.notes import said
 

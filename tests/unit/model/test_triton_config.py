@@ -23,7 +23,7 @@ from hcopt.model.triton_config import (
     variant_of,
     write_repository,
 )
-from hcopt.records.schema import ModelArtifact, ModelConfigVariant, ModelSignature, TensorSpec
+from hcopt.records.model import ModelArtifact, ModelConfigVariant, ModelSignature, TensorSpec
 from tests.support import onnx_models as models
 from tests.support.notes import said
 

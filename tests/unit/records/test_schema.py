@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from tests.support.records import LIGHT, default_variant, grid_variants, measurement, run_record
 
 

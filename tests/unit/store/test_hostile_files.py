@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.deploy.kubernetes.manifests import render
 from hcopt.deploy.kubernetes.plan import plan_deployment
 from hcopt.deploy.scaling import FILE_NAME as SCALING_NAME
@@ -20,7 +21,7 @@ from hcopt.deploy.scaling import read_scaling
 from hcopt.errors import ConfigError, HcoptError, ModelSourceError, ProfileError
 from hcopt.job.run import write_report
 from hcopt.measure.model_analyzer.profiler import _measured, read_report
-from hcopt.records.schema import LoadPoint
+from hcopt.records.measurement import LoadPoint
 from hcopt.store.measurements import FILE_NAME, MeasurementLog, read_export, read_measurements
 from hcopt.store.run_folder import RunFolder, find_run, new_run, read_record, read_state
 from hcopt.store.unfinished import latest_unfinished

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.errors import ProfileError
-from hcopt.records.schema import LatencySummary, Measurement
+from hcopt.records.measurement import LatencySummary, Measurement
 from hcopt.store.measurements import (
     FILE_NAME,
     MeasurementLog,

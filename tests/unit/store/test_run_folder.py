@@ -9,7 +9,7 @@ import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.store.decisions import DecisionLog
 from hcopt.store.measurements import FILE_NAME, MeasurementLog
 from hcopt.store.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json, remove_stillborn

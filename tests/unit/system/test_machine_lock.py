@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hcopt.errors import BusyError
-from hcopt.records.schema import Note
+from hcopt.records.note import Note
 from hcopt.system.machine_lock import lock_file, measuring_alone
 from tests.support.notes import said
 

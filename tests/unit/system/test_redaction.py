@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from hcopt.config.sections import Config, load_config
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
 from hcopt.system.redaction import redacted, without_credentials, without_secrets
 from hcopt.triton.docker.tools import _ENVIRONMENT
 

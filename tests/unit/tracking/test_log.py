@@ -11,7 +11,9 @@ from PIL import Image
 
 from hcopt.config.sections import Config, S3Section
 from hcopt.errors import OutputError
-from hcopt.records.schema import Capacity, Estimate, Feasibility, LoadPoint, Noise, RunRecord
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity, Estimate, Feasibility, Noise
 from hcopt.report.words import Language
 from hcopt.services.mlflow import mlflow_session
 from hcopt.system.redaction import without_credentials

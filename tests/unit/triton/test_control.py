@@ -13,7 +13,7 @@ from tritonclient.grpc.service_pb2_grpc import (
 )
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.schema import ServerTimes
+from hcopt.records.measurement import ServerTimes
 from hcopt.triton.base import Endpoint
 from hcopt.triton.control import ModelControl, ModelStatistics, last_error, server_times
 from hcopt.triton.embedded.runtime import free_ports

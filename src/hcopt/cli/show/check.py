@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from hcopt.check.regression import CheckedSides, MetricCheck, Outcome, RegressionCheck
 from hcopt.errors import OutputError
-from hcopt.records.schema import Estimate
+from hcopt.records.verdict import Estimate
 from hcopt.system.files import write_whole
 
 _TITLES: Mapping[Outcome, str] = {

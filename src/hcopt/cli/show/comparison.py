@@ -13,7 +13,9 @@ from rich.text import Text
 from hcopt.check.compare_runs import RunComparison
 from hcopt.check.conclusion import relation
 from hcopt.cli.progress_bar import duration, printable
-from hcopt.records.schema import ConfirmedVariant, Estimate, JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import ConfirmedVariant, Estimate
 
 SCHEMA_VERSION = 1
 

@@ -14,16 +14,9 @@ from hcopt.doctor.findings import Finding
 from hcopt.job.batch import OVERVIEW, FinishedModels
 from hcopt.job.plan import PlannedJob
 from hcopt.job.run import FinishedRun
-from hcopt.records.schema import (
-    Capacity,
-    Comparison,
-    ConfirmedVariant,
-    Estimate,
-    FailedWindows,
-    ModelConfigVariant,
-    ModelOutcome,
-    RunRecord,
-)
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import ModelOutcome, RunRecord
+from hcopt.records.verdict import Capacity, Comparison, ConfirmedVariant, Estimate, FailedWindows
 from hcopt.report.facts.hardware import hardware_answers
 from hcopt.report.words import texts
 

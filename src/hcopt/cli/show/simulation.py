@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hcopt.deploy.simulation import Moment, Simulation
 from hcopt.errors import ConfigError, OutputError
-from hcopt.records.schema import JsonObject
+from hcopt.records.json import JsonObject
 from hcopt.report.charts.drawing import BLUE, GREY, ORANGE, PRINT_THEME, to_svg
 from hcopt.system.files import whole_file
 

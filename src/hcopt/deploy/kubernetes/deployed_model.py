@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from hcopt.deploy.kubernetes.envelope import threads
 from hcopt.model.triton_config import parse_text, to_text
-from hcopt.records.schema import ModelArtifact, RunRecord
+from hcopt.records.model import ModelArtifact
+from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

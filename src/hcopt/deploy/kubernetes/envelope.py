@@ -8,7 +8,8 @@ from typing import Literal
 from hcopt.deploy.capacity import TOLERANCE_RATIO
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.scaling import Scaling
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 
 Claim = Literal["golden", "capacity", "linearity"]
 Condition = Literal["verdict", "backend", "image", "cpu", "threads", "exclusive CPUs", "scaling"]

@@ -17,7 +17,8 @@ from hcopt.deploy.capacity import (
     target_rate,
 )
 from hcopt.deploy.kubernetes.options import Options
-from hcopt.records.schema import Capacity, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity
 
 _CAPACITY = "summary.json: models[0].capacity"
 _PHASES = "elapsed_phases_s"

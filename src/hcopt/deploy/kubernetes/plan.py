@@ -27,7 +27,9 @@ from hcopt.deploy.kubernetes.names import dns_label
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.scaling import Scaling
 from hcopt.errors import ConfigError, OutputError
-from hcopt.records.schema import Capacity, JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity
 
 _PROBE_PERIOD_S = 5
 _START_MARGIN = 10

@@ -18,7 +18,12 @@ from hcopt.model.inputs.build import LoadData
 from hcopt.model.onnx_file import sha256_of
 from hcopt.model.prepare import Prepared
 from hcopt.model.triton_config import BaseConfiguration, parse_text
-from hcopt.records.schema import JsonObject, Measurement, ModelArtifact, Noise, Note, Ranking, RunFailure, SweepPlan
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.model import ModelArtifact
+from hcopt.records.note import Note
+from hcopt.records.run import RunFailure
+from hcopt.records.verdict import Noise, Ranking
 from hcopt.store.replay import Earlier
 from hcopt.system.files import write_whole_bytes
 from hcopt.system.machine import read_cpu_times, steal_ratio

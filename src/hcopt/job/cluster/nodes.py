@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 
 from hcopt.job.cluster.values import Node
-from hcopt.records.schema import Environment
+from hcopt.records.measurement import Environment
 
 # The kernel keeps some of the memory for itself, not always the same.
 _MEMORY_RATIO = 0.02

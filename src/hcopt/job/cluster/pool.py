@@ -18,7 +18,9 @@ from hcopt.errors import BusyError, RuntimeStartError
 from hcopt.job.cluster.blocks import Probe
 from hcopt.job.cluster.nodes import NodeClass, alike, grouped
 from hcopt.job.cluster.values import Beat, Cluster, LostError, Node, Outcome, Running, Task
-from hcopt.records.schema import Environment, JsonObject, Measurement, Note
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.note import Note
 
 _STEP_S = 0.5
 # A node that has lost so many blocks gets none any more: it is the node then, and no accident.

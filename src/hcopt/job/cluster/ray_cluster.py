@@ -26,7 +26,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import hcopt
 from hcopt.errors import HcoptError, RuntimeStartError
 from hcopt.job.cluster.values import Beat, Event, Files, LostError, Node, Outcome, Running, Task
-from hcopt.records.schema import JsonObject, RunFailure
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunFailure
 from hcopt.system.process import watch_from_apart
 
 # Each measuring node has one of it, so that one task at a time has the node.

@@ -21,7 +21,9 @@ from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.values import Node, Outcome
 from hcopt.job.stages import Proved, Request, Stages
 from hcopt.model.triton_config import to_text
-from hcopt.records.schema import Environment, Measurement, Noise, Ranking, RunFailure, SweepPlan
+from hcopt.records.measurement import Environment, Measurement, SweepPlan
+from hcopt.records.run import RunFailure
+from hcopt.records.verdict import Noise, Ranking
 from hcopt.system.files import write_whole, write_whole_bytes
 
 _BLOCKS = "blocks.json"

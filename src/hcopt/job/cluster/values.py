@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hcopt.records.schema import Environment, Measurement, Note, RunFailure
+from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.note import Note
+from hcopt.records.run import RunFailure
 
 Files = Mapping[str, bytes]
 

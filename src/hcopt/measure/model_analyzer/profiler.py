@@ -31,16 +31,9 @@ from hcopt.errors import ProfileError
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.profiler import ProfileJob, with_reason
 from hcopt.model.triton_config import parse_text, variant_of
-from hcopt.records.schema import (
-    FailureCause,
-    JsonObject,
-    LatencySummary,
-    LoadPoint,
-    Measurement,
-    ModelConfigVariant,
-    ServerTimes,
-    SweepPlan,
-)
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import FailureCause, LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import is_usable
 from hcopt.system.files import copy_whole, write_whole
 from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio

@@ -11,7 +11,8 @@ import numpy as np
 
 from hcopt.analysis.ranking import Settings, pooled
 from hcopt.measure.search.surface import Array, Integers
-from hcopt.records.schema import LoadPoint, ModelConfigVariant, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 
 # A delay at which batches begin to wait noticeably, so that 0 and 500 µs do not lie at the ends of a logarithm.
 _DELAY_UNIT_US = 100.0

@@ -14,7 +14,8 @@ from hcopt.measure.search.belief import SURE, Belief, Taken, believe
 from hcopt.measure.search.grid import Grid, grid_of
 from hcopt.measure.search.surface import Integers
 from hcopt.measure.search.values import Candidate
-from hcopt.records.schema import Measurement, RankedVariant, Ranking, SweepPlan
+from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.verdict import RankedVariant, Ranking
 
 
 def rank_windows(

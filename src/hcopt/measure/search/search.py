@@ -23,7 +23,8 @@ from hcopt.measure.search.grid import grid_of
 from hcopt.measure.search.order import believe_afresh, best_point, candidates_of, failing_points, window_of
 from hcopt.measure.search.surface import Array, Integers
 from hcopt.measure.search.values import Candidate, Measure, SearchResult, SearchSettings
-from hcopt.records.schema import Action, Decision, DropCause, Measurement, StopCause, SweepPlan
+from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.search import Action, Decision, DropCause, StopCause
 
 # Windows at most, over the square root of the number of points: cost grows slower than the grid. On the smallest grids
 # that would be more than Model Analyzer's whole grid is worth.

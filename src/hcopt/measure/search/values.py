@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hcopt.records.schema import Decision, LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.search import Decision
 
 # Variant, load, length of the window in s, number of the block: windows of a block lie close together in time.
 Measure = Callable[[ModelConfigVariant, LoadPoint, float, int], Measurement]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
-from hcopt.records.schema import ModelArtifact, Note
+from hcopt.records.model import ModelArtifact
+from hcopt.records.note import Note
 from hcopt.system.files import whole_file
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.report.charts.blocks import confirmation_blocks
 from hcopt.report.charts.breakdown import latency_breakdown
 from hcopt.report.charts.drawing import PRINT_THEME, theme, to_svg

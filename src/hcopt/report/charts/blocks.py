@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import ConfirmedVariant, Estimate, JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import ConfirmedVariant, Estimate
 from hcopt.report import figures
 from hcopt.report.charts.drawing import BLUE, GREY, ROLE_STYLES, data, tooltip
 from hcopt.report.charts.text import chart_texts

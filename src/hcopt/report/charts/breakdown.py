@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import JsonObject, LoadPoint, Phase, RunRecord, ServerTimes
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import LoadPoint, Phase, ServerTimes
+from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, HALO, SKY, data, tooltip
 from hcopt.report.charts.text import chart_texts

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hcopt.records.schema import Estimate, JsonObject
+from hcopt.records.json import JsonObject
+from hcopt.records.verdict import Estimate
 from hcopt.report.facts.selection import Role
 from hcopt.report.words import Text
 

@@ -7,7 +7,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import JsonObject, ModelConfigVariant, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import BLUE, CELL, FRAME, GREY, ORANGE, data, tooltip
 from hcopt.report.charts.text import chart_texts

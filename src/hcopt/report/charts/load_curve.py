@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import ROLE_STYLES, data, limit_line, needs_log, tooltip
 from hcopt.report.charts.text import chart_texts

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import Estimate, JsonObject, LoadPoint, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.charts.drawing import HALO, ROLE_STYLES, WHISKER, Digits, data, interval, limit_line, tooltip
 from hcopt.report.charts.text import chart_texts

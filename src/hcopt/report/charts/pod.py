@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from hcopt.deploy.capacity import lower_bound, sustained, target_rate, usual_reaction
 from hcopt.errors import ConfigError
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import AMBER, BLUE, GREY, HALO, LIMIT_DASH, SKY, data, like, tooltip
 from hcopt.report.charts.text import chart_texts

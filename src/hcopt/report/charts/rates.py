@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import Capacity, Estimate, JsonObject, RatePoint, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity, Estimate, RatePoint
 from hcopt.report import figures
 from hcopt.report.charts.drawing import (
     BLUE,

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hcopt.records.schema import Decision, JsonObject, Measurement, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import Measurement
+from hcopt.records.run import RunRecord
+from hcopt.records.search import Decision
 from hcopt.report import figures
 from hcopt.report.charts.drawing import BLUE, CAPTION, GREEN, GREY, ORANGE, PALE, SKY, data, like, tooltip
 from hcopt.report.charts.text import chart_texts

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hcopt.records.schema import ConfirmedVariant, Estimate, JsonObject, ModelConfigVariant, RankedVariant, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import ConfirmedVariant, Estimate, RankedVariant
 from hcopt.report import figures
 from hcopt.report.charts.drawing import (
     CAPTION,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hcopt.deploy.capacity import PriceOf, cost_per_million
-from hcopt.records.schema import ModelOutcome
+from hcopt.records.run import ModelOutcome
 from hcopt.report import figures
 from hcopt.report.pages.open_loop import lower_bound
 from hcopt.report.values import Cell

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hcopt.records.schema import Comparison, Estimate, FailedWindows, LoadPoint, ModelConfigVariant, RunRecord
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Comparison, Estimate, FailedWindows
 from hcopt.report import figures
 from hcopt.report.facts.p99_limit import limit_fact
 from hcopt.report.facts.relations import cheaper_than_runner_up, equal_load, equal_load_phrase, straddles_one

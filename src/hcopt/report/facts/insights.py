@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from hcopt.records.schema import Comparison, Estimate, ModelConfigVariant, RunRecord
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Comparison, Estimate
 from hcopt.report import figures
 from hcopt.report.facts.headline import load_value, only_best_is_feasible
 from hcopt.report.facts.relations import equal_load, straddles_one

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hcopt.records.schema import Estimate, Feasibility, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate, Feasibility
 from hcopt.report import figures
 from hcopt.report.facts.selection import Pairing, side_name
 from hcopt.report.values import Answer, Cell

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hcopt.records.schema import Comparison, Estimate, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Comparison, Estimate
 from hcopt.report import figures
 from hcopt.report.facts.selection import Pairing, short_name
 from hcopt.report.words import Text

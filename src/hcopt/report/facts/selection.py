@@ -9,16 +9,10 @@ from statistics import fmean
 from typing import Literal
 
 from hcopt.analysis.stats import positive_interval
-from hcopt.records.schema import (
-    Comparison,
-    ConfirmedVariant,
-    Estimate,
-    Feasibility,
-    LoadPoint,
-    ModelConfigVariant,
-    RankedVariant,
-    RunRecord,
-)
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate, Feasibility, RankedVariant
 from hcopt.report.words import Text
 
 Role = Literal["default", "best", "candidate", "runner_up", "closest"]

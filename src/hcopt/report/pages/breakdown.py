@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hcopt.analysis.stats import t_interval
-from hcopt.records.schema import Estimate, LoadPoint, Measurement, RunRecord
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.headline import load_value
 from hcopt.report.facts.selection import Pairing, Side, default_wins, side_name

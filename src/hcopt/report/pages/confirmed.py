@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hcopt.records.schema import ConfirmedVariant, FailedWindows, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import ConfirmedVariant, FailedWindows
 from hcopt.report import figures
 from hcopt.report.facts.headline import interval_inline, load_name, load_value, needed_blocks, settings_name
 from hcopt.report.facts.insights import equal_load_line

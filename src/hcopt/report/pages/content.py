@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 from hcopt.deploy.scaling import Scaling
-from hcopt.records.schema import Note, RunRecord
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.facts import insights
 from hcopt.report.facts.headline import headline

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeAlias
 
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant, RunRecord
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.facts.headline import load_value
 from hcopt.report.facts.selection import SweepPoint, batches, short_name, sweep_points

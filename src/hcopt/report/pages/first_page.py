@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Callable, Sequence
 
 from hcopt.deploy.capacity import cost_per_million
-from hcopt.records.schema import Estimate, ModelConfigVariant, RunRecord
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts import insights
 from hcopt.report.facts.headline import load_value

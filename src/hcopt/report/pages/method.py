@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.report.facts.p99_limit import allowed
 from hcopt.report.pages.search_path import search_windows
 from hcopt.report.words import Text

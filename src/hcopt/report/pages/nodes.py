@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from hcopt.analysis.node_effects import NodeEffect, effects_taken_out
-from hcopt.records.schema import Measurement, Phase, RunRecord
+from hcopt.records.measurement import Measurement, Phase
+from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.pages.details import one_line
 from hcopt.report.values import Cell, Section, Table

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from statistics import fmean, stdev
 
-from hcopt.records.schema import Noise, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Noise
 from hcopt.report import figures
 from hcopt.report.facts.headline import load_name
 from hcopt.report.facts.selection import Pairing, short_name

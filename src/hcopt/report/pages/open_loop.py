@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hcopt.records.schema import Capacity, RatePoint, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity, RatePoint
 from hcopt.report import figures
 from hcopt.report.facts.p99_limit import miss_cell, verdict_word
 from hcopt.report.facts.selection import Pairing, short_name

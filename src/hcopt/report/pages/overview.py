@@ -14,7 +14,8 @@ from urllib.parse import quote
 from hcopt import __version__
 from hcopt.deploy.capacity import PriceOf, sustained_cost
 from hcopt.errors import OutputError
-from hcopt.records.schema import Estimate, ModelOutcome, RunRecord
+from hcopt.records.run import ModelOutcome, RunRecord
+from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.hardware import HardwareAnswer, by_model, hardware_answers, kind_cell, model_name
 from hcopt.report.facts.headline import headline, interval_inline, only_best_is_feasible

@@ -24,7 +24,8 @@ from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.kubernetes.plan import quantity
 from hcopt.deploy.scaling import Scaling
 from hcopt.errors import ConfigError
-from hcopt.records.schema import Capacity, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity
 from hcopt.report import figures
 from hcopt.report.facts.selection import short_name
 from hcopt.report.values import Cell, Figure, Section, Table

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hcopt.records.schema import Decision, Estimate, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.search import Decision
+from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.headline import settings_name
 from hcopt.report.facts.selection import short_name

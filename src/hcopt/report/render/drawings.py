@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hcopt.errors import OutputError
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 from hcopt.report import charts
 from hcopt.report.charts.text import chart_texts
 from hcopt.report.render.worker import drawn_apart

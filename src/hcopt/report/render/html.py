@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcopt.deploy.scaling import Scaling
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.report import charts
 from hcopt.report.charts.text import chart_texts
 from hcopt.report.render.drawings import Drawing

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hcopt.deploy.scaling import Scaling
 from hcopt.errors import OutputError
-from hcopt.records.schema import JsonObject, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.worker import typeset_apart
 from hcopt.report.render.writing import write_laid_out

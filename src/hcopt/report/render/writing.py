@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hcopt.deploy.scaling import Scaling
 from hcopt.errors import OutputError
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
 from hcopt.report.render.drawings import Drawing, drawings
 from hcopt.report.values import Report

@@ -21,7 +21,8 @@ from pathlib import Path
 import psutil
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.schema import Environment, Note
+from hcopt.records.measurement import Environment
+from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
 from hcopt.system.redaction import without_secrets

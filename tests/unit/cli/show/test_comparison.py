@@ -13,7 +13,9 @@ from rich.console import Console
 
 from hcopt.check.compare_runs import compare_runs
 from hcopt.cli.show.comparison import as_json, markdown, print_comparison
-from hcopt.records.schema import Capacity, Estimate, JsonObject, Noise, RunRecord
+from hcopt.records.json import JsonObject
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity, Estimate, Noise
 from tests.support.records import (
     HEAVY,
     MODEL_NAME,

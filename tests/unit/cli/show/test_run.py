@@ -12,7 +12,9 @@ from rich.console import Console
 from hcopt.cli.show.run import print_closing, print_plan
 from hcopt.job.plan import PlannedJob
 from hcopt.job.run import FinishedRun
-from hcopt.records.schema import Confirmation, Estimate, Note, RunRecord
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Confirmation, Estimate
 from hcopt.store.run_folder import RunFolder
 from hcopt.tracking.log import TrackedRun
 from tests.support.records import (

@@ -22,7 +22,8 @@ from hcopt.deploy.scaling import Scaling
 from hcopt.errors import ConfigError, OutputError
 from hcopt.job.summary import summarize
 from hcopt.model.triton_config import parse_text
-from hcopt.records.schema import ModelConfigVariant, RunRecord
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
 from tests.support.planned_run import capacity, native_environment, planned_record
 from tests.support.traced import Trace, lookup, outside_of_blocks
 

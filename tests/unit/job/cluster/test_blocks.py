@@ -19,7 +19,9 @@ from hcopt.job.cluster.blocks import Block, Probe, model_files
 from hcopt.job.cluster.values import Files, Outcome
 from hcopt.model.inputs.build import LoadData, LoadTensor
 from hcopt.model.onnx_file import sha256_of
-from hcopt.records.schema import JsonObject, Measurement, ModelArtifact, SweepPlan
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.model import ModelArtifact
 from hcopt.system.machine_lock import measuring_alone
 from tests.support.records import LIGHT, MODEL_NAME, config_pbtxt, default_variant, grid_variants, model_artifact
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.job.cluster.nodes import NodeClass, alike, class_names, grouped, slug
-from hcopt.records.schema import Environment
+from hcopt.records.measurement import Environment
 from tests.support.fake_cluster import KIND, node
 
 ENVIRONMENTS = st.builds(

@@ -15,7 +15,9 @@ from hcopt.errors import BusyError, RuntimeStartError
 from hcopt.job.cluster import pool as pool_module
 from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.values import Beat, Event, Files, LostError, Node, Outcome, Task
-from hcopt.records.schema import Environment, Measurement, Note, RunFailure
+from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.note import Note
+from hcopt.records.run import RunFailure
 from tests.support.fake_cluster import KIND, OTHER_KIND, Clock, FakeCluster, Play, breaks, ends, in_turn, node
 from tests.support.notes import said
 from tests.support.records import HEAVY, LIGHT, default_variant, measurement

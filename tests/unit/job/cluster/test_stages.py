@@ -27,7 +27,11 @@ from hcopt.model.inputs.build import LoadData, LoadTensor
 from hcopt.model.onnx_file import sha256_of
 from hcopt.model.prepare import Prepared
 from hcopt.model.triton_config import BaseConfiguration, parse_text
-from hcopt.records.schema import Confirmation, Measurement, ModelConfigVariant, Note, RunFailure, SweepPlan
+from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.run import RunFailure
+from hcopt.records.verdict import Confirmation
 from hcopt.store.replay import Earlier
 from tests.support.fake_cluster import KIND, Clock, FakeCluster, node
 from tests.support.fakes import RecordedProgress

@@ -14,7 +14,9 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, _write_recorder, analyzer_config
 from hcopt.measure.profiler import ProfileJob
-from hcopt.records.schema import JsonObject, ModelConfigVariant, SweepPlan
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from tests.support import fakes
 from tests.support.records import MODEL_NAME, default_variant
 

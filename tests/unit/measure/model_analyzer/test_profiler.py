@@ -12,7 +12,7 @@ import yaml
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, read_report
 from hcopt.measure.profiler import ProfileJob
-from hcopt.records.schema import LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
 from hcopt.system.process import Finished
 from hcopt.system.wall_clock import WallClock
 from tests.support import fakes

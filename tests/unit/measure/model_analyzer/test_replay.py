@@ -16,7 +16,7 @@ from benchmarks.rivals import model_analyzer, repeated_brute
 from benchmarks.stand_in import Grid
 from benchmarks.stand_in_perf_analyzer import asked
 from benchmarks.synthetic import synthetic
-from hcopt.records.schema import LoadPoint
+from hcopt.records.measurement import LoadPoint
 
 KNOWN = Truth(synthetic(8))
 PLAN = KNOWN.recording.plan

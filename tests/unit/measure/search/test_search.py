@@ -15,7 +15,8 @@ from benchmarks.synthetic import synthetic
 from hcopt.measure.search.order import rank_windows
 from hcopt.measure.search.search import search
 from hcopt.measure.search.values import SearchResult, SearchSettings
-from hcopt.records.schema import LoadPoint, Measurement, ModelConfigVariant
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 
 CLEAR_MISS_RATIO = 0.008
 

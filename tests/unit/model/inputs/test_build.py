@@ -15,7 +15,7 @@ from hcopt.model.batch_check import check_servable
 from hcopt.model.inputs.build import LoadData, LoadTensor, build_load, write_perf_analyzer_json
 from hcopt.model.onnx_file import has_batch_dimension, inspect_onnx
 from hcopt.model.triton_config import base_configuration
-from hcopt.records.schema import ModelArtifact, ModelSignature, TensorSpec
+from hcopt.records.model import ModelArtifact, ModelSignature, TensorSpec
 from tests.support import onnx_models as models
 from tests.support.notes import said
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from hcopt.records.schema import Estimate, LoadPoint, ModelConfigVariant, RankedVariant, RunRecord
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate, RankedVariant
 from hcopt.report import charts
 from hcopt.report.charts import text
 from hcopt.report.facts.selection import pairing

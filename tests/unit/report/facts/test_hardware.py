@@ -23,7 +23,9 @@ from hcopt.job.executors import Places
 from hcopt.job.run import FinishedRun
 from hcopt.job.stages import Place
 from hcopt.job.summary import summarize_several
-from hcopt.records.schema import Estimate, JsonObject, ModelOutcome, RunFailure
+from hcopt.records.json import JsonObject
+from hcopt.records.run import ModelOutcome, RunFailure
+from hcopt.records.verdict import Estimate
 from hcopt.report.facts.hardware import HardwareAnswer, hardware_answers
 from hcopt.report.pages.overview import Overview, overview_of, write_overview
 from hcopt.report.words import Language, texts

@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from hcopt.records.schema import Confirmation, Estimate, ModelConfigVariant, Note, RunRecord
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Confirmation, Estimate
 from hcopt.report import figures
 from hcopt.report.facts import insights
 from hcopt.report.facts.headline import headline

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hcopt.analysis.node_effects import effects_taken_out, node_effects
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
 from hcopt.report.render.html import write_html
 from hcopt.report.render.pdf import write_pdf

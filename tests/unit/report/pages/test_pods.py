@@ -11,7 +11,8 @@ from hcopt.deploy.capacity import lower_bound, sustained, target_rate, usual_rea
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.kubernetes.plan import plan_deployment
 from hcopt.deploy.scaling import Scaling
-from hcopt.records.schema import Estimate, RunRecord
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate
 from hcopt.report.pages.pods import example_loads, one_to_many
 from hcopt.report.values import Section
 from hcopt.report.words import EN

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hcopt.records.schema import RunRecord
+from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
 from hcopt.report.pages.search_path import search_path
 from hcopt.report.values import Section

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from hcopt.records.schema import Estimate, Feasibility, Measurement, RunRecord, ServerTimes
+from hcopt.records.measurement import Measurement, ServerTimes
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Estimate, Feasibility
 from hcopt.report import figures
 from hcopt.report.facts import insights
 from hcopt.report.facts.headline import headline

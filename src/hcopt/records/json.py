@@ -1,0 +1,7 @@
+"""What JSON calls an object, as Python has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+JsonObject = dict[str, Any]

@@ -1,0 +1,199 @@
+"""Loads, plans and single measurements, with the conditions that they were taken under. Units are in the names."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from hcopt.records.model import InstanceKind, ModelConfigVariant
+from hcopt.records.note import Note
+
+Phase = Literal["noise", "sweep", "confirmation", "open_loop"]
+FailureCause = Literal["refused", "unanswered", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPoint:
+    """A load of requests with so many rows each: closed-loop by its concurrency, or open-loop by its rate.
+
+    Attributes:
+        concurrency: Requests under way at once, always; 0 for an open-loop load.
+        client_batch_size: Rows a request.
+        request_rate_per_s: Mean arrivals per second, whatever the server does; None for a closed-loop load.
+    """
+
+    concurrency: int = 0
+    client_batch_size: int = 1
+    request_rate_per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        one = (self.concurrency > 0) != (self.request_rate_per_s is not None and self.request_rate_per_s > 0)
+        finite = self.request_rate_per_s is None or math.isfinite(self.request_rate_per_s)
+        if not one or not finite or self.concurrency < 0 or self.client_batch_size < 1:
+            raise ValueError(f"not a load: {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """Everything that a sweep is going to measure.
+
+    Attributes:
+        model_name: The model's name on the server.
+        default: The user's configuration, untouched.
+        variants: The grid, in Model Analyzer's numbering order; may hold one equal to the default.
+        loads: Each variant is measured at each of them.
+        instance_kind: Where the instances run.
+        notes: What the plan left out of the configuration's sweep, and why.
+    """
+
+    model_name: str
+    default: ModelConfigVariant
+    variants: tuple[ModelConfigVariant, ...]
+    loads: tuple[LoadPoint, ...]
+    instance_kind: InstanceKind = "KIND_CPU"
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def all_variants(self) -> tuple[ModelConfigVariant, ...]:
+        """The default first, then the grid."""
+        return (self.default, *self.variants)
+
+    @property
+    def measurement_count(self) -> int:
+        """Measurements that the sweep takes."""
+        return len(self.all_variants) * len(self.loads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTimes:
+    """Where a request spends its time inside the server: means per request, in µs."""
+
+    queue_us: float
+    compute_input_us: float
+    compute_infer_us: float
+    compute_output_us: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySummary:
+    """Client-side latency of the requests of one measurement, in ms."""
+
+    avg_ms: float
+    p50_ms: float | None  # Model Analyzer does not say
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One variant under one load for one window; a failed one has an `error` and no figures.
+
+    Attributes:
+        phase: Which stage asked for it.
+        block: The block, where the phase measures in blocks; in a sweep only where several nodes share it, or a search
+            has any.
+        profiler: Which program measured: `model-analyzer` or `perf_analyzer`.
+        variant: What was served.
+        load: What was asked of it.
+        started_at: UTC, ISO 8601.
+        duration_s: Length of the measured window.
+        throughput_infer_per_s: Inferences (rows), not requests, per second.
+        latency: Client-side latency.
+        request_count: Requests inside the window.
+        error_count: Requests that were answered with an error; they count as over every limit.
+        miss_count: Requests of `request_count` that took longer than the p99 limit; None where there is no limit or no
+            raw samples.
+        server: The server's own share of the latency.
+        steal_ratio: Share of the CPU time that the hypervisor gave to others during the window.
+        throttled_ratio: Share of the window in which the control group was held back by its CPU quota; None where it
+            has none.
+        client_cpu_ratio: Share of the machine's CPU time that the load generator used.
+        samples_file: The raw samples, relative to the run's folder.
+        node: Where it was measured, by the node's name; None where the whole run was on one machine.
+        elapsed_s: What it took until the record: the switch to the variant, its further tries, and what was decided
+            since the window before it in its phase, so that a resumed run can go by it.
+        error: Why there are no figures.
+        failure_cause: `refused` where the server would not load the variant or answered its requests with errors,
+            `unanswered` where it did not answer them: both are the variant's own account. `other` where the machine, a
+            tool or hcopt failed, or the server died, or where nobody can tell. None with figures.
+    """
+
+    phase: Phase
+    profiler: str
+    variant: ModelConfigVariant
+    load: LoadPoint
+    started_at: str
+    block: int | None = None
+    duration_s: float | None = None
+    throughput_infer_per_s: float | None = None
+    latency: LatencySummary | None = None
+    request_count: int | None = None
+    error_count: int = 0
+    miss_count: int | None = None
+    server: ServerTimes | None = None
+    steal_ratio: float | None = None
+    throttled_ratio: float | None = None
+    client_cpu_ratio: float | None = None
+    samples_file: str | None = None
+    node: str | None = None
+    elapsed_s: float | None = None
+    error: str | None = None
+    failure_cause: FailureCause | None = None
+
+    def __post_init__(self) -> None:
+        measured = self.throughput_infer_per_s is not None and self.latency is not None
+        if measured == (self.error is not None):
+            raise ValueError("a measurement has either figures or an error")
+        figures = (self.duration_s, self.throughput_infer_per_s, self.steal_ratio, self.throttled_ratio)
+        more = (self.client_cpu_ratio, self.elapsed_s, *_floats(self.latency), *_floats(self.server))
+        if not all(figure is None or math.isfinite(figure) for figure in (*figures, *more)):
+            raise ValueError("a measurement's figures are finite")
+        if measured and self.failure_cause is not None:
+            raise ValueError("only a failed measurement has a cause of failure")
+
+    @property
+    def failed_by_variant(self) -> bool:
+        """Whether it failed on the variant's own account: an outcome that counts against it."""
+        return self.failure_cause in ("refused", "unanswered")
+
+    @property
+    def asked_count(self) -> int | None:
+        """Requests, those that were answered with an error among them; None where they were not counted."""
+        return None if self.request_count is None else self.request_count + self.error_count
+
+
+def _floats(values: LatencySummary | ServerTimes | None) -> tuple[float | None, ...]:
+    if values is None:
+        return ()
+    if isinstance(values, ServerTimes):
+        return values.queue_us, values.compute_input_us, values.compute_infer_us, values.compute_output_us
+    return values.avg_ms, values.p50_ms, values.p90_ms, values.p95_ms, values.p99_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The conditions under which a run measured; figures of different ones are never ranked together.
+
+    Attributes:
+        runtime: embedded, docker or remote.
+        backend: The backend that served, with its kind, e.g. `onnxruntime (Python-based)`.
+        governor: The CPU frequency governor, or None where the machine shows none.
+        server_image: What the server's container was made of, by digest or id; None without containers.
+        sdk_image: The same of the measuring programs' container.
+    """
+
+    runtime: str
+    backend: str
+    triton_version: str
+    onnxruntime_version: str | None
+    perf_analyzer_version: str | None
+    cpu_model: str
+    cpu_count: int
+    cpuset: str
+    memory_mb: int
+    governor: str | None
+    hcopt_version: str
+    server_image: str | None = None
+    sdk_image: str | None = None

@@ -1,0 +1,113 @@
+"""The model, and the configurations of it that are compared. Shapes are those of ONNX: -1 is a dynamic dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: The tensor's name.
+        datatype: Triton's name of the type without prefix: FP32, INT64, BYTES …
+        shape: As the model declares it, the batch dimension included; -1 is dynamic.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSignature:
+    """All inputs and outputs of a model, in its own order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredVersion:
+    """A version in the MLflow model registry."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArtifact:
+    """A model that has been fetched into a local folder.
+
+    Attributes:
+        name: The model's name on the server; a valid folder name.
+        source_uri: Where it came from, as the user wrote it.
+        version: The source's own version, where it has one.
+        sha256: Over the ONNX file and its external data, in the order of `files`.
+        folder: Local folder that holds `files`.
+        onnx_file: The ONNX file, relative to `folder`.
+        files: The ONNX file first, then its external-data files, relative to `folder`.
+        signature: Inputs and outputs as the ONNX graph declares them.
+        config_pbtxt: The text of the config.pbtxt that came with the model, or None.
+        input_example: A JSON file of example rows that came with the model, or None.
+        registered_version: The registry's entry, where the model came from one.
+        version_folder: The folder in a Triton repository that the model's own version_policy serves.
+    """
+
+    name: str
+    source_uri: str
+    version: str | None
+    sha256: str
+    folder: Path
+    onnx_file: str
+    files: tuple[str, ...]
+    signature: ModelSignature
+    config_pbtxt: str | None = None
+    input_example: Path | None = None
+    registered_version: RegisteredVersion | None = None
+    version_folder: str = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfigVariant:
+    """A model configuration variant: what the sweep sets, and the name it goes by.
+
+    Attributes:
+        config_name: `<model>_config_default` or `<model>_config_<N>`.
+        max_batch_size: 0 for a model that cannot batch.
+        instance_count: Instances of the model on this server.
+        max_queue_delay_us: Longest wait of dynamic batching; 0 sends what is there at once.
+        parameters: Further `parameters` of config.pbtxt, as (key, value) pairs sorted by key.
+        dynamic_batching: Whether the server may put requests together; True where `max_batch_size` is 0. Only a
+            user's configuration without `dynamic_batching` has it False: a delay of 0 is another thing.
+        preferred_batch_sizes: Batches of these sizes go at once, in ascending order; none where there is no such wish.
+    """
+
+    config_name: str
+    max_batch_size: int
+    instance_count: int
+    max_queue_delay_us: int
+    parameters: tuple[tuple[str, str], ...] = ()
+    dynamic_batching: bool = True
+    preferred_batch_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_batch_size < 0 or self.instance_count < 1 or self.max_queue_delay_us < 0:
+            raise ValueError(f"not a model configuration: {self}")
+
+    @property
+    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...]]:
+        """What distinguishes this variant from others; two variants with equal settings are the same one."""
+        return (
+            self.max_batch_size,
+            self.instance_count,
+            self.max_queue_delay_us,
+            self.parameters,
+            self.dynamic_batching,
+            self.preferred_batch_sizes,
+        )
