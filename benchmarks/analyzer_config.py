@@ -8,7 +8,8 @@ from typing import Literal, cast
 import yaml
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, analyzer_config
+from hcopt.measure.model_analyzer.config import analyzer_config
+from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import CONFIG_FILE, apply_variant, to_text
 from hcopt.records.json import JsonObject

@@ -12,9 +12,9 @@ from hcopt.config.sections import Config
 from hcopt.measure.perf_analyzer import PerfAnalyzer
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import Bench
-from hcopt.model import triton_config
-from hcopt.model.inputs.build import write_perf_analyzer_json
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json, prepare
+from hcopt.model.repository import write_repository
 from hcopt.system.progress import SilentProgress
 from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
@@ -42,7 +42,7 @@ def live(config: Config) -> Iterator[Live]:
         config = config.model_copy(update={"profiler": config.profiler.model_copy(update={"kind": "model-analyzer"})})
         prepared = prepare(config, into=folder / "model", tracking_uri=f"sqlite:///{folder}/mlflow.db")
         repository = folder / "repository"
-        triton_config.write_repository(repository, prepared.artifact, prepared.base.config)
+        write_repository(repository, prepared.artifact, prepared.base.config)
         write_perf_analyzer_json(prepared.load, folder / "input.json")
         with (
             EmbeddedRuntime(

@@ -23,9 +23,9 @@ from hcopt.measure.confirmation import Proof
 from hcopt.measure.perf_analyzer import PerfAnalyzer
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import Bench
-from hcopt.model.inputs.build import write_perf_analyzer_json
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json, prepare
-from hcopt.model.triton_config import write_repository
+from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, RankedVariant, Ranking

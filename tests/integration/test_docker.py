@@ -32,7 +32,8 @@ from hcopt.triton.docker.images import digest, image_names, missing_images, pull
 from hcopt.triton.docker.leftovers import leftovers, remove_leftovers, remove_run, run_labels
 from hcopt.triton.docker.runtime import DockerRuntime, DockerServer
 from hcopt.triton.docker.tools import DockerTools, execute
-from hcopt.triton.embedded.runtime import EmbeddedRuntime, free_ports
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
+from hcopt.triton.ports import free_ports
 from tests.integration.test_main_job import assert_valid
 from tests.support import fakes
 from tests.support import onnx_models as models

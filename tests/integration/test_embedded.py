@@ -19,7 +19,8 @@ from tritonclient.grpc import InferenceServerClient
 
 from hcopt.errors import RuntimeStartError
 from hcopt.triton.control import ModelControl
-from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer, free_ports
+from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
+from hcopt.triton.ports import free_ports
 from tests.support import onnx_models as models
 from tests.support.triton import Triton, input_and_output, request_inputs
 

@@ -13,9 +13,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from hcopt.model.inputs.build import LoadData, LoadTensor, build_load, write_perf_analyzer_json
+from hcopt.model.base_config import base_configuration
+from hcopt.model.inputs.build import build_load
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
+from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.onnx_file import has_batch_dimension, inspect_onnx, sha256_of
-from hcopt.model.triton_config import base_configuration, parse_text, to_json, variant_of, write_repository
+from hcopt.model.repository import write_repository
+from hcopt.model.triton_config import parse_text, to_json, variant_of
 from hcopt.records.model import ModelArtifact
 from hcopt.system.process import last_lines
 from hcopt.triton.base import Server

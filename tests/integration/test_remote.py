@@ -16,7 +16,8 @@ from hcopt.records.note import Note
 from hcopt.triton.base import Endpoint
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded import runtime
-from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer, Ports, free_ports
+from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
+from hcopt.triton.ports import Ports, free_ports
 from hcopt.triton.remote import RemoteRuntime
 from tests.integration.test_main_job import assert_valid
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, workplace
@@ -153,12 +154,12 @@ def test_wrong_metrics_url_is_named(elsewhere: Elsewhere, tmp_path: Path) -> Non
 def test_server_without_explicit_model_control_is_told_what_its_owner_has_to_do(
     elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = runtime._command
+    command = runtime.server_command
 
     def without_control(*arguments: Any) -> list[str]:
         return [word for word in command(*arguments) if not word.startswith("--model-control-mode")]
 
-    monkeypatch.setattr(runtime, "_command", without_control)
+    monkeypatch.setattr(runtime, "server_command", without_control)
     with EmbeddedRuntime().serve(elsewhere.repository, tmp_path) as server:
         error = failure(server.endpoint, elsewhere.repository, tmp_path)
     assert error.message.endswith("does not let models be loaded and unloaded")

@@ -19,9 +19,10 @@ from hcopt.deploy import load_trace, scaling
 from hcopt.errors import HcoptError
 from hcopt.measure.model_analyzer import profiler
 from hcopt.model import fetch
+from hcopt.model.base_config import base_configuration
 from hcopt.model.inputs import build
 from hcopt.model.onnx_file import inspect_onnx
-from hcopt.model.triton_config import base_configuration, parse_text, to_json, to_text, variant_of
+from hcopt.model.triton_config import parse_text, to_json, to_text, variant_of
 from hcopt.records.measurement import LoadPoint
 from hcopt.store import measurements, run_folder
 from hcopt.store.decisions import DECISIONS_NAME, read_decisions

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hcopt.config.load import load_config
 from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, read_scaling, write_scaling
-from hcopt.measure.model_analyzer.profiler import _measured, read_report
 from hcopt.measure.model_analyzer.recorded_answers import _report
+from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.search import Decision
@@ -222,7 +222,7 @@ def test_recorded_answer_is_read_as_perf_analyzers_report(
         file.write_text(_report(one))
         row = read_report(file)
     assert row is not None
-    again = _measured(default_variant(), load, one.started_at, row, None)
+    again = measured_point(default_variant(), load, one.started_at, row, None)
     assert (again.throughput_infer_per_s, again.server) == (rate, server)
     assert again.latency is not None
     assert math.isclose(again.latency.p99_ms, latency.p99_ms, rel_tol=1e-12)

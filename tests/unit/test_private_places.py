@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.triton.embedded.runtime import _command
+from hcopt.triton.embedded.launch import server_command
 from hcopt.triton.local_tools import private_folder
 
 SOURCE = Path(__file__).parents[2] / "src" / "hcopt"
@@ -38,10 +38,10 @@ def test_no_temporary_place_is_made_in_another_way() -> None:
 
 
 def test_server_listens_on_loopback_only(tmp_path: Path) -> None:
-    from hcopt.triton.embedded.runtime import Ports
+    from hcopt.triton.ports import Ports
     from hcopt.triton.programs import TritonFiles
 
     triton = TritonFiles(**dict.fromkeys(TritonFiles.__dataclass_fields__, tmp_path))
-    command = _command(tmp_path, triton, Ports(http=1, grpc=2, metrics=3))
+    command = server_command(tmp_path, triton, Ports(http=1, grpc=2, metrics=3))
     addresses = [part for part in command if "-address=" in part]
     assert addresses == [f"--{service}-address=127.0.0.1" for service in ("http", "grpc", "metrics")]

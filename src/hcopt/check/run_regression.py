@@ -24,8 +24,8 @@ from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
-from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared
+from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment, LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import is_usable
@@ -145,7 +145,7 @@ def _prepared(job: CheckJob, golden: Path, folder: Path) -> tuple[Baseline, dict
         for side, uri in ((BASELINE, baseline.uri), (CANDIDATE, str(golden)))
     }
     for one in prepared.values():
-        triton_config.write_repository(folder / "repository", one.artifact, one.base.config)
+        write_repository(folder / "repository", one.artifact, one.base.config)
     return baseline, prepared
 
 

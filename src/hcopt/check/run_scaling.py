@@ -15,8 +15,8 @@ from hcopt.errors import ConfigError, ProfileError
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
 from hcopt.measure.window import Bench
-from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared
+from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
 from hcopt.system.machine import format_cpu_list
@@ -83,7 +83,7 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
             into=folder,
             tracking_uri=tracking_uri,
         )
-        triton_config.write_repository(folder / "repository", prepared.artifact, prepared.base.config)
+        write_repository(folder / "repository", prepared.artifact, prepared.base.config)
         progress.phase("serve")
         with ExitStack() as stack:
             servers = _Servers(stack=stack, config=job.config, prepared=prepared, root=folder, progress=progress)

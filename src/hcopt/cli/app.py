@@ -201,7 +201,7 @@ def log(
     """Log a finished run to MLflow, with the configuration it was made with; again, it completes what is missing."""
     with _boundary(debug=debug):
         from hcopt.cli.progress_bar import printable
-        from hcopt.job.finished_runs import log_again
+        from hcopt.job.handover import log_again
         from hcopt.store.run_folder import find_run
 
         tracked = log_again(find_run(run, results=output), set_ or [])
@@ -220,7 +220,7 @@ def report(
 ) -> None:
     """Make a finished run's PDF again, from its files alone."""
     with _boundary(debug=debug):
-        from hcopt.job.finished_runs import report_again
+        from hcopt.job.handover import report_again
         from hcopt.store.run_folder import find_run
 
         print(report_again(find_run(run, results=output), set_ or []))

@@ -20,8 +20,9 @@ from hcopt.config.sections import Config
 from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, SeveralModelsError
 from hcopt.job.cluster.nodes import slug
 from hcopt.job.executors import Places
+from hcopt.job.own_folder import own_folder
 from hcopt.job.plan import open_job
-from hcopt.job.run import FinishedRun, own_folder, profile
+from hcopt.job.run import FinishedRun, profile
 from hcopt.job.stages import Place
 from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject

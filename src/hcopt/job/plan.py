@@ -13,8 +13,8 @@ from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.job.run import Job
 from hcopt.measure.noise import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
-from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared, prepare
+from hcopt.model.repository import write_repository
 from hcopt.model.sample import sample_repository
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
@@ -134,7 +134,7 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
         for note in prepared.notes:
             progress.note(note)
         root = results / "model_repository"
-        return triton_config.write_repository(root, prepared.artifact, prepared.base.config)
+        return write_repository(root, prepared.artifact, prepared.base.config)
 
 
 def seed(config: Config, *, results: Path) -> str:

@@ -8,17 +8,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 
 from hcopt.analysis import noise
 from hcopt.config.sections import Config
-from hcopt.deploy.scaling import read_scaling
 from hcopt.errors import (
-    BusyError,
     HcoptError,
     InterruptedRunError,
     NoFeasibleConfigError,
@@ -26,28 +23,25 @@ from hcopt.errors import (
     ProfileError,
     RuntimeStartError,
 )
+from hcopt.job.handover import log_finished_run, write_report
 from hcopt.job.measuring import Found, Measuring
+from hcopt.job.own_folder import own_folder, unwritten
 from hcopt.job.stages import Place, Stopwatch
 from hcopt.job.summary import summarize
-from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared, config_text, prepare, variant_config
+from hcopt.model.repository import write_repository
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Environment, Measurement
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
-from hcopt.report.render.drawings import drawings
-from hcopt.report.render.html import write_html
-from hcopt.report.render.pdf import write_pdf
 from hcopt.services.mlflow import check_database
 from hcopt.store.decisions import read_decisions
 from hcopt.store.replay import Earlier
-from hcopt.store.run_folder import RunFolder, new_run, read_record, record_json, remove_stillborn
+from hcopt.store.run_folder import RunFolder, read_record, record_json
 from hcopt.store.unfinished import Unfinished, how_to_resume, resumed_note
-from hcopt.system.files import held, remove_drafts, write_whole
+from hcopt.system.files import remove_drafts, write_whole
 from hcopt.system.progress import Progress
-from hcopt.tracking.log import TrackedRun, log_run, promote
-
-_NO_TURNS: AbstractContextManager[object] = nullcontext()
+from hcopt.tracking.log import TrackedRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,45 +125,6 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
         return _executed(_Run(job=job, folder=folder, progress=progress))
 
 
-@contextmanager
-def own_folder(
-    results: Path,
-    unfinished: Unfinished | None,
-    opened: Callable[[Path], None],
-    *,
-    turn: AbstractContextManager[object] = _NO_TURNS,
-) -> Iterator[RunFolder]:
-    """The folder of a new run, or of the one to go on with, for nobody else as long as the context lasts.
-
-    Args:
-        results: The folder that shows results.
-        unfinished: The run to go on with; None begins a new one.
-        opened: Told the folder.
-        turn: See `Job.turn`.
-
-    Raises:
-        BusyError: Another process has it.
-        OutputError: It cannot be written, nor can what the context writes.
-    """
-    try:
-        with ExitStack() as stack:
-            with turn:
-                remove_stillborn(results)
-                folder = new_run(results) if unfinished is None else unfinished.folder
-                if not stack.enter_context(held(folder.path)):
-                    raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
-            opened(folder.path)
-            yield folder
-    except OSError as error:
-        raise OutputError(
-            _unwritten(error, results), remedy="Make room, or give another folder with --output."
-        ) from error
-
-
-def _unwritten(error: OSError, results: Path) -> str:
-    return f"cannot write {error.filename or results}: {error.strerror or error}"
-
-
 def _executed(run: _Run) -> FinishedRun:
     try:
         return run.execute()
@@ -183,7 +138,7 @@ def _executed(run: _Run) -> FinishedRun:
         run.end("failed")
         if not run.taken:
             raise
-        message = f"{_unwritten(error, run.job.results)}; {run.kept}"
+        message = f"{unwritten(error, run.job.results)}; {run.kept}"
         raise OutputError(message, remedy=f"Make room. Then {run.how_to_resume}") from error
     except HcoptError as error:
         run.end("failed", has_logs=isinstance(error, (RuntimeStartError, ProfileError)))
@@ -349,7 +304,7 @@ class _Run:
         best = record.confirmation.best
         if best is not None:
             config = variant_config(prepared, best.variant)
-            triton_config.write_repository(self.folder.golden, prepared.artifact, config)
+            write_repository(self.folder.golden, prepared.artifact, config)
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
         # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.
         self._write_state("measured", record)
@@ -416,40 +371,3 @@ def _model_conditions(prepared: Prepared) -> JsonObject:
             "rows": hashlib.sha256(repr(rows).encode()).hexdigest(),
         }
     }
-
-
-def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
-    """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
-
-    Raises:
-        ConfigError: What `hcopt scale-check` has left in the folder is damaged.
-        OutputError: They cannot be made or written.
-    """
-    language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
-    path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn, scaling = drawings(record, language=language, apart=True), read_scaling(folder.path)
-    for write, file in ((partial(write_pdf, apart=True), path), (write_html, path.with_suffix(".html"))):
-        write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
-    return path
-
-
-def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tracking_uri: str) -> TrackedRun:
-    """Logs a finished run to MLflow and notes in summary.json where it is; again completes what is missing.
-
-    Raises:
-        OutputError: MLflow does not take it; the results on disk are complete all the same.
-    """
-    tracked = log_run(
-        record,
-        tracking_uri=tracking_uri,
-        experiment=config.mlflow.experiment,
-        artifacts=folder.path,
-        config=config,
-        part_of=folder.part_of,
-    )
-    where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
-    folder.write_summary(summarize(record, tracking=where))
-    if config.mlflow.promote_alias is None:
-        return tracked
-    promotion = promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri, config=config)
-    return replace(tracked, promotion=promotion)

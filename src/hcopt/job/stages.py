@@ -27,9 +27,9 @@ from hcopt.measure.perf_analyzer import PerfAnalyzer
 from hcopt.measure.profiler import ProfileJob, Profiler
 from hcopt.measure.served_model import Beside, ServedModel
 from hcopt.measure.window import Bench
-from hcopt.model import triton_config
-from hcopt.model.inputs.build import write_perf_analyzer_json
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json
+from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment, Measurement, Phase
 from hcopt.records.note import Note
 from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
@@ -154,7 +154,7 @@ def served(request: Request) -> Iterator[ServedStages]:
     """
     prepared = request.prepared
     repository = request.folder / "repository"
-    triton_config.write_repository(repository, prepared.artifact, prepared.base.config)
+    write_repository(repository, prepared.artifact, prepared.base.config)
     rows = request.folder / "input.json"
     write_perf_analyzer_json(prepared.load, rows)
     try:

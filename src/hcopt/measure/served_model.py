@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt.errors import RuntimeStartError
-from hcopt.model.triton_config import add_name
+from hcopt.model.repository import add_name
 from hcopt.records.measurement import ServerTimes
 from hcopt.records.model import ModelConfigVariant
 from hcopt.triton.control import ModelControl, server_times

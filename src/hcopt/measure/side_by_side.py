@@ -11,7 +11,7 @@ from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import Bench
-from hcopt.model.inputs.build import write_perf_analyzer_json
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json, prepare
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.system.progress import Progress

@@ -21,7 +21,7 @@ from hcopt.errors import ModelSourceError
 from hcopt.model.download import CONFIG, INPUT_EXAMPLES, Arrival, Fetched, fetch_companions, name_of, version_of
 from hcopt.model.from_mlflow import fetch_run_path, fetch_version
 from hcopt.model.onnx_file import OnnxModel, inspect_onnx, resolve_inside, sha256_of
-from hcopt.model.triton_config import check_model_name
+from hcopt.model.repository import check_model_name
 from hcopt.model.version_policy import is_version, served_version, version_of_a_single_model
 from hcopt.records.json import JsonObject
 from hcopt.records.model import ModelArtifact

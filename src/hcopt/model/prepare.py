@@ -11,11 +11,13 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.model import triton_config
+from hcopt.model.base_config import BaseConfiguration, base_configuration
 from hcopt.model.batch_check import check_servable
 from hcopt.model.fetch import fetch_model
-from hcopt.model.inputs.build import LoadData, build_load
+from hcopt.model.inputs.build import build_load
+from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import has_batch_dimension
-from hcopt.model.triton_config import BaseConfiguration, base_configuration, variant_of
+from hcopt.model.triton_config import variant_of
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact, ModelConfigVariant
 from hcopt.records.note import Note

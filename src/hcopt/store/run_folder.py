@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hcopt.errors import ConfigError
-from hcopt.model.triton_config import check_model_name
+from hcopt.model.repository import check_model_name
 from hcopt.records.json import JsonObject
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hcopt.analysis.plan import plan_sweep
 from hcopt.analysis.plan_shards import SMALLEST_BLOCK, plan_blocks
 from hcopt.config.sections import SweepSection
-from hcopt.measure.model_analyzer.profiler import _model_config_parameters
+from hcopt.measure.model_analyzer.config import _model_config_parameters
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelConfigVariant

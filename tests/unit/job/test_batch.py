@@ -18,7 +18,7 @@ from hcopt.config.load import load_config
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.job.batch import FinishedModels
-from hcopt.job.finished_runs import log_again
+from hcopt.job.handover import log_again
 from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject
 from hcopt.records.run import ModelOutcome, RunFailure, RunRecord

@@ -18,12 +18,13 @@ from onnx import TensorProto, helper
 
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, ModelSourceError
+from hcopt.model.base_config import base_configuration
 from hcopt.model.batch_check import check_servable
 from hcopt.model.fetch import fetch_model
 from hcopt.model.from_mlflow import _sizes
 from hcopt.model.inputs.build import build_load
 from hcopt.model.onnx_file import inspect_onnx
-from hcopt.model.triton_config import base_configuration, parse_text
+from hcopt.model.triton_config import parse_text
 from hcopt.records.model import ModelArtifact, ModelSignature, TensorSpec
 from hcopt.services.s3 import Bucket
 from tests.support import onnx_models as models
@@ -375,7 +376,7 @@ def test_configuration_that_brings_code_or_nonsense_is_refused(tmp_path: Path, t
 
 
 def _written(tmp_path: Path, artifact: ModelArtifact) -> object:
-    from hcopt.model.triton_config import write_repository
+    from hcopt.model.repository import write_repository
 
     return write_repository(tmp_path / "r", artifact, base_configuration(artifact, batchable=True).config)
 

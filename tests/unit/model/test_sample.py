@@ -8,10 +8,11 @@ import onnx
 import onnxruntime
 import pytest
 
+from hcopt.model.base_config import base_configuration
 from hcopt.model.batch_check import check_servable
 from hcopt.model.inputs.build import build_load
 from hcopt.model.onnx_file import inspect_onnx, sha256_of
-from hcopt.model.triton_config import base_configuration, parse_text, to_text
+from hcopt.model.triton_config import parse_text, to_text
 from hcopt.records.model import ModelArtifact
 from scripts import train_sample_model
 from tests.unit.model.test_triton_config import DEFAULT_TEXT

@@ -12,17 +12,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.model import triton_config
+from hcopt.model.base_config import base_configuration
 from hcopt.model.onnx_file import inspect_onnx, sha256_of
-from hcopt.model.triton_config import (
-    apply_variant,
-    base_configuration,
-    check_model_name,
-    parse_text,
-    to_json,
-    to_text,
-    variant_of,
-    write_repository,
-)
+from hcopt.model.repository import check_model_name, write_repository
+from hcopt.model.triton_config import apply_variant, parse_text, to_json, to_text, variant_of
 from hcopt.records.model import ModelArtifact, ModelConfigVariant, ModelSignature, TensorSpec
 from tests.support import onnx_models as models
 from tests.support.notes import said

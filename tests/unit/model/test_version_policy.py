@@ -10,7 +10,8 @@ from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
 from hcopt.model.fetch import fetch_model
 from hcopt.model.onnx_file import sha256_of
-from hcopt.model.triton_config import parse_text, write_repository
+from hcopt.model.repository import write_repository
+from hcopt.model.triton_config import parse_text
 from hcopt.model.version_policy import is_version, served_version, version_of_a_single_model
 from hcopt.records.model import ModelArtifact
 from tests.support.onnx_models import linear_model, save

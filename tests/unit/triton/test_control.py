@@ -16,7 +16,7 @@ from hcopt.errors import RuntimeStartError
 from hcopt.records.measurement import ServerTimes
 from hcopt.triton.base import Endpoint
 from hcopt.triton.control import ModelControl, ModelStatistics, last_error, server_times
-from hcopt.triton.embedded.runtime import free_ports
+from hcopt.triton.ports import free_ports
 
 NOTHING = ModelStatistics(
     success_count=0,

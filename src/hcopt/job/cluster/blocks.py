@@ -14,10 +14,11 @@ from hcopt.config.sections import Config
 from hcopt.errors import BusyError, HcoptError, ModelSourceError
 from hcopt.job.cluster.values import Files, Outcome
 from hcopt.job.stages import Request, ServedStages, Stopwatch, served
-from hcopt.model.inputs.build import LoadData
+from hcopt.model.base_config import BaseConfiguration
+from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import sha256_of
 from hcopt.model.prepare import Prepared
-from hcopt.model.triton_config import BaseConfiguration, parse_text
+from hcopt.model.triton_config import parse_text
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.model import ModelArtifact

@@ -17,7 +17,7 @@ from hcopt.triton.docker.images import ImageNames
 from hcopt.triton.docker.leftovers import run_labels
 from hcopt.triton.docker.streams import container_output
 from hcopt.triton.docker.tools import RUN_FOLDER
-from hcopt.triton.embedded.runtime import Ports
+from hcopt.triton.ports import Ports
 
 if TYPE_CHECKING:
     from docker import DockerClient

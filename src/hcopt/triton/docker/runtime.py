@@ -35,7 +35,7 @@ from hcopt.triton.docker.engine import engine, how_it_ended, how_it_ended_within
 from hcopt.triton.docker.images import digest, image_names, missing_images, pull
 from hcopt.triton.docker.leftovers import remove_leftovers, remove_run
 from hcopt.triton.docker.tools import DockerTools, execute, find_programs
-from hcopt.triton.embedded.runtime import Ports, free_ports
+from hcopt.triton.ports import Ports, free_ports
 from hcopt.triton.ready import health
 from hcopt.triton.served_backend import served_backend
 

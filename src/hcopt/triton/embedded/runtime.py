@@ -5,17 +5,11 @@ Everything that Triton needs beside the wheel lies in a private folder that live
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 import psutil
@@ -25,21 +19,16 @@ from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
-from hcopt.system.redaction import without_secrets
 from hcopt.triton.base import Endpoint
+from hcopt.triton.embedded.launch import install_backends, server_command, server_environment, version_when_ready
 from hcopt.triton.embedded.server_memory import ServerMemory
-from hcopt.triton.local_tools import LocalTools, bound_to, check_cpuset, first_on_path, install_tools, private_folder
-from hcopt.triton.programs import TritonFiles, find_libpython, find_triton, installed_version
+from hcopt.triton.local_tools import LocalTools, bound_to, check_cpuset, install_tools, private_folder
+from hcopt.triton.ports import HOST, Ports, free_ports
+from hcopt.triton.programs import TritonFiles, find_triton, installed_version
 from hcopt.triton.ready import health
 
 BACKEND = "onnxruntime (Python-based)"
-_HOST = "127.0.0.1"
 _SHARED_MEMORY = Path("/dev/shm")
-_METRICS_INTERVAL_MS = 1000
-_POLL_S = 0.02
-# Triton's farewell takes 2.3 s with a model loaded. A kill would be quicker, but leaves /tmp/python_env_… behind, whose
-# name nobody can know. While a client holds a connection, Triton waits for it as long as its own limit allows.
-_EXIT_TIMEOUT_S = 5
 _STOP_GRACE_S = 10.0
 _PORT_TRIES = 5
 _PORT_TAKEN = "already in use"
@@ -49,29 +38,6 @@ _BETWEEN_QUESTIONS_S = 0.1
 _RESTARTS = 3
 _MEMORY_RATIO = 0.9
 _BYTES_PER_MB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """The three ports of one Triton."""
-
-    http: int
-    grpc: int
-    metrics: int
-
-
-def free_ports() -> Ports:
-    """Three ports that are free on the loopback interface now.
-
-    Raises:
-        OSError: There are none.
-    """
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for one in sockets:
-            one.bind((_HOST, 0))
-        http_port, grpc_port, metrics_port = (one.getsockname()[1] for one in sockets)
-    return Ports(http=http_port, grpc=grpc_port, metrics=metrics_port)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,7 +173,7 @@ class EmbeddedRuntime:
             programs = install_tools(folder, triton)
             try:
                 log.parent.mkdir(parents=True, exist_ok=True)
-                _install_backends(folder, triton)
+                install_backends(folder, triton)
                 (folder / "repository").symlink_to(repository.resolve())
             except OSError as error:
                 raise RuntimeStartError(f"cannot prepare Triton in {folder}: {error}") from error
@@ -258,13 +224,13 @@ class EmbeddedRuntime:
         self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports
     ) -> tuple[subprocess.Popen[bytes], str] | None:
         """Triton on these ports and its version, or None where one of them is taken; `stack` ends it."""
-        argv = [*bound_to(self.cpuset_server), *_command(folder, triton, ports)]
+        argv = [*bound_to(self.cpuset_server), *server_command(folder, triton, ports)]
         with ExitStack() as attempt:
             try:
                 server = attempt.enter_context(_running(argv, folder, triton, log))
             except OSError as error:
                 raise RuntimeStartError(f"cannot start {triton.tritonserver}: {error}") from error
-            version = _version_when_ready(server, ports, time.monotonic() + self.start_timeout_s)
+            version = version_when_ready(server, ports, time.monotonic() + self.start_timeout_s)
             returncode = server.poll()
             if version is not None:
                 stack.push(attempt.pop_all())
@@ -279,103 +245,14 @@ class EmbeddedRuntime:
 def _running(
     argv: list[str], folder: Path, triton: TritonFiles, log: Path
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    return process.service(argv, log=log, env=_server_environment(folder, triton), cwd=folder, grace_s=_STOP_GRACE_S)
-
-
-def _install_backends(folder: Path, triton: TritonFiles) -> None:
-    """The backend directory: the Python backend with the stub of this Python, and ours. Triton refuses links here."""
-    python, onnxruntime, libraries = (folder / name for name in ("backends/python", "backends/onnxruntime", "lib"))
-    onnxruntime.mkdir(parents=True)
-    libraries.mkdir()
-    shutil.copytree(triton.backend_folder, python)
-    stub = python / triton.stub.name
-    shutil.copyfile(triton.stub, stub)
-    stub.chmod(0o700)
-    ours = resources.files("hcopt.triton").joinpath("onnxruntime_backend/model.py")
-    (onnxruntime / "model.py").write_bytes(ours.read_bytes())
-    libpython = find_libpython()
-    (libraries / libpython.name).symlink_to(libpython)
-
-
-def _command(folder: Path, triton: TritonFiles, ports: Ports) -> list[str]:
-    return [
-        str(triton.tritonserver),
-        f"--model-repository={folder / 'repository'}",
-        "--model-control-mode=explicit",
-        # A variant that failed to load says nothing about the server, and Model Analyzer waits until it is ready.
-        "--strict-readiness=false",
-        f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
-        "--disable-auto-complete-config",
-        f"--backend-directory={folder / 'backends'}",
-        f"--backend-config=python,shm-region-prefix-name={folder.name}_",
-        *(f"--{service}-address={_HOST}" for service in ("http", "grpc", "metrics")),
-        f"--http-port={ports.http}",
-        f"--grpc-port={ports.grpc}",
-        f"--metrics-port={ports.metrics}",
-        f"--metrics-interval-ms={_METRICS_INTERVAL_MS}",
-        # There is nothing of a GPU to serve here; where the machine has one, it is left alone.
-        "--allow-gpu-metrics=false",
-        "--pinned-memory-pool-byte-size=0",
-    ]
-
-
-def _server_environment(folder: Path, triton: TritonFiles) -> dict[str, str]:
-    libraries = (str(triton.libraries), str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH"))
-    modules = (str(folder / "backends" / "onnxruntime"), os.environ.get("PYTHONPATH"))
-    environment = {
-        **without_secrets(os.environ),
-        # The stub takes its packages from the `python3` that is first on the path.
-        "PATH": first_on_path(os.environ),
-        "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
-        # In front, or any other module called `model` would be taken for the backend.
-        "PYTHONPATH": ":".join(filter(None, modules)),
-        # Each load is a new Python: where it finds no compiled modules, it takes 0.5 s instead of 0.1 s.
-        "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
-    }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    return environment
-
-
-def _version_when_ready(server: subprocess.Popen[bytes], ports: Ports, deadline: float) -> str | None:
-    """Triton's version as soon as it is ready; None when it has ended, or the deadline has passed."""
-    while server.poll() is None and time.monotonic() < deadline:
-        # Another server may have got a port first, and would answer in its place.
-        version = _version_if_ready(ports.http) if _listens(server.pid, ports) else None
-        if version is not None:
-            return version
-        time.sleep(_POLL_S)
-    return None
-
-
-def _listens(pid: int, ports: Ports) -> bool:
-    try:
-        connections = psutil.Process(pid).net_connections(kind="tcp")
-    except psutil.Error:
-        return False
-    listening = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
-    return {ports.http, ports.grpc, ports.metrics} <= listening
-
-
-def _version_if_ready(port: int) -> str | None:
-    connection = http.client.HTTPConnection(_HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/v2/health/ready")
-        answer = connection.getresponse()
-        answer.read()
-        connection.request("GET", "/v2")
-        about = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    return str(about["version"]) if answer.status == http.client.OK else None
+    return process.service(argv, log=log, env=server_environment(folder, triton), cwd=folder, grace_s=_STOP_GRACE_S)
 
 
 def _endpoint(ports: Ports) -> Endpoint:
     return Endpoint(
-        grpc=f"{_HOST}:{ports.grpc}",
-        http=f"{_HOST}:{ports.http}",
-        metrics_url=f"http://{_HOST}:{ports.metrics}/metrics",
+        grpc=f"{HOST}:{ports.grpc}",
+        http=f"{HOST}:{ports.http}",
+        metrics_url=f"http://{HOST}:{ports.metrics}/metrics",
     )
 
 

@@ -17,7 +17,7 @@ from hcopt.errors import ModelSourceError
 from hcopt.job.cluster import blocks
 from hcopt.job.cluster.blocks import Block, Probe, model_files
 from hcopt.job.cluster.values import Files, Outcome
-from hcopt.model.inputs.build import LoadData, LoadTensor
+from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.onnx_file import sha256_of
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Measurement, SweepPlan

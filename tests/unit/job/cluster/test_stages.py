@@ -23,10 +23,11 @@ from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.stages import ClusterExecutor, ClusterStages
 from hcopt.job.cluster.values import Beat, Event, LostError, Node, Outcome, Task
 from hcopt.job.stages import Proved, Request, Stopwatch
-from hcopt.model.inputs.build import LoadData, LoadTensor
+from hcopt.model.base_config import BaseConfiguration
+from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.onnx_file import sha256_of
 from hcopt.model.prepare import Prepared
-from hcopt.model.triton_config import BaseConfiguration, parse_text
+from hcopt.model.triton_config import parse_text
 from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note

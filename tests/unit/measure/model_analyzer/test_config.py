@@ -12,7 +12,8 @@ import yaml
 
 from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
-from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, _write_recorder, analyzer_config
+from hcopt.measure.model_analyzer.config import analyzer_config
+from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, _write_recorder
 from hcopt.measure.profiler import ProfileJob
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan

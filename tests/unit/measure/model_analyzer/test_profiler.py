@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from hcopt.errors import ProfileError, RuntimeStartError
-from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, read_report
+from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
+from hcopt.measure.model_analyzer.report import read_report
 from hcopt.measure.profiler import ProfileJob
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
 from hcopt.system.process import Finished

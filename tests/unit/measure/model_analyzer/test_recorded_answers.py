@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from hcopt.measure.model_analyzer.profiler import read_report
 from hcopt.measure.model_analyzer.recorded_answers import Answers
+from hcopt.measure.model_analyzer.report import read_report
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
 
 MEASURED = measurement(default_variant(), HEAVY, (1234.5, 6.25))

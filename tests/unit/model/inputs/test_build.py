@@ -11,10 +11,12 @@ import pytest
 from tritonclient.utils import serialize_bf16_tensor, serialize_byte_tensor
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
+from hcopt.model.base_config import base_configuration
 from hcopt.model.batch_check import check_servable
-from hcopt.model.inputs.build import LoadData, LoadTensor, build_load, write_perf_analyzer_json
+from hcopt.model.inputs.build import build_load
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
+from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.onnx_file import has_batch_dimension, inspect_onnx
-from hcopt.model.triton_config import base_configuration
 from hcopt.records.model import ModelArtifact, ModelSignature, TensorSpec
 from tests.support import onnx_models as models
 from tests.support.notes import said

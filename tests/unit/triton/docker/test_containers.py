@@ -9,7 +9,7 @@ import pytest
 
 from hcopt.triton.docker.containers import Limits, RunContainers
 from hcopt.triton.docker.images import image_names
-from hcopt.triton.embedded.runtime import Ports
+from hcopt.triton.ports import Ports
 
 PORTS = Ports(http=31000, grpc=31001, metrics=31002)
 CONTAINERS = RunContainers(

@@ -1,0 +1,91 @@
+"""A run's report and its entry in MLflow; also again, from its files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from hcopt.config.load import load_config
+from hcopt.config.sections import Config
+from hcopt.deploy.scaling import read_scaling
+from hcopt.job.summary import summarize
+from hcopt.records.run import RunRecord
+from hcopt.report.render.drawings import drawings
+from hcopt.report.render.html import write_html
+from hcopt.report.render.pdf import write_pdf
+from hcopt.store.run_folder import RunFolder, read_record, recorded_config
+from hcopt.tracking.log import TrackedRun, log_run, promote
+from hcopt.tracking.registry import resolve_tracking
+
+
+def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
+    """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
+
+    Raises:
+        ConfigError: What `hcopt scale-check` has left in the folder is damaged.
+        OutputError: They cannot be made or written.
+    """
+    language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
+    path = folder.report_folder(record.model.name) / "result_summary.pdf"
+    drawn, scaling = drawings(record, language=language, apart=True), read_scaling(folder.path)
+    for write, file in ((partial(write_pdf, apart=True), path), (write_html, path.with_suffix(".html"))):
+        write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
+    return path
+
+
+def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tracking_uri: str) -> TrackedRun:
+    """Logs a finished run to MLflow and notes in summary.json where it is; again completes what is missing.
+
+    Raises:
+        OutputError: MLflow does not take it; the results on disk are complete all the same.
+    """
+    tracked = log_run(
+        record,
+        tracking_uri=tracking_uri,
+        experiment=config.mlflow.experiment,
+        artifacts=folder.path,
+        config=config,
+        part_of=folder.part_of,
+    )
+    where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
+    folder.write_summary(summarize(record, tracking=where))
+    if config.mlflow.promote_alias is None:
+        return tracked
+    promotion = promote(record, config.mlflow.promote_alias, tracking_uri=tracking_uri, config=config)
+    return replace(tracked, promotion=promotion)
+
+
+def log_again(folder: RunFolder, overrides: Sequence[str] = ()) -> TrackedRun:
+    """Logs a run to the MLflow of its own configuration; what is missing there is completed, and nothing doubled.
+
+    Args:
+        folder: The run.
+        overrides: `section.key=value` each; they win over what the run was made with.
+
+    Raises:
+        ConfigError: The run is not finished, or its files are damaged.
+        OutputError: MLflow cannot be reached, or does not take it.
+    """
+    config = _config(folder, overrides)
+    store = resolve_tracking(config, folder.output)
+    return log_finished_run(config, folder, read_record(folder), tracking_uri=store.tracking_uri)
+
+
+def report_again(folder: RunFolder, overrides: Sequence[str] = ()) -> Path:
+    """Makes a run's report again; returns where it is.
+
+    Args:
+        folder: The run.
+        overrides: `section.key=value` each; they win over what the run was made with.
+
+    Raises:
+        ConfigError: The run is not finished, or its files are damaged.
+        OutputError: The report cannot be made or written.
+    """
+    return write_report(_config(folder, overrides), folder, read_record(folder))
+
+
+def _config(folder: RunFolder, overrides: Sequence[str]) -> Config:
+    return load_config(overrides=overrides, recorded=recorded_config(folder))

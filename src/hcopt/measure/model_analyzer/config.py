@@ -1,0 +1,108 @@
+"""What hcopt asks Model Analyzer to do, as its YAML configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
+from hcopt.measure.profiler import ProfileJob
+from hcopt.records.json import JsonObject
+from hcopt.records.measurement import SweepPlan
+
+# perf_analyzer compares three windows; with this it takes them as they are. The same conditions for every point, and
+# no point dropped because the machine was noisy: judging noise is the confirmation's work.
+WINDOWS = 3
+_ANY_STABILITY_PERCENT = 999
+
+
+def analyzer_config(profiler: ModelAnalyzer, job: ProfileJob, *, work: Path, perf_analyzer: Path) -> JsonObject:
+    """Model Analyzer's configuration, with paths as it will see them.
+
+    Source: Model Analyzer 1.58, docs/config.md.
+    """
+    tools = job.server.tools
+    return {
+        "model_repository": tools.path(job.repository),
+        "output_model_repository_path": tools.path(work / "output_models"),
+        "override_output_model_repository": True,
+        "checkpoint_directory": tools.path(work / "checkpoints"),
+        "export_path": tools.path(work / "export"),
+        "triton_launch_mode": "remote",
+        "triton_grpc_endpoint": tools.endpoint.grpc,
+        "triton_http_endpoint": tools.endpoint.http,
+        "triton_metrics_url": tools.endpoint.metrics_url,
+        "client_max_retries": 30,
+        "perf_analyzer_path": tools.path(perf_analyzer),
+        "perf_analyzer_timeout": profiler.perf_analyzer_limit_s,
+        "perf_analyzer_max_auto_adjusts": 1,
+        # The default kills a perf_analyzer that uses 80 % of the cores, which a saturating one does.
+        "perf_analyzer_cpu_util": 1_000_000,
+        "gpus": "[]",
+        "run_config_search_mode": "brute",
+        "profile_models": {job.plan.model_name: _model_section(profiler, job)},
+    }
+
+
+def _model_section(profiler: ModelAnalyzer, job: ProfileJob) -> JsonObject:
+    plan = job.plan
+    section: JsonObject = {
+        "cpu_only": plan.instance_kind == "KIND_CPU",
+        "perf_analyzer_flags": {
+            "measurement-mode": "time_windows",
+            "measurement-interval": profiler.interval_ms,
+            "stability-percentage": _ANY_STABILITY_PERCENT,
+            "max-trials": WINDOWS + 1,
+            **_flags(job.input_arguments),
+        },
+        "objectives": ["perf_throughput"],
+        "parameters": {
+            "batch_sizes": sorted({load.client_batch_size for load in plan.loads}),
+            "concurrency": sorted({load.concurrency for load in plan.loads}),
+        },
+        "model_config_parameters": _model_config_parameters(plan),
+    }
+    if profiler.latency_p99_limit_ms is not None:
+        limit_ms = max(1, math.floor(profiler.latency_p99_limit_ms))
+        section["constraints"] = {"perf_latency_p99": {"max": limit_ms}}
+    return section
+
+
+def _flags(arguments: Sequence[str]) -> Mapping[str, str | list[str]]:
+    """`--input-data F --shape a:1 --shape b:2` as Model Analyzer's mapping; an option given twice becomes a list."""
+    flags: dict[str, str | list[str]] = {}
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        name = option.removeprefix("--")
+        given = flags.get(name)
+        flags[name] = value if given is None else [*([given] if isinstance(given, str) else given), value]
+    return flags
+
+
+def _model_config_parameters(plan: SweepPlan) -> JsonObject:
+    """The grid. Keys that stand earlier vary slower, which is what gives the plan's numbers."""
+    kind = plan.instance_kind
+    parameters: JsonObject = {
+        "instance_group": [{"kind": kind, "count": _values(v.instance_count for v in plan.variants)}]
+    }
+    if plan.default.max_batch_size > 0:
+        parameters["max_batch_size"] = _values(v.max_batch_size for v in plan.variants)
+        delays = _values(v.max_queue_delay_us for v in plan.variants)
+        batching: JsonObject = {"max_queue_delay_microseconds": delays}
+        # Model Analyzer sets dynamic_batching as a whole, so that the default's own would be lost.
+        preferred = list(dict.fromkeys(v.preferred_batch_sizes for v in plan.variants))
+        if preferred != [()]:
+            batching["preferred_batch_size"] = [list(sizes) for sizes in preferred]
+        parameters["dynamic_batching"] = batching
+    swept: dict[str, list[str]] = {}
+    for variant in plan.variants:
+        for key, value in variant.parameters:
+            if value not in swept.setdefault(key, []):
+                swept[key].append(value)
+    if swept:
+        parameters["parameters"] = {key: {"string_value": values} for key, values in swept.items()}
+    return parameters
+
+
+def _values(values: Iterator[int]) -> list[int]:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,265 @@
+"""The default configuration of a model: the config.pbtxt that came with it, or one derived from its ONNX signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hcopt.errors import ModelSourceError
+from hcopt.model import untrusted
+from hcopt.model.triton_config import CONFIG_FILE, CORRECT, has_other_kind, instance_count, kind_number, parse_text
+from hcopt.records.model import InstanceKind, ModelArtifact, TensorSpec
+from hcopt.records.note import Note
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+DEFAULT_MAX_BATCH_SIZE = 16
+_PLATFORM = "onnxruntime_onnx"
+_BACKEND = "onnxruntime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseConfiguration:
+    """The default configuration, which every variant starts from.
+
+    Attributes:
+        config: The parsed config.pbtxt; not to be changed in place.
+        notes: What differs from what came with the model.
+    """
+
+    config: ModelConfig
+    notes: tuple[Note, ...] = ()
+
+
+def base_configuration(
+    artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind = "KIND_CPU"
+) -> BaseConfiguration:
+    """The default configuration of a model.
+
+    The config.pbtxt that came with the model, untouched wherever Triton could serve it as it is here; without one,
+    what its ONNX signature says. Whether a model really batches shows only when it runs, which needs rows, whose
+    shapes come from this configuration: so begin with `batchable=has_batch_dimension(signature)`, and call it again
+    with what `check_servable` found.
+
+    Args:
+        artifact: The model.
+        batchable: Whether its rows may be put together.
+        instance_kind: Where the instances of a derived configuration run.
+
+    Raises:
+        ModelSourceError: The config.pbtxt cannot be parsed, contradicts the model, or asks for what hcopt does not
+            measure (another backend, sequence batching, an ensemble).
+    """
+    if artifact.config_pbtxt is None:
+        config = _derived(artifact, batchable=batchable, instance_kind=instance_kind)
+        note = Note(
+            en="The model came without a config.pbtxt; its default is derived from the ONNX file.",
+            ko="모델에 config.pbtxt가 없으므로 ONNX 파일을 바탕으로 기본 설정 생성.",
+        )
+        return BaseConfiguration(config=config, notes=(note,))
+    config = parse_text(artifact.config_pbtxt)
+    _refuse_unservable(config)
+    notes = [*_name(config, artifact), *_complete(config, artifact)]
+    _check_tensors(config, artifact)
+    notes += [*(_batch if batchable else _unbatch)(config), *_move_to_cpu(config, instance_kind)]
+    return BaseConfiguration(config=config, notes=tuple(notes))
+
+
+def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    config = ModelConfig(name=artifact.name, platform=_PLATFORM)
+    config.max_batch_size = DEFAULT_MAX_BATCH_SIZE if batchable else 0
+    _add_tensors(config.input, artifact.signature.inputs, batched=batchable)
+    _add_tensors(config.output, artifact.signature.outputs, batched=batchable)
+    config.instance_group.add(count=1, kind=kind_number(instance_kind))
+    if batchable:
+        config.dynamic_batching.SetInParent()
+    return config
+
+
+def _add_tensors(tensors: Any, specs: Iterable[TensorSpec], *, batched: bool) -> None:
+    for spec in specs:
+        tensor = tensors.add(name=spec.name, data_type=_data_type(spec))
+        _set_dims(tensor, spec.shape[1:] if batched else spec.shape, batched=batched)
+
+
+def _set_dims(tensor: Any, dims: Sequence[int], *, batched: bool) -> None:
+    """Triton refuses empty dims: a scalar is [1], which it reshapes back where rows are batched.
+
+    Source: AutoCompleteIO in onnxruntime_backend/src/onnxruntime.cc.
+    """
+    del tensor.dims[:]
+    tensor.dims.extend(dims or (1,))
+    if batched and not dims:
+        tensor.reshape.SetInParent()
+
+
+def _data_type(spec: TensorSpec) -> int:
+    from tritonclient.grpc.model_config_pb2 import DataType
+
+    return int(DataType.Value("TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"))
+
+
+def _refuse_unservable(config: ModelConfig) -> None:
+    problem = None
+    if config.platform not in {"", _PLATFORM} or config.backend not in {"", _BACKEND}:
+        problem = f"is for {config.platform or config.backend!r}, but the model is an ONNX file"
+    elif config.HasField("sequence_batching") or config.HasField("ensemble_scheduling"):
+        problem = f"uses {config.WhichOneof('scheduling_choice')}, which hcopt cannot sweep"
+    else:
+        problem = untrusted.refused(config)
+    if problem:
+        raise ModelSourceError(
+            f"{CONFIG_FILE} {problem}",
+            remedy=f"Give a config.pbtxt for platform {_PLATFORM!r} with dynamic batching, or none.",
+        )
+
+
+def _name(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
+    """Triton wants the name of the folder; it takes a missing one from there by itself."""
+    said = config.name
+    config.name = artifact.name
+    if said in {"", artifact.name}:
+        return []
+    return [
+        Note(
+            en=f"config.pbtxt calls the model {said!r}; it is served as {artifact.name!r}, and named so.",
+            ko=f"config.pbtxt의 모델 이름 {said!r} 대신 {artifact.name!r} 이름으로 서빙.",
+        )
+    ]
+
+
+def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
+    """Writes down what Triton would complete by itself; a Python-based backend cannot."""
+    missing = [kind for kind in ("input", "output") if not getattr(config, kind)]
+    if not config.platform and not config.backend:
+        config.platform = _PLATFORM
+        missing.insert(0, "platform")
+    batched = config.max_batch_size > 0
+    if not config.input:
+        _add_tensors(config.input, artifact.signature.inputs, batched=batched)
+    if not config.output:
+        _add_tensors(config.output, artifact.signature.outputs, batched=batched)
+    if not missing:
+        return []
+    return [
+        Note(
+            en=f"config.pbtxt leaves out {' and '.join(missing)}: completed from the ONNX file.",
+            ko=f"config.pbtxt에 없는 항목({', '.join(missing)})을 ONNX 파일의 정보로 보완.",
+        )
+    ]
+
+
+def _tensors(config: ModelConfig) -> list[Any]:
+    return [*config.input, *config.output]
+
+
+def _check_tensors(config: ModelConfig, artifact: ModelArtifact) -> None:
+    signature = artifact.signature
+    for kind, tensors, specs in (
+        ("input", config.input, signature.inputs),
+        ("output", config.output, signature.outputs),
+    ):
+        known = {spec.name: spec for spec in specs}
+        for tensor in tensors:
+            if tensor.name not in known:
+                raise _contradiction(f"has the {kind} {tensor.name!r}", f"the model has {_quoted(known)}")
+            _check_tensor(kind, tensor, known[tensor.name], config.max_batch_size)
+    if missing := {spec.name for spec in signature.inputs} - {tensor.name for tensor in config.input}:
+        given = _quoted(tensor.name for tensor in config.input)
+        raise _contradiction(f"has the input {given}", f"the model needs {_quoted(missing)} too")
+
+
+def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int) -> None:
+    from tritonclient.grpc.model_config_pb2 import DataType
+
+    batched = max_batch_size > 0
+    shape = (*((-1,) if batched else ()), *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
+    scalar = not spec.shape and not batched and all(dim == 1 for dim in shape)
+    fits = len(shape) == len(spec.shape) and all(
+        model in (-1, dim) for model, dim in zip(spec.shape, shape, strict=True)
+    )
+    fits = fits and all(map(untrusted.is_dim, (*shape, *tensor.dims)))
+    if tensor.data_type == _data_type(spec) and (fits or scalar):
+        return
+    batch = f"with the batch dimension of max_batch_size {max_batch_size}" if batched else "max_batch_size is 0"
+    raise _contradiction(
+        f"gives the {kind} {spec.name!r} as {DataType.Name(tensor.data_type)} {list(shape)} ({batch})",
+        f"the model has {DataType.Name(_data_type(spec))} {list(spec.shape)}",
+    )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
+
+
+def _contradiction(said: str, found: str) -> ModelSourceError:
+    return ModelSourceError(
+        f"{CONFIG_FILE} {said}; {found}",
+        remedy=CORRECT,
+    )
+
+
+def _batch(config: ModelConfig) -> list[Note]:
+    """Turns max_batch_size 0 with a batch dimension in `dims` into what Triton can batch."""
+    if config.max_batch_size > 0:
+        return []
+    if any(tensor.HasField("reshape") or tensor.dims[0] not in (-1, 1) for tensor in _tensors(config)):
+        return [
+            Note(
+                en="config.pbtxt has max_batch_size 0, so Triton does not batch, although the model could; its dims "
+                "have no free leading dimension, so it is left as it is.",
+                ko="모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않으며, dims에 "
+                "가변 첫 차원이 없어 설정을 그대로 유지.",
+            )
+        ]
+    for tensor in _tensors(config):
+        _set_dims(tensor, tuple(tensor.dims)[1:], batched=True)
+    config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
+    config.dynamic_batching.SetInParent()
+    return [
+        Note(
+            en="config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: analysed with "
+            f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, and dims without the leading dimension.",
+            ko="모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않음: "
+            f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, 첫 차원을 뺀 dims로 분석.",
+        )
+    ]
+
+
+def _unbatch(config: ModelConfig) -> list[Note]:
+    """Turns batching off for a model whose first dimension is dynamic and yet no batch dimension."""
+    if config.max_batch_size == 0:
+        return []
+    said = config.max_batch_size
+    for tensor in _tensors(config):
+        dims = (-1, *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
+        tensor.ClearField("reshape")
+        _set_dims(tensor, dims, batched=False)
+    config.max_batch_size = 0
+    config.ClearField("dynamic_batching")
+    return [
+        Note(
+            en=f"config.pbtxt has max_batch_size {said}, but the model gives wrong answers or none when rows are put "
+            "together: analysed with max_batch_size 0 and without dynamic batching.",
+            ko=f"config.pbtxt에는 max_batch_size {said}, 그러나 여러 행을 묶으면 모델이 오류를 내거나 다른 결과를 냄: "
+            "max_batch_size 0, dynamic batching 없이 분석.",
+        )
+    ]
+
+
+def _move_to_cpu(config: ModelConfig, instance_kind: InstanceKind) -> list[Note]:
+    if instance_kind != "KIND_CPU" or not has_other_kind(config, instance_kind):
+        return []
+    count = instance_count(config)
+    del config.instance_group[:]
+    config.instance_group.add(count=count, kind=kind_number(instance_kind))
+    return [
+        Note(
+            en=f"config.pbtxt puts instances on a GPU; analysed with {count} on the CPU, as instance_kind says.",
+            ko=f"config.pbtxt의 인스턴스는 GPU용이지만 instance_kind에 따라 CPU 인스턴스 {count}개로 분석.",
+        )
+    ]

@@ -1,0 +1,116 @@
+"""How tritonserver is started here: backends, command line, environment, and when it is ready."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import time
+from importlib import resources
+from pathlib import Path
+
+import psutil
+
+from hcopt.system.redaction import without_secrets
+from hcopt.triton.local_tools import first_on_path
+from hcopt.triton.ports import HOST, Ports
+from hcopt.triton.programs import TritonFiles, find_libpython
+
+_METRICS_INTERVAL_MS = 1000
+_POLL_S = 0.02
+# Triton's farewell takes 2.3 s with a model loaded. A kill would be quicker, but leaves /tmp/python_env_… behind, whose
+# name nobody can know. While a client holds a connection, Triton waits for it as long as its own limit allows.
+_EXIT_TIMEOUT_S = 5
+
+
+def install_backends(folder: Path, triton: TritonFiles) -> None:
+    """The backend directory: the Python backend with the stub of this Python, and ours. Triton refuses links here."""
+    python, onnxruntime, libraries = (folder / name for name in ("backends/python", "backends/onnxruntime", "lib"))
+    onnxruntime.mkdir(parents=True)
+    libraries.mkdir()
+    shutil.copytree(triton.backend_folder, python)
+    stub = python / triton.stub.name
+    shutil.copyfile(triton.stub, stub)
+    stub.chmod(0o700)
+    ours = resources.files("hcopt.triton").joinpath("onnxruntime_backend/model.py")
+    (onnxruntime / "model.py").write_bytes(ours.read_bytes())
+    libpython = find_libpython()
+    (libraries / libpython.name).symlink_to(libpython)
+
+
+def server_command(folder: Path, triton: TritonFiles, ports: Ports) -> list[str]:
+    """The command line of a tritonserver whose repository and backends lie in a folder."""
+    return [
+        str(triton.tritonserver),
+        f"--model-repository={folder / 'repository'}",
+        "--model-control-mode=explicit",
+        # A variant that failed to load says nothing about the server, and Model Analyzer waits until it is ready.
+        "--strict-readiness=false",
+        f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+        "--disable-auto-complete-config",
+        f"--backend-directory={folder / 'backends'}",
+        f"--backend-config=python,shm-region-prefix-name={folder.name}_",
+        *(f"--{service}-address={HOST}" for service in ("http", "grpc", "metrics")),
+        f"--http-port={ports.http}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-port={ports.metrics}",
+        f"--metrics-interval-ms={_METRICS_INTERVAL_MS}",
+        # There is nothing of a GPU to serve here; where the machine has one, it is left alone.
+        "--allow-gpu-metrics=false",
+        "--pinned-memory-pool-byte-size=0",
+    ]
+
+
+def server_environment(folder: Path, triton: TritonFiles) -> dict[str, str]:
+    """Its environment: libraries and modules of the wheel, and nothing secret."""
+    libraries = (str(triton.libraries), str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH"))
+    modules = (str(folder / "backends" / "onnxruntime"), os.environ.get("PYTHONPATH"))
+    environment = {
+        **without_secrets(os.environ),
+        # The stub takes its packages from the `python3` that is first on the path.
+        "PATH": first_on_path(os.environ),
+        "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
+        # In front, or any other module called `model` would be taken for the backend.
+        "PYTHONPATH": ":".join(filter(None, modules)),
+        # Each load is a new Python: where it finds no compiled modules, it takes 0.5 s instead of 0.1 s.
+        "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
+def version_when_ready(server: subprocess.Popen[bytes], ports: Ports, deadline: float) -> str | None:
+    """Triton's version as soon as it is ready; None when it has ended, or the deadline has passed."""
+    while server.poll() is None and time.monotonic() < deadline:
+        # Another server may have got a port first, and would answer in its place.
+        version = _version_if_ready(ports.http) if _listens(server.pid, ports) else None
+        if version is not None:
+            return version
+        time.sleep(_POLL_S)
+    return None
+
+
+def _listens(pid: int, ports: Ports) -> bool:
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    listening = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
+    return {ports.http, ports.grpc, ports.metrics} <= listening
+
+
+def _version_if_ready(port: int) -> str | None:
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        answer = connection.getresponse()
+        answer.read()
+        connection.request("GET", "/v2")
+        about = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return str(about["version"]) if answer.status == http.client.OK else None
