@@ -69,7 +69,7 @@ def write_files(
         progress=SilentProgress(),
     )
     profiler = ModelAnalyzer(interval_ms=INTERVAL_MS, latency_p99_limit_ms=limit_ms)
-    config = _in_mode(mode, plan, analyzer_config(profiler, job, work=folder, perf_analyzer=perf_analyzer))
+    config = _in_mode(mode, plan, analyzer_config(profiler.windows, job, work=folder, perf_analyzer=perf_analyzer))
     file = folder / "analyzer.yaml"
     file.write_text(yaml.safe_dump({**config, **(extra or {})}, sort_keys=False), encoding="utf-8")
     return file

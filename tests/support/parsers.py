@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from hcopt.config import sections
+from hcopt.config import dotenv, load
 from hcopt.deploy import load_trace, scaling
 from hcopt.errors import HcoptError
-from hcopt.measure.model_analyzer import profiler
+from hcopt.measure.model_analyzer import report
 from hcopt.model import fetch
 from hcopt.model.base_config import base_configuration
 from hcopt.model.inputs import build
@@ -40,18 +40,18 @@ Parser = Callable[[bytes, Path], None]
 def _config_yaml(content: bytes, folder: Path) -> None:
     file = folder / "config.yaml"
     file.write_bytes(content)
-    loaded = sections.load_config(file, environment={})
+    loaded = load.load_config(file, environment={})
     json.dumps(loaded.model_dump(mode="json"), allow_nan=False)
 
 
 def _set(content: bytes, _folder: Path) -> None:
-    sections.load_config(recorded={}, overrides=[content.decode(errors="surrogateescape")], environment={})
+    load.load_config(recorded={}, overrides=[content.decode(errors="surrogateescape")], environment={})
 
 
 def _dotenv(content: bytes, folder: Path) -> None:
     file = folder / ".env"
     file.write_bytes(content)
-    sections._read_dotenv(file)
+    dotenv.read_dotenv(file)
 
 
 def _config_pbtxt(content: bytes, folder: Path) -> None:
@@ -76,9 +76,9 @@ def _export(content: bytes, folder: Path) -> None:
 def _report(content: bytes, folder: Path) -> None:
     file = folder / "report.csv"
     file.write_bytes(content)
-    row = profiler.read_report(file)
+    row = report.read_report(file)
     if row is not None:
-        profiler._measured(default_variant(), LoadPoint(concurrency=2), "2026-11-24T00:00:00Z", row, None)
+        report.measured_point(default_variant(), LoadPoint(concurrency=2), "2026-11-24T00:00:00Z", row, None)
 
 
 def _measurements(content: bytes, folder: Path) -> None:

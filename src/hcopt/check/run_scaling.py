@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hcopt.config.load import load_config
 from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, scaling_of
 from hcopt.errors import ConfigError, ProfileError
@@ -182,12 +183,10 @@ def _rates(taken: Sequence[Measurement]) -> list[float]:
     return [m.throughput_infer_per_s for m in taken if m.throughput_infer_per_s is not None]
 
 
-def config_of(folder: RunFolder, overrides: Sequence[str]) -> Config:
+def config_of(folder: RunFolder, options: Mapping[str, object], overrides: Sequence[str]) -> Config:
     """The run's own configuration with some changes.
 
     Raises:
         ConfigError: The run's files are damaged, or a change makes no sense.
     """
-    from hcopt.config.load import load_config
-
-    return load_config(overrides=overrides, recorded=recorded_config(folder))
+    return load_config(options=options, overrides=overrides, recorded=recorded_config(folder))

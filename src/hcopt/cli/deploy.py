@@ -1,18 +1,17 @@
-"""The commands after a run: its deployment, capacity planning, and the check for CI. Registered by `cli`."""
+"""The commands after a run: its deployment, capacity planning, and the check for CI."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hcopt.cli.kubernetes import add_kubernetes
+from hcopt.cli.boundary import app, boundary, command_line
 from hcopt.cli.options import (
     AnyRuntimeOption,
-    Boundary,
+    ConfigOption,
     DebugOption,
     EndpointOption,
     ForceOption,
@@ -24,190 +23,167 @@ from hcopt.cli.options import (
     ScrapeOption,
     SetOption,
     WindowOption,
+    runtime_options,
 )
 from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S
 
 
-def register(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
-    """Adds the commands.
+@app.command()
+def capacity(
+    run: RunArgument,
+    *,
+    rate: Annotated[float | None, typer.Option("--rate", min=0, help="A load in infer/s: replicas for it.")] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", min=1, help="Pods: the load they carry.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
+    growth: GrowthOption = USUAL_GROWTH,
+    scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
+    rate_window: WindowOption = USUAL_RATE_WINDOW_S,
+    pod_start: PodStartOption = None,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option("--price-per-hour", min=0, help="Of one pod; report.price_per_hour if not given."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    output: OutputOption = Path("results"),
+    debug: DebugOption = False,
+) -> None:
+    """Replicas for a load, load for replicas, cost, and the autoscaler simulated over a load trace."""
+    with boundary(debug=debug):
+        from rich.console import Console
 
-    Args:
-        app: The program.
-        boundary: What stands around each command.
-        command_line: Gives the command line, without logins.
+        from hcopt.cli.show.deployment import print_answer
+        from hcopt.cli.show.simulation import simulation_chart, write_chart
+        from hcopt.deploy.answers import Question, answer
+        from hcopt.deploy.load_trace import read_trace
+        from hcopt.errors import ConfigError
+        from hcopt.store.run_folder import find_run
+
+        if chart is not None and trace is None:
+            raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
+        folder = find_run(run, results=output)
+        question = Question(
+            rate_infer_per_s=rate,
+            replicas=replicas,
+            trace=None if trace is None else read_trace(trace),
+            growth=growth,
+            scrape_interval_s=scrape_interval,
+            rate_window_s=rate_window,
+            pod_start_s=pod_start,
+            price_per_hour=price_per_hour,
+        )
+        found = answer(folder, question)
+        if chart is not None and found.simulated is not None:
+            drawn = simulation_chart(found.simulated.result, capacity_infer_per_s=found.capacity_infer_per_s)
+            write_chart(drawn, chart)
+        if as_json:
+            print(json.dumps(found.as_json(), indent=2))
+            return
+        print_answer(Console(soft_wrap=True, highlight=False), found)
+        if chart is not None:
+            print(f"chart: {chart}")
+
+
+@app.command("scale-check")
+def scale_check(
+    run: RunArgument,
+    *,
+    servers: Annotated[int, typer.Option("--servers", help="Isolated servers at once.")] = 2,
+    cpus: Annotated[
+        int | None, typer.Option("--cpus", min=1, help="CPUs of each server; those of the run, if not given.")
+    ] = None,
+    blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks to measure.")] = 8,
+    runtime: RuntimeOption = None,
+    set_: SetOption = None,
+    output: OutputOption = Path("results"),
+    force: ForceOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure whether capacity grows with the servers: isolated ones on disjoint CPUs, alone and all at once.
+
+    Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement; 9 another run measures.
     """
-    add_kubernetes(app, boundary, command_line)
-    _add_capacity(app, boundary)
-    _add_scale_check(app, boundary, command_line)
-    _add_check(app, boundary, command_line)
+    with boundary(debug=debug):
+        from rich.console import Console
+
+        from hcopt.check.run_scaling import ScaleJob, config_of, run_scale_check
+        from hcopt.cli.progress_bar import TerminalProgress
+        from hcopt.deploy.scaling import write_scaling
+        from hcopt.store.run_folder import find_run
+        from hcopt.system.machine_lock import measuring_alone
+
+        folder = find_run(run, results=output)
+        config = config_of(folder, runtime_options(runtime), set_ or [])
+        job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
+        with (
+            TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+            measuring_alone(command_line(), force=force, note=progress.note),
+        ):
+            found = run_scale_check(job, progress)
+        path = write_scaling(folder.path, found)
+        print(
+            f"{found.servers} servers of {found.cpus_per_server} CPUs carry {found.ratio:.3f} "
+            f"[{found.ci_low:.3f}, {found.ci_high:.3f}] of {found.servers} times one: {path}"
+        )
 
 
-def _add_capacity(app: typer.Typer, boundary: Boundary) -> None:
-    @app.command()
-    def capacity(
-        run: RunArgument,
-        *,
-        rate: Annotated[float | None, typer.Option("--rate", min=0, help="A load in infer/s: replicas for it.")] = None,
-        replicas: Annotated[int | None, typer.Option("--replicas", min=1, help="Pods: the load they carry.")] = None,
-        trace: Annotated[
-            Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
-        ] = None,
-        chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
-        growth: GrowthOption = USUAL_GROWTH,
-        scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
-        rate_window: WindowOption = USUAL_RATE_WINDOW_S,
-        pod_start: PodStartOption = None,
-        price_per_hour: Annotated[
-            float | None,
-            typer.Option("--price-per-hour", min=0, help="Of one pod; report.price_per_hour if not given."),
-        ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
-        output: OutputOption = Path("results"),
-        debug: DebugOption = False,
-    ) -> None:
-        """Replicas for a load, load for replicas, cost, and the autoscaler simulated over a load trace."""
-        with boundary(debug=debug):
-            from rich.console import Console
+@app.command()
+def check(
+    *,
+    baseline: Annotated[str, typer.Option("--baseline", help="A run, or models:/NAME@alias and the like.")],
+    golden: Annotated[
+        Path, typer.Option("--golden", help="The model's folder with config.pbtxt to check, or one that holds it.")
+    ] = Path("golden"),
+    max_regression: Annotated[
+        float, typer.Option("--max-regression", min=0, max=99, help="Still allowed, in percent.")
+    ] = 5.0,
+    blocks: Annotated[int, typer.Option("--blocks", help="Blocks to measure, two windows each.")] = 12,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="File that gets the answer appended, $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="File for the answer as JUnit XML.")] = None,
+    config: ConfigOption = None,
+    runtime: AnyRuntimeOption = None,
+    endpoint: EndpointOption = None,
+    set_: SetOption = None,
+    output: OutputOption = Path("results"),
+    force: ForceOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """For CI: measure a golden configuration and its baseline side by side on this machine.
 
-            from hcopt.cli.show.deployment import print_answer
-            from hcopt.cli.show.simulation import simulation_chart, write_chart
-            from hcopt.deploy.answers import Question, answer
-            from hcopt.deploy.load_trace import read_trace
-            from hcopt.errors import ConfigError
-            from hcopt.store.run_folder import find_run
+    Exit codes: 0 no regression shown; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 7 not written;
+    8 a regression, its whole interval beyond --max-regression; 9 another run measures on this machine.
+    """
+    with boundary(debug=debug):
+        from rich.console import Console
 
-            if chart is not None and trace is None:
-                raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
-            folder = find_run(run, results=output)
-            question = Question(
-                rate_infer_per_s=rate,
-                replicas=replicas,
-                trace=None if trace is None else read_trace(trace),
-                growth=growth,
-                scrape_interval_s=scrape_interval,
-                rate_window_s=rate_window,
-                pod_start_s=pod_start,
-                price_per_hour=price_per_hour,
+        from hcopt.check.run_regression import CheckJob, run_check
+        from hcopt.cli.progress_bar import TerminalProgress
+        from hcopt.cli.show.check import answer, write_answer
+        from hcopt.config.load import load_config
+        from hcopt.errors import RegressionError
+        from hcopt.system.machine_lock import measuring_alone
+
+        job = CheckJob(
+            config=load_config(config, options=runtime_options(runtime, endpoint), overrides=set_ or []),
+            golden=golden,
+            baseline=baseline,
+            results=output,
+            max_regression_ratio=max_regression / 100,
+            blocks=blocks,
+        )
+        with (
+            TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+            measuring_alone(command_line(), force=force, note=progress.note),
+        ):
+            checked = run_check(job, progress)
+        write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
+        print(answer(checked.found, checked.sides))
+        if checked.found.outcome == "regression":
+            raise RegressionError(
+                f"{checked.sides.candidate} is worse than {checked.sides.baseline}",
+                remedy="Find the change that did it, or give --max-regression if it is meant.",
             )
-            found = answer(folder, question)
-            if chart is not None and found.simulated is not None:
-                drawn = simulation_chart(found.simulated.result, capacity_infer_per_s=found.capacity_infer_per_s)
-                write_chart(drawn, chart)
-            if as_json:
-                print(json.dumps(found.as_json(), indent=2))
-                return
-            print_answer(Console(soft_wrap=True, highlight=False), found)
-            if chart is not None:
-                print(f"chart: {chart}")
-
-
-def _add_scale_check(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
-    @app.command("scale-check")
-    def scale_check(
-        run: RunArgument,
-        *,
-        servers: Annotated[int, typer.Option("--servers", help="Isolated servers at once.")] = 2,
-        cpus: Annotated[
-            int | None, typer.Option("--cpus", min=1, help="CPUs of each server; those of the run, if not given.")
-        ] = None,
-        blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks to measure.")] = 8,
-        runtime: RuntimeOption = None,
-        set_: SetOption = None,
-        output: OutputOption = Path("results"),
-        force: ForceOption = False,
-        debug: DebugOption = False,
-    ) -> None:
-        """Measure whether capacity grows with the servers: isolated ones on disjoint CPUs, alone and all at once.
-
-        Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement; 9 another run measures.
-        """
-        with boundary(debug=debug):
-            from rich.console import Console
-
-            from hcopt.check.run_scaling import ScaleJob, config_of, run_scale_check
-            from hcopt.cli.progress_bar import TerminalProgress
-            from hcopt.deploy.scaling import write_scaling
-            from hcopt.store.run_folder import find_run
-            from hcopt.system.machine_lock import measuring_alone
-
-            folder = find_run(run, results=output)
-            config = config_of(folder, [*_runtime(runtime), *(set_ or [])])
-            job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
-            with (
-                TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-                measuring_alone(command_line(), force=force, note=progress.note),
-            ):
-                found = run_scale_check(job, progress)
-            path = write_scaling(folder.path, found)
-            print(
-                f"{found.servers} servers of {found.cpus_per_server} CPUs carry {found.ratio:.3f} "
-                f"[{found.ci_low:.3f}, {found.ci_high:.3f}] of {found.servers} times one: {path}"
-            )
-
-
-def _add_check(app: typer.Typer, boundary: Boundary, command_line: Callable[[], str]) -> None:
-    @app.command()
-    def check(
-        *,
-        baseline: Annotated[str, typer.Option("--baseline", help="A run, or models:/NAME@alias and the like.")],
-        golden: Annotated[
-            Path, typer.Option("--golden", help="The model's folder with config.pbtxt to check, or one that holds it.")
-        ] = Path("golden"),
-        max_regression: Annotated[
-            float, typer.Option("--max-regression", min=0, max=99, help="Still allowed, in percent.")
-        ] = 5.0,
-        blocks: Annotated[int, typer.Option("--blocks", help="Blocks to measure, two windows each.")] = 12,
-        markdown: Annotated[
-            Path | None, typer.Option("--markdown", help="File that gets the answer appended, $GITHUB_STEP_SUMMARY.")
-        ] = None,
-        junit: Annotated[Path | None, typer.Option("--junit", help="File for the answer as JUnit XML.")] = None,
-        config: Annotated[
-            Path | None, typer.Option("--config", "-c", help="config.yaml; else ./config.yaml, else the defaults.")
-        ] = None,
-        runtime: AnyRuntimeOption = None,
-        endpoint: EndpointOption = None,
-        set_: SetOption = None,
-        output: OutputOption = Path("results"),
-        force: ForceOption = False,
-        debug: DebugOption = False,
-    ) -> None:
-        """For CI: measure a golden configuration and its baseline side by side on this machine.
-
-        Exit codes: 0 no regression shown; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 7 not written;
-        8 a regression, its whole interval beyond --max-regression; 9 another run measures on this machine.
-        """
-        with boundary(debug=debug):
-            from rich.console import Console
-
-            from hcopt.check.run_regression import CheckJob, run_check
-            from hcopt.cli.progress_bar import TerminalProgress
-            from hcopt.cli.show.check import answer, write_answer
-            from hcopt.config.load import load_config
-            from hcopt.errors import RegressionError
-            from hcopt.system.machine_lock import measuring_alone
-
-            job = CheckJob(
-                config=load_config(config, overrides=[*_runtime(runtime, endpoint), *(set_ or [])]),
-                golden=golden,
-                baseline=baseline,
-                results=output,
-                max_regression_ratio=max_regression / 100,
-                blocks=blocks,
-            )
-            with (
-                TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-                measuring_alone(command_line(), force=force, note=progress.note),
-            ):
-                checked = run_check(job, progress)
-            write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
-            print(answer(checked.found, checked.sides))
-            if checked.found.outcome == "regression":
-                raise RegressionError(
-                    f"{checked.sides.candidate} is worse than {checked.sides.baseline}",
-                    remedy="Find the change that did it, or give --max-regression if it is meant.",
-                )
-
-
-def _runtime(kind: str | None, endpoint: str | None = None) -> list[str]:
-    given = {"runtime.kind": kind or (None if endpoint is None else "remote"), "runtime.remote.grpc": endpoint}
-    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]

@@ -1,11 +1,11 @@
-"""Options that several commands have in common, and what stands around each command."""
+"""Options of the commands, and which keys of config.yaml they stand for."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ import typer
 WITHOUT_CLUSTERS = find_spec("ray") is None
 
 RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder with the results.")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 GrowthOption = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
 ScrapeOption = Annotated[int, typer.Option("--scrape-interval", min=1, help="Prometheus's, in seconds.")]
@@ -32,9 +32,57 @@ PodStartOption = Annotated[
     typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
 ]
 
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="config.yaml; without it ./config.yaml, else the defaults.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file.")
+]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file; several models: several times.",
+    ),
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option("--executor", hidden=WITHOUT_CLUSTERS, help="local, or ray: on the nodes of a Ray cluster."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        hidden=WITHOUT_CLUSTERS,
+        help="With --executor ray: the head, host:port; auto: that of this machine.",
+    ),
+]
+ProfilerOption = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
+MaxMinutesOption = Annotated[
+    float | None, typer.Option("--max-minutes", help="Budget of an adaptive search, in minutes.")
+]
+PromoteOption = Annotated[
+    str | None, typer.Option("--promote", help="Alias that the model version gets if the best is proven better.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse to compare on a machine that is noisier than `noise` allows.")
+]
 
-class Boundary(Protocol):
-    """Turns errors into messages and exit codes."""
 
-    def __call__(self, *, debug: bool) -> AbstractContextManager[None]:
-        """For one command."""
+def runtime_options(kind: str | None, endpoint: str | None = None) -> dict[str, object]:
+    """Which Triton, by the keys of config.yaml."""
+    return given({"runtime.kind": kind or (None if endpoint is None else "remote"), "runtime.remote.grpc": endpoint})
+
+
+def given(options: Mapping[str, object]) -> dict[str, object]:
+    """Those that were given."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def model_options(uris: Sequence[str]) -> dict[str, object]:
+    """Models that are named on the command line stand for those of config.yaml."""
+    if not uris:
+        return {}
+    if len(uris) == 1:
+        return {"model.uri": uris[0], "models": []}
+    return {"models": [{"model": {"uri": uri}} for uri in uris]}

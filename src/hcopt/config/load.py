@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -41,6 +42,7 @@ _FAULTS = {
 def load_config(
     path: Path | None = None,
     *,
+    options: Mapping[str, object] = MappingProxyType({}),
     overrides: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     recorded: JsonObject | None = None,
@@ -49,7 +51,8 @@ def load_config(
 
     Args:
         path: The file; None takes ./config.yaml where there is one, else the defaults.
-        overrides: `section.key=value` each, the value in YAML; they win over the file.
+        options: Values by `section.key`; they win over the file.
+        overrides: `section.key=value` each, the value in YAML; they win over all.
         environment: Fills what the file leaves null. Defaults to the process's own, and then to what ./.env says.
         recorded: What a run has kept of its own configuration, in place of any file.
 
@@ -64,8 +67,9 @@ def load_config(
         data, lines = _parse(text, source)
     else:
         source, data, lines = "the run's configuration", deepcopy(recorded), {}
-    for override in overrides:
-        path_set = _apply(data, override)
+    given = [(tuple(key.split(".")), value) for key, value in options.items()]
+    for path_set, value in (*given, *map(_parsed, overrides)):
+        _put(data, path_set, value)
         lines = {known: line for known, line in lines.items() if known[: len(path_set)] != path_set}
         lines |= {path_set[:length]: None for length in range(1, len(path_set) + 1) if path_set[:length] not in lines}
     _fill_from_environment(data, {**dotenv, **{name: value for name, value in real.items() if value}})
@@ -139,16 +143,20 @@ def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
             yield from _lines(item, (*path, index))
 
 
-def _apply(data: JsonObject, override: str) -> KeyPath:
-    """Puts one `section.key=value` into the parsed file, in place; returns the key's path."""
+def _parsed(override: str) -> tuple[tuple[str, ...], object]:
+    """The key's path and the value of one `section.key=value`."""
     keys, equals, text = override.partition("=")
     path = tuple(keys.strip().split("."))
     if not equals or not all(path):
         raise ConfigError(f"--set {override}: expected section.key=value, e.g. --set sweep.concurrency=[8,16]")
     try:
-        value = yaml.safe_load(text)
+        return path, yaml.safe_load(text)
     except NOT_YAML as error:
         raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
+
+
+def _put(data: JsonObject, path: tuple[str, ...], value: object) -> None:
+    """Puts one value into the parsed file, in place."""
     *sections, last = path
     target: Any = data
     for section in sections:
@@ -156,9 +164,8 @@ def _apply(data: JsonObject, override: str) -> KeyPath:
             target[section] = {}
         target = target[section]
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section} is not a section")
+            raise ConfigError(f"--set {'.'.join(path)}: {section} is not a section")
     target[last] = value
-    return path
 
 
 def _fill_from_environment(data: JsonObject, environment: Mapping[str, str]) -> None:

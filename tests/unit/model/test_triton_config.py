@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
-from hcopt.model import triton_config
+from hcopt.model import base_config
 from hcopt.model.base_config import base_configuration
 from hcopt.model.onnx_file import inspect_onnx, sha256_of
 from hcopt.model.repository import check_model_name, write_repository
@@ -648,4 +648,4 @@ def test_name_that_is_no_folder_or_breaks_model_analyzer_is_refused(tmp_path: Pa
 
 
 def test_default_size_is_the_documents() -> None:
-    assert triton_config.DEFAULT_MAX_BATCH_SIZE == 16
+    assert base_config.DEFAULT_MAX_BATCH_SIZE == 16

@@ -20,7 +20,7 @@ from hcopt.deploy.scaling import FILE_NAME as SCALING_NAME
 from hcopt.deploy.scaling import read_scaling
 from hcopt.errors import ConfigError, HcoptError, ModelSourceError, ProfileError
 from hcopt.job.handover import write_report
-from hcopt.measure.model_analyzer.report import measured, read_report
+from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.records.measurement import LoadPoint
 from hcopt.store.measurements import FILE_NAME, MeasurementLog, read_export, read_measurements
 from hcopt.store.run_folder import RunFolder, find_run, new_run, read_record, read_state
@@ -120,7 +120,7 @@ def test_report_without_finite_server_times_has_none(tmp_path: Path, figure: str
     (tmp_path / "report.csv").write_text(REPORT.replace(",127,17,241,", f",127,{figure},241,"))
     row = read_report(tmp_path / "report.csv")
     assert row is not None
-    found = measured(default_variant(), LoadPoint(concurrency=2), STARTED_AT, row, None)
+    found = measured_point(default_variant(), LoadPoint(concurrency=2), STARTED_AT, row, None)
     assert found.server is None
     assert found.throughput_infer_per_s == 2341.96
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.profiler import ProfileJob
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
@@ -17,7 +17,22 @@ WINDOWS = 3
 _ANY_STABILITY_PERCENT = 999
 
 
-def analyzer_config(profiler: ModelAnalyzer, job: ProfileJob, *, work: Path, perf_analyzer: Path) -> JsonObject:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """How each point is measured.
+
+    Attributes:
+        interval_ms: Length of one measurement window, the same for every point.
+        latency_p99_limit_ms: Goes into Model Analyzer's own report as a constraint, in whole ms.
+        limit_s: When Model Analyzer ends a perf_analyzer that does not end.
+    """
+
+    interval_ms: int
+    latency_p99_limit_ms: float | None
+    limit_s: int
+
+
+def analyzer_config(windows: Windows, job: ProfileJob, *, work: Path, perf_analyzer: Path) -> JsonObject:
     """Model Analyzer's configuration, with paths as it will see them.
 
     Source: Model Analyzer 1.58, docs/config.md.
@@ -35,23 +50,23 @@ def analyzer_config(profiler: ModelAnalyzer, job: ProfileJob, *, work: Path, per
         "triton_metrics_url": tools.endpoint.metrics_url,
         "client_max_retries": 30,
         "perf_analyzer_path": tools.path(perf_analyzer),
-        "perf_analyzer_timeout": profiler.perf_analyzer_limit_s,
+        "perf_analyzer_timeout": windows.limit_s,
         "perf_analyzer_max_auto_adjusts": 1,
         # The default kills a perf_analyzer that uses 80 % of the cores, which a saturating one does.
         "perf_analyzer_cpu_util": 1_000_000,
         "gpus": "[]",
         "run_config_search_mode": "brute",
-        "profile_models": {job.plan.model_name: _model_section(profiler, job)},
+        "profile_models": {job.plan.model_name: _model_section(windows, job)},
     }
 
 
-def _model_section(profiler: ModelAnalyzer, job: ProfileJob) -> JsonObject:
+def _model_section(windows: Windows, job: ProfileJob) -> JsonObject:
     plan = job.plan
     section: JsonObject = {
         "cpu_only": plan.instance_kind == "KIND_CPU",
         "perf_analyzer_flags": {
             "measurement-mode": "time_windows",
-            "measurement-interval": profiler.interval_ms,
+            "measurement-interval": windows.interval_ms,
             "stability-percentage": _ANY_STABILITY_PERCENT,
             "max-trials": WINDOWS + 1,
             **_flags(job.input_arguments),
@@ -63,8 +78,8 @@ def _model_section(profiler: ModelAnalyzer, job: ProfileJob) -> JsonObject:
         },
         "model_config_parameters": _model_config_parameters(plan),
     }
-    if profiler.latency_p99_limit_ms is not None:
-        limit_ms = max(1, math.floor(profiler.latency_p99_limit_ms))
+    if windows.latency_p99_limit_ms is not None:
+        limit_ms = max(1, math.floor(windows.latency_p99_limit_ms))
         section["constraints"] = {"perf_latency_p99": {"max": limit_ms}}
     return section
 

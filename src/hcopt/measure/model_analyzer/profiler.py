@@ -21,7 +21,7 @@ import yaml
 
 from hcopt.analysis.plan import expected_sweep_s
 from hcopt.errors import ProfileError
-from hcopt.measure.model_analyzer.config import WINDOWS, analyzer_config
+from hcopt.measure.model_analyzer.config import WINDOWS, Windows, analyzer_config
 from hcopt.measure.model_analyzer.follower import Follower
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import REPORT_FOLDER, keep_report
@@ -48,6 +48,15 @@ class ModelAnalyzer:
     interval_ms: int
     latency_p99_limit_ms: float | None
 
+    @property
+    def windows(self) -> Windows:
+        """How each point is measured."""
+        return Windows(
+            interval_ms=self.interval_ms,
+            latency_p99_limit_ms=self.latency_p99_limit_ms,
+            limit_s=self.perf_analyzer_limit_s,
+        )
+
     def profile(self, job: ProfileJob) -> None:
         """See `Profiler.profile`."""
         points = {(variant.config_name, load) for variant, load in product(job.plan.all_variants, job.plan.loads)}
@@ -63,7 +72,7 @@ class ModelAnalyzer:
         captures.mkdir(parents=True)
         answers = Answers(work / "answers", job.known)
         recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures, answers)
-        config = analyzer_config(self, job, work=work, perf_analyzer=recorder)
+        config = analyzer_config(self.windows, job, work=work, perf_analyzer=recorder)
         yaml_file = job.folder / YAML_NAME
         write_whole(yaml_file, yaml.safe_dump(config, sort_keys=False))
         log = job.folder / "logs" / "model_analyzer.log"

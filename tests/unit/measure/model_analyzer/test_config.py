@@ -41,7 +41,7 @@ def config(sweep: SweepPlan, *arguments: str, limit_ms: float | None = 50.0) -> 
         progress=fakes.RecordedProgress(),
     )
     profiler = ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=limit_ms)
-    return analyzer_config(profiler, job, work=RUN / "work", perf_analyzer=RUN / "work" / "perf_analyzer")
+    return analyzer_config(profiler.windows, job, work=RUN / "work", perf_analyzer=RUN / "work" / "perf_analyzer")
 
 
 def model_section(sweep: SweepPlan, *arguments: str, limit_ms: float | None = 50.0) -> JsonObject:

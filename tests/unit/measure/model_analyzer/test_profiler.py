@@ -325,7 +325,7 @@ def test_point_during_which_the_clock_was_set_is_a_failed_measurement(
         def step_ms(self) -> float:
             return -2000.0
 
-    monkeypatch.setattr("hcopt.measure.model_analyzer.profiler.WallClock", SetClock)
+    monkeypatch.setattr("hcopt.measure.model_analyzer.follower.WallClock", SetClock)
     with pytest.raises(ProfileError, match="the system's clock was set by -2000 ms"):
         Sweep(tmp_path, RecordedSweep()).run()
 

@@ -1,0 +1,219 @@
+"""`hcopt profile`, and what it begins with by itself: `fetch` and `seed`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hcopt.cli.boundary import app, boundary, command_line, program
+from hcopt.cli.options import (
+    AddressOption,
+    AnyRuntimeOption,
+    ConfigOption,
+    DebugOption,
+    EndpointOption,
+    ExecutorOption,
+    ForceOption,
+    MaxMinutesOption,
+    ModelOption,
+    ModelsOption,
+    OutputOption,
+    ProfilerOption,
+    PromoteOption,
+    SetOption,
+    StrictOption,
+    given,
+    model_options,
+    runtime_options,
+)
+from hcopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hcopt.cli.progress_bar import TerminalProgress
+    from hcopt.config.sections import Config
+    from hcopt.job.batch import FinishedModels
+    from hcopt.job.run import FinishedRun
+    from hcopt.store.unfinished import Unfinished
+
+
+@app.command()
+def profile(
+    run: Annotated[
+        str | None, typer.Argument(help="With --resume: the run; the latest unfinished if not given.")
+    ] = None,
+    *,
+    config: ConfigOption = None,
+    output: OutputOption = Path("results"),
+    model: ModelsOption = None,
+    runtime: AnyRuntimeOption = None,
+    endpoint: EndpointOption = None,
+    profiler: ProfilerOption = None,
+    max_minutes: MaxMinutesOption = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    set_: SetOption = None,
+    promote: PromoteOption = None,
+    strict: StrictOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run of this configuration, if there is one.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and the expected time; measure and write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json, or the plan, to stdout.")] = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Sweep, rank, prove, report and log: the whole job.
+
+    Exit codes: 0 done; 2 configuration; 3 model; 4 Triton; 5 no usable measurement; 6 nothing meets the limit; 7 report
+    or MLflow; 9 another run measures on this machine; 10 of several models one or more failed; 130 interrupted.
+    """
+    with boundary(debug=debug):
+        from hcopt.config.load import load_config
+
+        if run is not None and not resume:
+            raise ConfigError(f"what is {run} for? A run is named with --resume only", remedy="Add --resume.")
+        options = {
+            **model_options(model or []),
+            **runtime_options(runtime, endpoint),
+            **given(
+                {
+                    "profiler.kind": profiler,
+                    "profiler.max_minutes": max_minutes,
+                    "mlflow.promote_alias": promote,
+                    "noise.gate": "strict" if strict else None,
+                    "executor.kind": executor,
+                    "executor.address": address,
+                }
+            ),
+        }
+        loaded = load_config(config, options=options, overrides=set_ or [])
+        if dry_run:
+            _print_plan(loaded, output, as_json=as_json)
+        else:
+            _profile(loaded, output, as_json=as_json, force=force, resume=(run or "") if resume else None)
+
+
+@app.command()
+def fetch(
+    *,
+    config: ConfigOption = None,
+    output: OutputOption = Path("results"),
+    model: ModelOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Pull the model and build its Triton model repository; no measurement."""
+    with boundary(debug=debug):
+        from hcopt.config.load import load_config
+
+        loaded = load_config(config, options=model_options([model] if model else []), overrides=set_ or [])
+        from rich.console import Console
+
+        from hcopt.cli.progress_bar import TerminalProgress
+        from hcopt.job.plan import fetch_repository
+
+        with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
+            folders = [fetch_repository(one, results=output, progress=progress) for one in loaded.each()]
+        print(*folders, sep="\n")
+
+
+@app.command()
+def seed(
+    *,
+    config: ConfigOption = None,
+    output: OutputOption = Path("results"),
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Register the sample model in the configured MLflow, where it is not there yet."""
+    with boundary(debug=debug):
+        from hcopt.config.load import load_config
+        from hcopt.job.plan import seed as seed_model
+
+        print(seed_model(load_config(config, overrides=set_ or []), results=output))
+
+
+def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume: str | None) -> None:
+    """`resume` names a run; an empty one stands for the latest."""
+    from rich.console import Console
+
+    from hcopt.cli.progress_bar import TerminalProgress
+    from hcopt.job.batch import SeveralJob, profile_several
+    from hcopt.job.executors import open_places
+    from hcopt.job.plan import open_job
+    from hcopt.job.run import profile as run_profile
+
+    command = command_line()
+    with (
+        TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+        open_places(config, command=command, force=force, progress=progress) as places,
+    ):
+        unfinished = None if resume is None else _unfinished(config, output, resume, progress)
+        finished: FinishedRun | FinishedModels
+        # A run that is gone on with stays what it is, whatever kinds of machines there are now.
+        begun = None if unfinished is None else unfinished.state
+        if config.models or (len(places.all) > 1 if begun is None else "parts" in begun):
+            several = SeveralJob(
+                config=config, results=output, command=command, program=program(), unfinished=unfinished, places=places
+            )
+            finished = profile_several(several, progress, places.opened)
+        else:
+            job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
+            place = places.named(None if begun is None else begun.get("hardware"))
+            finished = run_profile(replace(job, program=program(), place=place), progress, places.opened)
+    if as_json:
+        print(finished.folder.summary.read_text(encoding="utf-8"), end="")
+    else:
+        _print_result(finished, config)
+    if (error := finished.error) is not None:
+        raise error
+
+
+def _unfinished(config: Config, output: Path, run: str, progress: TerminalProgress) -> Unfinished | None:
+    from hcopt.store.unfinished import latest_unfinished, unfinished_run
+
+    if run:
+        return unfinished_run(run, config, results=output)
+    found, note = latest_unfinished(config, results=output)
+    if note is not None:
+        progress.note(note)
+    return found
+
+
+def _print_result(finished: FinishedRun | FinishedModels, config: Config) -> None:
+    from rich.console import Console
+
+    from hcopt.cli.show.run import print_closing, print_models
+    from hcopt.job.run import FinishedRun
+
+    console = Console(soft_wrap=True)
+    if isinstance(finished, FinishedRun):
+        print_closing(console, finished)
+    else:
+        print_models(console, finished, config.report.price_of)
+
+
+def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from hcopt.cli.show.run import print_plan, print_total
+    from hcopt.job.plan import plan_job
+
+    planned = [plan_job(one, results=output) for one in config.each()]
+    total_s = sum(one.expected_s for one in planned)
+    if as_json:
+        plans = [one.as_json() for one in planned]
+        several = {"models": plans, "expected_s": round(total_s, 1)}
+        print(json.dumps(several if config.models else plans[0], indent=2))
+        return
+    console = Console(soft_wrap=True)
+    for one in planned:
+        print_plan(console, one)
+    if config.models:
+        print_total(console, len(planned), total_s)
