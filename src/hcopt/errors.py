@@ -44,6 +44,10 @@ class RuntimeStartError(HcoptError):
     exit_code = 4
 
 
+class ModelLoadError(RuntimeStartError):
+    """Triton answers, and refuses to load a model."""
+
+
 class ProfileError(HcoptError):
     """There is no usable measurement."""
 

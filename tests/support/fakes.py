@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hcopt.errors import RuntimeStartError
+from hcopt.errors import ModelLoadError, RuntimeStartError
 from hcopt.records.measurement import Environment, Measurement
 from hcopt.records.note import Note
 from hcopt.system.process import Finished
@@ -171,7 +171,7 @@ class FakeControl:
 
     def load(self, name: str, config_json: str | None = None) -> None:
         if config_json in self.refused:
-            raise RuntimeStartError(f"Triton cannot load the model {name}: refused")
+            raise ModelLoadError(f"Triton cannot load the model {name}: refused")
         self.loaded.append(config_json or name)
         self.requests = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ class Arm:
     load: LoadPoint
 
 
-Blocks = Mapping[Arm, Sequence[Measurement]]
+Windows = Sequence[Measurement]
 
 
 class BlockClock:
@@ -70,15 +69,21 @@ def measure_block(arms: Sequence[Arm], measure: Measure, block: int) -> list[Mea
     return [measure(arms[index].variant, arms[index].load, block) for index in orders[block % len(orders)]]
 
 
-def whole_blocks(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, list[Measurement]]:
-    """By arm, in block order; only blocks in which nobody failed, so that they pair."""
-    wanted = tuple(arms)
-    by_block: dict[int, dict[Arm, Measurement]] = defaultdict(dict)
-    for measurement in measurements:
-        if measurement.error is None and measurement.block is not None:
-            by_block[measurement.block][Arm(variant=measurement.variant, load=measurement.load)] = measurement
-    whole = [block for _, block in sorted(by_block.items()) if all(arm in block for arm in wanted)]
-    return {arm: [block[arm] for block in whole] for arm in wanted}
+def windows_of(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, dict[int, Measurement]]:
+    """Of each arm its windows with figures, by their blocks, in order."""
+    found: dict[Arm, dict[int, Measurement]] = {arm: {} for arm in arms}
+    taken = [one for one in measurements if one.error is None and one.block is not None]
+    for one in sorted(taken, key=lambda one: one.block or 0):
+        own = found.get(Arm(variant=one.variant, load=one.load))
+        if own is not None and one.block is not None:
+            own[one.block] = one
+    return found
+
+
+def paired(one: Mapping[int, Measurement], other: Mapping[int, Measurement]) -> tuple[Windows, Windows]:
+    """The windows of both in the blocks in which both have figures; what a third one did there plays no part."""
+    both = [block for block in one if block in other]
+    return [one[block] for block in both], [other[block] for block in both]
 
 
 def failed_windows(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, FailedWindows]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from hcopt.analysis import miss_rate, sequential, stats
-from hcopt.analysis.blocks import Arm, Blocks
+from hcopt.analysis.blocks import Arm, Windows, paired
 from hcopt.analysis.finalists import Pair
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
@@ -23,17 +23,20 @@ _SEVERITY: tuple[Feasibility, ...] = ("feasible", "undecided", "infeasible")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Blocks in which every arm was measured, and how sure a claim on them has to be.
+    """The windows of every arm, and how sure a claim on them has to be.
+
+    What is said of one arm rests on all of its windows, and a comparison on the blocks in which both have figures: a
+    third arm that fails takes nothing from either.
 
     Attributes:
-        blocks: The measurements by arm, in the same blocks.
+        windows: Of each arm those with figures, by their blocks.
         latency_p99_limit_ms: The limit, or None.
         settings: α and the indifference zone.
         share: The part of the error rates that this look may spend, see `looks`.
         failures: Of the arms of which windows failed; those on their own account count as missed throughout.
     """
 
-    blocks: Blocks
+    windows: Mapping[Arm, Mapping[int, Measurement]]
     latency_p99_limit_ms: float | None
     settings: ConfirmationSection
     share: float = 1.0
@@ -46,7 +49,7 @@ class Evidence:
 
     def confirmed(self, arm: Arm) -> ConfirmedVariant:
         """An arm's figures with their 95 % intervals, and what they say of the limit."""
-        taken = self.blocks[arm]
+        taken = self._taken(arm)
         confidence = stats.look_confidence(0.95, self.share)
         feasibility, miss_ratio = self._feasibility(arm)
         return ConfirmedVariant(
@@ -59,6 +62,10 @@ class Evidence:
             miss_ratio=miss_ratio,
             blocks_to_decide=self._blocks_to_judge(arm) if feasibility == "undecided" else None,
         )
+
+    def has_pairs(self, pair: Pair) -> bool:
+        """Whether there is a block in which both have figures."""
+        return bool(self._pairs(pair)[0])
 
     def fails(self, arm: Arm) -> bool:
         """Whether an arm without any figures is shown to fail on its own account more often than the limit allows."""
@@ -92,10 +99,20 @@ class Evidence:
             if limit_ms is not None:
                 return miss_rate.verdict(misses, requests, alpha=self.alpha)
             return miss_rate.verdict(misses, requests, alpha=self.alpha)[0] if any(misses) else "feasible", None
-        by_p99: Feasibility = "feasible" if limit_ms is None else self._feasibility_by_p99(self.blocks[arm], limit_ms)
+        by_p99: Feasibility = "feasible" if limit_ms is None else self._feasibility_by_p99(self._taken(arm), limit_ms)
         failed = self.failures.get(arm)
         by_windows = "feasible" if failed is None else self._feasibility_by_windows(failed)
         return max((by_p99, by_windows), key=_SEVERITY.index), None
+
+    def fails_by_windows(self, arm: Arm) -> bool:
+        """Whether its failed windows alone, without any late request, are too many."""
+        failed = self.failures.get(arm)
+        if failed is None or not failed.variant_count:
+            return False
+        counted = miss_rate.counts(self._taken(arm), failed_windows=failed.variant_count, limited=False)
+        if counted is None:
+            return self._feasibility_by_windows(failed) == "infeasible"
+        return miss_rate.verdict(*counted, alpha=self.alpha)[0] == "infeasible"
 
     def _feasibility_by_windows(self, failed: FailedWindows) -> Feasibility:
         """By the share of windows that failed on its own account, where nobody counted requests."""
@@ -116,7 +133,7 @@ class Evidence:
         """See `miss_rate.counts`; without a limit only what failed is a miss."""
         failed = self.failures.get(arm)
         return miss_rate.counts(
-            self.blocks[arm],
+            self._taken(arm),
             failed_windows=0 if failed is None else failed.variant_count,
             limited=self.latency_p99_limit_ms is not None,
         )
@@ -131,13 +148,19 @@ class Evidence:
         misses, requests = counted
         return miss_rate.blocks_to_decide(misses, requests, alpha=self.settings.alpha, further_looks=further)
 
+    def _taken(self, arm: Arm) -> list[Measurement]:
+        return list(self.windows.get(arm, {}).values())
+
+    def _pairs(self, pair: Pair) -> tuple[Windows, Windows]:
+        return paired(self.windows[pair[0]], self.windows[pair[1]])
+
     def _log_ratios(self, pair: Pair) -> tuple[float, ...]:
-        candidate, baseline = (_throughputs(self.blocks[arm]) for arm in pair)
+        candidate, baseline = map(_throughputs, self._pairs(pair))
         return stats.log_ratios(candidate, baseline)
 
     def _comparison(self, pair: Pair, family_p_value: float, comparisons: int) -> Comparison:
         """One comparison's verdict by rule 9, over paired blocks."""
-        candidate, baseline = (self.blocks[arm] for arm in pair)
+        candidate, baseline = self._pairs(pair)
         ratio, narrow = self._ratio_of(pair, 0.95), self._ratio_of(pair, 0.90)
         p_value = min(1.0, family_p_value / self.share)
         verdict = _relation(ratio, narrow, p_value, self.settings)
@@ -164,7 +187,7 @@ class Evidence:
         )
 
     def _ratio_of(self, pair: Pair, confidence: float) -> Estimate:
-        candidate, baseline = (_throughputs(self.blocks[arm]) for arm in pair)
+        candidate, baseline = map(_throughputs, self._pairs(pair))
         return self._ratio(candidate, baseline, confidence)
 
     def _ratio(self, candidate: Sequence[float], baseline: Sequence[float], confidence: float) -> Estimate:

@@ -77,6 +77,7 @@ def nothing_feasible(
     default: ConfirmedVariant | None = None,
     block_count: int = 0,
     failures: tuple[FailedWindows, ...] = (),
+    least_failing: RankedVariant | None = None,
 ) -> Confirmation:
     """The confirmation of a run in which no configuration meets the limit.
 
@@ -87,10 +88,14 @@ def nothing_feasible(
         default: The default's figures, where it was measured again before the last candidate was refuted.
         block_count: Blocks in which it was.
         failures: Of whoever had windows that failed.
+        least_failing: The one of which the sweep saw the smallest share of requests fail.
     """
     failing = next((one for one in failures if one.variant_count), None)
     if (closest is None or limit_ms is None) and failing is not None:
         reason = f"No configuration answers its requests: {failing.config_name} {failing_phrase(failing)}."
+    elif (closest is None or limit_ms is None) and least_failing is not None:
+        name, share = least_failing.variant.config_name, f"{least_failing.failed_ratio:.0%}"
+        reason = f"Every configuration fails more than 1% of its requests; {name} the fewest, {share}."
     elif closest is None or limit_ms is None:
         reason = "No configuration could be measured."
     else:

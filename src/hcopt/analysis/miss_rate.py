@@ -127,11 +127,12 @@ def failed_ratio(windows: Iterable[Measurement]) -> float:
 
     A window that failed so counts whole. One that failed for another's sake counts for nothing.
     """
-    shares = [share for one in windows if (share := _failed_share(one)) is not None]
+    shares = [share for one in windows if (share := failed_share(one)) is not None]
     return math.fsum(shares) / len(shares) if shares else 0.0
 
 
-def _failed_share(window: Measurement) -> float | None:
+def failed_share(window: Measurement) -> float | None:
+    """Share of its requests that failed on the variant's own account; None where it failed for another's sake."""
     if window.error is not None:
         return 1.0 if window.failed_by_variant else None
     return window.error_count / window.asked_count if window.asked_count else 0.0

@@ -71,7 +71,7 @@ class FoundRate:
         unmeasured: Each rate without figures, in ascending order, and why: the load generator lagged, or the variant
             failed.
         window_count: Valid windows.
-        failed_count: Windows without figures.
+        failed_count: Windows without figures, on whosever account.
         out_of_time: The time ended before the search did.
     """
 
@@ -274,8 +274,9 @@ def _found(rates: dict[float, _Rate], limits: Limits, *, out_of_time: bool) -> F
         sustainable_rate_infer_per_s=_sustainable(points, broken),
         points=points,
         unmeasured=tuple((rate, failures[-1]) for rate, failures in sorted(lost.items())),
-        window_count=sum(len(taken.probes) + len(taken.examined) for taken in rates.values()),
-        failed_count=sum(len(taken.failures) for taken in rates.values()),
+        window_count=sum(one.error is None for taken in rates.values() for one in (*taken.probes, *taken.examined)),
+        failed_count=sum(len(taken.failures) for taken in rates.values())
+        + sum(one.error is not None for taken in rates.values() for one in (*taken.probes, *taken.examined)),
         out_of_time=out_of_time,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from hcopt.analysis.blocks import Arm, failed_windows, whole_blocks
+from hcopt.analysis.blocks import Arm, failed_windows, windows_of
 from hcopt.analysis.comparison import Comparisons, Evidence
 from hcopt.analysis.finalists import Cast, Finalists
 from hcopt.config.sections import ConfirmationSection
@@ -50,7 +50,7 @@ def decide(
     share: float = 1.0,
     look_count: int = 1,
 ) -> Confirmation:
-    """The verdict on the blocks in which every finalist was measured, and on the windows that failed.
+    """The verdict on the windows of the finalists, those that failed among them.
 
     A finalist without any figures does not take the others' verdict with it: it is left out.
 
@@ -66,19 +66,21 @@ def decide(
     measured = {Arm(variant=m.variant, load=m.load) for m in taken if m.error is None}
     cast, failures = every.without(lambda arm: arm not in measured), failed_windows(every.arms, taken)
     evidence = Evidence(
-        blocks=whole_blocks(cast.arms, taken),
+        windows=windows_of(cast.arms, taken),
         latency_p99_limit_ms=latency_p99_limit_ms,
         settings=settings,
         share=share,
         failures=failures,
     )
-    found = _judged(cast, every, evidence) if evidence.blocks[cast.best] else _nothing_whole(cast, evidence)
-    return replace(found, look_count=look_count, failures=tuple(failures.values()))
+    found = _judged(cast, every, evidence) if evidence.windows[cast.best] else _nothing_whole(cast, evidence)
+    counted = (replace(failed, too_many=evidence.fails_by_windows(arm)) for arm, failed in failures.items())
+    return replace(found, look_count=look_count, failures=tuple(counted))
 
 
 def _nothing_whole(cast: Cast, evidence: Evidence) -> Confirmation:
     """Where the best has no figures to judge by: refuted where that is its own fault."""
-    reason, refuted = "No block of the confirmation was measured whole, so nothing is known beyond the sweep.", None
+    reason = "The sweep's winner could not be measured again, so nothing is known beyond the sweep."
+    refuted = None
     if evidence.fails(cast.best):
         refuted = cast.best.variant.config_name
         reason = f"{refuted} {failing_phrase(evidence.failures[cast.best])}."
@@ -91,7 +93,7 @@ def _judged(cast: Cast, every: Cast, evidence: Evidence) -> Confirmation:
         cast=cast,
         every=every,
         figures={arm: evidence.confirmed(arm) for arm in cast.arms},
-        compared=evidence.compare(cast.pairs),
+        compared=evidence.compare([pair for pair in cast.pairs if evidence.has_pairs(pair)]),
         evidence=evidence,
     )
     plain = case.confirmation(cast)
@@ -111,7 +113,7 @@ class _Case:
         cast: Those with figures, in the parts that the sweep gave them.
         every: All of them.
         figures: Each one's own.
-        compared: Each with each, in both directions.
+        compared: Each with each, in both directions, where they have figures of the same blocks.
         evidence: The data.
     """
 
@@ -123,7 +125,7 @@ class _Case:
 
     def confirmation(self, cast: Cast) -> Confirmation:
         """What is to be said where these have these parts."""
-        improvement = None if cast.improvement is None else self.compared[cast.improvement]
+        improvement = None if cast.improvement is None else self.compared.get(cast.improvement)
         best, equal = self.figures[cast.best], cast.default_at_best_load
         verdict, reason = self._verdict(cast, improvement)
         return Confirmation(
@@ -133,9 +135,9 @@ class _Case:
             default=None if cast.default is None else self.figures[cast.default],
             runner_up=None if cast.runner_up is None else self.figures[cast.runner_up],
             improvement=improvement,
-            runner_up_relation=None if cast.runner_up is None else self.compared[cast.best, cast.runner_up],
+            runner_up_relation=None if cast.runner_up is None else self.compared.get((cast.best, cast.runner_up)),
             block_count=best.block_count,
-            equal_load=None if equal is None else self.compared[cast.best, equal],
+            equal_load=None if equal is None else self.compared.get((cast.best, equal)),
             default_at_best_load=None if equal is None else self.figures[equal],
             refuted=best.variant.config_name if best.feasibility == "infeasible" else None,
         )
@@ -145,7 +147,7 @@ class _Case:
         if best.feasibility == "infeasible":
             return "undecided", f"{best.variant.config_name} {self._why_infeasible(cast.best)}."
         if best.feasibility == "undecided":
-            return "undecided", _unknown_feasibility(best, self.evidence.failures.get(cast.best))
+            return "undecided", self._unknown_feasibility(best, self.evidence.failures.get(cast.best))
         if cast.default == cast.best:
             return (
                 "undecided",
@@ -153,22 +155,40 @@ class _Case:
             )
         if default is not None and self._is_out(default):
             why = self._why_infeasible(default)
-            return "better", f"Only the best configuration keeps the limit; the default {why}."
+            return "better", f"Only the best configuration {self._keeps}; the default {why}."
         if improvement is None:
             return "undecided", "The default could not be measured, so there is nothing to compare the best with."
         return improvement.verdict, improvement.reason
+
+    @property
+    def _keeps(self) -> str:
+        """What a feasible configuration does."""
+        return "answers its requests" if self.evidence.latency_p99_limit_ms is None else "keeps the p99 limit"
 
     def _is_out(self, arm: Arm) -> bool:
         """Whether it is shown to miss the limit, or to fail too often, with figures or without any."""
         return self.figures[arm].feasibility == "infeasible" if arm in self.figures else self.evidence.fails(arm)
 
     def _why_infeasible(self, arm: Arm) -> str:
-        failed = self.evidence.failures.get(arm)
-        if failed is not None and failed.variant_count:
-            return failing_phrase(failed)
+        if self.evidence.fails_by_windows(arm) or arm not in self.figures:
+            return failing_phrase(self.evidence.failures[arm])
         if self.evidence.latency_p99_limit_ms is None:
             return "answers too many requests with errors on fresh data"
         return "misses the p99 limit on fresh data"
+
+    def _unknown_feasibility(self, best: ConfirmedVariant, failed: FailedWindows | None) -> str:
+        if failed is not None and failed.variant_count:
+            windows = f"{failed.variant_count} of its {failed.window_count} windows"
+            seen = f"{windows} failed on its own account ({failed.reason})"
+        elif best.miss_ratio is None or best.miss_ratio.ci_low is None or best.miss_ratio.ci_high is None:
+            seen = f"its p99 is {best.latency_p99_ms.estimate:.3g} ms over {best.block_count} blocks"
+        else:
+            share = best.miss_ratio
+            seen = (
+                f"{share.estimate:.2%} of its requests took longer ({share.ci_low:.2%} to {share.ci_high:.2%}), 1% may"
+            )
+        needed = "" if best.blocks_to_decide is None else f"; about {best.blocks_to_decide} blocks would decide"
+        return f"Whether {best.variant.config_name} {self._keeps} is not decided: {seen}{needed}."
 
     def rivals(self, default: Arm) -> list[Arm]:
         """The others that may still be faster than the default within the limit."""
@@ -184,25 +204,14 @@ def failing_phrase(failed: FailedWindows) -> str:
     )
 
 
-def _unknown_feasibility(best: ConfirmedVariant, failed: FailedWindows | None) -> str:
-    if failed is not None and failed.variant_count:
-        windows = f"{failed.variant_count} of its {failed.window_count} windows"
-        seen = f"{windows} failed on its own account ({failed.reason})"
-    elif best.miss_ratio is None or best.miss_ratio.ci_low is None or best.miss_ratio.ci_high is None:
-        seen = f"its p99 is {best.latency_p99_ms.estimate:.3g} ms over {best.block_count} blocks"
-    else:
-        share = best.miss_ratio
-        seen = f"{share.estimate:.2%} of its requests took longer ({share.ci_low:.2%} to {share.ci_high:.2%}), 1% may"
-    needed = "" if best.blocks_to_decide is None else f"; about {best.blocks_to_decide} blocks would decide"
-    return f"Whether {best.variant.config_name} keeps the p99 limit is not decided: {seen}{needed}."
-
-
 def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
     """The runner-up in the best's place: faster, as fast and cheaper, or alone shown to be better than the default."""
     best, other = case.cast.best, case.cast.runner_up
     if other is None or not case.figures[other].feasible:
         return None
-    found, relation = case.confirmation(case.cast.swapped(other)), case.compared[other, best]
+    found, relation = case.confirmation(case.cast.swapped(other)), case.compared.get((other, best))
+    if relation is None:
+        return None
     name, swept = relation.candidate, relation.baseline
     if relation.verdict == "better":
         why = f"On fresh data {name} is faster than the sweep's winner {swept}."
@@ -241,16 +250,17 @@ def _default_kept(case: _Case) -> Confirmation | None:
     if default is None or not case.figures[default].feasible:
         return None
     rivals = case.rivals(default)
-    compared = [arm for arm in rivals if arm in case.figures]
-    if not all(case.evidence.is_at_most_as_fast((arm, default)) for arm in compared) or (rivals and not compared):
+    if not all(_gains_nothing(case, arm, default) for arm in rivals):
         return None
-    if cast.improvement is not None and not _shows_no_gain(case.compared[cast.improvement]):
+    improvement = None if cast.improvement is None else case.compared.get(cast.improvement)
+    if improvement is not None and not _shows_no_gain(improvement):
         return None
-    reason = "The default itself has the most throughput within the limit: nothing to change."
-    if compared:
-        said = "; ".join(_gain_over_default(case.compared[arm, default]) for arm in compared)
+    within = "" if case.evidence.latency_p99_limit_ms is None else " within the limit"
+    reason = f"The default itself has the most throughput{within}: nothing to change."
+    if rivals:
+        said = "; ".join(_gain_over_default(case.compared[arm, default]) for arm in rivals)
         reason = f"The default itself is best, so there is nothing to change: {said}."
-    rival = next(iter(compared), None)
+    rival = next(iter(rivals), None)
     return Confirmation(
         verdict="tied",
         reason=reason,
@@ -260,6 +270,10 @@ def _default_kept(case: _Case) -> Confirmation | None:
         runner_up_relation=None if rival is None else case.compared[default, rival],
         block_count=case.figures[default].block_count,
     )
+
+
+def _gains_nothing(case: _Case, arm: Arm, default: Arm) -> bool:
+    return (arm, default) in case.compared and case.evidence.is_at_most_as_fast((arm, default))
 
 
 def _shows_no_gain(improvement: Comparison) -> bool:
@@ -274,15 +288,13 @@ def _held_back(case: _Case, found: Confirmation) -> Confirmation:
     if default is None or found.best is None or not found.best.feasible:
         return found
     own = Arm(variant=found.best.variant, load=found.best.load)
-    open_ones = [
-        arm
-        for arm in case.rivals(default)
-        if arm != own and arm in case.figures and not case.evidence.is_at_most_as_fast((arm, default))
-    ]
+    open_ones = [arm for arm in case.rivals(default) if arm != own and not _gains_nothing(case, arm, default)]
     if not open_ones or (found.verdict != "tied" and own != default):
         return found
-    comparison = case.compared[open_ones[0], default]
-    reason = f"Whether {comparison.candidate} is faster than the default is not decided: {_said(comparison)}."
+    name = open_ones[0].variant.config_name
+    comparison = case.compared.get((open_ones[0], default))
+    why = "they could not be measured side by side" if comparison is None else _said(comparison)
+    reason = f"Whether {name} is faster than the default is not decided: {why}."
     return replace(found, verdict="undecided", reason=reason)
 
 

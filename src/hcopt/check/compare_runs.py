@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 
 from hcopt.analysis import stats
 from hcopt.check.conclusion import Difference, Ratios, conclusion_of, remarks_on, why_no_ratio
-from hcopt.records.measurement import Environment, LoadPoint, Measurement
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.measurement import Environment, Measurement
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, Estimate
 
@@ -212,25 +211,16 @@ def _log_gains(run: RunRecord, default: Mapping[int, Measurement]) -> list[float
 def _blocks(run: RunRecord, confirmed: ConfirmedVariant) -> dict[int, Measurement]:
     """The windows on which a confirmed variant's figures rest, by block.
 
-    They are the last ones that are whole: earlier blocks belong to a candidate that was refuted, and those in which
-    another finalist failed do not count.
+    They are its last ones with figures: earlier blocks belong to a candidate that was refuted.
     """
-    found = run.confirmation
-    sides = [side for side in (found.best, found.default, found.runner_up) if side is not None]
-    taken = {
-        _place(m.variant, m.load, m.block): m for m in run.measurements if m.phase == "confirmation" and not m.error
+    own = {
+        m.block: m
+        for m in run.measurements
+        if m.phase == "confirmation" and not m.error and m.block is not None
+        if (m.variant.config_name, m.load) == (confirmed.variant.config_name, confirmed.load)
     }
-    whole = [
-        block
-        for block in sorted({m.block for m in taken.values() if m.block is not None})
-        if all(_place(side.variant, side.load, block) in taken for side in sides)
-    ]
-    last = whole[max(0, len(whole) - confirmed.block_count) :]
-    return {block: taken[_place(confirmed.variant, confirmed.load, block)] for block in last}
-
-
-def _place(variant: ModelConfigVariant, load: LoadPoint, block: int | None) -> tuple[str, LoadPoint, int | None]:
-    return variant.config_name, load, block
+    last = sorted(own)[max(0, len(own) - confirmed.block_count) :]
+    return {block: own[block] for block in last}
 
 
 def _log_throughputs(blocks: Mapping[int, Measurement]) -> list[float]:

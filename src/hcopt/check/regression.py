@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hcopt.analysis import miss_rate
-from hcopt.analysis.stats import ratio_interval
+from hcopt.analysis.stats import ratio_interval, sign_flip_p_value
 from hcopt.records.measurement import Measurement
-from hcopt.records.verdict import Estimate, Feasibility
+from hcopt.records.verdict import Estimate
 
 Outcome = Literal["passed", "regression", "undecided"]
 Metric = Literal["throughput", "p99 latency", "failed requests"]
@@ -91,27 +91,33 @@ class CheckedSides:
 def check_failures(baseline: Sequence[Measurement], candidate: Sequence[Measurement]) -> MetricCheck | None:
     """The candidate's share of failed requests against what a p99 limit allows; None where none of either's failed.
 
-    A window that failed on its own account counts whole. A candidate may fail as often as its baseline does.
+    A window that failed on its own account counts whole. Where the baseline fails too, the candidate is worse only if
+    it is shown to fail more often, block by block.
 
     Args:
         baseline: All windows in blocks.
         candidate: Likewise.
     """
-    theirs, ours = (miss_rate.counts(windows, limited=False) for windows in (baseline, candidate))
-    if ours is None or theirs is None or not any((*ours[0], *theirs[0])):
+    ours = miss_rate.counts(candidate, limited=False)
+    if ours is None or not any(map(miss_rate.failed_share, (*baseline, *candidate))):
         return None
-    allowed = miss_rate.LIMIT_RATIO
-    if any(theirs[0]):
-        before = miss_rate.miss_interval(*theirs, alpha=_FAILURE_ALPHA)
-        allowed = max(allowed, before.estimate if before.ci_high is None else before.ci_high)
-    verdict, share = miss_rate.verdict(*ours, alpha=_FAILURE_ALPHA, limit_ratio=allowed)
-    outcomes: dict[Feasibility, Outcome] = {
-        "feasible": "passed",
-        "infeasible": "regression",
-        # None that failed need no proof.
-        "undecided": "undecided" if any(ours[0]) else "passed",
-    }
-    return MetricCheck(metric="failed requests", ratio=share, allowed_ratio=allowed, outcome=outcomes[verdict])
+    verdict, share = miss_rate.verdict(*ours, alpha=_FAILURE_ALPHA)
+    outcome: Outcome = "passed" if verdict == "feasible" or not any(ours[0]) else "undecided"
+    if verdict == "infeasible" and _fails_more(baseline, candidate):
+        outcome = "regression"
+    return MetricCheck(metric="failed requests", ratio=share, allowed_ratio=miss_rate.LIMIT_RATIO, outcome=outcome)
+
+
+def _fails_more(baseline: Sequence[Measurement], candidate: Sequence[Measurement]) -> bool:
+    """Whether the candidate fails more often than a baseline that fails too; than one that does not, it does."""
+    theirs, ours = (
+        {one.block: share for one in windows if (share := miss_rate.failed_share(one)) is not None}
+        for windows in (baseline, candidate)
+    )
+    differences = [ours[block] - theirs[block] for block in ours if block in theirs]
+    if not any(theirs.values()):
+        return True
+    return bool(differences) and sum(differences) > 0 and sign_flip_p_value(differences) <= 2 * _FAILURE_ALPHA
 
 
 def check_regression(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hcopt.analysis.blocks import Arm, measure_block, whole_blocks
+from hcopt.analysis.blocks import Arm, measure_block, paired, windows_of
 from hcopt.check.baseline import Baseline, BaselineSource, model_folder
 from hcopt.check.regression import (
     FEWEST_BLOCKS,
@@ -216,8 +216,8 @@ class _Blocks:
 
         for number in range(self.job.blocks):
             measure_block(tuple(arms.values()), measure_arm, number)
-        pairs = whole_blocks(arms.values(), self.taken)
-        both = zip(pairs[arms[BASELINE]], pairs[arms[CANDIDATE]], strict=True)
+        taken = windows_of(arms.values(), self.taken)
+        both = zip(*paired(taken[arms[BASELINE]], taken[arms[CANDIDATE]]), strict=True)
         return _Taken(
             blocks=[block for pair in both if (block := _block(*pair)) is not None],
             windows={

@@ -9,9 +9,10 @@ from hcopt.config.sections import Config
 from hcopt.doctor.findings import Finding, fault, ok
 from hcopt.errors import HcoptError, ModelSourceError, RuntimeStartError
 from hcopt.services.mlflow import mlflow_session
+from hcopt.services.mlflow_database import sqlite_file
 from hcopt.services.s3 import Bucket, open_bucket
 from hcopt.system.redaction import without_credentials
-from hcopt.tracking.registry import resolve_tracking
+from hcopt.tracking.registry import looking_only, resolve_tracking
 from hcopt.triton.docker.engine import engine, told
 from hcopt.triton.docker.images import image_names, missing_images, pull_commands
 from hcopt.triton.docker.leftovers import Leftover, leftovers, remove_leftovers
@@ -63,8 +64,11 @@ def look_at_mlflow(config: Config, results: Path) -> Finding:
     store = resolve_tracking(config, results)
     if not store.configured:
         return ok(f"none is configured: a run has its own, in SQLite under {results / 'mlflow'}")
+    file = sqlite_file(store.tracking_uri)
+    if file is not None and not file.exists():
+        return ok(f"{without_credentials(store.tracking_uri)} is not there yet: the first run makes it")
     # The session asks once, before anything else, whether somebody answers and lets us in.
-    with mlflow_session(store.tracking_uri, error=HcoptError, config=config):
+    with mlflow_session(store.tracking_uri, error=HcoptError, config=looking_only(config, store.tracking_uri)):
         return ok(f"answers at {without_credentials(store.tracking_uri)}")
 
 

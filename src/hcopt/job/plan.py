@@ -24,7 +24,7 @@ from hcopt.system.files import check_room
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.system.redaction import without_credentials
-from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, resolve_tracking, seed_sample_model
+from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, looking_only, resolve_tracking, seed_sample_model
 
 _SECONDS_AROUND = 25.0
 # What MLflow's database takes when it is new.
@@ -95,12 +95,13 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
         ModelSourceError: The model cannot be had or served.
         ConfigError: The sweep has no points.
     """
-    source = config
+    tracking_uri = resolve_tracking(config, results).tracking_uri
+    source = looking_only(config, tracking_uri)
     if config.mlflow.tracking_uri is None and _asks_for_sample(config):
         section = config.model.model_copy(update={"uri": str(sample_repository() / SAMPLE_MODEL)})
-        source = config.model_copy(update={"model": section})
+        source = source.model_copy(update={"model": section})
     with temporary_folder() as folder:
-        prepared = prepare(source, into=folder, tracking_uri=resolve_tracking(config, results).tracking_uri)
+        prepared = prepare(source, into=folder, tracking_uri=tracking_uri)
     plan = prepared.plan
     window_s = config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1

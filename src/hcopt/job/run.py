@@ -34,7 +34,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Environment, Measurement
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
-from hcopt.services.mlflow import check_database
+from hcopt.services.mlflow import ready_database
 from hcopt.store.decisions import read_decisions
 from hcopt.store.replay import Earlier
 from hcopt.store.run_folder import RunFolder, read_record, record_json
@@ -93,9 +93,11 @@ class FinishedRun:
         if self.failure is not None:
             return self.failure
         if found.verdict == "no_feasible_config":
+            limited = self.record.ranking.latency_p99_limit_ms is not None
+            remedy = "Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs."
             return NoFeasibleConfigError(
                 found.reason,
-                remedy="Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs.",
+                remedy=remedy if limited else "Lower sweep.concurrency, or see why the server refuses requests.",
             )
         if found.best is None:
             return ProfileError(
@@ -120,7 +122,7 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
         OutputError: MLflow's database has another schema; or the results cannot be written, and the run's folder keeps
             what was measured, if anything was.
     """
-    check_database(job.tracking_uri, config=job.config)
+    ready_database(job.tracking_uri, config=job.config)
     with own_folder(job.results, job.unfinished, opened, turn=job.turn) as folder:
         return _executed(_Run(job=job, folder=folder, progress=progress))
 

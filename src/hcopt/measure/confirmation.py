@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from hcopt.analysis import confirmation
 from hcopt.analysis.finalists import Finalists, choose_finalists
+from hcopt.analysis.miss_rate import LIMIT_RATIO
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.perf_analyzer import Window
@@ -65,7 +66,7 @@ class Proof:
             if found.refuted is None:
                 return replace(self._not_alone(found), failures=failures)
             refuted.append(found)
-            self.note(_replaced(found))
+            self.note(_replaced(found, self.config.constraints.latency_p99_ms))
 
     def _not_alone(self, found: Confirmation) -> Confirmation:
         """The verdict, unless the default won because nothing else could be measured: that shows nothing."""
@@ -84,7 +85,7 @@ class Proof:
             replace(entry, latency_p99_ms=fresh.get(entry.variant.config_name, entry.latency_p99_ms))
             for entry in self.ranking.ranked
             # A low p99 of few answers is no short distance from the limit.
-            if entry.failed_ratio == 0 and entry.variant.config_name not in failing
+            if entry.failed_ratio <= LIMIT_RATIO and entry.variant.config_name not in failing
         ]
         return confirmation.nothing_feasible(
             min(entries, key=lambda entry: entry.latency_p99_ms, default=None),
@@ -92,6 +93,7 @@ class Proof:
             default=refuted[-1].default if refuted else None,
             block_count=refuted[-1].block_count if refuted else 0,
             failures=failures,
+            least_failing=min(self.ranking.ranked, key=lambda entry: entry.failed_ratio, default=None),
         )
 
     def _confirm(self, finalists: Finalists, taken: list[Measurement], *, max_s: float) -> Confirmation:
@@ -128,9 +130,9 @@ class Proof:
         )
 
 
-def _replaced(refuted: Confirmation) -> Note:
+def _replaced(refuted: Confirmation, limit_ms: float | None) -> Note:
     name = refuted.refuted
-    failed = next((one for one in refuted.failures if one.config_name == name and one.variant_count), None)
+    failed = next((one for one in refuted.failures if one.config_name == name and one.too_many), None)
     if failed is not None:
         return Note(
             en=f"{name} failed in {failed.variant_count} of {failed.window_count} windows on its own account, so it is "
@@ -139,6 +141,11 @@ def _replaced(refuted: Confirmation) -> Note:
             f"실패: 후보에서 제외. {failed.reason}",
         )
     assert refuted.best is not None  # else it were refuted by its failures
+    if refuted.best.miss_ratio is None and limit_ms is None:
+        return Note(
+            en=f"{name} answers too many requests with errors on fresh data, so it is no longer a candidate.",
+            ko=f"{name} 설정이 검증 측정에서 오류 응답이 너무 많음: 후보에서 제외.",
+        )
     p99 = f"{refuted.best.latency_p99_ms.estimate:.3g} ms"
     return Note(
         en=f"{name} misses the p99 limit on fresh data ({p99}), so it is no longer a candidate.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from hcopt.errors import RuntimeStartError
+from hcopt.errors import ModelLoadError, RuntimeStartError
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed
 from hcopt.measure.profiler import with_reason
 from hcopt.measure.served_model import ServedModel
@@ -79,9 +79,10 @@ class Bench:
         began = self.earlier.begin()
         try:
             measurement = measured()
-        except RuntimeStartError as error:
-            # A load that is refused; where the server has died instead, `revive_server` says so.
+        except ModelLoadError as error:
             measurement = failed(window, error.message, cause="refused")
+        except RuntimeStartError as error:
+            measurement = failed(window, error.message)
         try:
             died = self.revive_server()
             measurement = with_reason(measurement, died)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.model.download import CONFIG, Arrival, Fetched, fetch_companions, name_of
+from hcopt.model.download import CONFIG, Arrival, Fetched, fetch_companions, name_of, version_of
 from hcopt.records.model import RegisteredVersion
 from hcopt.services.mlflow import error_code
 from hcopt.services.s3 import open_bucket
@@ -183,7 +183,8 @@ def fetch_run_path(uri: str, arrival: Arrival, client: MlflowClient) -> Fetched:
     _download_folder(uri, f"runs:/{run_id}/{path}", sizes, arrival.root)
     if CONFIG not in sizes:
         _fetch_config(client, run_id, path, arrival)
-    return Fetched(root=arrival.root, name=name_of(PurePosixPath(path)), version=run_id)
+    place = PurePosixPath(path)
+    return Fetched(root=arrival.root, name=name_of(place), version=run_id, version_folder=version_of(place))
 
 
 def _check_run(client: MlflowClient, run_id: str) -> None:
@@ -209,4 +210,11 @@ def _fetch_run_file(uri: str, run_id: str, path: str, arrival: Arrival, client: 
         top = ", ".join(entry.path for entry in client.list_artifacts(run_id)) or "nothing"
         raise ModelSourceError(f"there is no artifact {uri}; the run has: {top}", remedy="Correct model.uri.")
     fetch_companions(path, arrival, fetch_if_there)
-    return Fetched(root=arrival.root, onnx_name=name, name=name_of(PurePosixPath(path)), version=run_id)
+    place = PurePosixPath(path)
+    return Fetched(
+        root=arrival.root,
+        onnx_name=name,
+        name=name_of(place),
+        version=run_id,
+        version_folder=version_of(place.parent),
+    )

@@ -70,7 +70,7 @@ def version_of_a_single_model(config_text: str | None, named: str | None, *, uri
     policy = _policy(config_text)
     if policy is None or policy.WhichOneof("policy_choice") != "specific":
         return named or FIRST_VERSION
-    wanted = [str(version) for version in policy.specific.versions]
+    wanted = sorted(filter(is_version, {str(version) for version in policy.specific.versions}), key=int)
     if named is not None and named not in wanted:
         raise ModelSourceError(
             f"{uri} is version {named}, and the version_policy of {CONFIG_FILE} serves {_listed(wanted)}",

@@ -98,6 +98,7 @@ class FailedWindows:
             every limit.
         other_count: Windows that failed for the machine's, a tool's or hcopt's sake; they count for nothing.
         reason: Why the first of those on its own account failed, else the first of all.
+        too_many: Whether these windows alone, without any late request, are shown to be more than the limit allows.
     """
 
     config_name: str
@@ -106,6 +107,7 @@ class FailedWindows:
     variant_count: int
     other_count: int
     reason: str
+    too_many: bool = False
 
     @property
     def variant_ratio(self) -> float:
@@ -148,7 +150,7 @@ class Confirmation:
         runner_up: None where the sweep had none.
         improvement: `best` against `default`; None where one of them is missing or they are the same.
         runner_up_relation: `best` against `runner_up`.
-        block_count: Blocks in which all finalists were measured.
+        block_count: Blocks in which `best` was measured.
         look_count: How often the data were judged; the error rates are spent over these looks.
         equal_load: `best` against `default`, both at the load of `best`; None where `improvement` says the same, or the
             default was not measured at that load.

@@ -20,10 +20,9 @@ from pydantic import SecretStr
 
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
-from hcopt.services import mlflow_database
-from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_database
+from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, check_database, is_database, open_database
 from hcopt.services.s3 import explain_s3_error, s3_errors
-from hcopt.system.environ import lent
+from hcopt.system.environ import environment_variable, lent
 from hcopt.system.process import temporary_folder
 from hcopt.system.redaction import without_credentials
 
@@ -61,23 +60,17 @@ def mlflow_session(
         tracking_uri: A server's URL, perhaps with user name and password, or a database URI.
         error: What failures are raised as.
         config: How to log in, whom to trust, and how S3 is reached where MLflow leaves its artifacts to that.
-        writes: Whether the caller writes to it. Who only reads finds a database as it is, or none.
+        writes: Whether the caller writes to it. Who only reads makes no database where there is none.
 
     Raises:
         HcoptError: As `error`: unreachable, refused, a database of another MLflow's schema, or whatever fails inside
             the context.
     """
-    uri, login = _without_login(tracking_uri)
-    given = config or Config()
-    settings: dict[str, str | SecretStr] = {
-        **given.dotenv,
-        **_settings(given),
-        "MLFLOW_TRACKING_URI": uri,
-        **login,
-    }
+    uri, _ = _without_login(tracking_uri)
+    settings = _lent_settings(tracking_uri, config or Config())
     with _own_temporary_files(), lent(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
         try:
-            yield _connect(uri, _agreed(config, writes=writes))
+            yield _connect(uri, config, writes=writes)
         except HcoptError:
             raise
         except DatabaseRefusedError as refused:
@@ -87,20 +80,36 @@ def mlflow_session(
             raise error(message, remedy=remedy) from failure
 
 
-def check_database(tracking_uri: str, *, config: Config) -> None:
-    """Tells before anything is measured where a session that writes would be refused for the database's schema.
+def ready_database(tracking_uri: str, *, config: Config) -> None:
+    """Before anything is measured: tells where a database would be refused in the end, and migrates what may be.
 
     Raises:
-        OutputError: It would be.
+        OutputError: Its schema is that of another MLflow, and hcopt is not to change it.
     """
-    if not is_database(tracking_uri):
+    if not _databases(tracking_uri):
         return
     # Who does not answer now may do so when there is something to log.
-    with _silence(), suppress(*_mlflow_errors()):
+    with lent(_lent_settings(tracking_uri, config)), suppress(OSError, *_database_errors()):
         try:
-            mlflow_database.check_database(tracking_uri, _agreed(config, writes=True))
+            for database in _databases(tracking_uri):
+                age, _ = check_database(database, _agreed(database, tracking_uri, config, writes=True))
+                if age == "older":
+                    with _silence():
+                        open_database(database, _agreed(database, tracking_uri, config, writes=True))
         except DatabaseRefusedError as refused:
             raise OutputError(refused.message, remedy=refused.remedy) from refused
+
+
+def _databases(tracking_uri: str) -> tuple[str, ...]:
+    """What a client would open itself: the registry's is another where MLFLOW_REGISTRY_URI says so."""
+    registry_uri = environment_variable("MLFLOW_REGISTRY_URI") or tracking_uri
+    return tuple(filter(is_database, dict.fromkeys((tracking_uri, registry_uri))))
+
+
+def _lent_settings(tracking_uri: str, config: Config) -> dict[str, str | SecretStr]:
+    """What the process's environment says while MLflow is used."""
+    uri, login = _without_login(tracking_uri)
+    return {**config.dotenv, **_settings(config), "MLFLOW_TRACKING_URI": uri, **login}
 
 
 @contextmanager
@@ -158,24 +167,22 @@ def _silence() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _agreed(config: Config | None, *, writes: bool) -> Agreed:
-    """What a session may do to a database: only hcopt's own is migrated unasked, and only by who writes to it."""
-    own = config is not None and config.mlflow.tracking_uri is None
+def _agreed(database: str, tracking_uri: str, config: Config | None, *, writes: bool) -> Agreed:
+    """What may be done to a database: hcopt's own is made and migrated as it needs to be, others only where asked."""
+    own = config is not None and config.mlflow.tracking_uri is None and database == tracking_uri
     asked = config is not None and config.mlflow.migrate_database
-    return Agreed(creates=writes, migrates=writes and (own or asked))
+    return Agreed(creates=writes and database == tracking_uri, migrates=own or asked)
 
 
-def _connect(uri: str, agreed: Agreed) -> MlflowClient:
+def _connect(uri: str, config: Config | None, *, writes: bool) -> MlflowClient:
     """Asks once, with little patience, whether anybody is there, before real work begins with more of it."""
-    import mlflow
     from mlflow import MlflowClient
 
-    # The registry's is another where MLFLOW_REGISTRY_URI says so; all are looked at before one is made.
-    databases = tuple(dict.fromkeys((uri, mlflow.get_registry_uri())))
-    for database in databases:
-        mlflow_database.check_database(database, agreed)
-    for database in databases:
-        open_database(database, agreed)
+    agreed = {database: _agreed(database, uri, config, writes=writes) for database in _databases(uri)}
+    for database, what in agreed.items():
+        check_database(database, what)  # all of them, before one is made
+    for database, what in agreed.items():
+        open_database(database, what)
     if urlsplit(uri).scheme not in ("http", "https"):
         return MlflowClient(tracking_uri=uri)
     client = MlflowClient(tracking_uri=uri)
@@ -186,10 +193,15 @@ def _connect(uri: str, agreed: Agreed) -> MlflowClient:
 
 def _mlflow_errors() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
+
+    # OSError includes everything of `requests`.
+    return (MlflowException, OSError, *_database_errors(), *s3_errors())
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    # OSError includes everything of `requests`; ImportError is a database driver that is not installed.
-    return (MlflowException, SQLAlchemyError, OSError, ImportError, *s3_errors())
+    return (SQLAlchemyError, ImportError)  # or a database driver that is not installed
 
 
 def _explain(failure: Exception, uri: str) -> tuple[str, str | None]:

@@ -61,8 +61,12 @@ def is_database(tracking_uri: str) -> bool:
 
 def sqlite_file(tracking_uri: str) -> Path | None:
     """The database file of an SQLite tracking URI; None where it is something else."""
-    prefix = "sqlite:///"
-    return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
+    import sqlalchemy
+
+    if not is_database(tracking_uri):
+        return None
+    url = sqlalchemy.engine.make_url(tracking_uri)
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def open_database(uri: str, agreed: Agreed) -> None:
@@ -160,13 +164,20 @@ def _make(uri: str) -> None:
     draft = database.with_name(f".{database.name}.{secrets.token_hex(4)}")
     with removed_at_death(draft.with_name(f"{draft.name}*")):
         try:
-            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+            MlflowClient(tracking_uri=_with_file(uri, draft)).search_experiments(max_results=1)
             # Somebody else may have been quicker: theirs is as good.
             with suppress(FileExistsError):
                 database.hardlink_to(draft)
         finally:
             for path in draft.parent.glob(f"{draft.name}*"):
                 path.unlink(missing_ok=True)
+
+
+def _with_file(uri: str, file: Path) -> str:
+    """The same way to SQLite, to another file."""
+    import sqlalchemy
+
+    return sqlalchemy.engine.make_url(uri).set(database=str(file)).render_as_string(hide_password=False)
 
 
 def _migrate(uri: str, revision: str) -> None:
@@ -206,6 +217,6 @@ def _refusal(uri: str, age: Age, revision: str | None) -> DatabaseRefusedError:
         return DatabaseRefusedError(message, f"{server}, or install that MLflow here.")
     return DatabaseRefusedError(
         message,
-        f"{server}, or a copy of it. Or have it migrated, after which that MLflow cannot open it any more: "
+        f"{server}, or a copy of it. Or have a run migrate it, after which that MLflow cannot open it any more: "
         "--set mlflow.migrate_database=true.",
     )

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hcopt.errors import ConfigError
 from hcopt.model.repository import check_model_name
+from hcopt.model.version_policy import is_version
 from hcopt.records.json import JsonObject
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
@@ -201,12 +202,17 @@ def read_record(run: RunFolder) -> RunRecord:
 
 
 def _check_names(record: RunRecord) -> None:
-    """The name becomes a folder's; that of a run that somebody else has handed over is checked again.
+    """Name and version become folders; those of a run that somebody else has handed over are checked again.
 
     Raises:
         ConfigError: It is no name, or the run began at no time.
     """
     check_model_name(record.model.name)
+    if not is_version(record.model.version_folder):
+        raise ConfigError(
+            f"run {record.run_id} names a version {record.model.version_folder!r} that is none",
+            remedy="Give another run.",
+        )
     try:
         read_time(record.started_at)
     except ValueError as error:

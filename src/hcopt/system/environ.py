@@ -29,5 +29,10 @@ def lent(variables: Mapping[str, str | SecretStr], *, defaults: Mapping[str, str
                 os.environ[name] = value
 
 
+def environment_variable(name: str) -> str | None:
+    """What a client would find; None where it is unset or empty."""
+    return os.environ.get(name) or None
+
+
 def _text(value: str | SecretStr) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value

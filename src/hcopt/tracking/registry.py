@@ -50,6 +50,12 @@ def resolve_tracking(config: Config, results: Path) -> TrackingStore:
     return TrackingStore(tracking_uri=default_tracking_uri(results), configured=False)
 
 
+def looking_only(config: Config, tracking_uri: str) -> Config:
+    """For a command that promises to write nothing: no database is made or migrated, not even hcopt's own."""
+    mlflow = config.mlflow.model_copy(update={"tracking_uri": tracking_uri, "migrate_database": False})
+    return config.model_copy(update={"mlflow": mlflow})
+
+
 def ensure_experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
     """The id of an experiment, which is made where there is none.
 

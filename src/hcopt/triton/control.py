@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcopt.errors import RuntimeStartError
+from hcopt.errors import ModelLoadError, RuntimeStartError
 from hcopt.records.measurement import ServerTimes
 from hcopt.system import process
 from hcopt.triton.base import Endpoint
@@ -25,6 +25,7 @@ _NS_PER_US = 1000
 _UNLOADING = "UNLOADING"
 _POLL_S = 0.02
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
+_TOO_LATE = "StatusCode.DEADLINE_EXCEEDED"
 _NO_REASON = "failed to poll from model repository"
 _ERROR_LINE = re.compile(r'E\d{4} .*?\] "(.*)"$')
 
@@ -120,7 +121,7 @@ class ModelControl:
         carried = self._carried.get(name)
         files = None if carried is None else {f"file:{path}": content for path, content in carried.files.items()}
         config = config_json if config_json is not None or carried is None else carried.config_json
-        with self._translated(f"Triton cannot load the model {name}"):
+        with self._translated(f"Triton cannot load the model {name}", refused=ModelLoadError):
             self._client.load_model(name, config=config, files=files, client_timeout=self._load_timeout_s)
 
     def unload(self, name: str) -> None:
@@ -226,7 +227,7 @@ class ModelControl:
         return InferenceServerClient(self._address, channel_args=arguments)
 
     @contextmanager
-    def _translated(self, failure: str) -> Iterator[None]:
+    def _translated(self, failure: str, *, refused: type[RuntimeStartError] = RuntimeStartError) -> Iterator[None]:
         from tritonclient.utils import InferenceServerException
 
         try:
@@ -240,7 +241,8 @@ class ModelControl:
             message = error.message().partition("\n\nAt:")[0]
             if self._log is not None and _NO_REASON in message:
                 message = f"{message}: {last_error(self._log)}"
-            raise RuntimeStartError(f"{failure}: {message}", log=self._log) from error
+            kind = RuntimeStartError if error.status() in (_UNAVAILABLE, _TOO_LATE) else refused
+            raise kind(f"{failure}: {message}", log=self._log) from error
 
 
 def last_error(log: Path) -> str:

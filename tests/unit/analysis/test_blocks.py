@@ -7,7 +7,7 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from hcopt.analysis.blocks import Arm, BlockClock, balanced_orders, measure_block, whole_blocks
+from hcopt.analysis.blocks import Arm, BlockClock, balanced_orders, measure_block, paired, windows_of
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
@@ -77,21 +77,27 @@ def test_clock_without_time_is_used_up(max_s: float) -> None:
     assert (clock.has_time(), clock.used_ratio()) == (False, 1.0)
 
 
-def test_only_blocks_in_which_nobody_failed_pair() -> None:
-    first, second, _ = ARMS
-    found = whole_blocks(
-        [first, second],
-        [taken(second, 2), taken(first, 2), taken(first, 0), taken(second, 0), taken(first, 1), taken(second, 1, None)],
+def test_two_pair_in_the_blocks_in_which_both_have_figures_whatever_a_third_did() -> None:
+    first, second, third = ARMS
+    found = windows_of(
+        ARMS,
+        [
+            *(taken(second, 2), taken(first, 2), taken(third, 2, None)),
+            *(taken(first, 0), taken(second, 0), taken(third, 0)),
+            *(taken(first, 1), taken(second, 1, None), taken(third, 1)),
+        ],
     )
-    assert [(one.variant, one.block) for one in found[first]] == [(first.variant, 0), (first.variant, 2)]
-    assert [one.block for one in found[second]] == [0, 2]
+    assert {arm: list(own) for arm, own in found.items()} == {first: [0, 1, 2], second: [0, 2], third: [0, 1]}
+    one, other = paired(found[first], found[second])
+    assert [(window.variant, window.block) for window in one] == [(first.variant, 0), (first.variant, 2)]
+    assert [(window.variant, window.block) for window in other] == [(second.variant, 0), (second.variant, 2)]
 
 
 def test_one_variant_at_two_loads_is_two_arms() -> None:
     heavy, light = ARMS[0], Arm(variant=ARMS[0].variant, load=LIGHT)
-    found = whole_blocks([heavy, light], [taken(heavy, 0, (2.0, 1.0)), taken(light, 0, (1.0, 1.0))])
+    found = windows_of([heavy, light], [taken(heavy, 0, (2.0, 1.0)), taken(light, 0, (1.0, 1.0))])
     assert [found[arm][0].throughput_infer_per_s for arm in (heavy, light)] == [2.0, 1.0]
 
 
-def test_measurements_of_no_block_are_left_out() -> None:
-    assert whole_blocks(ARMS[:1], [taken(ARMS[0], None)]) == {ARMS[0]: []}
+def test_windows_of_no_block_are_left_out() -> None:
+    assert windows_of(ARMS[:1], [taken(ARMS[0], None)]) == {ARMS[0]: {}}

@@ -319,4 +319,4 @@ def test_windows_that_the_variant_fails_are_misses_of_their_rate() -> None:
 
     found = Search(every_third, server.clock, Limits(max_s=75.0)).run(CLOSED_LOOP)
     assert found.sustainable_rate_infer_per_s.ci_low is None, "no rate keeps a limit of 1 % with a third refused"
-    assert found.failed_count == 0
+    assert found.failed_count >= len(found.unmeasured) > 0

@@ -327,15 +327,17 @@ def test_runner_up_that_proves_faster_on_fresh_data_is_recommended() -> None:
     assert "is faster than the sweep's winner" in found.reason
 
 
-def test_blocks_in_which_somebody_failed_are_left_out_of_everything() -> None:
+def test_failed_window_leaves_its_block_out_of_what_it_is_compared_with_and_of_nothing_else() -> None:
     failing = list[float | None](times(1.3))
     failing[2] = None
-    found = verdict([*blocks(failing, BASE), *blocks([1e9], [1.0])[:0], block(BEST, 9, 1e9)])
-    assert found.block_count == 7
+    found = verdict([*blocks(failing, BASE), block(RUNNER_UP, 9, 1e9)])
     assert found.best is not None
     assert found.default is not None
-    assert (found.best.block_count, found.default.block_count) == (7, 7)
-    assert found.default.throughput_infer_per_s.estimate == pytest.approx(np.mean(BASE[:2] + BASE[3:]))
+    assert (found.block_count, found.best.block_count, found.default.block_count) == (7, 7, 8)
+    assert found.default.throughput_infer_per_s.estimate == pytest.approx(np.mean(BASE))
+    assert found.improvement is not None
+    expected = np.exp(np.mean(np.log(np.delete(times(1.3), 2) / np.delete(BASE, 2))))
+    assert found.improvement.throughput_ratio.estimate == pytest.approx(expected)
 
 
 def test_measurements_of_the_sweep_play_no_part() -> None:
@@ -343,10 +345,60 @@ def test_measurements_of_the_sweep_play_no_part() -> None:
     assert verdict([*swept, *blocks(times(1.3), BASE)]) == verdict(blocks(times(1.3), BASE))
 
 
-def test_no_complete_block_leaves_everything_unknown() -> None:
-    found = verdict(blocks([1.0, None], [None, 1.0]))
-    assert (found.verdict, found.best, found.default, found.block_count) == ("undecided", None, None, 0)
-    assert verdict([]).verdict == "undecided"
+def test_no_common_block_compares_nothing() -> None:
+    found = verdict(blocks([1.0, None], [None, 1.0]), limit_ms=None)
+    assert (found.verdict, found.improvement) == ("undecided", None)
+    assert "nothing to compare" in found.reason
+    assert (verdict([]).verdict, verdict([]).best) == ("undecided", None)
+
+
+@pytest.mark.parametrize("cause", ["other", "refused"])
+def test_finalist_that_fails_hides_nothing_of_the_others(cause: FailureCause) -> None:
+    # The winner is late in every third block, and slow, just where the runner-up fails.
+    bad = [number for number in range(48) if number % 3 == 0]
+    best = [
+        replace(one, miss_count=1000, throughput_infer_per_s=2000.0) if n in bad else one
+        for n, one in enumerate(many(BEST, 1.3, 48))
+    ]
+    runner_up = [rejected(RUNNER_UP, n, cause) if n in bad else one for n, one in enumerate(many(RUNNER_UP, 1.1, 48))]
+    alone, beside = (
+        verdict([*best, *many(DEFAULT, 1.0, 48)]),
+        verdict([*best, *many(DEFAULT, 1.0, 48), *runner_up], THREE),
+    )
+    for found in (alone, beside):
+        assert found.refuted == BEST.config_name
+    assert alone.best == beside.best
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_finalist_that_answers_once_takes_no_verdict_with_it(answers: int) -> None:
+    runner_up = [rejected(RUNNER_UP, n) if n >= answers else one for n, one in enumerate(many(RUNNER_UP, 1.1, 12))]
+    found = verdict([*many(BEST, 1.3, 12), *many(DEFAULT, 1.0, 12), *runner_up], THREE)
+    assert (found.verdict, found.block_count) == ("better", 12)
+    assert is_settled(found, SETTINGS)
+
+
+def test_reasons_speak_of_a_limit_only_where_there_is_one() -> None:
+    runs = [
+        surviving(1),
+        surviving(24),
+        surviving(12, rounds=12),
+        [*many(BEST, 0.9), *(rejected(DEFAULT, n) for n in range(36))],
+    ]
+    for taken in runs:
+        assert "limit" not in verdict(taken, limit_ms=None).reason
+        assert verdict(taken).reason
+    kept = verdict([*many(DEFAULT, 1.0), *many(RUNNER_UP, 0.9)], DEFAULT_FIRST, limit_ms=None)
+    assert kept.verdict == "tied"
+    assert "limit" not in kept.reason
+
+
+def test_late_requests_are_named_where_one_failed_window_would_be_too_few() -> None:
+    late = [replace(one, miss_count=2000) for one in many(BEST, 1.3, 120)]
+    late[7] = rejected(BEST, 7)
+    found = verdict([*late, *many(DEFAULT, 1.0, 120)])
+    assert found.refuted == BEST.config_name
+    assert "misses the p99 limit on fresh data" in found.reason
 
 
 def test_one_block_gives_figures_without_intervals_and_no_verdict() -> None:

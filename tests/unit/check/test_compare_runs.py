@@ -19,7 +19,6 @@ from hcopt.records.verdict import Estimate
 from tests.support.records import (
     HEAVY,
     LIGHT,
-    default_variant,
     grid_variants,
     model_artifact,
     no_feasible_config_record,
@@ -164,17 +163,14 @@ def test_default_that_is_golden_in_both_has_no_gain_of_its_own() -> None:
 
 
 def test_only_the_last_whole_blocks_of_the_confirmation_count() -> None:
-    """A refuted candidate's blocks, those in which a finalist failed, the sweep and the A/A windows are left out."""
+    """A refuted candidate's blocks, the sweep and the A/A windows are left out."""
     run = run_record()
     best = grid_variants()[6]
     taken = list(run.measurements)
     wild = [m for m in taken if m.variant == best and m.block is not None]
     early = [replace(m, block=m.block - 8, throughput_infer_per_s=1.0) for m in wild if m.block is not None]
     noise = [replace(m, phase="noise", throughput_infer_per_s=1.0) for m in wild]
-    failed = [
-        replace(wild[0], block=8, throughput_infer_per_s=1.0),
-        replace(wild[0], variant=default_variant(), block=8, throughput_infer_per_s=None, latency=None, error="gone"),
-    ]
+    failed = [replace(wild[0], block=8, throughput_infer_per_s=None, latency=None, error="gone")]
     other_load = [replace(wild[0], load=LIGHT, throughput_infer_per_s=1.0)]
     changed = replace(run, measurements=(*early, *taken, *noise, *failed, *other_load))
     assert compare_runs(run, changed).ratios == compare_runs(run, run).ratios

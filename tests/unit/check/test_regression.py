@@ -176,7 +176,7 @@ def windows(failed: int, count: int = 12, errors: int = 0, cause: FailureCause =
         pytest.param(windows(0), windows(1), "undecided", id="one window"),
         pytest.param(windows(0), windows(0, errors=1), "passed", id="one request in a thousand"),
         pytest.param(windows(6), windows(0), "passed", id="only the baseline fails"),
-        pytest.param(windows(0, errors=50), windows(0, errors=50), "passed", id="both alike"),
+        pytest.param(windows(0, errors=50), windows(0, errors=50), "undecided", id="both alike"),
     ],
 )
 def test_failed_requests_of_the_candidate_are_a_metric(

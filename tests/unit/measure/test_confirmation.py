@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hcopt.config.sections import Config
-from hcopt.errors import RuntimeStartError
+from hcopt.errors import ModelLoadError, RuntimeStartError
 from hcopt.measure import window
 from hcopt.measure.confirmation import Proof
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
@@ -111,7 +111,7 @@ class Bench:
     def switch_to(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)
         if variant.config_name in self.refused:
-            raise RuntimeStartError(f"Triton cannot load the model {MODEL_NAME}: refused")
+            raise ModelLoadError(f"Triton cannot load the model {MODEL_NAME}: refused")
         if len(self.served) == self.breaks_at:
             raise RuntimeStartError("Triton does not answer")
 
@@ -263,7 +263,7 @@ def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reaso
     ]
     # Eleven whole blocks cannot reach α by Holm at the first look, so there is a second one.
     assert len(bench.recorded) == 54
-    assert (found.verdict, found.block_count) == ("better", 17)
+    assert (found.verdict, found.block_count) == ("better", 18)
 
 
 def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
-from hcopt.services.mlflow import check_database, mlflow_session
-from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_database
+from hcopt.services.mlflow import mlflow_session, ready_database
+from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_database, sqlite_file
+from hcopt.tracking.registry import looking_only
 from tests.support.mlflow2 import Mlflow2, mlflow2
 
 EVERYTHING = Agreed(creates=True, migrates=True)
@@ -101,9 +102,60 @@ def test_registry_of_its_own_is_looked_at_too(older: Mlflow2, tmp_path: Path, mo
 
 
 def test_only_what_nobody_configured_is_hcopt_s_own(older: Mlflow2) -> None:
+    before = older.digest
     configured = Config.model_validate({"mlflow": {"tracking_uri": older.tracking_uri}})
     with pytest.raises(OutputError, match="older than"):
-        check_database(older.tracking_uri, config=configured)
-    own = configured.model_copy(update={"mlflow": configured.mlflow.model_copy(update={"tracking_uri": None})})
-    check_database(older.tracking_uri, config=own)
-    assert older.tables() == 19, "it was only looked at"
+        ready_database(older.tracking_uri, config=configured)
+    assert older.digest == before
+    ready_database(older.tracking_uri, config=Config())
+    assert older.tables() > 19
+
+
+def test_somebody_s_registry_beside_hcopt_s_own_database_is_not_hcopt_s_own(
+    older: Mlflow2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = older.digest
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", older.tracking_uri)
+    own = f"sqlite:///{tmp_path / 'own.db'}"
+    with pytest.raises(OutputError, match="older than"):
+        ready_database(own, config=Config())
+    with (
+        pytest.raises(OutputError, match="older than"),
+        mlflow_session(own, error=OutputError, writes=True, config=Config()),
+    ):
+        pass
+    assert older.digest == before
+    absent = tmp_path / "absent.db"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{absent}")
+    with (
+        pytest.raises(OutputError, match="there is no"),
+        mlflow_session(own, error=OutputError, writes=True, config=Config()),
+    ):
+        pass
+    assert not absent.exists()
+
+
+def test_who_looks_only_migrates_nothing_not_even_hcopt_s_own(older: Mlflow2) -> None:
+    before = older.digest
+    config = looking_only(Config.model_validate({"mlflow": {"migrate_database": True}}), older.tracking_uri)
+    with (
+        pytest.raises(OutputError, match="older than"),
+        mlflow_session(older.tracking_uri, error=OutputError, config=config),
+    ):
+        pass
+    assert older.digest == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:////deep/mlflow.db", "/deep/mlflow.db"),
+        ("sqlite:///mlflow.db", "mlflow.db"),
+        ("sqlite+pysqlite:////deep/mlflow.db?timeout=5", "/deep/mlflow.db"),
+        ("postgresql://u:p@h/d", None),
+        ("http://h:5000", None),
+        ("./mlruns", None),
+    ],
+)
+def test_file_of_an_sqlite_database(uri: str, file: str | None) -> None:
+    assert sqlite_file(uri) == (None if file is None else Path(file))

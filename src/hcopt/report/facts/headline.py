@@ -23,11 +23,18 @@ def headline(run: RunRecord, pair: Pairing, text: Text) -> Headline:
     tones: dict[str, Tone] = {"better": "good", "tied": "neutral", "undecided": "open", "no_feasible_config": "bad"}
     return Headline(
         tone=tones[found.verdict],
-        badge=text["badge_default_wins" if _keeps_default(run) else f"badge_{found.verdict}"],
+        badge=text[_badge(run)],
         sentence=_sentence(run, pair, text),
         answers=(_deploy(run, pair, text), _gain(run, pair, text), _certainty(run, pair, text)),
         facts=tuple(fact for fact in (limit_fact(run, pair, text), capacity_fact(run, pair, text)) if fact),
     )
+
+
+def _badge(run: RunRecord) -> str:
+    verdict = run.confirmation.verdict
+    if verdict == "no_feasible_config" and run.ranking.latency_p99_limit_ms is None:
+        return "badge_no_answers"
+    return "badge_default_wins" if _keeps_default(run) else f"badge_{verdict}"
 
 
 def _keeps_default(run: RunRecord) -> bool:
@@ -92,7 +99,13 @@ def _failing_default(run: RunRecord) -> FailedWindows | None:
     if found.verdict != "better" or (found.default is not None and found.default.feasibility != "infeasible"):
         return None
     names = {v.config_name for v in run.plan.all_variants if v.settings == run.plan.default.settings}
-    return next((one for one in found.failures if one.config_name in names and one.variant_count), None)
+    own = [
+        one
+        for one in found.failures
+        if one.config_name in names and (found.default is None or one.load == found.default.load)
+    ]
+    # Of several rounds the last one counts; without too many failures, it is the limit that the default misses.
+    return own[-1] if own and own[-1].too_many else None
 
 
 def _windows(failed: FailedWindows) -> dict[str, str]:
@@ -112,7 +125,10 @@ def _compared_sentence(run: RunRecord, right: Side, pair: Pairing, comparison: C
             left_load=load_value(pair.left.load, text),
             equal=equal_load_phrase(equal, text),
         )
-    return text["undecided_limit" if _limit_is_open(run, pair) else verdict].format(
+    key: str = verdict
+    if _limit_is_open(run, pair):
+        key = "undecided_answers" if limit_ms is None else "undecided_limit"
+    return text[key].format(
         name=side_name(right, run, text),
         limit="" if limit_ms is None else figures.limit(limit_ms),
         change=figures.change(comparison.throughput_ratio.estimate),
@@ -126,8 +142,9 @@ def _default_sentence(run: RunRecord, pair: Pairing, right: Side, text: Text) ->
     limit_ms = run.ranking.latency_p99_limit_ms
     if _keeps_default(run):
         return _default_wins_sentence(run, pair, text)
-    if right.feasibility == "undecided" and limit_ms is not None:
-        return text["undecided_default_limit"].format(limit=figures.limit(limit_ms))
+    if right.feasibility == "undecided":
+        limit = "" if limit_ms is None else figures.limit(limit_ms)
+        return text["undecided_default_limit" if limit else "undecided_default_answers"].format(limit=limit)
     if pair.comparison is None or pair.left is None:
         return text["undecided_uncompared"]
     return text["undecided_default_first"].format(
@@ -147,10 +164,13 @@ def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
             change=figures.change(ratio.estimate),
             interval=interval_inline(ratio, text),
         )
+    # Whatever the sweep ranked above the default is out only because fresh data refuted it.
+    first = run.ranking.ranked[0].variant
+    refuted = first.settings != run.plan.default.settings
+    if refuted and any(one.config_name == first.config_name and one.variant_count for one in run.confirmation.failures):
+        return text["default_wins_failing"].format(name=short_name(first.config_name, run))
     if limit_ms is None:
         return text["default_wins"]
-    # Whatever the sweep ranked above the default is out only because fresh data refuted it.
-    refuted = run.ranking.ranked[0].variant.settings != run.plan.default.settings
     return text["default_wins_refuted" if refuted else "default_wins_limit"].format(limit=figures.limit(limit_ms))
 
 
@@ -267,7 +287,11 @@ def _certainty(run: RunRecord, pair: Pairing, text: Text) -> Answer:
     if comparison is None:
         return Answer(question=question, answer=text["not_compared"], details=blocks)
     if _limit_is_open(run, pair):
-        return Answer(question=question, answer=text["sure_undecided"], details=(*blocks, text["sure_limit_detail"]))
+        return Answer(
+            question=question,
+            answer=text["sure_undecided"],
+            details=(*blocks, text["sure_limit_detail" if run.ranking.latency_p99_limit_ms else "sure_answers_detail"]),
+        )
     details = [text["sure_detail"].format(p_value=figures.p_value(comparison.p_value), blocks=measured)]
     if comparison.blocks_to_decide is not None:
         details.append(text["sure_needed"].format(blocks=f"{comparison.blocks_to_decide:,}"))

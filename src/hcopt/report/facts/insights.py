@@ -118,7 +118,8 @@ def caveats(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
         lines.append(trap)
     right = pair.right
     if right is not None and right.confirmed and not right.feasible and run.confirmation.best is not None:
-        lines.append(text[f"{right.feasibility}_best"].format(name=side_name(right, run, text)))
+        key = f"{right.feasibility}_best" + ("" if run.ranking.latency_p99_limit_ms else "_answers")
+        lines.append(text[key].format(name=side_name(right, run, text)))
     noisy = exceeded_line(run, text)
     if noisy is not None:
         lines.append(noisy)

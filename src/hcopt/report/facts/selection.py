@@ -133,7 +133,9 @@ def _swept_pairing(run: RunRecord) -> Pairing:
     if not sides:
         return Pairing(left=None, right=None, comparison=None)
     nothing_feasible = run.confirmation.verdict == "no_feasible_config"
-    right = _closest(sides) if nothing_feasible else sides[0]
+    failing = {one.config_name for one in run.confirmation.failures if one.variant_count}
+    answering = [side for side in sides if side.variant.config_name not in failing] or sides
+    right = _closest(answering) if nothing_feasible else sides[0]
     if right.variant.settings == run.plan.default.settings:
         return Pairing(left=None, right=replace(right, role="default"), comparison=None)
     default = next((side for side in sides if side.variant.settings == run.plan.default.settings), None)

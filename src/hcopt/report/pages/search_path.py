@@ -17,7 +17,7 @@ from hcopt.report.words import Text
 # Dropped configurations that are explained one by one, and names in a row.
 _MOST_ROWS = 5
 _MOST_NAMES = 4
-_CAUSES = ("slow", "late", None)
+_CAUSES = ("slow", "late", "failing", None)
 
 
 def search_path(run: RunRecord, text: Text) -> Section | None:

@@ -75,6 +75,8 @@ EN = {
     "native backend's throughput: repeat on the production backend before planning capacity from the absolute "
     "figures.",
     "undecided_best": "{name} is not shown to keep the p99 limit.",
+    "undecided_best_answers": "{name} is not shown to answer all but 1% of its requests.",
+    "infeasible_best_answers": "{name} failed too many requests in the confirmation.",
     "infeasible_best": "{name} did not keep the p99 limit in the confirmation.",
 }
 
@@ -150,5 +152,7 @@ KO = {
     "python_backend": "내장 Python 기반 onnxruntime 백엔드로 측정: 처리량은 네이티브 백엔드의 57~73% 수준이므로, "
     "절대 수치로 용량을 산정하기 전에 운영 환경의 백엔드에서 재측정 필요.",
     "undecided_best": "{name} p99 한도 충족 미확인.",
+    "undecided_best_answers": "{name} 요청 실패 1% 이하 미확인.",
+    "infeasible_best_answers": "검증 측정에서 {name} 요청 실패 과다.",
     "infeasible_best": "검증 측정에서 {name} p99 한도 미충족.",
 }

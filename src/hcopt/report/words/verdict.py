@@ -27,6 +27,13 @@ EN = {
     "better_default_fails": "Deploy {name}: the default failed in {failed} of {windows} windows on its own account.",
     "better_only_answers": "Deploy {name}: the default answers too many requests with errors.",
     "nothing_answers": "No configuration answers its requests: {name} failed in {failed} of {windows} windows.",
+    "default_wins_failing": "Keep the default: {name}, which was faster in the sweep, fails too many requests.",
+    "undecided_answers": "Undecided: {name} is not shown to answer all but 1% of its requests; throughput {change} "
+    "against the default{interval}.",
+    "undecided_default_answers": "Undecided: the default was fastest in the sweep, but is not shown to answer all but "
+    "1% of its requests.",
+    "badge_no_answers": "Requests fail",
+    "sure_answers_detail": "share of failed requests still open",
     "undecided_default_limit": "Undecided: the default was fastest in the sweep, but is not shown to keep p99 within "
     "{limit}.",
     "undecided_uncompared": "Undecided: the confirmation could not compare a candidate with the default.",
@@ -97,6 +104,11 @@ KO = {
     "better_default_fails": "{name} 배포 권장: 기본 설정은 {windows}구간 중 {failed}구간에서 자체 원인으로 실패.",
     "better_only_answers": "{name} 배포 권장: 기본 설정은 오류 응답이 너무 많음.",
     "nothing_answers": "요청에 응답하는 설정 없음: {name} 설정이 {windows}구간 중 {failed}구간에서 실패.",
+    "default_wins_failing": "기본 설정 유지: 스윕에서 더 빨랐던 {name} 설정은 실패한 요청이 너무 많음.",
+    "undecided_answers": "판정 보류: {name} 처리량은 기본 설정 대비 {change}{interval}이나 요청 실패 1% 이하는 미확인.",
+    "undecided_default_answers": "판정 보류: 스윕에서 기본 설정이 가장 빨랐으나 요청 실패 1% 이하는 미확인.",
+    "badge_no_answers": "요청 실패",
+    "sure_answers_detail": "요청 실패 비율 미확인",
     "undecided_default_limit": "판정 보류: 스윕에서 기본 설정이 가장 빨랐으나 p99 한도 {limit} 충족은 미확인.",
     "undecided_uncompared": "판정 보류: 검증 측정에서 후보 설정과 기본 설정을 비교하지 못함.",
     "no_feasible_config": "p99 {limit} 이내인 설정 없음: 가장 근접한 {name}({load})의 p99는 {p99} ms{over}.",
