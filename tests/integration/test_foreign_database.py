@@ -51,7 +51,9 @@ CHECK = ("check", "--golden", str(SAMPLE_FOLDER), "--baseline", MODEL_URI)
         pytest.param(("report", "results"), 0, False, id="report"),
         pytest.param(("compare", "results", "results"), 2, False, id="compare of one run"),
         pytest.param(("capacity", "results"), 0, False, id="capacity"),
-        pytest.param(("kubernetes", "results", "--peak=9000", "--out=manifests"), 0, False, id="kubernetes"),
+        pytest.param(
+            ("kubernetes", "results", "--base=1000", "--peak=9000", "--out=manifests"), 0, False, id="kubernetes"
+        ),
         pytest.param(CHECK, 3, True, id="check"),
         pytest.param(("doctor",), 1, True, id="doctor"),
     ],

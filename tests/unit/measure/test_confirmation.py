@@ -261,6 +261,7 @@ def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reaso
     assert [one.error for one in bench.recorded if one.error is not None] == [
         "the container has ended with 137: Triton does not answer"
     ]
+    assert {one.failure_cause for one in bench.recorded if one.error is not None} == {"other"}, "no fault of its own"
     # Eleven whole blocks cannot reach α by Holm at the first look, so there is a second one.
     assert len(bench.recorded) == 54
     assert (found.verdict, found.block_count) == ("better", 18)

@@ -58,6 +58,7 @@ def test_model_without_versions_beside_it_lies_where_its_policy_looks() -> None:
     assert version_of_a_single_model(None, None, uri="m") == "1"
     assert version_of_a_single_model(None, "4", uri="m") == "4"
     assert version_of_a_single_model("version_policy { specific { versions: [3] } }", None, uri="m") == "3"
+    assert version_of_a_single_model("version_policy { specific { versions: [3, 3] } }", None, uri="m") == "3"
     with pytest.raises(ModelSourceError, match="names 1, 2"):
         version_of_a_single_model("version_policy { specific { versions: [1, 2] } }", None, uri="m")
     with pytest.raises(ModelSourceError, match=r"is version 2, and the version_policy of config\.pbtxt serves 1"):

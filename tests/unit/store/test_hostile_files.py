@@ -209,6 +209,12 @@ def test_run_of_somebody_else_that_began_at_no_time_is_refused(tmp_path: Path) -
     refused(lambda: read_record(folder), "began at no time", 2)
 
 
+@pytest.mark.parametrize("version", ["../../outside", "01", "latest", ""])
+def test_version_of_a_record_is_a_version(tmp_path: Path, version: str) -> None:
+    folder = altered_run(tmp_path, lambda state: state["record"]["model"].update(version_folder=version))
+    refused(lambda: read_record(folder), "that is none", 2)
+
+
 HOSTILE = "x\u2028evil: 1\nevil: 2\r\x85evil: 3 # $(touch /tmp/escaped) `id` {{ 7*7 }} %s {0}"
 
 
