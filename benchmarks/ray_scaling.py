@@ -19,6 +19,7 @@ from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.ray_cluster import connected
 from hcopt.job.cluster.values import Files, Node, Outcome
 from hcopt.records.measurement import Environment, Measurement
+from hcopt.words.notes import sentence
 from tests.support.ray_nodes import ray_nodes
 
 _SAMPLES_BYTES = 200_000
@@ -67,7 +68,8 @@ def main() -> None:
             nodes.start_workers(*(f"w{number}" for number in range(started, workers)), cpus=1)
             started = workers
             with connected(nodes.address, bring_package=False) as cluster:
-                pool = Pool(cluster=cluster, config=Config().model_dump(mode="json"), note=lambda note: print(note.en))
+                config = Config().model_dump(mode="json")
+                pool = Pool(cluster=cluster, config=config, note=lambda note: print(sentence(note)))
                 [kind] = pool.classes()
                 # Every node has a process for blocks then.
                 _elapsed_s(pool, kind.environment, blocks=2 * workers, seconds=0.0)

@@ -79,7 +79,7 @@ def test_model_that_cannot_batch_says_why(runs: dict[str, tuple[Answer, Workplac
     answer, place = runs[name]
     (model,) = found(place)["models"]
     why = str(MODELS[name].not_batched)
-    assert any(why in note for note in model["notes"]), model["notes"]
+    assert any(why in note["sentence"] for note in model["notes"]), model["notes"]
     assert why in answer.stderr
     report = place.results / "reports" / "summaries" / model["model"]["name"] / "result_summary.pdf"
     text = " ".join(page.extract_text() for page in pypdf.PdfReader(report).pages)

@@ -22,7 +22,7 @@ from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import drawings
 from hcopt.report.render.html import write_html
-from hcopt.report.words import Language
+from hcopt.words import Language
 from tests.support.browser import DESKTOP, PHONE, chromium, open_file, shown_as
 from tests.support.evidence_records import evidence_record, infeasible_record, many_variants_record, noisy_record
 from tests.support.records import MODEL_NAME, run_record, tied_record
@@ -279,7 +279,7 @@ def test_markup_in_names_stays_text(chromium, tmp_path):
     run = replace(
         run,
         measurements=failed,
-        notes=(Note(en=f"note {hostile}", ko=f"note {hostile}"),),
+        notes=(Note.of("error", message=f"note {hostile}"),),
         command=f"hcopt {hostile} \udcff",
         best_config_pbtxt=f"# {hostile}\nname: 1",
     )

@@ -177,7 +177,7 @@ def test_later_pages_have_what_the_verdict_rests_on(tmp_path):
         "1 of 42 measurements gave no figures",
         "onnxruntime (Python-based)",
         "Intel(R) Xeon(R) Processor @ 2.60GHz, 2 cores (cpuset 0-1)",
-        "Load generator and server share the CPUs 0-1",
+        "Another hcopt measures on this machine",
         "hcopt profile --config config.yaml",
         "Why it wins",
         "5,280 8 0.89% 0.52% to 1.53% 47.10 not shown",
@@ -243,7 +243,9 @@ def test_users_text_is_shown_as_it_is_and_never_run(tmp_path, language):
         run,
         model=replace(run.model, name=hostile, source_uri=f"s3://{hostile}\udcff"),
         measurements=failed,
-        notes=tuple(Note(en=note, ko=note) for note in (f"note {hostile}", "@cite <label> = heading", "// comment")),
+        notes=tuple(
+            Note.of("error", message=note) for note in (f"note {hostile}", "@cite <label> = heading", "// comment")
+        ),
         command=f"hcopt {hostile}",
         best_config_pbtxt=config,
     )
@@ -271,7 +273,7 @@ def _long_texts() -> RunRecord:
         model=replace(run.model, name=name),
         measurements=failed,
         command="hcopt " + "-" * 300,
-        notes=(Note(en="/folder/" + "y" * 400, ko="/folder/" + "y" * 400),),
+        notes=(Note.of("error", message="/folder/" + "y" * 400),),
         best_config_pbtxt=f'name: "{name}"\nmax_batch_size: 8',
     )
 

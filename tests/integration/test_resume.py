@@ -15,6 +15,7 @@ import pytest
 from hcopt.store.measurements import FILE_NAME, read_measurements
 from hcopt.store.run_folder import find_run, read_record
 from tests.support.command import TINY, Answer, Workplace, workplace
+from tests.support.notes import said
 
 ARGUMENTS = ("profile", *TINY, "--set=sweep.concurrency=[4,8]")
 POINTS = 4
@@ -67,7 +68,7 @@ def test_resumed_run_is_complete(story: Story) -> None:
     assert (story.place.results / "latest").resolve() == story.folder
     record = read_record(find_run(str(story.folder), results=Path("elsewhere")))
     assert record.command == shlex.join(["hcopt", *ARGUMENTS])
-    assert "was resumed: " in record.notes[0].en
+    assert "was resumed: " in said(record.notes[0])
     assert not {"model", "repository", "work"} & {path.name for path in story.folder.iterdir()}
 
 

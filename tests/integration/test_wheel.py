@@ -54,7 +54,7 @@ def test_wheel_holds_what_a_run_needs_and_nothing_of_the_tests(installed: Instal
         names = set(wheel.namelist())
     assert names >= {
         "hcopt/py.typed",
-        "hcopt/runtime/onnxruntime_backend/model.py",
+        "hcopt/triton/onnxruntime_backend/model.py",
         "hcopt/report/templates/report.typ",
         "hcopt/report/templates/report.html.jinja",
         "hcopt/report/vega/vega-embed.js",

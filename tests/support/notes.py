@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hcopt.records.note import Note
+from hcopt.words.notes import sentence
 
 _HANGUL = re.compile("[가-힣]")
 _FIGURES_AND_NAMES = re.compile(r"'[^']+'|\d+(?:\.\d+)?%?|\b\w+[._]\w*[a-z]\b", re.ASCII)
@@ -13,6 +14,7 @@ _FIGURES_AND_NAMES = re.compile(r"'[^']+'|\d+(?:\.\d+)?%?|\b\w+[._]\w*[a-z]\b", 
 def said(note: Note | None) -> str:
     """The English sentence of a note whose Korean one says as much."""
     assert note is not None
-    assert _HANGUL.search(note.ko) and not _HANGUL.search(note.en)
-    assert set(_FIGURES_AND_NAMES.findall(note.en)) == set(_FIGURES_AND_NAMES.findall(note.ko)), note
-    return note.en
+    en, ko = sentence(note, "en"), sentence(note, "ko")
+    assert _HANGUL.search(ko) and not _HANGUL.search(en)
+    assert set(_FIGURES_AND_NAMES.findall(en)) == set(_FIGURES_AND_NAMES.findall(ko)), note
+    return en

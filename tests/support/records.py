@@ -359,9 +359,7 @@ def run_record(**changes: Any) -> RunRecord:
         noise=noise(),
         capacity=capacity(),
         elapsed_s={"fetch": 4.2, "serve": 6.9, "sweep": 148.3, "confirmation": 71.5},
-        notes=(
-            Note(en="Load generator and server share the CPUs 0-1.", ko="부하 생성기와 서버가 CPU 0-1을 함께 사용."),
-        ),
+        notes=(Note.of("another_run_measures", whose="process 7"),),
     )
     return replace(record, **changes)
 

@@ -85,26 +85,17 @@ def gate_note(noise: Noise, settings: NoiseSection) -> Note | None:
     """What the user has to know where a limit was exceeded; None where none was, or the gate is off."""
     if not noise.exceeded or settings.gate == "off":
         return None
-    values = {
-        "steal": (noise.max_steal_ratio, settings.max_steal_ratio),
-        "throttling": (noise.max_throttled_ratio, settings.max_throttled_ratio),
-        "variation": (noise.block_sd_ratio, settings.max_block_cv_ratio),
-    }
-    words = {
-        "steal": ("CPU time taken by the hypervisor", "CPU steal"),
-        "throttling": ("time held back by the CPU quota", "CPU 쿼터 throttling"),
-        "variation": ("variation between blocks", "블록 간 변동"),
-    }
-    shown = [(words[name], values[name]) for name in noise.exceeded]
-    longer = "variation" in noise.exceeded
-    return Note(
-        en="The machine is noisy: "
-        + ", ".join(f"{en} {value or 0:.0%} (limit {limit:.0%})" for (en, _), (value, limit) in shown)
-        + (f"; the confirmation measures windows of {noise.window_s:g} s." if longer else "."),
-        ko="측정 장비의 노이즈가 큼: "
-        + ", ".join(f"{ko} {value or 0:.0%}(한도 {limit:.0%})" for (_, ko), (value, limit) in shown)
-        + (f". 검증 측정 구간을 {noise.window_s:g}초로 연장." if longer else "."),
-    )
+    causes = tuple(cause for name, cause in _causes(noise, settings) if name in noise.exceeded)
+    if "variation" in noise.exceeded:
+        return Note.of("noisy_machine_longer_windows", causes=causes, window_s=noise.window_s)
+    return Note.of("noisy_machine", causes=causes)
+
+
+def _causes(noise: Noise, settings: NoiseSection) -> Iterator[tuple[str, Note]]:
+    steal, throttled = noise.max_steal_ratio or 0, noise.max_throttled_ratio or 0
+    yield "steal", Note.of("noise_steal", share=steal, limit=settings.max_steal_ratio)
+    yield "throttling", Note.of("noise_throttling", share=throttled, limit=settings.max_throttled_ratio)
+    yield "variation", Note.of("noise_variation", share=noise.block_sd_ratio, limit=settings.max_block_cv_ratio)
 
 
 def failure_notes(windows: Iterable[Measurement]) -> Iterator[Note]:
@@ -112,21 +103,13 @@ def failure_notes(windows: Iterable[Measurement]) -> Iterator[Note]:
     taken = tuple(windows)
     failed = [one for one in taken if one.failed_by_variant]
     if failed:
-        yield Note(
-            en=f"The default failed on its own account in {len(failed)} of {len(taken)} windows before the sweep; the "
-            f"noise of this machine is that of the others: {failed[0].error}",
-            ko=f"스윕 전 측정 {len(taken)}구간 중 {len(failed)}구간에서 기본 설정이 자체 원인으로 실패(노이즈 수치에는 "
-            f"미반영): {failed[0].error}",
-        )
+        yield Note.of("default_fails_before_sweep", failed=len(failed), windows=len(taken), reason=str(failed[0].error))
 
 
 def resolution_note(noise: Noise) -> Note:
     """Which differences this machine can show at all."""
-    return Note(
-        en=f"On this machine differences in throughput below {noise.resolvable_ratio:.0%} cannot be told apart "
-        f"({noise.planned_blocks} blocks; one configuration varies by {noise.block_sd_ratio:.1%}).",
-        ko=f"이 장비에서는 {noise.resolvable_ratio:.0%} 미만의 처리량 차이를 구분할 수 없음"
-        f"(블록 {noise.planned_blocks}개 기준, 같은 설정의 변동 {noise.block_sd_ratio:.1%}).",
+    return Note.of(
+        "resolution", smallest=noise.resolvable_ratio, blocks=noise.planned_blocks, variation=noise.block_sd_ratio
     )
 
 
@@ -142,11 +125,8 @@ def _steal(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[N
     known = [m.steal_ratio for m in taken if m.steal_ratio is not None]
     beyond = [ratio for ratio in known if ratio > settings.max_steal_ratio]
     if beyond:
-        yield Note(
-            en=f"The hypervisor took more than {settings.max_steal_ratio:.0%} of the CPU time in {len(beyond)} of "
-            f"{len(known)} windows (at most {max(beyond):.0%}): other guests share this machine.",
-            ko=f"측정 구간 {len(known)}개 중 {len(beyond)}개에서 CPU steal {settings.max_steal_ratio:.0%} 초과"
-            f"(최대 {max(beyond):.0%}): 같은 호스트의 다른 VM과 CPU 공유.",
+        yield Note.of(
+            "steal_seen", limit=settings.max_steal_ratio, count=len(beyond), windows=len(known), most=max(beyond)
         )
 
 
@@ -157,9 +137,4 @@ def _spread(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[
             by_name[measurement.variant.config_name].append(math.log(measurement.throughput_infer_per_s))
     spreads = [standard_deviation(values) for values in by_name.values() if len(values) >= _FEWEST_BLOCKS]
     if spreads and fmean(spreads) > settings.max_block_cv_ratio:
-        yield Note(
-            en=f"Throughput of one configuration varied by {fmean(spreads):.0%} on average between blocks "
-            f"(limit {settings.max_block_cv_ratio:.0%}): measure on a quieter machine for a sharper answer.",
-            ko=f"같은 설정의 처리량이 블록 간에 평균 {fmean(spreads):.0%} 변동"
-            f"(한도 {settings.max_block_cv_ratio:.0%}): 더 명확한 판정을 위해 다른 부하가 적은 장비에서 재측정 권장.",
-        )
+        yield Note.of("variation_seen", share=fmean(spreads), limit=settings.max_block_cv_ratio)

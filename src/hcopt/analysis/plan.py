@@ -165,10 +165,5 @@ def _notes(sweep: SweepSection, variants: tuple[ModelConfigVariant, ...], batche
     dropped = len(sweep.max_batch_size) * len(sweep.max_queue_delay_us) > 1 or sweep.client_batch_size != (1,)
     if batches or not dropped:
         return ()
-    note = Note(
-        en="The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not swept and "
-        f"a request holds one row: {len(variants)} variants by instance count.",
-        ko="모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 스윕하지 않고 "
-        f"요청 하나에 한 행만 보냄: 인스턴스 수에 따른 설정 {len(variants)}개.",
-    )
+    note = Note.of("batch_not_swept", variants=len(variants))
     return (note,)

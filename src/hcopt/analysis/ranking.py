@@ -70,12 +70,7 @@ def unmeasured(plan: SweepPlan, ranking: Ranking) -> Note | None:
     if not names:
         return None
     named = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
-    return Note(
-        en=f"{len(names)} of {len(groups)} configurations could not be measured at any load and take no part in the "
-        f"comparison: {named}. The failed measurements say why.",
-        ko=f"전체 {len(groups)}개 설정 중 {len(names)}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: {named}. "
-        "원인은 실패한 측정 목록 참조.",
-    )
+    return Note.of("unmeasured", count=len(names), configurations=len(groups), names=named)
 
 
 def _at_best_load(

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
+from hcopt.words.notes import sentence
 
 _TITLES: Mapping[str, str] = {
     "seed": "Making sure of the sample model in MLflow under results/",
@@ -141,7 +142,7 @@ def printable(text: str) -> str:
 
 def print_note(console: Console, note: Note) -> None:
     """One thing that the user has to know."""
-    console.print(Text.assemble("  ", ("note:", "yellow"), f" {printable(note.en)}"), highlight=False)
+    console.print(Text.assemble("  ", ("note:", "yellow"), f" {printable(sentence(note))}"), highlight=False)
 
 
 def describe(measurement: Measurement) -> str:

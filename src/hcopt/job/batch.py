@@ -227,9 +227,7 @@ class _Several:
             # It had measured nothing.
             outcome = replace(outcome, run_id=None)
         self.outcomes[index] = outcome
-        self.progress.note(
-            Note(en=f"{_said(outcome)} failed: {error.message}", ko=f"{_said(outcome)} 실패: {error.message}")
-        )
+        self.progress.note(Note.of("model_failed", name=_said(outcome), reason=error.message))
 
     def _finished(self, index: int, finished: FinishedRun) -> None:
         error = finished.error

@@ -25,6 +25,7 @@ from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, looking_only, resolve_tracking, seed_sample_model
+from hcopt.words.notes import sentence
 
 _SECONDS_AROUND = 25.0
 # What MLflow's database takes when it is new.
@@ -45,9 +46,9 @@ class PlannedJob:
     def as_json(self) -> JsonObject:
         """The same for machines."""
         return {
-            "plan": {**asdict(self.plan), "notes": [note.en for note in self.plan.notes]},
+            "plan": {**asdict(self.plan), "notes": [*map(sentence, self.plan.notes)]},
             "source_uri": self.source_uri,
-            "notes": [note.en for note in self.notes],
+            "notes": [*map(sentence, self.notes)],
             "measurements": {
                 "noise": self.noise_count,
                 "sweep": self.plan.measurement_count,

@@ -23,6 +23,7 @@ from hcopt.records.verdict import (
     Noise,
     RatePoint,
 )
+from hcopt.words.notes import sentence
 
 SCHEMA_VERSION = 1
 
@@ -139,7 +140,7 @@ def _model(run: RunRecord) -> JsonObject:
         "blocks": found.block_count,
         "looks": found.look_count,
         "failed_windows": [_failed(failed) for failed in found.failures],
-        "notes": [note.en for note in run.notes],
+        "notes": [{"code": note.code, "sentence": sentence(note)} for note in run.notes],
         "noise": _noise(run.noise),
         "capacity": _capacity(run.capacity),
         "nodes": _nodes(run),

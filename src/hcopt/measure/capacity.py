@@ -67,22 +67,12 @@ class CapacityCheck:
 def capacity_notes(found: FoundRate) -> Iterator[Note]:
     """What the user has to know about a search that could not promise a rate, or met the load generator's own end."""
     if found.sustainable_rate_infer_per_s.ci_low is None:
-        why_en = "the time was up" if found.out_of_time else "none kept the limit for sure"
-        why_ko = "시간 부족" if found.out_of_time else "한도 준수가 확인된 도착률 없음"
-        yield Note(
-            en=f"No rate of requests is promised: {why_en} ({found.window_count} windows of random arrivals).",
-            ko=f"보장 가능한 요청 도착률 없음: {why_ko}(무작위 도착 측정 {found.window_count}구간).",
-        )
+        yield Note.of("no_rate_in_time" if found.out_of_time else "no_rate_within_limit", windows=found.window_count)
     if found.unmeasured:
         rate, reason = found.unmeasured[0]
-        yield Note(
-            en=f"From {rate:,.0f} infer/s on there was no valid window: {reason}",
-            ko=f"{rate:,.0f} infer/s부터 유효한 측정 구간 없음: {reason}",
-        )
+        yield Note.of("rates_invalid", rate=rate, reason=reason)
 
 
 def capacity_failed(reason: str) -> Note:
     """The server died meanwhile."""
-    return Note(
-        en=f"The sustainable rate could not be measured: {reason}", ko=f"지속 가능한 처리율을 측정하지 못함: {reason}"
-    )
+    return Note.of("capacity_failed", reason=reason)

@@ -131,23 +131,17 @@ class Proof:
 
 
 def _replaced(refuted: Confirmation, limit_ms: float | None) -> Note:
-    name = refuted.refuted
+    name = refuted.refuted or ""
     failed = next((one for one in refuted.failures if one.config_name == name and one.too_many), None)
     if failed is not None:
-        return Note(
-            en=f"{name} failed in {failed.variant_count} of {failed.window_count} windows on its own account, so it is "
-            f"no longer a candidate: {failed.reason}",
-            ko=f"{name} 설정이 검증 측정 {failed.window_count}구간 중 {failed.variant_count}구간에서 자체 원인으로 "
-            f"실패: 후보에서 제외. {failed.reason}",
+        return Note.of(
+            "refuted_by_failures",
+            name=name,
+            failed=failed.variant_count,
+            windows=failed.window_count,
+            reason=failed.reason,
         )
     assert refuted.best is not None  # else it were refuted by its failures
     if refuted.best.miss_ratio is None and limit_ms is None:
-        return Note(
-            en=f"{name} answers too many requests with errors on fresh data, so it is no longer a candidate.",
-            ko=f"{name} 설정이 검증 측정에서 오류 응답이 너무 많음: 후보에서 제외.",
-        )
-    p99 = f"{refuted.best.latency_p99_ms.estimate:.3g} ms"
-    return Note(
-        en=f"{name} misses the p99 limit on fresh data ({p99}), so it is no longer a candidate.",
-        ko=f"{name} 설정이 검증 측정에서 p99 한도 초과({p99}): 후보에서 제외.",
-    )
+        return Note.of("refuted_by_errors", name=name)
+    return Note.of("refuted_by_p99", name=name, p99_ms=refuted.best.latency_p99_ms.estimate)

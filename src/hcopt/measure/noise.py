@@ -13,6 +13,7 @@ from hcopt.measure.window import Bench
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.note import Note
 from hcopt.records.verdict import Noise
+from hcopt.words.notes import sentence
 
 BLOCKS = 6
 # Beside a window of the confirmation: the switch, and perf_analyzer, which looks at the clock in steps of a second.
@@ -103,6 +104,6 @@ def _refuse(found: Noise | None, config: Config) -> None:
         raise ProfileError("the noise of this machine could not be measured, and noise.gate is strict")
     if (note := noise.gate_note(found, config.noise)) is not None:
         raise ProfileError(
-            f"{note.en} noise.gate is strict, so nothing is compared.",
+            f"{sentence(note)} noise.gate is strict, so nothing is compared.",
             remedy="Measure on a quieter machine, raise the limits of `noise` in config.yaml, or leave out --strict.",
         )

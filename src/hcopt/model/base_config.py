@@ -54,10 +54,7 @@ def base_configuration(
     """
     if artifact.config_pbtxt is None:
         config = _derived(artifact, batchable=batchable, instance_kind=instance_kind)
-        note = Note(
-            en="The model came without a config.pbtxt; its default is derived from the ONNX file.",
-            ko="모델에 config.pbtxt가 없으므로 ONNX 파일을 바탕으로 기본 설정 생성.",
-        )
+        note = Note.of("config_derived")
         return BaseConfiguration(config=config, notes=(note,))
     config = parse_text(artifact.config_pbtxt)
     _refuse_unservable(config)
@@ -124,12 +121,7 @@ def _name(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
     config.name = artifact.name
     if said in {"", artifact.name}:
         return []
-    return [
-        Note(
-            en=f"config.pbtxt calls the model {said!r}; it is served as {artifact.name!r}, and named so.",
-            ko=f"config.pbtxt의 모델 이름 {said!r} 대신 {artifact.name!r} 이름으로 서빙.",
-        )
-    ]
+    return [Note.of("config_renamed", said=said, name=artifact.name)]
 
 
 def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
@@ -145,12 +137,7 @@ def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
         _add_tensors(config.output, artifact.signature.outputs, batched=batched)
     if not missing:
         return []
-    return [
-        Note(
-            en=f"config.pbtxt leaves out {' and '.join(missing)}: completed from the ONNX file.",
-            ko=f"config.pbtxt에 없는 항목({', '.join(missing)})을 ONNX 파일의 정보로 보완.",
-        )
-    ]
+    return [Note.of("config_completed", missing=", ".join(missing))]
 
 
 def _tensors(config: ModelConfig) -> list[Any]:
@@ -208,26 +195,12 @@ def _batch(config: ModelConfig) -> list[Note]:
     if config.max_batch_size > 0:
         return []
     if any(tensor.HasField("reshape") or tensor.dims[0] not in (-1, 1) for tensor in _tensors(config)):
-        return [
-            Note(
-                en="config.pbtxt has max_batch_size 0, so Triton does not batch, although the model could; its dims "
-                "have no free leading dimension, so it is left as it is.",
-                ko="모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않으며, dims에 "
-                "가변 첫 차원이 없어 설정을 그대로 유지.",
-            )
-        ]
+        return [Note.of("config_not_batched")]
     for tensor in _tensors(config):
         _set_dims(tensor, tuple(tensor.dims)[1:], batched=True)
     config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
     config.dynamic_batching.SetInParent()
-    return [
-        Note(
-            en="config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: analysed with "
-            f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, and dims without the leading dimension.",
-            ko="모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않음: "
-            f"max_batch_size {DEFAULT_MAX_BATCH_SIZE}, dynamic batching, 첫 차원을 뺀 dims로 분석.",
-        )
-    ]
+    return [Note.of("config_batched", max_batch_size=DEFAULT_MAX_BATCH_SIZE)]
 
 
 def _unbatch(config: ModelConfig) -> list[Note]:
@@ -241,14 +214,7 @@ def _unbatch(config: ModelConfig) -> list[Note]:
         _set_dims(tensor, dims, batched=False)
     config.max_batch_size = 0
     config.ClearField("dynamic_batching")
-    return [
-        Note(
-            en=f"config.pbtxt has max_batch_size {said}, but the model gives wrong answers or none when rows are put "
-            "together: analysed with max_batch_size 0 and without dynamic batching.",
-            ko=f"config.pbtxt에는 max_batch_size {said}, 그러나 여러 행을 묶으면 모델이 오류를 내거나 다른 결과를 냄: "
-            "max_batch_size 0, dynamic batching 없이 분석.",
-        )
-    ]
+    return [Note.of("config_unbatched", max_batch_size=said)]
 
 
 def _move_to_cpu(config: ModelConfig, instance_kind: InstanceKind) -> list[Note]:
@@ -257,9 +223,4 @@ def _move_to_cpu(config: ModelConfig, instance_kind: InstanceKind) -> list[Note]
     count = instance_count(config)
     del config.instance_group[:]
     config.instance_group.add(count=count, kind=kind_number(instance_kind))
-    return [
-        Note(
-            en=f"config.pbtxt puts instances on a GPU; analysed with {count} on the CPU, as instance_kind says.",
-            ko=f"config.pbtxt의 인스턴스는 GPU용이지만 instance_kind에 따라 CPU 인스턴스 {count}개로 분석.",
-        )
-    ]
+    return [Note.of("config_moved_to_cpu", count=count)]

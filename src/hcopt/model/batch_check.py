@@ -71,9 +71,7 @@ def check_servable(onnx_file: Path, signature: ModelSignature, rows: Rows) -> Ba
         together = _run(session, seen, pair)
     except ModelSourceError as error:
         said = _first_line(str(error.__cause__))
-        reason = Note(
-            en=f"The model fails on two rows at once: {said}", ko=f"두 행을 한 번에 넣으면 모델 실행 실패: {said}"
-        )
+        reason = Note.of("two_rows_fail", reason=said)
         return BatchCheck(batchable=False, signature=seen, reason=reason)
     batchable, caveat = _compare(seen, singles, together)
     return BatchCheck(batchable=batchable, signature=seen, reason=caveat)
@@ -235,12 +233,11 @@ def _two_rows(values: NDArray[Any]) -> NDArray[Any]:
 
 def _why_unbatched(signature: ModelSignature) -> Note:
     spec = next(spec for spec in (*signature.inputs, *signature.outputs) if spec.shape[:1] != (-1,))
-    kind, kind_ko = ("input", "입력") if spec in signature.inputs else ("output", "출력")
-    said = f"is fixed at {spec.shape[0]}" if spec.shape else "does not exist (it is a scalar)"
-    said_ko = f"고정값({spec.shape[0]})이므로" if spec.shape else "없으므로(스칼라)"
-    return Note(
-        en=f"The first dimension of the {kind} {spec.name!r} {said}, so requests cannot be put into one batch.",
-        ko=f"{kind_ko} {spec.name!r}의 첫 차원이 {said_ko} 여러 요청을 하나의 배치로 묶을 수 없음.",
+    is_input = spec in signature.inputs
+    if not spec.shape:
+        return Note.of("input_scalar" if is_input else "output_scalar", name=spec.name)
+    return Note.of(
+        "input_dimension_fixed" if is_input else "output_dimension_fixed", name=spec.name, size=spec.shape[0]
     )
 
 
@@ -252,11 +249,8 @@ def _compare(signature: ModelSignature, singles: Sequence[Rows], together: Rows)
     for spec in signature.outputs:
         first, second, again, both = (run[spec.name] for run in (*singles, together))
         if (first.shape[:1], second.shape[:1], both.shape[:1]) != ((1,), (1,), (2,)):
-            return False, Note(
-                en=f"One row gives an output {spec.name!r} of shape {list(first.shape)}, two rows one of "
-                f"{list(both.shape)}: its first dimension is not the number of rows.",
-                ko=f"출력 {spec.name!r}의 shape: 한 행일 때 {list(first.shape)}, 두 행일 때 {list(both.shape)}, "
-                "첫 차원이 행 수와 일치하지 않음.",
+            return False, Note.of(
+                "two_rows_shape", name=spec.name, one=str(list(first.shape)), two=str(list(both.shape))
             )
         # Where a row's own size depends on its values, a batch is padded, and the numbers cannot be laid side by side.
         if not first.shape[1:] == second.shape[1:] == again.shape[1:] == both.shape[1:]:
@@ -272,14 +266,9 @@ def _compare(signature: ModelSignature, singles: Sequence[Rows], together: Rows)
 
 
 def _differing(spec: TensorSpec, difference: float) -> Note:
-    size = f"by {difference:.1%} of its largest value" if difference < 1 else "altogether"
-    size_ko = f"최댓값 대비 {difference:.1%} 다름" if difference < 1 else "전혀 다름"
-    return Note(
-        en=f"Two rows in one batch give another output {spec.name!r} than each alone, {size}: a row depends on "
-        "its neighbours.",
-        ko=f"두 행을 한 배치로 실행한 출력 {spec.name!r} 값이 따로 실행할 때와 {size_ko}: 같은 배치의 다른 행이 "
-        "결과에 영향을 줌.",
-    )
+    if difference < 1:
+        return Note.of("two_rows_differ", name=spec.name, share=difference)
+    return Note.of("two_rows_differ_altogether", name=spec.name)
 
 
 def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:

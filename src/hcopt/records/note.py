@@ -1,18 +1,106 @@
-"""What the user has to know, in each language of the report."""
+"""What the user has to know: a code with values, which `hcopt.words.notes` words in each language."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+NoteCode: TypeAlias = Literal[
+    # Where Triton runs
+    "docker_chosen",
+    "docker_lacks_images",
+    "embedded_chosen",
+    "error",
+    "leftovers_removed",
+    "leftovers_stay",
+    "containers_left",
+    "container_restarted",
+    "tritonserver_restarted",
+    "remote_own_copy",
+    "remote_models_sent",
+    "remote_not_put_back",
+    # The machine
+    "another_run_measures",
+    "no_machine_lock",
+    "noisy_machine",
+    "noisy_machine_longer_windows",
+    "noise_steal",
+    "noise_throttling",
+    "noise_variation",
+    "steal_seen",
+    "variation_seen",
+    "resolution",
+    # The model and its configuration
+    "config_derived",
+    "config_renamed",
+    "config_completed",
+    "config_not_batched",
+    "config_batched",
+    "config_unbatched",
+    "config_moved_to_cpu",
+    "input_dimension_fixed",
+    "input_scalar",
+    "output_dimension_fixed",
+    "output_scalar",
+    "two_rows_fail",
+    "two_rows_shape",
+    "two_rows_differ",
+    "two_rows_differ_altogether",
+    "batch_not_swept",
+    # The rows of the load
+    "synthetic_rows",
+    "dynamic_rows",
+    "example_not_used",
+    "example_cut",
+    "example_counts_differ",
+    "example_empty",
+    "example_unreadable",
+    "example_no_format",
+    "example_too_large",
+    "example_keys_differ",
+    "example_one_array",
+    "example_other_names",
+    "example_row_lengths",
+    "example_other_columns",
+    "example_misfit",
+    "example_misfit_error",
+    "example_misfit_value",
+    # Measuring
+    "default_fails_before_sweep",
+    "unmeasured",
+    "refuted_by_failures",
+    "refuted_by_errors",
+    "refuted_by_p99",
+    "no_rate_in_time",
+    "no_rate_within_limit",
+    "rates_invalid",
+    "capacity_failed",
+    # Several models, nodes and runs
+    "of_model",
+    "model_failed",
+    "block_lost",
+    "node_left_out",
+    "resumed",
+    "nothing_to_resume",
+    "nothing_alike_to_resume",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """What the user has to know, as one sentence in each language of the report; names and figures are filled in.
+    """What the user has to know about a run; every place that shows it takes its words from `hcopt.words.notes`.
 
     Attributes:
-        en: For the terminal, files for machines, and the English report.
-        ko: For the Korean report; words of third-party tools stay as they are.
+        code: What is said.
+        values: Names and figures that its words show; of several notes the words stand one after the other. Words of
+            third-party tools stay as they are.
     """
 
-    en: str
-    ko: str
+    code: NoteCode
+    values: Mapping[str, str | int | float | Note | tuple[Note, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, code: NoteCode, **values: str | int | float | Note | tuple[Note, ...]) -> Note:
+        """A note with its values by name."""
+        return cls(code=code, values=values)

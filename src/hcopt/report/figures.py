@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hcopt.records.verdict import Estimate
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 _MINUS = "−"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hcopt.report.words import Language
+from hcopt.words import Language
 
 Tone = Literal["good", "neutral", "open", "bad"]
 

@@ -98,10 +98,7 @@ def how_to_resume(program: str, command: str, run_id: str) -> str:
 def resumed_note(unfinished: Unfinished) -> Note:
     """For the report: the run has a gap in time."""
     count, began = len(unfinished.measurements), unfinished.state.get("started_at")
-    return Note(
-        en=f"The run of {began} had been interrupted and was resumed: {count} measurements are from before.",
-        ko=f"{began}에 시작한 실행이 중단되어 이어서 진행함: 그 전의 측정 {count}건 사용.",
-    )
+    return Note.of("resumed", began=str(began), count=count)
 
 
 def _measured(folder: RunFolder) -> tuple[Measurement, ...]:
@@ -151,13 +148,7 @@ def _refuse(folder: RunFolder, differences: list[str]) -> None:
 
 def _none_found(other: tuple[RunFolder, list[str]] | None) -> Note:
     if other is None:
-        return Note(
-            en="No unfinished run of this configuration, so this is a new one.",
-            ko="이 구성의 미완료 실행이 없어 새로 시작.",
-        )
+        return Note.of("nothing_to_resume")
     folder, differences = other
     shown = "; ".join(differences[:_SHOWN])
-    return Note(
-        en=f"No unfinished run of this configuration, so this is a new one. {folder.run_id} differs: {shown}.",
-        ko=f"이 구성의 미완료 실행이 없어 새로 시작. {folder.run_id} 와의 차이: {shown}.",
-    )
+    return Note.of("nothing_alike_to_resume", run_id=folder.run_id, differences=shown)

@@ -155,14 +155,8 @@ def _owner(path: Path) -> Owner | None:
 
 
 def _beside(whose: str) -> Note:
-    return Note(
-        en=f"Another hcopt measures on this machine at the same time: {whose}. Each disturbs the other's figures.",
-        ko=f"같은 머신에서 다른 hcopt가 동시에 측정 중: {whose}. 서로의 측정값에 영향을 줌.",
-    )
+    return Note.of("another_run_measures", whose=whose)
 
 
 def _without(path: Path, error: OSError) -> Note:
-    return Note(
-        en=f"No lock on {path} ({error.strerror or error}): whether another hcopt measures is not checked.",
-        ko=f"{path} 잠금 불가({error.strerror or error}): 다른 hcopt의 측정 여부를 확인하지 않음.",
-    )
+    return Note.of("no_machine_lock", path=str(path), reason=str(error.strerror or error))

@@ -94,4 +94,4 @@ class MemberProgress:
 
     def note(self, note: Note) -> None:
         """See `Progress.note`."""
-        self.whole.note(Note(en=f"{self.name}: {note.en}", ko=f"{self.name}: {note.ko}"))
+        self.whole.note(Note.of("of_model", name=self.name, note=note))

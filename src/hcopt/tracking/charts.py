@@ -9,7 +9,7 @@ from hcopt.errors import OutputError
 from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
-    from hcopt.report.words import Language
+    from hcopt.words import Language
 
 # Twice the size on paper, for screens; on white, because a page may be dark.
 _SCALE = 2

@@ -10,6 +10,7 @@ from hcopt.errors import ConfigError, RuntimeStartError
 from hcopt.records.note import Note
 from hcopt.system.progress import Progress
 from hcopt.triton.base import Runtime
+from hcopt.words.notes import sentence
 
 # An engine that takes longer is not the quicker way.
 _ENGINE_TIMEOUT_S = 3
@@ -61,7 +62,7 @@ def _automatic(config: Config, progress: Progress, note: Callable[[Note], None])
         return Choice(runtime=_docker(config, progress, note), note=_chose_docker(config.runtime.docker.release))
     commands = pull_commands(image_names(config.runtime.docker.release).both)
     return Choice(
-        runtime=_embedded(config, f"docker would have one, but {lacks.en} ({commands})", note),
+        runtime=_embedded(config, f"docker would have one, but {sentence(lacks)} ({commands})", note),
         note=_chose_embedded(lacks, commands),
     )
 
@@ -74,11 +75,11 @@ def _what_docker_lacks(config: Config) -> Note | None:
         with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
             missing = missing_images(client, image_names(config.runtime.docker.release).both)
     except RuntimeStartError as error:
-        return Note(en=error.message, ko=error.message)
+        return Note.of("error", message=error.message)
     if not missing:
         return None
     names = ", ".join(missing)
-    return Note(en=f"the Docker Engine lacks {names}", ko=f"Docker Engine에 {names} 이미지 없음")
+    return Note.of("docker_lacks_images", names=names)
 
 
 def _docker(config: Config, progress: Progress, note: Callable[[Note], None]) -> Runtime:
@@ -117,18 +118,8 @@ def _remote(config: Config, note: Callable[[Note], None], *, carries_models: boo
 
 
 def _chose_docker(release: str) -> Note:
-    return Note(
-        en=f"Runtime: docker, since the Docker Engine has both images of release {release}. "
-        "Triton from PyPI instead: --runtime embedded.",
-        ko=f"실행 환경: docker (Docker Engine에 {release} 릴리스 이미지가 모두 있음). "
-        "PyPI의 Triton 사용: --runtime embedded.",
-    )
+    return Note.of("docker_chosen", release=release)
 
 
 def _chose_embedded(lacks: Note, commands: str) -> Note:
-    return Note(
-        en=f"Runtime: embedded (Triton from PyPI), since {lacks.en}. NVIDIA's own images instead: {commands}, then "
-        "--runtime docker.",
-        ko=f"실행 환경: embedded (PyPI의 Triton): {lacks.ko}. NVIDIA 공식 이미지 사용: {commands} 실행 후 "
-        "--runtime docker.",
-    )
+    return Note.of("embedded_chosen", lacks=lacks, commands=commands)

@@ -235,21 +235,12 @@ def _environment(endpoint: Endpoint, name: str, version: str, carried: Mapping[s
 
 
 def _own_copy(endpoint: Endpoint, name: str) -> Note:
-    return Note(
-        en=f"What is measured is the copy of '{name}' that the server at '{endpoint.grpc}' has in its own repository.",
-        ko=f"측정 대상은 '{endpoint.grpc}' 서버의 모델 저장소에 있는 '{name}' 사본.",
-    )
+    return Note.of("remote_own_copy", name=name, server=endpoint.grpc)
 
 
 def _sent(endpoint: Endpoint) -> Note:
-    return Note(
-        en=f"The models are sent to the server at '{endpoint.grpc}' under names of their own, and unloaded afterwards.",
-        ko=f"'{endpoint.grpc}' 서버에 별도 이름으로 모델을 전송하고 끝나면 unload.",
-    )
+    return Note.of("remote_models_sent", server=endpoint.grpc)
 
 
 def _not_put_back(name: str, reason: str) -> Note:
-    return Note(
-        en=f"The model '{name}' could not be put back as it was on the remote server: {reason}.",
-        ko=f"원격 서버의 '{name}' 모델을 원래 상태로 되돌리지 못함: {reason}.",
-    )
+    return Note.of("remote_not_put_back", name=name, reason=reason)

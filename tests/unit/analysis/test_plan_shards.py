@@ -19,7 +19,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from tests.support.records import default_variant
 
-NOTE = Note(en="Something is left out.", ko="일부 제외.")
+NOTE = Note.of("batch_not_swept", variants=3)
 COUNTS = st.integers(1, 9)
 
 

@@ -106,7 +106,7 @@ def test_markup_in_names_notes_and_errors_is_literal(text: str) -> None:
     console = plain()
     with TerminalProgress(console) as progress:
         progress.phase(text, steps=3)
-        progress.note(Note(en=text, ko="x"))
+        progress.note(Note.of("error", message=text))
         progress.measured(failed(text))
         progress.measured(taken(variant=replace(default_variant(), config_name=text)))
     lines = said(console).splitlines()
@@ -119,7 +119,7 @@ def test_markup_in_names_notes_and_errors_is_literal(text: str) -> None:
 def test_what_a_terminal_would_obey_is_taken_out() -> None:
     console, odd = plain(), "a\x1b[31mred\x1b]0;title\x07\rb\u202ec\x9b1m"
     with TerminalProgress(console) as progress:
-        progress.note(Note(en=odd, ko="x"))
+        progress.note(Note.of("error", message=odd))
         progress.measured(failed(odd))
     assert not set("\x1b\x07\r\u202e\x9b") & set(said(console))
     assert "red" in said(console)
@@ -129,7 +129,7 @@ def test_what_a_terminal_would_obey_is_taken_out() -> None:
 def test_long_lines_are_not_broken_in_a_pipe() -> None:
     console = plain()
     with TerminalProgress(console) as progress:
-        progress.note(Note(en="word " * 100, ko="x"))
+        progress.note(Note.of("error", message="word " * 100))
     assert len(said(console).splitlines()) == 1
 
 

@@ -23,9 +23,9 @@ from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject
 from hcopt.records.run import ModelOutcome, RunFailure, RunRecord
 from hcopt.report.pages.overview import Overview, overview_of, write_overview
-from hcopt.report.words import Language
 from hcopt.store.run_folder import RunFolder, find_run, new_run, read_record
 from hcopt.system.files import link_tree
+from hcopt.words import Language
 from tests.support.finished_run import write_finished_run
 from tests.support.records import capacity, no_feasible_config_record, run_record, tied_record, undecided_record
 from tests.support.verdict_records import only_best_feasible_record

@@ -24,6 +24,7 @@ from hcopt.job.stages import LocalExecutor
 from hcopt.system.machine_lock import lock_file
 from tests.support.command import REPOSITORY, SAMPLE_FOLDER
 from tests.support.fakes import RecordedProgress
+from tests.support.notes import said
 
 SOURCES = REPOSITORY / "src" / "hcopt"
 
@@ -59,7 +60,7 @@ def test_this_machine_is_measured_on_by_one_at_a_time() -> None:
         with pytest.raises(BusyError), opened():
             pass
         with opened(progress, force=True):
-            assert "Another hcopt measures" in progress.notes[0].en
+            assert "Another hcopt measures" in said(progress.notes[0])
 
 
 def test_ray_that_is_not_installed_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

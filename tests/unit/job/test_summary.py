@@ -35,7 +35,13 @@ from tests.support.verdict_records import (
 
 def test_notes_are_the_english_sentences() -> None:
     summary = json.loads(json.dumps(summarize(run_record(), tracking=None)))
-    assert summary["models"][0]["notes"] == ["Load generator and server share the CPUs 0-1."]
+    assert summary["models"][0]["notes"] == [
+        {
+            "code": "another_run_measures",
+            "sentence": "Another hcopt measures on this machine at the same time: process 7. Each disturbs the other's "
+            "figures.",
+        }
+    ]
 
 
 def summary_of(record: RunRecord, tracking: Mapping[str, str] | None = None) -> JsonObject:

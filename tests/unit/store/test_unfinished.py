@@ -58,7 +58,7 @@ def test_no_unfinished_run_is_said_with_what_differs(tmp_path: Path) -> None:
     folder = write(tmp_path, other(profiler={"seed": 7}))
     found, note = latest_unfinished(Config(), results=tmp_path)
     assert found is None and note is not None
-    assert f"{folder.run_id} differs: profiler.seed: 7 then, 0 now" in note.en
+    assert f"{folder.run_id} differs: profiler.seed: 7 then, 0 now" in said(note)
 
 
 def test_altered_configuration_is_refused_with_each_difference(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from hcopt.errors import OutputError
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, Noise
-from hcopt.report.words import Language
 from hcopt.services.mlflow import mlflow_session
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.charts import chart_images
@@ -32,6 +31,7 @@ from hcopt.tracking.values import (
     variant_span_ms,
     version_tags,
 )
+from hcopt.words import Language
 from tests.support.records import (
     HEAVY,
     LIGHT,

@@ -18,7 +18,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.records.verdict import Capacity, Comparison, ConfirmedVariant, Estimate, FailedWindows
 from hcopt.report.facts.hardware import hardware_answers
-from hcopt.report.words import texts
+from hcopt.words import texts
 
 _VERDICTS = {
     "better": ("better", "bold green"),

@@ -290,14 +290,8 @@ class Pool:
 
 
 def _lost_note(node: Node, reason: str) -> Note:
-    return Note(
-        en=f"A block was lost on {node.name} ({reason}); it begins again, and nothing of its first part counts.",
-        ko=f"{node.name} 노드에서 블록 유실({reason}): 처음부터 다시 측정하며 중단된 부분은 사용하지 않음.",
-    )
+    return Note.of("block_lost", node=node.name, reason=reason)
 
 
 def _left_out_note(node: Node, reason: str) -> Note:
-    return Note(
-        en=f"{node.name} takes no part: {reason}",
-        ko=f"{node.name} 노드는 측정에서 제외: {reason}",
-    )
+    return Note.of("node_left_out", node=node.name, reason=reason)

@@ -56,26 +56,10 @@ def build_load(
                 raise ModelSourceError(
                     f"model.input_example: {file} {error}", remedy="Give rows of this model's inputs, or `none`."
                 ) from error
-            notes.append(
-                Note(
-                    en=f"The input example that came with the model is not used: it {error}.",
-                    ko=f"모델에 포함된 입력 예시를 사용하지 않음: {error.ko}.",
-                )
-            )
-    notes.append(
-        Note(
-            en="The load consists of synthetic rows; model.input_example gives real ones.",
-            ko="합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
-        )
-    )
+            notes.append(Note.of("example_not_used", reason=error.note))
+    notes.append(Note.of("synthetic_rows"))
     if any(tensor.has_row_dimension and tensor.dims[0] == -1 for tensor in inputs):
-        notes.append(
-            Note(
-                en="The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes changes "
-                "it.",
-                ko="입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
-            )
-        )
+        notes.append(Note.of("dynamic_rows"))
     return LoadData(tensors=synthetic(inputs, seed), origin="synthetic", notes=tuple(notes))
 
 

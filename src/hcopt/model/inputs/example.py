@@ -36,17 +36,12 @@ def from_example(file: Path, inputs: Sequence[Input]) -> LoadData:
     rows = [_rows(tensor, values[tensor.name]) for tensor in inputs]
     counts = {tensor.name: len(found) for tensor, found in zip(inputs, rows, strict=True)}
     if len(set(counts.values())) > 1:
-        raise MisfitError(
-            f"has different numbers of rows for its inputs: {counts}", ko=f"입력마다 행 수가 다름: {counts}"
-        )
+        raise MisfitError(Note.of("example_counts_differ", counts=str(counts)))
     count = next(iter(counts.values()))
     if count == 0:
-        raise MisfitError("has no rows", ko="행이 없음")
+        raise MisfitError(Note.of("example_empty"))
     kept = min(count, MAX_EXAMPLE_ROWS, max(2, MAX_BYTES // _bytes_a_row(found[0] for found in rows)))
-    cut = Note(
-        en=f"The load takes the first {kept} of the {count} rows of the input example.",
-        ko=f"입력 예시 {count}행 중 처음 {kept}행만 부하에 사용.",
-    )
+    cut = Note.of("example_cut", kept=kept, count=count)
     return LoadData(
         tensors=tuple(
             LoadTensor(name=tensor.name, datatype=tensor.datatype, rows=found[:kept])
@@ -69,16 +64,13 @@ def _read(file: Path) -> Any:
         return _arrays(file) if file.suffix == ".npz" else json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         said = error.strerror or error
-        raise MisfitError(f"cannot be read: {said}", ko=f"읽을 수 없음({said})") from error
+        raise MisfitError(Note.of("example_unreadable", reason=str(said))) from error
     except NEITHER as error:
-        raise MisfitError(f"is neither JSON nor .npz: {error}", ko=f"JSON도 .npz도 아님({error})") from error
+        raise MisfitError(Note.of("example_no_format", reason=str(error))) from error
 
 
 def _too_large(size_bytes: int) -> MisfitError:
-    return MisfitError(
-        f"has {size_bytes} bytes, and at most {MAX_FILE_BYTES} are read",
-        ko=f"{size_bytes}바이트, 최대 {MAX_FILE_BYTES}바이트까지 읽음",
-    )
+    return MisfitError(Note.of("example_too_large", size_bytes=size_bytes, most_bytes=MAX_FILE_BYTES))
 
 
 def _arrays(file: Path) -> dict[str, Any]:
@@ -104,14 +96,12 @@ def _by_input(content: Any, names: Sequence[str]) -> dict[str, Any]:
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         columns = list(content[0])
         if any(set(row) != set(columns) for row in content):
-            raise MisfitError("has rows with different keys", ko="행마다 key가 다름")
+            raise MisfitError(Note.of("example_keys_differ"))
         return _from_table(columns, [[row[column] for column in columns] for row in content], names)
     if len(names) == 1:
         return {names[0]: content}
     wanted = ", ".join(names)
-    raise MisfitError(
-        f"is one array, but the model has the inputs {wanted}", ko=f"배열은 하나인데 모델 입력은 여러 개임({wanted})"
-    )
+    raise MisfitError(Note.of("example_one_array", wanted=wanted))
 
 
 def _from_object(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -129,27 +119,18 @@ def _from_object(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
         if len({len(column) for column in columns}) == 1:
             return {names[0]: [list(row) for row in zip(*columns, strict=True)]}
     found, wanted = ", ".join(map(str, list(content)[:10])), ", ".join(names)
-    raise MisfitError(
-        f"has {found or 'nothing'}, but the model has the inputs {wanted}",
-        ko=f"예시의 항목({found or '없음'})이 모델의 입력({wanted})과 다름",
-    )
+    raise MisfitError(Note.of("example_other_names", found=found or "nothing", wanted=wanted))
 
 
 def _from_table(columns: Sequence[Any], data: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     if any(not isinstance(row, list) or len(row) != len(columns) for row in data):
-        raise MisfitError(
-            f"has rows that are not {len(columns)} long, as its columns are",
-            ko=f"열의 수({len(columns)})와 길이가 다른 행이 있음",
-        )
+        raise MisfitError(Note.of("example_row_lengths", columns=len(columns)))
     if set(names) <= set(columns):
         return {name: [row[columns.index(name)] for row in data] for name in names}
     if len(names) == 1:
         return {names[0]: data}
     found, wanted = ", ".join(map(str, columns)), ", ".join(names)
-    raise MisfitError(
-        f"has the columns {found}, but the model has the inputs {wanted}",
-        ko=f"예시의 열({found})이 모델의 입력({wanted})과 다름",
-    )
+    raise MisfitError(Note.of("example_other_columns", found=found, wanted=wanted))
 
 
 def _rows(tensor: Input, values: Any) -> NDArray[Any]:
@@ -166,10 +147,7 @@ def _rows(tensor: Input, values: Any) -> NDArray[Any]:
 
 
 def _mismatch(tensor: Input, *, expected: object, found: object) -> MisfitError:
-    return MisfitError(
-        f"does not fit the input {tensor.name!r}: expected {expected}, found {found}",
-        ko=f"입력 {tensor.name!r}에 맞지 않음(필요: {expected}, 실제: {found})",
-    )
+    return MisfitError(Note.of("example_misfit", name=tensor.name, expected=str(expected), found=str(found)))
 
 
 def _typed(tensor: Input, values: Any) -> NDArray[Any]:
@@ -189,16 +167,11 @@ def _typed(tensor: Input, values: Any) -> NDArray[Any]:
         with np.errstate(all="ignore"):
             typed: NDArray[Any] = number.astype(dtype)
     except (ValueError, TypeError, OverflowError) as error:
-        raise MisfitError(
-            f"does not fit the input {tensor.name!r}: {error}", ko=f"입력 {tensor.name!r}에 맞지 않음({error})"
-        ) from error
+        raise MisfitError(Note.of("example_misfit_error", name=tensor.name, reason=str(error))) from error
     lost = np.isfinite(number) & ~np.isfinite(typed) if dtype.kind == "f" else typed != number
     if lost.any():
         value = number[lost][0]
-        raise MisfitError(
-            f"does not fit the input {tensor.name!r}: {value!s} is no {tensor.datatype}",
-            ko=f"입력 {tensor.name!r}에 맞지 않음({value!s} 값은 {tensor.datatype} 타입이 아님)",
-        )
+        raise MisfitError(Note.of("example_misfit_value", name=tensor.name, value=str(value), datatype=tensor.datatype))
     return typed
 
 

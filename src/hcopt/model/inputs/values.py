@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hcopt.records.note import Note
+from hcopt.words.notes import sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,11 +86,11 @@ class Input:
 
 
 class MisfitError(Exception):
-    """An example that is not one of this model; its message goes on from "it …", and `ko` says the same in Korean."""
+    """An example that is not one of this model; `note` says why, to go on from "it …"."""
 
-    def __init__(self, en: str, *, ko: str) -> None:
-        super().__init__(en)
-        self.ko = ko
+    def __init__(self, note: Note) -> None:
+        super().__init__(sentence(note))
+        self.note = note
 
 
 def fits(shape: Sequence[int], dims: Sequence[int]) -> bool:

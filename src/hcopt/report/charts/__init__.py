@@ -18,7 +18,7 @@ from hcopt.report.charts.pod import pod_load
 from hcopt.report.charts.rates import misses_against_rate
 from hcopt.report.charts.search_path import windows_over_time
 from hcopt.report.charts.sweep import throughput_against_p99
-from hcopt.report.words import Language
+from hcopt.words import Language
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,9 +10,9 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, Estimate
 from hcopt.report import figures
 from hcopt.report.charts.drawing import BLUE, GREY, ROLE_STYLES, data, tooltip
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.facts.selection import Pairing, Role, default_wins, pairing, short_name, side_name
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

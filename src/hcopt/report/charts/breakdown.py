@@ -12,10 +12,10 @@ from hcopt.records.measurement import LoadPoint, Phase, ServerTimes
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, HALO, SKY, data, tooltip
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.facts.headline import load_name
 from hcopt.report.facts.selection import Side, pairing, short_name
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hcopt.records.json import JsonObject
 from hcopt.records.verdict import Estimate
 from hcopt.report.facts.selection import Role
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 if TYPE_CHECKING:
     import altair as alt

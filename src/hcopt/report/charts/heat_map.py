@@ -12,10 +12,10 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import BLUE, CELL, FRAME, GREY, ORANGE, data, tooltip
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.facts.headline import load_name
 from hcopt.report.facts.selection import SweepPoint, batches, pairing, short_name, sweep_points
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -8,10 +8,10 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import ROLE_STYLES, data, limit_line, needs_log, tooltip
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.facts.headline import load_name
 from hcopt.report.facts.selection import Pairing, Side, pairing, side_name, sweep_points
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,10 +10,10 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.charts.drawing import HALO, ROLE_STYLES, WHISKER, Digits, data, interval, limit_line, tooltip
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.facts.headline import load_name, settings_name
 from hcopt.report.facts.selection import Pairing, Side, pairing, short_name
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

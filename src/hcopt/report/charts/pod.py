@@ -12,8 +12,8 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import AMBER, BLUE, GREY, HALO, LIMIT_DASH, SKY, data, like, tooltip
-from hcopt.report.charts.text import chart_texts
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

@@ -20,8 +20,8 @@ from hcopt.report.charts.drawing import (
     needs_log,
     tooltip,
 )
-from hcopt.report.charts.text import chart_texts
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

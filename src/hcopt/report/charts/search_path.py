@@ -14,10 +14,10 @@ from hcopt.records.run import RunRecord
 from hcopt.records.search import Decision
 from hcopt.report import figures
 from hcopt.report.charts.drawing import BLUE, CAPTION, GREEN, GREY, ORANGE, PALE, SKY, data, like, tooltip
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.facts.headline import load_name, settings_name
 from hcopt.report.facts.selection import short_name
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

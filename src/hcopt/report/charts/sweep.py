@@ -25,10 +25,10 @@ from hcopt.report.charts.drawing import (
     needs_log,
     tooltip,
 )
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.facts.headline import load_name, settings_name
 from hcopt.report.facts.selection import Pairing, Role, Side, pairing, short_name, sweep_points
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt

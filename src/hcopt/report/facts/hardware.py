@@ -16,7 +16,7 @@ from hcopt.records.run import ModelOutcome
 from hcopt.report import figures
 from hcopt.report.pages.open_loop import lower_bound
 from hcopt.report.values import Cell
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 _KIND = re.compile(r"(?P<cpu>.+), (?P<size>\d+ CPUs, \d+ GB.*)")
 

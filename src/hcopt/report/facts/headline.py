@@ -14,7 +14,7 @@ from hcopt.report.facts.relations import cheaper_than_runner_up, equal_load, equ
 from hcopt.report.facts.selection import Pairing, Side, batches, default_wins, short_name, side_name
 from hcopt.report.pages.open_loop import capacity_fact
 from hcopt.report.values import Answer, Headline, Tone
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 
 def headline(run: RunRecord, pair: Pairing, text: Text) -> Headline:

@@ -17,7 +17,7 @@ from hcopt.report.facts.headline import load_value, only_best_is_feasible
 from hcopt.report.facts.relations import equal_load, straddles_one
 from hcopt.report.facts.selection import Pairing, Side, SweepPoint, batches, side_name, sweep_points
 from hcopt.report.pages.noise import exceeded_line
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 SettingValue = int | str | None
 

@@ -7,7 +7,7 @@ from hcopt.records.verdict import Estimate, Feasibility
 from hcopt.report import figures
 from hcopt.report.facts.selection import Pairing, side_name
 from hcopt.report.values import Answer, Cell
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 # What p99 means: one request of a hundred may take longer.
 ALLOWED_MISS_RATIO = 0.01

@@ -6,7 +6,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Estimate
 from hcopt.report import figures
 from hcopt.report.facts.selection import Pairing, short_name
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 
 def straddles_one(ratio: Estimate) -> bool:

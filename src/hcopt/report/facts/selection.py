@@ -13,7 +13,7 @@ from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate, Feasibility, RankedVariant
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 Role = Literal["default", "best", "candidate", "runner_up", "closest"]
 

@@ -20,7 +20,7 @@ from hcopt.report import figures
 from hcopt.report.facts.headline import load_value
 from hcopt.report.facts.selection import Pairing, Side, default_wins, side_name
 from hcopt.report.values import Cell, Figure, Section, Table
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 SERVER_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 # A change of less than half a microsecond is none that the report could show.

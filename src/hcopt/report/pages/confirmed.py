@@ -15,7 +15,7 @@ from hcopt.report.facts.selection import default_wins, short_name
 from hcopt.report.pages.details import one_line
 from hcopt.report.pages.first_page import latency_cell, throughput_cell
 from hcopt.report.values import Cell, Figure, Section, Table
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 
 def confirmation(run: RunRecord, text: Text) -> Section | None:

@@ -25,7 +25,8 @@ from hcopt.report.pages import (
     search_path,
 )
 from hcopt.report.values import Figure, Report, Section
-from hcopt.report.words import Language, Text, texts
+from hcopt.words import Language, Text, texts
+from hcopt.words.notes import sentence
 
 # Letters of the fixed-width font that a line of the page takes.
 _COMMAND_LETTERS = 105
@@ -110,4 +111,4 @@ def _sweep(run: RunRecord, text: Text) -> Section | None:
 
 
 def _said(note: Note, language: Language) -> str:
-    return details.one_line(note.ko if language == "ko" else note.en)
+    return details.one_line(sentence(note, language))

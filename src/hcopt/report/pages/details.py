@@ -12,7 +12,7 @@ from hcopt.report import figures
 from hcopt.report.facts.headline import load_value
 from hcopt.report.facts.selection import SweepPoint, batches, short_name, sweep_points
 from hcopt.report.values import Failure, MeasurementRow
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 # One window, or the mean of all at a point.
 _Point: TypeAlias = Measurement | SweepPoint

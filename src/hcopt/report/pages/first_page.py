@@ -15,7 +15,7 @@ from hcopt.report.facts.headline import load_value
 from hcopt.report.facts.p99_limit import miss_cell, miss_lines
 from hcopt.report.facts.selection import Pairing, Side, default_wins, short_name
 from hcopt.report.values import Cell, ComparisonRow, ComparisonTable, ConfigFile, ConfigLine
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 # The first page has room for so many lines of config.pbtxt.
 _BOX_LINES = 30

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hcopt.records.run import RunRecord
 from hcopt.report.facts.p99_limit import allowed
 from hcopt.report.pages.search_path import search_windows
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 
 def method(run: RunRecord, text: Text) -> tuple[str, ...]:

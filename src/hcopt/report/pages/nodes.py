@@ -11,7 +11,7 @@ from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.pages.details import one_line
 from hcopt.report.values import Cell, Section, Table
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 _MOST_ROWS = 20
 _PHASES: tuple[Phase, ...] = ("noise", "sweep", "confirmation", "open_loop")

@@ -13,7 +13,7 @@ from hcopt.report import figures
 from hcopt.report.facts.headline import load_name
 from hcopt.report.facts.selection import Pairing, short_name
 from hcopt.report.values import Section
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 
 def noise(run: RunRecord, pair: Pairing, text: Text) -> Section:

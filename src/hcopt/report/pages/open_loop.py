@@ -8,7 +8,7 @@ from hcopt.report import figures
 from hcopt.report.facts.p99_limit import miss_cell, verdict_word
 from hcopt.report.facts.selection import Pairing, short_name
 from hcopt.report.values import Answer, Cell, Figure, Section, Table
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 
 def capacity_fact(run: RunRecord, pair: Pairing, text: Text) -> Answer | None:

@@ -23,8 +23,8 @@ from hcopt.report.facts.selection import pairing
 from hcopt.report.pages.open_loop import lower_bound
 from hcopt.report.render.html import FONTS, environment, resource
 from hcopt.report.values import Answer, Cell, Tone
-from hcopt.report.words import Language, Text, texts
 from hcopt.system.files import whole_file
+from hcopt.words import Language, Text, texts
 
 _WIDTH, _MARGIN = 180.0, 6.0
 

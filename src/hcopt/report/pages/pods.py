@@ -29,7 +29,7 @@ from hcopt.records.verdict import Capacity
 from hcopt.report import figures
 from hcopt.report.facts.selection import short_name
 from hcopt.report.values import Cell, Figure, Section, Table
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 _EXAMPLES = 5
 _STEPS = (1, 2, 5)

@@ -12,7 +12,7 @@ from hcopt.report.facts.headline import settings_name
 from hcopt.report.facts.selection import short_name
 from hcopt.report.pages.details import duration
 from hcopt.report.values import Cell, Figure, Section, Table
-from hcopt.report.words import Text
+from hcopt.words import Text
 
 # Dropped configurations that are explained one by one, and names in a row.
 _MOST_ROWS = 5

@@ -10,9 +10,9 @@ from hcopt.errors import OutputError
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import charts
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.render.worker import drawn_apart
-from hcopt.report.words import Language, Text
+from hcopt.words import Language, Text
+from hcopt.words.chart_labels import chart_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

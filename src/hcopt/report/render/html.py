@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from hcopt.deploy.scaling import Scaling
 from hcopt.records.run import RunRecord
 from hcopt.report import charts
-from hcopt.report.charts.text import chart_texts
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.writing import write_laid_out
 from hcopt.report.values import Report
-from hcopt.report.words import Language, texts
+from hcopt.words import Language, texts
+from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     from jinja2 import Environment

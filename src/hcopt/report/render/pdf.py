@@ -16,7 +16,7 @@ from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.worker import typeset_apart
 from hcopt.report.render.writing import write_laid_out
 from hcopt.report.values import Report
-from hcopt.report.words import Language, texts
+from hcopt.words import Language, texts
 
 # On paper; the interactive page has all of them.
 _MOST_ROWS = 300

@@ -11,8 +11,8 @@ from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
 from hcopt.report.render.drawings import Drawing, drawings
 from hcopt.report.values import Report
-from hcopt.report.words import Language
 from hcopt.system.files import whole_file
+from hcopt.words import Language
 
 LayOut = Callable[[Report, Mapping[str, Drawing]], bytes]
 

@@ -329,26 +329,17 @@ def _failure(message: str, log: ContainerLog) -> RuntimeStartError:
 
 
 def _restarted(ended: str) -> Note:
-    return Note(
-        en=f"{ended}: started again; the measurement of that moment failed or is taken again.",
-        ko=f"컨테이너 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
-    )
+    return Note.of("container_restarted", ended=ended)
 
 
 def _leftovers_removed(names: str) -> Note:
-    return Note(en=f"Removed what a killed run had left: {names}.", ko=f"강제 종료된 실행이 남긴 항목 제거: {names}.")
+    return Note.of("leftovers_removed", names=names)
 
 
 def _leftovers_stay(reason: str) -> Note:
-    return Note(
-        en=f"What killed runs have left could not be removed ({reason}): `hcopt doctor --fix` tries again.",
-        ko=f"강제 종료된 실행이 남긴 항목을 제거하지 못함({reason}): `hcopt doctor --fix` 로 재시도.",
-    )
+    return Note.of("leftovers_stay", reason=reason)
 
 
 def _left(run_id: str, reason: str) -> Note:
     command = f"docker ps -aq --filter label=hcopt.run={run_id}"
-    return Note(
-        en=f"Containers of this run may be left ({reason}): see `{command}`.",
-        ko=f"이 실행의 컨테이너가 남아 있을 수 있음({reason}): `{command}` 로 확인.",
-    )
+    return Note.of("containers_left", reason=reason, command=command)

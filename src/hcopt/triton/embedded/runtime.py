@@ -268,10 +268,7 @@ def _environment(triton_version: str, cpuset: str | None) -> Environment:
 
 
 def _restarted(ended: str) -> Note:
-    return Note(
-        en=f"{ended}: started again; the measurement of that moment failed or is taken again.",
-        ko=f"tritonserver 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
-    )
+    return Note.of("tritonserver_restarted", ended=ended)
 
 
 def _failure(message: str, log: Path) -> RuntimeStartError:

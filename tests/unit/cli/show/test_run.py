@@ -58,7 +58,7 @@ def plan(**changes: object) -> str:
     planned = PlannedJob(
         plan=run_record().plan,
         source_uri="models:/M[bold]@prod",
-        notes=(Note(en="[red]a note", ko="x"),),
+        notes=(Note.of("error", message="[red]a note"),),
         confirmation_count=24,
         expected_s=200.0,
     )

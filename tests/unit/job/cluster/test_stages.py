@@ -56,7 +56,7 @@ RANKING = run_record().ranking
 PROVED = Proved(
     confirmation=Confirmation(verdict="tied", reason="both are the same", best=None, default=None), capacity=None
 )
-NOTE = Note(en="The node is warm.", ko="노드 온도 높음.")
+NOTE = Note.of("synthetic_rows")
 LOG = {"logs/tritonserver.log": b"ready"}
 LIMIT_S = 30.0
 

@@ -16,9 +16,9 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate, RankedVariant
 from hcopt.report import charts
-from hcopt.report.charts import text
 from hcopt.report.facts.selection import pairing
 from hcopt.report.render.drawings import drawings
+from hcopt.words import chart_labels as text
 from tests.support.evidence_records import evidence_record, many_variants_record, noisy_record
 from tests.support.records import (
     HEAVY,

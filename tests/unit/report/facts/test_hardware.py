@@ -28,9 +28,9 @@ from hcopt.records.run import ModelOutcome, RunFailure
 from hcopt.records.verdict import Estimate
 from hcopt.report.facts.hardware import HardwareAnswer, hardware_answers
 from hcopt.report.pages.overview import Overview, overview_of, write_overview
-from hcopt.report.words import Language, texts
 from hcopt.store.run_folder import RunFolder, new_run
 from hcopt.system.progress import SilentProgress
+from hcopt.words import Language, texts
 from tests.support.finished_run import write_finished_run
 from tests.support.records import MODEL_NAME, capacity, run_record
 

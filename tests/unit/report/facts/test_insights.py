@@ -15,7 +15,7 @@ from hcopt.report.facts import insights
 from hcopt.report.facts.headline import headline
 from hcopt.report.facts.selection import pairing
 from hcopt.report.pages.content import build
-from hcopt.report.words import texts
+from hcopt.words import texts
 from tests.support.records import (
     default_variant,
     grid_variants,
@@ -408,11 +408,18 @@ def test_report_in_korean_has_the_same_parts_as_in_english(run):
 
 
 def test_notes_are_in_the_language_of_the_report_and_each_is_said_once():
-    note, planned = Note(en="Two\nlines.", ko="두\n줄."), Note(en="Planned.", ko="계획.")
+    note, planned = Note.of("resumed", began="Two\nlines", count=3), Note.of("config_moved_to_cpu", count=2)
     run = run_record(notes=(note, planned))
     run = replace(run, plan=replace(run.plan, notes=(planned,)))
-    assert build(run, language="en").notes == ("Two lines.", "Planned.")
-    assert build(run, language="ko").notes == ("두 줄.", "계획.")
+    english, korean = build(run, language="en").notes, build(run, language="ko").notes
+    assert english == (
+        "The run of Two lines had been interrupted and was resumed: 3 measurements are from before.",
+        "config.pbtxt puts instances on a GPU; analysed with 2 on the CPU, as instance_kind says.",
+    )
+    assert korean == (
+        "Two lines에 시작한 실행이 중단되어 이어서 진행함: 그 전의 측정 3건 사용.",
+        "config.pbtxt의 인스턴스는 GPU용이지만 instance_kind에 따라 CPU 인스턴스 2개로 분석.",
+    )
 
 
 def test_method_names_the_error_rate_and_the_zone_of_equality_of_the_run():

@@ -15,7 +15,7 @@ from hcopt.report.pages.content import build
 from hcopt.report.render.html import write_html
 from hcopt.report.render.pdf import write_pdf
 from hcopt.report.values import Section
-from hcopt.report.words import EN, KO, Language, texts
+from hcopt.words import EN, KO, Language, texts
 from tests.support.node_records import names, on_nodes
 from tests.support.records import noise, run_record
 from tests.support.search_records import decisions

@@ -15,7 +15,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report.pages.pods import example_loads, one_to_many
 from hcopt.report.values import Section
-from hcopt.report.words import EN
+from hcopt.words import EN
 from tests.support.planned_run import capacity, native_environment, planned_record
 from tests.support.records import no_feasible_config_record, undecided_record
 

@@ -11,7 +11,7 @@ from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
 from hcopt.report.pages.search_path import search_path
 from hcopt.report.values import Section
-from hcopt.report.words import EN, KO
+from hcopt.words import EN, KO
 from tests.support.records import run_record
 from tests.support.search_records import decisions, search_end, searched_record
 

@@ -1,4 +1,4 @@
-"""Every word of the report, in Korean and in English: two tables with the same keys and the same placeholders."""
+"""Every word of report, terminal and notes, in Korean and in English: tables with the same keys and placeholders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from hcopt.report.words import (
+from hcopt.words import (
     charts,
     comparison,
     evidence,

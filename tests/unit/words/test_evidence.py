@@ -18,7 +18,7 @@ from hcopt.report.facts.selection import pairing
 from hcopt.report.pages.breakdown import PARTS
 from hcopt.report.pages.content import build
 from hcopt.report.values import Section
-from hcopt.report.words import texts
+from hcopt.words import texts
 from tests.support.records import (
     capacity,
     default_variant,

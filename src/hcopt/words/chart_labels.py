@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from hcopt.report.words import Language, Text
+from hcopt.words import Language, Text
 
 EN: Text = MappingProxyType(
     {

@@ -9,8 +9,8 @@ from string import Formatter
 import pytest
 from fontTools.ttLib import TTFont
 
-from hcopt.report.charts import text
-from hcopt.report.words import EN, KO, texts
+from hcopt.words import EN, KO, notes, texts
+from hcopt.words import chart_labels as text
 
 HANGUL = re.compile("[가-힣]")
 
@@ -19,20 +19,20 @@ def _placeholders(template: str) -> set[str]:
     return {field for _, field, _, _ in Formatter().parse(template) if field is not None}
 
 
-TABLES = [(EN, KO), (text.EN, text.KO)]
+TABLES = [(EN, KO), (text.EN, text.KO), (notes.EN, notes.KO)]
 
 
-@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts"])
+@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts", "notes"])
 def test_tables_have_the_same_keys(english, korean):
     assert set(english) == set(korean)
 
 
-@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts"])
+@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts", "notes"])
 def test_both_languages_fill_in_the_same_values(english, korean):
     assert {key: _placeholders(english[key]) for key in english} == {key: _placeholders(korean[key]) for key in english}
 
 
-@pytest.mark.parametrize("english", [EN, text.EN], ids=["report", "charts"])
+@pytest.mark.parametrize("english", [EN, text.EN, notes.EN], ids=["report", "charts", "notes"])
 def test_english_has_no_hangul(english):
     assert not [key for key, value in english.items() if HANGUL.search(value)]
 

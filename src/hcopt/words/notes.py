@@ -1,0 +1,221 @@
+"""The sentence of every note, in English and in Korean: for the terminal, MLflow, files and the report alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from hcopt.records.note import Note, NoteCode
+from hcopt.words import Language
+
+EN: Mapping[NoteCode, str] = MappingProxyType(
+    {
+        "docker_chosen": "Runtime: docker, since the Docker Engine has both images of release {release}. Triton "
+        "from PyPI instead: --runtime embedded.",
+        "docker_lacks_images": "the Docker Engine lacks {names}",
+        "embedded_chosen": "Runtime: embedded (Triton from PyPI), since {lacks}. NVIDIA's own images instead: "
+        "{commands}, then --runtime docker.",
+        "error": "{message}",
+        "leftovers_removed": "Removed what a killed run had left: {names}.",
+        "leftovers_stay": "What killed runs have left could not be removed ({reason}): `hcopt doctor --fix` tries "
+        "again.",
+        "containers_left": "Containers of this run may be left ({reason}): see `{command}`.",
+        "container_restarted": "{ended}: started again; the measurement of that moment failed or is taken again.",
+        "tritonserver_restarted": "{ended}: started again; the measurement of that moment failed or is taken again.",
+        "remote_own_copy": "What is measured is the copy of '{name}' that the server at '{server}' has in its own "
+        "repository.",
+        "remote_models_sent": "The models are sent to the server at '{server}' under names of their own, and "
+        "unloaded afterwards.",
+        "remote_not_put_back": "The model '{name}' could not be put back as it was on the remote server: {reason}.",
+        "another_run_measures": "Another hcopt measures on this machine at the same time: {whose}. Each disturbs "
+        "the other's figures.",
+        "no_machine_lock": "No lock on {path} ({reason}): whether another hcopt measures is not checked.",
+        "noisy_machine": "The machine is noisy: {causes}.",
+        "noisy_machine_longer_windows": "The machine is noisy: {causes}; the confirmation measures windows of "
+        "{window_s:g} s.",
+        "noise_steal": "CPU time taken by the hypervisor {share:.0%} (limit {limit:.0%})",
+        "noise_throttling": "time held back by the CPU quota {share:.0%} (limit {limit:.0%})",
+        "noise_variation": "variation between blocks {share:.0%} (limit {limit:.0%})",
+        "steal_seen": "The hypervisor took more than {limit:.0%} of the CPU time in {count} of {windows} windows "
+        "(at most {most:.0%}): other guests share this machine.",
+        "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
+        "{limit:.0%}): measure on a quieter machine for a sharper answer.",
+        "resolution": "On this machine differences in throughput below {smallest:.0%} cannot be told apart "
+        "({blocks} blocks; one configuration varies by {variation:.1%}).",
+        "config_derived": "The model came without a config.pbtxt; its default is derived from the ONNX file.",
+        "config_renamed": "config.pbtxt calls the model {said!r}; it is served as {name!r}, and named so.",
+        "config_completed": "config.pbtxt leaves out {missing}: completed from the ONNX file.",
+        "config_not_batched": "config.pbtxt has max_batch_size 0, so Triton does not batch, although the model "
+        "could; its dims have no free leading dimension, so it is left as it is.",
+        "config_batched": "config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: "
+        "analysed with max_batch_size {max_batch_size}, dynamic batching, and dims without the leading dimension.",
+        "config_unbatched": "config.pbtxt has max_batch_size {max_batch_size}, but the model gives wrong answers or "
+        "none when rows are put together: analysed with max_batch_size 0 and without dynamic batching.",
+        "config_moved_to_cpu": "config.pbtxt puts instances on a GPU; analysed with {count} on the CPU, as "
+        "instance_kind says.",
+        "input_dimension_fixed": "The first dimension of the input {name!r} is fixed at {size}, so requests cannot "
+        "be put into one batch.",
+        "input_scalar": "The first dimension of the input {name!r} does not exist (it is a scalar), so requests "
+        "cannot be put into one batch.",
+        "output_dimension_fixed": "The first dimension of the output {name!r} is fixed at {size}, so requests "
+        "cannot be put into one batch.",
+        "output_scalar": "The first dimension of the output {name!r} does not exist (it is a scalar), so requests "
+        "cannot be put into one batch.",
+        "two_rows_fail": "The model fails on two rows at once: {reason}",
+        "two_rows_shape": "One row gives an output {name!r} of shape {one}, two rows one of {two}: its first "
+        "dimension is not the number of rows.",
+        "two_rows_differ": "Two rows in one batch give another output {name!r} than each alone, by {share:.1%} of "
+        "its largest value: a row depends on its neighbours.",
+        "two_rows_differ_altogether": "Two rows in one batch give another output {name!r} than each alone, "
+        "altogether: a row depends on its neighbours.",
+        "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
+        "swept and a request holds one row: {variants} variants by instance count.",
+        "synthetic_rows": "The load consists of synthetic rows; model.input_example gives real ones.",
+        "dynamic_rows": "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes "
+        "changes it.",
+        "example_not_used": "The input example that came with the model is not used: it {reason}.",
+        "example_cut": "The load takes the first {kept} of the {count} rows of the input example.",
+        "example_counts_differ": "has different numbers of rows for its inputs: {counts}",
+        "example_empty": "has no rows",
+        "example_unreadable": "cannot be read: {reason}",
+        "example_no_format": "is neither JSON nor .npz: {reason}",
+        "example_too_large": "has {size_bytes} bytes, and at most {most_bytes} are read",
+        "example_keys_differ": "has rows with different keys",
+        "example_one_array": "is one array, but the model has the inputs {wanted}",
+        "example_other_names": "has {found}, but the model has the inputs {wanted}",
+        "example_row_lengths": "has rows that are not {columns} long, as its columns are",
+        "example_other_columns": "has the columns {found}, but the model has the inputs {wanted}",
+        "example_misfit": "does not fit the input {name!r}: expected {expected}, found {found}",
+        "example_misfit_error": "does not fit the input {name!r}: {reason}",
+        "example_misfit_value": "does not fit the input {name!r}: {value} is no {datatype}",
+        "default_fails_before_sweep": "The default failed on its own account in {failed} of {windows} windows "
+        "before the sweep; the noise of this machine is that of the others: {reason}",
+        "unmeasured": "{count} of {configurations} configurations could not be measured at any load and take no "
+        "part in the comparison: {names}. The failed measurements say why.",
+        "refuted_by_failures": "{name} failed in {failed} of {windows} windows on its own account, so it is no "
+        "longer a candidate: {reason}",
+        "refuted_by_errors": "{name} answers too many requests with errors on fresh data, so it is no longer a "
+        "candidate.",
+        "refuted_by_p99": "{name} misses the p99 limit on fresh data ({p99_ms:.3g} ms), so it is no longer a "
+        "candidate.",
+        "no_rate_in_time": "No rate of requests is promised: the time was up ({windows} windows of random arrivals).",
+        "no_rate_within_limit": "No rate of requests is promised: none kept the limit for sure ({windows} windows "
+        "of random arrivals).",
+        "rates_invalid": "From {rate:,.0f} infer/s on there was no valid window: {reason}",
+        "capacity_failed": "The sustainable rate could not be measured: {reason}",
+        "of_model": "{name}: {note}",
+        "model_failed": "{name} failed: {reason}",
+        "block_lost": "A block was lost on {node} ({reason}); it begins again, and nothing of its first part counts.",
+        "node_left_out": "{node} takes no part: {reason}",
+        "resumed": "The run of {began} had been interrupted and was resumed: {count} measurements are from before.",
+        "nothing_to_resume": "No unfinished run of this configuration, so this is a new one.",
+        "nothing_alike_to_resume": "No unfinished run of this configuration, so this is a new one. {run_id} "
+        "differs: {differences}.",
+    }
+)
+
+KO: Mapping[NoteCode, str] = MappingProxyType(
+    {
+        "docker_chosen": "실행 환경: docker (Docker Engine에 {release} 릴리스 이미지가 모두 있음). PyPI의 Triton "
+        "사용: --runtime embedded.",
+        "docker_lacks_images": "Docker Engine에 {names} 이미지 없음",
+        "embedded_chosen": "실행 환경: embedded (PyPI의 Triton): {lacks}. NVIDIA 공식 이미지 사용: {commands} 실행 "
+        "후 --runtime docker.",
+        "error": "{message}",
+        "leftovers_removed": "강제 종료된 실행이 남긴 항목 제거: {names}.",
+        "leftovers_stay": "강제 종료된 실행이 남긴 항목을 제거하지 못함({reason}): `hcopt doctor --fix` 로 재시도.",
+        "containers_left": "이 실행의 컨테이너가 남아 있을 수 있음({reason}): `{command}` 로 확인.",
+        "container_restarted": "컨테이너 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
+        "tritonserver_restarted": "tritonserver 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
+        "remote_own_copy": "측정 대상은 '{server}' 서버의 모델 저장소에 있는 '{name}' 사본.",
+        "remote_models_sent": "'{server}' 서버에 별도 이름으로 모델을 전송하고 끝나면 unload.",
+        "remote_not_put_back": "원격 서버의 '{name}' 모델을 원래 상태로 되돌리지 못함: {reason}.",
+        "another_run_measures": "같은 머신에서 다른 hcopt가 동시에 측정 중: {whose}. 서로의 측정값에 영향을 줌.",
+        "no_machine_lock": "{path} 잠금 불가({reason}): 다른 hcopt의 측정 여부를 확인하지 않음.",
+        "noisy_machine": "측정 장비의 노이즈가 큼: {causes}.",
+        "noisy_machine_longer_windows": "측정 장비의 노이즈가 큼: {causes}. 검증 측정 구간을 {window_s:g}초로 연장.",
+        "noise_steal": "CPU steal {share:.0%}(한도 {limit:.0%})",
+        "noise_throttling": "CPU 쿼터 throttling {share:.0%}(한도 {limit:.0%})",
+        "noise_variation": "블록 간 변동 {share:.0%}(한도 {limit:.0%})",
+        "steal_seen": "측정 구간 {windows}개 중 {count}개에서 CPU steal {limit:.0%} 초과(최대 {most:.0%}): 같은 "
+        "호스트의 다른 VM과 CPU 공유.",
+        "variation_seen": "같은 설정의 처리량이 블록 간에 평균 {share:.0%} 변동(한도 {limit:.0%}): 더 명확한 판정을 "
+        "위해 다른 부하가 적은 장비에서 재측정 권장.",
+        "resolution": "이 장비에서는 {smallest:.0%} 미만의 처리량 차이를 구분할 수 없음(블록 {blocks}개 기준, 같은 "
+        "설정의 변동 {variation:.1%}).",
+        "config_derived": "모델에 config.pbtxt가 없으므로 ONNX 파일을 바탕으로 기본 설정 생성.",
+        "config_renamed": "config.pbtxt의 모델 이름 {said!r} 대신 {name!r} 이름으로 서빙.",
+        "config_completed": "config.pbtxt에 없는 항목({missing})을 ONNX 파일의 정보로 보완.",
+        "config_not_batched": "모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 "
+        "않으며, dims에 가변 첫 차원이 없어 설정을 그대로 유지.",
+        "config_batched": "모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않음: "
+        "max_batch_size {max_batch_size}, dynamic batching, 첫 차원을 뺀 dims로 분석.",
+        "config_unbatched": "config.pbtxt에는 max_batch_size {max_batch_size}, 그러나 여러 행을 묶으면 모델이 "
+        "오류를 내거나 다른 결과를 냄: max_batch_size 0, dynamic batching 없이 분석.",
+        "config_moved_to_cpu": "config.pbtxt의 인스턴스는 GPU용이지만 instance_kind에 따라 CPU 인스턴스 {count}개로 "
+        "분석.",
+        "input_dimension_fixed": "입력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
+        "없음.",
+        "input_scalar": "입력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",
+        "output_dimension_fixed": "출력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
+        "없음.",
+        "output_scalar": "출력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",
+        "two_rows_fail": "두 행을 한 번에 넣으면 모델 실행 실패: {reason}",
+        "two_rows_shape": "출력 {name!r}의 shape: 한 행일 때 {one}, 두 행일 때 {two}, 첫 차원이 행 수와 일치하지 않음.",
+        "two_rows_differ": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 최댓값 대비 {share:.1%} "
+        "다름: 같은 배치의 다른 행이 결과에 영향을 줌.",
+        "two_rows_differ_altogether": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 전혀 다름: 같은 "
+        "배치의 다른 행이 결과에 영향을 줌.",
+        "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
+        "스윕하지 않고 요청 하나에 한 행만 보냄: 인스턴스 수에 따른 설정 {variants}개.",
+        "synthetic_rows": "합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
+        "dynamic_rows": "입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
+        "example_not_used": "모델에 포함된 입력 예시를 사용하지 않음: {reason}.",
+        "example_cut": "입력 예시 {count}행 중 처음 {kept}행만 부하에 사용.",
+        "example_counts_differ": "입력마다 행 수가 다름: {counts}",
+        "example_empty": "행이 없음",
+        "example_unreadable": "읽을 수 없음({reason})",
+        "example_no_format": "JSON도 .npz도 아님({reason})",
+        "example_too_large": "{size_bytes}바이트, 최대 {most_bytes}바이트까지 읽음",
+        "example_keys_differ": "행마다 key가 다름",
+        "example_one_array": "배열은 하나인데 모델 입력은 여러 개임({wanted})",
+        "example_other_names": "예시의 항목({found})이 모델의 입력({wanted})과 다름",
+        "example_row_lengths": "열의 수({columns})와 길이가 다른 행이 있음",
+        "example_other_columns": "예시의 열({found})이 모델의 입력({wanted})과 다름",
+        "example_misfit": "입력 {name!r}에 맞지 않음(필요: {expected}, 실제: {found})",
+        "example_misfit_error": "입력 {name!r}에 맞지 않음({reason})",
+        "example_misfit_value": "입력 {name!r}에 맞지 않음({value} 값은 {datatype} 타입이 아님)",
+        "default_fails_before_sweep": "스윕 전 측정 {windows}구간 중 {failed}구간에서 기본 설정이 자체 원인으로 "
+        "실패(노이즈 수치에는 미반영): {reason}",
+        "unmeasured": "전체 {configurations}개 설정 중 {count}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: "
+        "{names}. 원인은 실패한 측정 목록 참조.",
+        "refuted_by_failures": "{name} 설정이 검증 측정 {windows}구간 중 {failed}구간에서 자체 원인으로 실패: "
+        "후보에서 제외. {reason}",
+        "refuted_by_errors": "{name} 설정이 검증 측정에서 오류 응답이 너무 많음: 후보에서 제외.",
+        "refuted_by_p99": "{name} 설정이 검증 측정에서 p99 한도 초과({p99_ms:.3g} ms): 후보에서 제외.",
+        "no_rate_in_time": "보장 가능한 요청 도착률 없음: 시간 부족(무작위 도착 측정 {windows}구간).",
+        "no_rate_within_limit": "보장 가능한 요청 도착률 없음: 한도 준수가 확인된 도착률 없음(무작위 도착 측정 "
+        "{windows}구간).",
+        "rates_invalid": "{rate:,.0f} infer/s부터 유효한 측정 구간 없음: {reason}",
+        "capacity_failed": "지속 가능한 처리율을 측정하지 못함: {reason}",
+        "of_model": "{name}: {note}",
+        "model_failed": "{name} 실패: {reason}",
+        "block_lost": "{node} 노드에서 블록 유실({reason}): 처음부터 다시 측정하며 중단된 부분은 사용하지 않음.",
+        "node_left_out": "{node} 노드는 측정에서 제외: {reason}",
+        "resumed": "{began}에 시작한 실행이 중단되어 이어서 진행함: 그 전의 측정 {count}건 사용.",
+        "nothing_to_resume": "이 구성의 미완료 실행이 없어 새로 시작.",
+        "nothing_alike_to_resume": "이 구성의 미완료 실행이 없어 새로 시작. {run_id} 와의 차이: {differences}.",
+    }
+)
+
+
+def sentence(note: Note, language: Language = "en") -> str:
+    """The words of a note."""
+    words = {name: _word(value, language) for name, value in note.values.items()}
+    return (KO if language == "ko" else EN)[note.code].format(**words)
+
+
+def _word(value: str | int | float | Note | tuple[Note, ...], language: Language) -> str | int | float:
+    if isinstance(value, Note):
+        return sentence(value, language)
+    return ", ".join(sentence(one, language) for one in value) if isinstance(value, tuple) else value
