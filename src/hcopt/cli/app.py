@@ -35,7 +35,7 @@ def _options(
 def main() -> NoReturn:
     """The program."""
     # The wheels of ONNX Runtime 1.32 report to Microsoft unless told not to, here and in the server's instances.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251 - environ.py would load pydantic for --help
     app()
     raise SystemExit(0)
 

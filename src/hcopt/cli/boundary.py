@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
@@ -68,9 +67,10 @@ def _fail(error: HcoptError, *, debug: bool) -> NoReturn:
 
     from hcopt.cli.progress_bar import printable
     from hcopt.config.dotenv import dotenv_file
+    from hcopt.system.environ import environment_variables
     from hcopt.system.redaction import redacted
 
-    known = {**dotenv_file(), **os.environ}
+    known = {**dotenv_file(), **environment_variables()}
 
     def said(text: object) -> str:
         return escape(printable(redacted(str(text), known)))

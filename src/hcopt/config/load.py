@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import islice
@@ -20,6 +19,7 @@ from hcopt.config.dotenv import ENV_FILE, beside, read_dotenv
 from hcopt.config.sections import Config, KeyPath
 from hcopt.errors import ConfigError
 from hcopt.records.json import JsonObject
+from hcopt.system.environ import environment_variables
 from hcopt.system.redaction import without_credentials
 
 DEFAULT_CONFIG_FILE = Path("config.yaml")
@@ -60,7 +60,7 @@ def load_config(
         ConfigError: No such file, not YAML, an unknown key, a wrong type or range; names the key and the line.
     """
     dotenv = read_dotenv(ENV_FILE) if environment is None else {}
-    real = os.environ if environment is None else environment
+    real = environment_variables() if environment is None else environment
     dotenv = beside(dotenv, real)
     if recorded is None:
         source, text = _read(path)

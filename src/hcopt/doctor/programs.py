@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 
 from hcopt.doctor.findings import Finding, ok
 from hcopt.errors import RuntimeStartError
 from hcopt.system import process
+from hcopt.system.environ import environment_variables
 from hcopt.triton.local_tools import install_tools, private_folder, tools_environment
 from hcopt.triton.programs import find_triton, installed_version
 
@@ -28,7 +28,10 @@ def look_at_perf_analyzer() -> Finding:
         log = folder / "perf_analyzer.log"
         try:
             finished = process.run(
-                [str(program), "--version"], log=log, timeout_s=_START_LIMIT_S, env=tools_environment(os.environ)
+                [str(program), "--version"],
+                log=log,
+                timeout_s=_START_LIMIT_S,
+                env=tools_environment(environment_variables()),
             )
         except OSError as error:
             raise RuntimeStartError(f"cannot start {program}: {error}") from error

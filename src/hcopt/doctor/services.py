@@ -93,17 +93,13 @@ def _bucket_of(uri: str) -> str | None:
 
 
 def _tried(bucket: Bucket, where: str) -> Finding:
-    from botocore.exceptions import ClientError
-
     # The listing is what tells a wrong login and a wrong name apart, and what pulling a model needs.
     bucket.client.list_objects_v2(Bucket=bucket.name, MaxKeys=1)
     key = f"hcopt-doctor-{secrets.token_hex(4)}"
-    try:
-        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=_PROBE)
-    except ClientError as error:
+    if refusal := bucket.put(key, _PROBE):
         return Finding(
             status="warning",
-            said=f"s3://{bucket.name} at {where} can be read, not written ({error.response['Error']['Code']})",
+            said=f"s3://{bucket.name} at {where} can be read, not written ({refusal})",
             remedy="That is enough to pull models. MLflow with direct access to its artifacts has to write.",
         )
     try:

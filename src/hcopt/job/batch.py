@@ -28,7 +28,7 @@ from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject
 from hcopt.records.note import Note
 from hcopt.records.run import ModelOutcome, RunFailure
-from hcopt.report.pages.overview import write_overview
+from hcopt.report.render.html import write_overview
 from hcopt.store.measurements import FILE_NAME
 from hcopt.store.run_folder import RunFolder, read_record, read_state
 from hcopt.store.unfinished import Unfinished, how_to_resume, unfinished_run

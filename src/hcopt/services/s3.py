@@ -120,6 +120,16 @@ class Bucket:
             raise
         return True
 
+    def put(self, key: str, content: bytes) -> str | None:
+        """Writes an object; gives the service's code where it refuses, None where it does not."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.put_object(Bucket=self.name, Key=key, Body=content)
+        except ClientError as error:
+            return _code(error)
+        return None
+
 
 def _fault(file: Path, head: Mapping[str, Any]) -> str | None:
     """What is wrong with a download, by what S3 says of the object; None where nothing is known to be."""

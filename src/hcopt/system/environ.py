@@ -1,12 +1,13 @@
-"""Variables of this process that last as long as a service is talked to: some clients look there and nowhere else.
+"""The environment of this process: nothing else reads it or changes it.
 
-Nothing is measured meanwhile, so no program that hcopt starts inherits them.
+Some clients look for their settings there and nowhere else. What is set for them lasts as long as a service is talked
+to; nothing is measured meanwhile, so no program that hcopt starts inherits it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from pydantic import SecretStr
@@ -32,6 +33,17 @@ def lent(variables: Mapping[str, str | SecretStr], *, defaults: Mapping[str, str
 def environment_variable(name: str) -> str | None:
     """What a client would find; None where it is unset or empty."""
     return os.environ.get(name) or None
+
+
+def environment_variables() -> dict[str, str]:
+    """All of them, as they are now."""
+    return dict(os.environ)
+
+
+def remove_variables(names: Iterable[str]) -> None:
+    """Takes variables away for good, from this process and from the programs that it starts."""
+    for name in names:
+        os.environ.pop(name, None)
 
 
 def _text(value: str | SecretStr) -> str:

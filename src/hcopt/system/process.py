@@ -24,9 +24,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from hcopt.system import watchdog
+
+# What others hold in their hands; they need not know what it is made of.
+Program: TypeAlias = subprocess.Popen[bytes]
 
 _GRACE_S = 5.0
 # What a pipe holds on Linux unless it is told otherwise: pipe(7).
@@ -70,12 +73,12 @@ class _Watchdog:
         """What the next program carries; ends in a dot, so that no mark is the beginning of another."""
         return f"{self._mark}{next(self._numbers)}."
 
-    def take(self, process: subprocess.Popen[bytes], mark: str) -> None:
+    def take(self, process: Program, mark: str) -> None:
         """From now on the program's group dies with this process."""
         self._marks[process.pid] = mark
         self.tell(str(process.pid))
 
-    def release(self, process: subprocess.Popen[bytes]) -> None:
+    def release(self, process: Program) -> None:
         """For a program whose group is gone: ends what has left the group, where anything may have."""
         mark = self._marks.pop(process.pid, None)
         # One that ended well has waited for its children; to look for them takes a while on a large machine.
@@ -110,7 +113,7 @@ class _Watchdog:
             self._program.wait()
             self._program = self._started()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Program:
         # It ends with this process and by nothing else: who ends a whole service sends its signal to all of it. Blocked
         # here, since a program inherits that, and has it from its very first moment.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
@@ -201,9 +204,7 @@ def temporary_folder(prefix: str = "hcopt-", *, parent: Path | None = None) -> I
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(
-    argv: Sequence[str], *, stdout: int | IO[bytes], env: Mapping[str, str], cwd: Path | None
-) -> subprocess.Popen[bytes]:
+def _start(argv: Sequence[str], *, stdout: int | IO[bytes], env: Mapping[str, str], cwd: Path | None) -> Program:
     """A program in a session of its own, watched until `end_group`."""
     guard = _watchdog()
     mark = guard.new_mark()
@@ -220,7 +221,7 @@ def _start(
     return process
 
 
-def end_group(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
+def end_group(process: Program, grace_s: float = _GRACE_S) -> None:
     """Ends a process and its whole group: SIGTERM, then SIGKILL after `grace_s` seconds."""
     try:
         if process.poll() is None:
@@ -243,7 +244,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 @contextmanager
 def service(
     argv: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path | None = None, grace_s: float = _GRACE_S
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Program]:
     """Runs a program for as long as the context lasts; its output goes to `log`, its group ends with the context.
 
     Raises:
@@ -294,7 +295,7 @@ def _children_cpu_s() -> float:
 
 
 def _drain(
-    process: subprocess.Popen[bytes],
+    process: Program,
     deadline: float,
     write: Callable[[bytes], object],
     on_line: Callable[[str], None] | None,
@@ -337,7 +338,7 @@ def hand_over(text: bytes, on_line: Callable[[str], None] | None) -> bytes:
     return rest
 
 
-def _wait_until(process: subprocess.Popen[bytes], deadline: float) -> bool:
+def _wait_until(process: Program, deadline: float) -> bool:
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hcopt.errors import RuntimeStartError
 from hcopt.system import process
+from hcopt.system.environ import environment_variables
 from hcopt.system.machine import format_cpu_list, parse_cpu_list
 from hcopt.system.process import Finished
 from hcopt.system.redaction import without_secrets
@@ -80,7 +81,7 @@ class LocalTools:
         """
         argv = [*bound_to(self.cpuset), self.program(tool), *arguments]
         # Model Analyzer leaves its temporary files where they are when it is stopped.
-        environment = {**tools_environment(os.environ), "TMPDIR": str(self.private_folder)}
+        environment = {**tools_environment(environment_variables()), "TMPDIR": str(self.private_folder)}
         try:
             return process.run(argv, log=log, timeout_s=timeout_s, env=environment, cwd=folder, on_line=on_line)
         except OSError as error:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hcopt.errors import RuntimeStartError
+from hcopt.system.environ import environment_variable
 
 _REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall hcopt"
 _LOADER_FOLDERS = (
@@ -133,7 +134,7 @@ def find_libpython(folders: Iterable[Path] | None = None) -> Path:
 def library_folders() -> tuple[Path, ...]:
     """Where a shared library of this Python may be: its own folders, then what the dynamic loader knows."""
     own = (sysconfig.get_config_var("LIBDIR"), str(Path(sys.base_prefix) / "lib"))
-    from_environment = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    from_environment = (environment_variable("LD_LIBRARY_PATH") or "").split(":")
     folders = (*own, *from_environment, *_LOADER_FOLDERS, *_configured_folders())
     return tuple(Path(folder) for folder in folders if folder)
 

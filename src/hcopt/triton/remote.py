@@ -13,10 +13,10 @@ from hcopt.errors import ConfigError, RuntimeStartError
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
 from hcopt.system.machine import read_environment
+from hcopt.system.signals import deferred_signals
 from hcopt.triton.base import Endpoint
 from hcopt.triton.carried import CarriedModel, read_carried
 from hcopt.triton.control import ModelControl
-from hcopt.triton.docker.engine import undisturbed
 from hcopt.triton.local_tools import LocalTools, check_cpuset, install_tools, private_folder
 from hcopt.triton.programs import find_triton, installed_version
 from hcopt.triton.ready import Health, health, shows_metrics
@@ -118,7 +118,7 @@ class RemoteRuntime:
         try:
             yield
         finally:
-            with undisturbed():
+            with deferred_signals():
                 for name, config in loaded.items():
                     self._restore(control, name, config)
 

@@ -22,7 +22,8 @@ from hcopt.job.handover import log_again
 from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject
 from hcopt.records.run import ModelOutcome, RunFailure, RunRecord
-from hcopt.report.pages.overview import Overview, overview_of, write_overview
+from hcopt.report.pages.overview import Overview, overview_of
+from hcopt.report.render.html import write_overview
 from hcopt.store.run_folder import RunFolder, find_run, new_run, read_record
 from hcopt.system.files import link_tree
 from hcopt.words import Language

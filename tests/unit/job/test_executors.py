@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import os
@@ -25,8 +24,6 @@ from hcopt.system.machine_lock import lock_file
 from tests.support.command import REPOSITORY, SAMPLE_FOLDER
 from tests.support.fakes import RecordedProgress
 from tests.support.notes import said
-
-SOURCES = REPOSITORY / "src" / "hcopt"
 
 
 def opened(progress: RecordedProgress | None = None, *, force: bool = False, **sections: object) -> Any:
@@ -88,7 +85,7 @@ WITHOUT_RAY = f"import sys; sys.modules['ray'] = None; {COMMAND}"
 def python(text: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
-        "PYTHONPATH": str(SOURCES.parent),
+        "PYTHONPATH": str(REPOSITORY / "src"),
         "COLUMNS": "200",
         "NO_COLOR": "1",
         "TMPDIR": str(folder),
@@ -139,22 +136,3 @@ def test_plan_for_this_machine_does_not_load_ray(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["plan"]["variants"]
     assert answer.stderr.splitlines()[-1] == "False False"
-
-
-def imported(file: Path) -> set[str]:
-    """The packages that a module imports, wherever in it."""
-    found: set[str] = set()
-    for item in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(item, ast.Import):
-            found |= {name.name.partition(".")[0] for name in item.names}
-        elif isinstance(item, ast.ImportFrom) and item.module and not item.level:
-            found.add(item.module.partition(".")[0])
-    return found
-
-
-def test_one_module_alone_imports_ray() -> None:
-    files = sorted(SOURCES.rglob("*.py"))
-    assert len(files) > 100
-    assert [str(file.relative_to(SOURCES)) for file in files if "ray" in imported(file)] == [
-        "job/cluster/ray_cluster.py"
-    ]

@@ -5,7 +5,7 @@ import os
 import pytest
 from pydantic import SecretStr
 
-from hcopt.system.environ import lent
+from hcopt.system.environ import environment_variables, lent, remove_variables
 
 
 def test_variables_last_as_long_as_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +27,18 @@ def test_default_leaves_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with lent({}, defaults={"HCOPT_TEST_THERE": "default", "HCOPT_TEST_NEW": "default"}):
         assert (os.environ["HCOPT_TEST_THERE"], os.environ["HCOPT_TEST_NEW"]) == ("before", "default")
     assert "HCOPT_TEST_NEW" not in os.environ
+
+
+def test_variables_are_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HCOPT_TEST_THERE", "before")
+    found = environment_variables()
+    assert found == dict(os.environ)
+    found["HCOPT_TEST_THERE"] = "changed"
+    assert os.environ["HCOPT_TEST_THERE"] == "before"
+
+
+def test_removed_variables_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HCOPT_TEST_THERE", "before")
+    monkeypatch.delenv("HCOPT_TEST_NEW", raising=False)
+    remove_variables(("HCOPT_TEST_THERE", "HCOPT_TEST_NEW"))
+    assert "HCOPT_TEST_THERE" not in os.environ

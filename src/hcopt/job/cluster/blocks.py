@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from hcopt.records.note import Note
 from hcopt.records.run import RunFailure
 from hcopt.records.verdict import Noise, Ranking
 from hcopt.store.replay import Earlier
+from hcopt.system.environ import remove_variables
 from hcopt.system.files import write_whole_bytes
 from hcopt.system.machine import read_cpu_times, steal_ratio
 from hcopt.system.machine_lock import measuring_alone
@@ -166,8 +166,7 @@ def _alone(command: str) -> Iterator[None]:
     Raises:
         BusyError: Somebody does.
     """
-    for name in _NOT_FOR_SERVERS:
-        os.environ.pop(name, None)
+    remove_variables(_NOT_FOR_SERVERS)
     ends_at = time.monotonic() + _PATIENCE_S
     with ExitStack() as stack:
         while True:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import queue
 import signal
 import socket
@@ -28,6 +27,7 @@ from hcopt.errors import HcoptError, RuntimeStartError
 from hcopt.job.cluster.values import Beat, Event, Files, LostError, Node, Outcome, Running, Task
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunFailure
+from hcopt.system.environ import environment_variable
 from hcopt.system.process import watch_from_apart
 
 # Each measuring node has one of it, so that one task at a time has the node.
@@ -98,7 +98,7 @@ def _check_answers(address: str) -> None:
         # What Ray itself goes by: where the last cluster that was started here is gone, its address is still there.
         with suppress(OSError):
             address = _CURRENT.read_text(encoding="utf-8").strip()
-        address = os.environ.get("RAY_ADDRESS") or address
+        address = environment_variable("RAY_ADDRESS") or address
     host, colon, port = address.rpartition(":")
     if not (colon and port.isdecimal()):
         return

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hcopt.deploy.capacity import PriceOf, cost_per_million
 from hcopt.records.run import ModelOutcome
 from hcopt.report import figures
-from hcopt.report.pages.open_loop import lower_bound
+from hcopt.report.facts.open_loop import lower_bound
 from hcopt.report.values import Cell
 from hcopt.words import Text
 

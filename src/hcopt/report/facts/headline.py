@@ -9,10 +9,10 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Estimate, FailedWindows
 from hcopt.report import figures
+from hcopt.report.facts.open_loop import capacity_fact
 from hcopt.report.facts.p99_limit import limit_fact
 from hcopt.report.facts.relations import cheaper_than_runner_up, equal_load, equal_load_phrase, straddles_one
 from hcopt.report.facts.selection import Pairing, Side, batches, default_wins, short_name, side_name
-from hcopt.report.pages.open_loop import capacity_fact
 from hcopt.report.values import Answer, Headline, Tone
 from hcopt.words import Text
 

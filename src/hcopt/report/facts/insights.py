@@ -11,12 +11,11 @@ from statistics import median
 
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
-from hcopt.records.verdict import Comparison, Estimate
+from hcopt.records.verdict import Comparison, Estimate, Noise
 from hcopt.report import figures
 from hcopt.report.facts.headline import load_value, only_best_is_feasible
 from hcopt.report.facts.relations import equal_load, straddles_one
 from hcopt.report.facts.selection import Pairing, Side, SweepPoint, batches, side_name, sweep_points
-from hcopt.report.pages.noise import exceeded_line
 from hcopt.words import Text
 
 SettingValue = int | str | None
@@ -263,3 +262,22 @@ def _limit_line(run: RunRecord, pair: Pairing, text: Text) -> str | None:
         return text["limit_both" if len(pair.sides) == 2 else "limit_one"].format(limit=limit)
     names = ", ".join(side_name(side, run, text) for side in missing)
     return text["limit_missed_by"].format(name=names, limit=limit)
+
+
+def exceeded_line(run: RunRecord, text: Text) -> str | None:
+    """Which limits of `noise` were exceeded, and what was done about it; None where none was."""
+    found = run.noise
+    if found is None or not found.exceeded:
+        return None
+    reasons = ", ".join(_exceeded(found, name, text) for name in found.exceeded)
+    # Only what varies is helped by longer windows.
+    window = text["noise_lengthened" if "variation" in found.exceeded else "noise_window"].format(
+        seconds=f"{found.window_s:g}"
+    )
+    return text["noise_exceeded"].format(reasons=reasons, window=window)
+
+
+def _exceeded(found: Noise, name: str, text: Text) -> str:
+    value = {"steal": found.max_steal_ratio, "throttling": found.max_throttled_ratio, "variation": found.block_sd_ratio}
+    ratio = value[name]
+    return text[f"exceeded_{name}"].format(value=text["unknown"] if ratio is None else figures.rough(ratio))

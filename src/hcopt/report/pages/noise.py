@@ -11,6 +11,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Noise
 from hcopt.report import figures
 from hcopt.report.facts.headline import load_name
+from hcopt.report.facts.insights import exceeded_line
 from hcopt.report.facts.selection import Pairing, short_name
 from hcopt.report.values import Section
 from hcopt.words import Text
@@ -46,25 +47,6 @@ def noise_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
     )
     lines.append(exceeded_line(run, text) or text["noise_within"])
     return tuple(lines)
-
-
-def exceeded_line(run: RunRecord, text: Text) -> str | None:
-    """Which limits of `noise` were exceeded, and what was done about it; None where none was."""
-    found = run.noise
-    if found is None or not found.exceeded:
-        return None
-    reasons = ", ".join(_exceeded(found, name, text) for name in found.exceeded)
-    # Only what varies is helped by longer windows.
-    window = text["noise_lengthened" if "variation" in found.exceeded else "noise_window"].format(
-        seconds=f"{found.window_s:g}"
-    )
-    return text["noise_exceeded"].format(reasons=reasons, window=window)
-
-
-def _exceeded(found: Noise, name: str, text: Text) -> str:
-    value = {"steal": found.max_steal_ratio, "throttling": found.max_throttled_ratio, "variation": found.block_sd_ratio}
-    ratio = value[name]
-    return text[f"exceeded_{name}"].format(value=text["unknown"] if ratio is None else figures.rough(ratio))
 
 
 def _unresolved(found: Noise, run: RunRecord, pair: Pairing, text: Text) -> str | None:

@@ -5,34 +5,11 @@ from __future__ import annotations
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, RatePoint
 from hcopt.report import figures
+from hcopt.report.facts.open_loop import lower_bound, rate_text
 from hcopt.report.facts.p99_limit import miss_cell, verdict_word
-from hcopt.report.facts.selection import Pairing, short_name
-from hcopt.report.values import Answer, Cell, Figure, Section, Table
+from hcopt.report.facts.selection import short_name
+from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
-
-
-def capacity_fact(run: RunRecord, pair: Pairing, text: Text) -> Answer | None:
-    """The lower bound of the sustainable rate; None where nothing was checked, or another than the page is about."""
-    capacity = run.capacity
-    if capacity is None or pair.right is None or capacity.config_name != pair.right.variant.config_name:
-        return None
-    low = lower_bound(capacity)
-    if low is None:
-        tried = _rate(min((point.rate_infer_per_s for point in capacity.points), default=0.0), text)
-        details = (text["capacity_none_detail"].format(rate=tried),) if capacity.points else ()
-        return Answer(question=text["tile_capacity"], answer=text["capacity_none"], details=details)
-    limit = figures.limit(capacity.latency_p99_limit_ms)
-    return Answer(
-        question=text["tile_capacity"],
-        answer=text["capacity_least"].format(rate=_rate(low, text)),
-        details=(text["capacity_detail"].format(limit=limit),),
-    )
-
-
-def lower_bound(capacity: Capacity) -> float | None:
-    """The highest rate at which the limit is shown to hold; None where there is none."""
-    low = capacity.sustainable_rate_infer_per_s.ci_low
-    return low if low is not None and low > 0 else None
 
 
 def open_loop(run: RunRecord, text: Text) -> Section | None:
@@ -58,9 +35,9 @@ def open_loop_lines(run: RunRecord, capacity: Capacity, text: Text) -> tuple[str
     if low is None:
         lines = [text["sustains_nothing"].format(**words)]
     else:
-        lines = [text["sustains"].format(rate=_rate(low, text), **words)]
+        lines = [text["sustains"].format(rate=rate_text(low, text), **words)]
     if high is not None:
-        lines.append(text["sustains_not"].format(rate=_rate(high, text), **words))
+        lines.append(text["sustains_not"].format(rate=rate_text(high, text), **words))
     elif low is not None:
         lines.append(text["sustains_open"])
     best = run.confirmation.best
@@ -68,7 +45,7 @@ def open_loop_lines(run: RunRecord, capacity: Capacity, text: Text) -> tuple[str
         closed = best.throughput_infer_per_s
         if low < (closed.estimate if closed.ci_low is None else closed.ci_low):
             share = figures.share(low / closed.estimate)
-            lines.append(text["sustains_less"].format(share=share, closed=_rate(closed.estimate, text)))
+            lines.append(text["sustains_less"].format(share=share, closed=rate_text(closed.estimate, text)))
     return tuple(lines)
 
 
@@ -87,7 +64,3 @@ def _row(point: RatePoint, text: Text) -> tuple[Cell, ...]:
         Cell(value=figures.latency(point.latency_p99_ms)),
         Cell(value=verdict_word(point.verdict, text)),
     )
-
-
-def _rate(value: float, text: Text) -> str:
-    return text["unit_throughput"].format(value=figures.throughput(value))

@@ -8,22 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from urllib.parse import quote
 
 from hcopt import __version__
 from hcopt.deploy.capacity import PriceOf, sustained_cost
-from hcopt.errors import OutputError
 from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.hardware import HardwareAnswer, by_model, hardware_answers, kind_cell, model_name
 from hcopt.report.facts.headline import headline, interval_inline, only_best_is_feasible
+from hcopt.report.facts.open_loop import lower_bound
 from hcopt.report.facts.selection import pairing
-from hcopt.report.pages.open_loop import lower_bound
-from hcopt.report.render.html import FONTS, environment, resource
 from hcopt.report.values import Answer, Cell, Tone
-from hcopt.system.files import whole_file
 from hcopt.words import Language, Text, texts
 
 _WIDTH, _MARGIN = 180.0, 6.0
@@ -82,42 +78,6 @@ class Overview:
     axis: str
     rows: tuple[ModelRow, ...]
     footer: str
-
-
-def write_overview(
-    outcomes: Sequence[ModelOutcome],
-    *,
-    run_id: str,
-    started_at: str,
-    language: Language,
-    price_of: PriceOf,
-    path: Path,
-) -> None:
-    """Writes the page, whole or not at all; the reports of the models lie beside it, in folders of their labels.
-
-    Args:
-        outcomes: What became of each model, in order; those that were not begun too.
-        run_id: The run of all.
-        started_at: UTC, ISO 8601.
-        language: Of every word but the user's own.
-        price_of: What a kind of machine costs.
-        path: Where it goes.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    overview = overview_of(outcomes, run_id=run_id, started_at=started_at, language=language, price_of=price_of)
-    style = resource("templates", "report.css")
-    page = (
-        environment()
-        .get_template("overview.html.jinja")
-        .render(overview=overview, words=texts(language), language=language, fonts=FONTS, style=style)
-    )
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(page.encode(errors="replace"))
-    except OSError as error:
-        raise OutputError(f"cannot write the overview {path}: {error.strerror or error}") from error
 
 
 def overview_of(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from hcopt.deploy.scaling import Scaling
-from hcopt.errors import OutputError
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import Drawing
+from hcopt.report.render.typesetting import typeset
 from hcopt.report.render.worker import typeset_apart
 from hcopt.report.render.writing import write_laid_out
 from hcopt.report.values import Report
@@ -82,33 +81,6 @@ def _inputs(report: Report, drawn: Mapping[str, Drawing]) -> dict[str, str]:
         "words": _json(dict(texts(report.language))),
         "charts": _json({name: _picture(drawing) for name, drawing in drawn.items()}),
     }
-
-
-def typeset(inputs: Mapping[str, str]) -> bytes:
-    """Compiles the template.
-
-    Raises:
-        OutputError: It cannot be compiled.
-    """
-    import typst
-
-    try:
-        with (
-            as_file(files("hcopt.report") / "templates") as templates,
-            as_file(files("hcopt.report") / "fonts") as fonts,
-        ):
-            compiled = typst.compile(
-                templates / "report.typ",
-                root=templates,
-                font_paths=[fonts],
-                ignore_system_fonts=True,
-                sys_inputs=dict(inputs),
-            )
-    except typst.TypstError as error:
-        run_id = json.loads(inputs["report"])["run_id"]
-        raise OutputError(f"cannot make the report on run {run_id}: {error.diagnostic}") from error
-    assert compiled is not None  # it is None only where an output file is named
-    return compiled
 
 
 def _picture(drawing: Drawing) -> dict[str, str]:

@@ -90,7 +90,7 @@ def _png(given: Mapping[str, Any]) -> bytes:
 
 
 def _pdf(given: Mapping[str, Any]) -> bytes:
-    from hcopt.report.render.pdf import typeset
+    from hcopt.report.render.typesetting import typeset
 
     return typeset(given)
 

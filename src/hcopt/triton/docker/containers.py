@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import RuntimeStartError
+from hcopt.system.signals import deferred_signals
 from hcopt.triton.base import Endpoint
-from hcopt.triton.docker.engine import engine, told, undisturbed
+from hcopt.triton.docker.engine import engine, told
 from hcopt.triton.docker.images import ImageNames
 from hcopt.triton.docker.leftovers import run_labels
 from hcopt.triton.docker.streams import container_output
@@ -180,7 +181,7 @@ def create_network(client: DockerClient, containers: RunContainers) -> None:
     Raises:
         RuntimeStartError: The engine cannot.
     """
-    with told(f"cannot create the network {containers.network_name}"), undisturbed():
+    with told(f"cannot create the network {containers.network_name}"), deferred_signals():
         client.networks.create(containers.network_name, labels=run_labels(containers.run_id))
 
 
@@ -190,7 +191,7 @@ def start(client: DockerClient, arguments: Mapping[str, Any]) -> None:
     Raises:
         RuntimeStartError: The engine cannot; it may be that one of the ports is taken.
     """
-    with told(f"cannot start the container {arguments['name']} from {arguments['image']}"), undisturbed():
+    with told(f"cannot start the container {arguments['name']} from {arguments['image']}"), deferred_signals():
         remove_container(client, arguments["name"])
         client.containers.create(**arguments).start()
 

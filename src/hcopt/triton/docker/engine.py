@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
 _CALL_TIMEOUT_S = 60
 _POLL_S = 0.1
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START = "Start it (sudo systemctl start docker), or use --runtime embedded, which needs no Docker."
 _GROUP = (
     "Add the user to the group docker (sudo usermod -aG docker $USER, then log in again), or use --runtime embedded."
@@ -130,24 +127,3 @@ def how_it_ended_within(client: DockerClient, name: str, limit_s: float = 2.0) -
 
 def _signal_of(code: int) -> str:
     return {137: " (killed)", 139: " (crashed)", 143: " (told to end)"}.get(code, "")
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """What would end the run waits until the context ends: what the engine is half through could not be removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    # None is a handler that Python did not set, and could not set again.
-    handlers = {number: signal.getsignal(number) for number in _ENDING}
-    deferred = {n: handler for n, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
-    for number in deferred:
-        signal.signal(number, lambda number, _frame: arrived.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in deferred.items():
-            signal.signal(number, handler)
-        if arrived:
-            signal.raise_signal(arrived[0])

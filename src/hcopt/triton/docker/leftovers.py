@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hcopt.triton.docker.engine import told, undisturbed
+from hcopt.system.signals import deferred_signals
+from hcopt.triton.docker.engine import told
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -69,7 +70,7 @@ def remove_run(client: DockerClient, run_id: str) -> None:
     Raises:
         RuntimeStartError: The engine does not answer, or cannot remove one of them.
     """
-    with undisturbed(), ExitStack() as stack:
+    with deferred_signals(), ExitStack() as stack:
         # One that cannot be removed keeps none of the others: the stack goes on, and raises in the end.
         for found in reversed(list(_labelled(client, f"{RUN}={run_id}"))):
             stack.callback(_removed, found)

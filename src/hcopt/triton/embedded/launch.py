@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import shutil
-import subprocess
 import time
 from importlib import resources
 from pathlib import Path
 
 import psutil
 
+from hcopt.system.environ import environment_variables
+from hcopt.system.process import Program
 from hcopt.system.redaction import without_secrets
 from hcopt.triton.local_tools import first_on_path
 from hcopt.triton.ports import HOST, Ports
@@ -65,12 +65,13 @@ def server_command(folder: Path, triton: TritonFiles, ports: Ports) -> list[str]
 
 def server_environment(folder: Path, triton: TritonFiles) -> dict[str, str]:
     """Its environment: libraries and modules of the wheel, and nothing secret."""
-    libraries = (str(triton.libraries), str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH"))
-    modules = (str(folder / "backends" / "onnxruntime"), os.environ.get("PYTHONPATH"))
+    inherited = environment_variables()
+    libraries = (str(triton.libraries), str(folder / "lib"), inherited.get("LD_LIBRARY_PATH"))
+    modules = (str(folder / "backends" / "onnxruntime"), inherited.get("PYTHONPATH"))
     environment = {
-        **without_secrets(os.environ),
+        **without_secrets(inherited),
         # The stub takes its packages from the `python3` that is first on the path.
-        "PATH": first_on_path(os.environ),
+        "PATH": first_on_path(inherited),
         "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
         # In front, or any other module called `model` would be taken for the backend.
         "PYTHONPATH": ":".join(filter(None, modules)),
@@ -81,7 +82,7 @@ def server_environment(folder: Path, triton: TritonFiles) -> dict[str, str]:
     return environment
 
 
-def version_when_ready(server: subprocess.Popen[bytes], ports: Ports, deadline: float) -> str | None:
+def version_when_ready(server: Program, ports: Ports, deadline: float) -> str | None:
     """Triton's version as soon as it is ready; None when it has ended, or the deadline has passed."""
     while server.poll() is None and time.monotonic() < deadline:
         # Another server may have got a port first, and would answer in its place.

@@ -5,7 +5,6 @@ Everything that Triton needs beside the wheel lies in a private folder that live
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -19,6 +18,7 @@ from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
+from hcopt.system.process import Program
 from hcopt.triton.base import Endpoint
 from hcopt.triton.embedded.launch import install_backends, server_command, server_environment, version_when_ready
 from hcopt.triton.embedded.server_memory import ServerMemory
@@ -61,9 +61,9 @@ class EmbeddedServer:
     endpoint: Endpoint
     tools: LocalTools
     environment: Environment
-    process: subprocess.Popen[bytes]
+    process: Program
     log: Path
-    start_again: Callable[[], subprocess.Popen[bytes]]
+    start_again: Callable[[], Program]
     note: Callable[[Note], None]
     silence_s: float
     memory: ServerMemory
@@ -181,7 +181,7 @@ class EmbeddedRuntime:
             running = stack.enter_context(ExitStack())
             server, ports, version = self._started(running, folder, triton, log)
 
-            def start_again() -> subprocess.Popen[bytes]:
+            def start_again() -> Program:
                 running.close()
                 memory.remove_regions()
                 return self._restarted(running, folder, triton, log, ports)
@@ -200,9 +200,7 @@ class EmbeddedRuntime:
                 memory=memory,
             )
 
-    def _started(
-        self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path
-    ) -> tuple[subprocess.Popen[bytes], Ports, str]:
+    def _started(self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path) -> tuple[Program, Ports, str]:
         """Starts Triton, again on other ports when somebody took one in the meantime; `stack` ends it."""
         for _ in range(_PORT_TRIES):
             ports = self.choose_ports()
@@ -211,9 +209,7 @@ class EmbeddedRuntime:
                 return started[0], ports, started[1]
         raise _failure(f"tritonserver found no free ports in {_PORT_TRIES} tries", log)
 
-    def _restarted(
-        self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports
-    ) -> subprocess.Popen[bytes]:
+    def _restarted(self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports) -> Program:
         """Starts Triton on the ports of one that has died; everybody else knows them."""
         started = self._try(stack, folder, triton, log, ports)
         if started is None:
@@ -222,7 +218,7 @@ class EmbeddedRuntime:
 
     def _try(
         self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports
-    ) -> tuple[subprocess.Popen[bytes], str] | None:
+    ) -> tuple[Program, str] | None:
         """Triton on these ports and its version, or None where one of them is taken; `stack` ends it."""
         argv = [*bound_to(self.cpuset_server), *server_command(folder, triton, ports)]
         with ExitStack() as attempt:
@@ -242,9 +238,7 @@ class EmbeddedRuntime:
         return None
 
 
-def _running(
-    argv: list[str], folder: Path, triton: TritonFiles, log: Path
-) -> AbstractContextManager[subprocess.Popen[bytes]]:
+def _running(argv: list[str], folder: Path, triton: TritonFiles, log: Path) -> AbstractContextManager[Program]:
     return process.service(argv, log=log, env=server_environment(folder, triton), cwd=folder, grace_s=_STOP_GRACE_S)
 
 

@@ -27,7 +27,8 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import ModelOutcome, RunFailure
 from hcopt.records.verdict import Estimate
 from hcopt.report.facts.hardware import HardwareAnswer, hardware_answers
-from hcopt.report.pages.overview import Overview, overview_of, write_overview
+from hcopt.report.pages.overview import Overview, overview_of
+from hcopt.report.render.html import write_overview
 from hcopt.store.run_folder import RunFolder, new_run
 from hcopt.system.progress import SilentProgress
 from hcopt.words import Language, texts

@@ -1,4 +1,4 @@
-"""The engine's failures in hcopt's words, and signals that wait."""
+"""The engine's failures in hcopt's words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import requests
 from docker.errors import APIError
 
 from hcopt.errors import RuntimeStartError
-from hcopt.triton.docker.engine import engine, told, undisturbed
+from hcopt.triton.docker.engine import engine, told
 
 
 @pytest.fixture
@@ -110,37 +109,3 @@ def test_engine_that_takes_too_long_is_named() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(KeyError), told("cannot do it"):
         raise KeyError("Id")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signal_waits_for_the_end(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrived: list[int] = []
-    before = signal.signal(number, lambda number, _frame: arrived.append(number))
-    try:
-        with undisturbed():
-            os.kill(os.getpid(), number)
-            os.kill(os.getpid(), number)
-            assert arrived == []
-        assert arrived == [number]
-        os.kill(os.getpid(), number)
-        assert arrived == [number, number]
-    finally:
-        signal.signal(number, before)
-
-
-def test_interruption_comes_after_the_work_that_it_met() -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), undisturbed():
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append("all of it")
-    assert done == ["all of it"]
-
-
-def test_ignored_signal_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with undisturbed():
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
