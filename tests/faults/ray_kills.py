@@ -25,9 +25,9 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.support.ray_nodes import RayNodes, ray_nodes
 from hcopt.store.measurements import read_measurements
-from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Workplace, workplace
-from tests.support.ray_nodes import RayNodes, is_driver, ray_nodes
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Workplace, is_driver, workplace
 
 WORKERS = ("w1", "w2")
 VICTIMS = ("process", "node", "driver")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks.simulated_machine import FAULTS
+from benchmarks.support.simulated_machine import FAULTS
 from tests.support.command import REPOSITORY
 
 # Of an export's size; a smaller one takes a larger share, since its requests are sorted the quick way.
@@ -18,7 +18,7 @@ EXPORT_SHARE = 0.2
 
 
 def figures(module: str, *arguments: str) -> Any:
-    program = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--json"]
+    program = [sys.executable, "-m", f"benchmarks.long_runs.{module}", *arguments, "--json"]
     ended = subprocess.run(program, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)

@@ -128,7 +128,9 @@ CASES = {
     "name: with a space": Case(("--model=a model.onnx",), 2, ("'a model'", "as model.name"), named("a model.onnx")),
     "name: leaves the folder": Case((SAMPLE, "--set=model.name=../x"), 2, ("'../x'", "as model.name")),
     "name: the parent": Case((SAMPLE, "--set=model.name='..'"), 2, ("'..'", "as model.name")),
-    "model: none of that name": Case(("--model=models:/Nope@prod",), 3, ("no registered model 'Nope'", "model.uri")),
+    "model: none of that name": Case(
+        ("--model=models:/Nope@prod",), 3, ("there is no MLflow database", "mlflow.tracking_uri")
+    ),
     "model: none of that alias": Case(
         ("--model=models:/HomeCreditDefaultModel@nope",), 3, ("has no alias 'nope'; it has: prod", "Set the alias")
     ),

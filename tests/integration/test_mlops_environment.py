@@ -352,5 +352,7 @@ def test_results_can_be_handed_on_without_dotenv(place: Workplace, done: Done, t
     copy = tmp_path / "results"
     shutil.copytree(place.results, copy, symlinks=True)
     recorded = json.loads((copy / "latest" / "run.json").read_text(encoding="utf-8"))["config"]
-    assert recorded["mlflow"].keys() == {"tracking_uri", "ca_bundle", "experiment", "promote_alias"}
+    assert recorded["mlflow"].keys() == {
+        *("tracking_uri", "ca_bundle", "experiment", "promote_alias", "migrate_database"),
+    }
     assert recorded["s3"].keys() == {"endpoint_url", "region", "path_style", "ca_bundle", "timeout_s"}

@@ -395,7 +395,7 @@ def test_mlflow_that_leaves_artifacts_to_s3_works_both_ways(
     s3_server: S3Server, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = default_tracking_uri(tmp_path / "results")
-    with mlflow_session(uri, error=ModelSourceError) as client:
+    with mlflow_session(uri, error=ModelSourceError, writes=True) as client:
         client.create_experiment("direct", artifact_location=f"s3://{s3_server.bucket}/direct")
     # From config.yaml only, so that what is tested is that it gets to MLflow.
     monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL")

@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmarks.support.ray_nodes import RayNodes, ray_nodes
 from hcopt.model.triton_config import parse_text, variant_of
 from hcopt.records.measurement import Measurement
 from hcopt.store.measurements import read_measurements
-from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
-from tests.support.ray_nodes import RayNodes, is_driver, ray_nodes
+from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, is_driver, workplace
 
 WORKERS = ("w1", "w2")
 NAMES = ("First", "Second", "Third")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.ray_nodes import RayNodes, ray_nodes
 from hcopt.store.measurements import read_measurements
 from tests.support.command import HCOPT, SAMPLE_FOLDER, SAMPLE_MODEL, TINY, workplace
-from tests.support.ray_nodes import RayNodes, ray_nodes
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and iproute2"

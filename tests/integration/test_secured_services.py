@@ -248,7 +248,7 @@ def test_mlflow_with_direct_artifacts_takes_the_login_of_dotenv(
     results = tmp_path / "results"
     config = load(**s3_login(s3_server))
     uri = resolve_tracking(config, results).tracking_uri
-    with mlflow_session(uri, error=OutputError) as client:
+    with mlflow_session(uri, error=OutputError, writes=True) as client:
         client.create_experiment("hcopt", artifact_location=f"s3://{s3_server.bucket}/by-dotenv")
     assert seed(config, results=results).endswith("registered")
     assert fetch(config, tmp_path / "into").version == "1"

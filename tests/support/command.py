@@ -178,6 +178,14 @@ def _command_line(process: psutil.Process) -> str:
         return ""
 
 
+def is_driver(process: psutil.Process, folder: Path) -> bool:
+    """Whether it is the hcopt that was started in a folder."""
+    try:
+        return "profile" in process.cmdline() and process.cwd() == str(folder)
+    except psutil.Error:
+        return False
+
+
 def workplace(root: Path, *, folder: str = "work", program: Path = HCOPT, **extra: str) -> Workplace:
     """Makes a new one below `root`; `extra` goes into its environment."""
     made = Workplace(folder=root / folder, temporary=root / "tmp", program=program, extra=extra)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from benchmarks.search_chart import search_chart, write_chart
-from benchmarks.search_rows import Row, line
+from benchmarks.search.chart import search_chart, write_chart
+from benchmarks.search.rows import Row, line
 
 ROW = Row(
     recording="sample",

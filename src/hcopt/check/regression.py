@@ -44,12 +44,14 @@ class MetricCheck:
         ratio: candidate / baseline, with an interval at `CONFIDENCE`; of failed requests the candidate's share.
         allowed_ratio: The worst ratio that passes; more is better for throughput, less for the others.
         outcome: `regression`: the whole interval is worse. `passed`: none of it is. `undecided`: some of it.
+        reason: Of failed requests, why the first window of the candidate failed; None where none did whole.
     """
 
     metric: Metric
     ratio: Estimate
     allowed_ratio: float
     outcome: Outcome
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,13 @@ def check_failures(baseline: Sequence[Measurement], candidate: Sequence[Measurem
     outcome: Outcome = "passed" if verdict == "feasible" or not any(ours[0]) else "undecided"
     if verdict == "infeasible" and _fails_more(baseline, candidate):
         outcome = "regression"
-    return MetricCheck(metric="failed requests", ratio=share, allowed_ratio=miss_rate.LIMIT_RATIO, outcome=outcome)
+    return MetricCheck(
+        metric="failed requests",
+        ratio=share,
+        allowed_ratio=miss_rate.LIMIT_RATIO,
+        outcome=outcome,
+        reason=next((one.error for one in candidate if one.failed_by_variant), None),
+    )
 
 
 def _fails_more(baseline: Sequence[Measurement], candidate: Sequence[Measurement]) -> bool:

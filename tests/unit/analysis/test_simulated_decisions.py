@@ -1,4 +1,4 @@
-"""A short, seeded share of benchmarks/simulate_decisions.py: the same seeds give the same rates on any machine.
+"""A short, seeded share of benchmarks/decisions/simulate.py: the same seeds give the same rates on any machine.
 
 The bounds leave room beside the true rates, which stand in benchmarks/README.md, and none for a rule that is broken.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.simulate_decisions import (
+from benchmarks.decisions.simulate import (
     Event,
     Machine,
     is_better,

@@ -185,6 +185,7 @@ def test_failed_requests_of_the_candidate_are_a_metric(
     failures = check_failures(baseline, candidate)
     assert failures is not None
     assert failures.outcome == outcome
+    assert (failures.reason is None) == all(one.error is None for one in candidate)
     found = check_regression(blocks([1.0] * 6), max_regression_ratio=ALLOWED, failures=failures)
     assert found.outcome == outcome
     assert "of the requests failed" in answer(found, SIDES)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.replay import Replay, Truth
-from benchmarks.synthetic import synthetic
+from benchmarks.recordings.replay import Replay, Truth
+from benchmarks.recordings.synthetic import synthetic
 from hcopt.errors import ProfileError
 from hcopt.measure.adaptive import Adaptive
 from hcopt.measure.perf_analyzer import Window, failed

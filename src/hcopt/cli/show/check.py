@@ -39,7 +39,8 @@ def _said_of_failures(check: MetricCheck) -> str:
         "passed": "not more",
         "undecided": "not shown to be more, and not shown to be no more",
     }
-    return f"{share}, allowed up to {_percent(check.allowed_ratio)}: {ends[check.outcome]}"
+    why = "" if check.reason is None else f" ({check.reason})"
+    return f"{share}, allowed up to {_percent(check.allowed_ratio)}: {ends[check.outcome]}{why}"
 
 
 def answer(found: RegressionCheck, sides: CheckedSides) -> str:

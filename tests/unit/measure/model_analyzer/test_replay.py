@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.analyzer import AnalyzerRun, profile
-from benchmarks.analyzer_config import MODES, Mode
-from benchmarks.replay import Replay, Truth
-from benchmarks.rivals import model_analyzer, repeated_brute
-from benchmarks.stand_in import Grid
-from benchmarks.stand_in_perf_analyzer import asked
-from benchmarks.synthetic import synthetic
+from benchmarks.analyzer.config import MODES, Mode
+from benchmarks.analyzer.in_process import AnalyzerRun, profile
+from benchmarks.analyzer.stand_in import Grid
+from benchmarks.analyzer.stand_in_perf_analyzer import asked
+from benchmarks.recordings.replay import Replay, Truth
+from benchmarks.recordings.synthetic import synthetic
+from benchmarks.search.rivals import model_analyzer, repeated_brute
 from hcopt.records.measurement import LoadPoint
 
 KNOWN = Truth(synthetic(8))

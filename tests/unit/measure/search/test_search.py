@@ -10,8 +10,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.replay import Replay, Truth
-from benchmarks.synthetic import synthetic
+from benchmarks.recordings.replay import Replay, Truth
+from benchmarks.recordings.synthetic import synthetic
 from hcopt.measure.search.order import rank_windows
 from hcopt.measure.search.search import search
 from hcopt.measure.search.values import SearchResult, SearchSettings

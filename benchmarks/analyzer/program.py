@@ -25,10 +25,10 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from benchmarks import stand_in_perf_analyzer
-from benchmarks.analyzer_config import Mode, write_files
-from benchmarks.replay import Replay
-from benchmarks.stand_in import StandIn, Visit
+from benchmarks.analyzer import stand_in_perf_analyzer
+from benchmarks.analyzer.config import Mode, write_files
+from benchmarks.analyzer.stand_in import StandIn, Visit
+from benchmarks.recordings.replay import Replay
 from hcopt.model.triton_config import CONFIG_FILE, parse_text, variant_of
 from hcopt.records.measurement import SweepPlan
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.search_rows import Row
+from benchmarks.search.rows import Row
 from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, GREY, ORANGE, PALE, SKY, data, theme, to_svg
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Writes an ONNX model that is heavier than the sample: a wide MLP, 12 million multiplications a row, as a repository.
 
-.venv/bin/python -m benchmarks.heavy_model /tmp/heavy
+.venv/bin/python -m benchmarks.recordings.heavy_model /tmp/heavy
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ r"""Records a whole grid on the embedded server: blocks of short windows in rand
 
 In each block the variants come in an order of its own, and each is loaded once for all of its loads, in random order.
 
-.venv/bin/python -m benchmarks.record benchmarks/recordings/sample.npz --blocks 6 \
+.venv/bin/python -m benchmarks.recordings.record benchmarks/recordings/sample.npz --blocks 6 \
     --set model.uri=model_repository/HomeCreditDefaultModel
 
 Resumable: what is there already is not measured again, the file is written after every `--save-every` windows. A block
@@ -26,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.live import Live, live
-from benchmarks.recording import Recording, read, write
+from benchmarks.recordings.recording import Recording, read, write
+from benchmarks.support.live import Live, live
 from hcopt.analysis.ranking import pooled
 from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window

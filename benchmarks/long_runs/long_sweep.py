@@ -1,6 +1,6 @@
 """Memory and work of a sweep of thousands of measurements: hcopt's own pipeline on a simulated machine.
 
-Usage: .venv/bin/python -m benchmarks.long_sweep [--measurements 5000] [--no-report] [--json]
+Usage: .venv/bin/python -m benchmarks.long_runs.long_sweep [--measurements 5000] [--no-report] [--json]
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.virtual_clock import VirtualClock
+from benchmarks.support.virtual_clock import VirtualClock
 
 CLOCK = VirtualClock()
 CLOCK.install()
 
-from benchmarks.process_figures import Work, peak_mb, read_work  # noqa: E402
-from benchmarks.simulated_machine import SimulatedMachine  # noqa: E402
-from benchmarks.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
+from benchmarks.long_runs.process_figures import Work, peak_mb, read_work  # noqa: E402
+from benchmarks.support.simulated_machine import SimulatedMachine  # noqa: E402
+from benchmarks.support.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
 from hcopt.records.measurement import Measurement  # noqa: E402
 from hcopt.store.measurements import FILE_NAME  # noqa: E402
 

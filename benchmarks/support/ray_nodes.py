@@ -178,14 +178,6 @@ def ray_nodes() -> Iterator[RayNodes]:
         nodes.end()
 
 
-def is_driver(process: psutil.Process, folder: Path) -> bool:
-    """Whether it is the hcopt that was started in a folder."""
-    try:
-        return "profile" in process.cmdline() and process.cwd() == str(folder)
-    except psutil.Error:
-        return False
-
-
 def _has(process: psutil.Process, variable: str, prefix: str) -> bool:
     try:
         found = process.environ().get(variable)

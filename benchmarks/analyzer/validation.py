@@ -1,6 +1,6 @@
 """Shows that Model Analyzer on the virtual clock does what the real program does, and how its time compares.
 
-.venv/bin/python -m benchmarks.analyzer_validation benchmarks/recordings/sample.npz --runs 3
+.venv/bin/python -m benchmarks.analyzer.validation benchmarks/recordings/sample.npz --runs 3
 
 Each run of the program is repeated on the virtual clock with the same answers and, in optuna mode, the seed that the
 program drew. `beside` is the wall time of the real program that the virtual clock does not know: imports, reports, CPU
@@ -14,13 +14,13 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.analyzer import AnalyzerRun, profile
-from benchmarks.analyzer_config import MODES, Mode
-from benchmarks.analyzer_program import ProgramRun, run_program
-from benchmarks.recording import Recording, read
-from benchmarks.replay import Replay, Truth
-from benchmarks.stand_in import PROCESS_S
-from benchmarks.synthetic import synthetic
+from benchmarks.analyzer.config import MODES, Mode
+from benchmarks.analyzer.in_process import AnalyzerRun, profile
+from benchmarks.analyzer.program import ProgramRun, run_program
+from benchmarks.analyzer.stand_in import PROCESS_S
+from benchmarks.recordings.recording import Recording, read
+from benchmarks.recordings.replay import Replay, Truth
+from benchmarks.recordings.synthetic import synthetic
 
 
 @dataclass(frozen=True)

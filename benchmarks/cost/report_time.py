@@ -1,6 +1,8 @@
-"""Time and memory of a report on a run of 200 variants, PDF and HTML, from the start of Python.
+"""Time and memory of the report of a finished run, PDF and HTML, from the start of Python.
 
-Usage: .venv/bin/python benchmarks/report_time.py [FOLDER]
+`many_variants` makes a run of 210 variants.
+
+Usage: .venv/bin/python benchmarks/cost/report_time.py RUN [FOLDER]
 """
 
 from __future__ import annotations
@@ -12,16 +14,15 @@ import time
 from pathlib import Path
 
 STARTED = time.monotonic()
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hcopt.report.render.drawings import drawings  # noqa: E402
 from hcopt.report.render.html import write_html  # noqa: E402
 from hcopt.report.render.pdf import write_pdf  # noqa: E402
-from tests.support.evidence_records import many_variants_record  # noqa: E402
+from hcopt.store.run_folder import find_run, read_record  # noqa: E402
 
 
-def main(folder: Path) -> None:
-    run = many_variants_record()
+def main(reference: str, folder: Path) -> None:
+    run = read_record(find_run(reference, results=Path("results")))
     loaded = time.monotonic()
     drawn = drawings(run, language="ko")
     charted = time.monotonic()
@@ -30,23 +31,23 @@ def main(folder: Path) -> None:
     write_html(run, language="ko", drawn=drawn, path=folder / "result_summary.html")
     ended = time.monotonic()
     for part, seconds in (
-        ("start, made-up run", loaded - STARTED),
+        ("start, reading the run", loaded - STARTED),
         (f"{len(drawn)} charts", charted - loaded),
         ("PDF", printed - charted),
         ("HTML", ended - printed),
         ("all", ended - STARTED),
     ):
-        print(f"{part:20} {seconds:5.2f} s")
+        print(f"{part:22} {seconds:5.2f} s")
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(f"{'CPU time':20} {usage.ru_utime + usage.ru_stime:5.2f} s")
-    print(f"{'highest memory':20} {usage.ru_maxrss / 1024:5.0f} MB")
+    print(f"{'CPU time':22} {usage.ru_utime + usage.ru_stime:5.2f} s")
+    print(f"{'highest memory':22} {usage.ru_maxrss / 1024:5.0f} MB")
     for name in ("result_summary.pdf", "result_summary.html"):
-        print(f"{name:20} {(folder / name).stat().st_size / 1e6:5.2f} MB")
+        print(f"{name:22} {(folder / name).stat().st_size / 1e6:5.2f} MB")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        main(sys.argv[1], Path(sys.argv[2]))
     else:
         with tempfile.TemporaryDirectory() as made:
-            main(Path(made))
+            main(sys.argv[1], Path(made))

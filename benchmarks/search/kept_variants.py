@@ -3,7 +3,7 @@ r"""Whether a variant that stays loaded beside others measures as one that is lo
 Rounds of both, in turns; in each, windows as short as a search's. The ratio is kept / fresh over the rounds, with its
 95 % interval.
 
-.venv/bin/python -m benchmarks.kept_variants --set model.uri=model_repository/HomeCreditDefaultModel \
+.venv/bin/python -m benchmarks.search.kept_variants --set model.uri=model_repository/HomeCreditDefaultModel \
     --set sweep.instance_count=[1,2,3] --set sweep.max_queue_delay_us=[0,500,1000]
 """
 
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import geometric_mean
 
-from benchmarks.live import Live, live
+from benchmarks.support.live import Live, live
 from hcopt.analysis.stats import ratio_interval
 from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from google.protobuf import json_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from benchmarks.replay import Replay
+from benchmarks.recordings.replay import Replay
 from hcopt.analysis.ranking import pooled
 from hcopt.model.triton_config import variant_of
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan

@@ -3,7 +3,7 @@
 Each run is a whole confirmation on a real server, with fresh data and the rules of every run: the sample model's
 default against a copy that differs in a parameter that nothing reads. The copy stands where a sweep's winner would.
 
-    .venv/bin/python benchmarks/same_configuration.py --runs 20 --minutes 1.5
+    .venv/bin/python benchmarks/decisions/same_configuration.py --runs 20 --minutes 1.5
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
 
-SAMPLE = Path(__file__).parent.parent / "model_repository" / "HomeCreditDefaultModel"
+SAMPLE = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultModel"
 UNREAD = (("hcopt_benchmark_copy", "1"),)
 
 

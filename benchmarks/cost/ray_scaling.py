@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.support.ray_nodes import ray_nodes
 from hcopt.config.sections import Config
 from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.ray_cluster import connected
 from hcopt.job.cluster.values import Files, Node, Outcome
 from hcopt.records.measurement import Environment, Measurement
 from hcopt.words.notes import sentence
-from tests.support.ray_nodes import ray_nodes
 
 _SAMPLES_BYTES = 200_000
 _MODEL_BYTES = 10_000_000
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--blocks-a-worker", type=int, default=6)
     asked = parser.parse_args()
     # The nodes have to find this module.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     print("workers  blocks  seconds  efficiency  beyond the measurement, s a block")
     with ray_nodes() as nodes:
         nodes.start_head()

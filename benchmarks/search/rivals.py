@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.analyzer import AnalyzerRun, profile
-from benchmarks.analyzer_config import Mode
-from benchmarks.replay import Replay
+from benchmarks.analyzer.config import Mode
+from benchmarks.analyzer.in_process import AnalyzerRun, profile
+from benchmarks.recordings.replay import Replay
 from hcopt.analysis.ranking import rank
 from hcopt.measure.search.search import search
 from hcopt.measure.search.values import SearchSettings
@@ -15,7 +15,7 @@ from hcopt.records.measurement import LoadPoint, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 
 # What Model Analyzer's virtual clock cannot know: imports and reports, and CPU time for each point, as in the quietest
-# runs of benchmarks.analyzer_validation; the server's own time for a load (benchmarks/README.md, first section).
+# runs of benchmarks.analyzer.validation; the server's own time for a load (benchmarks/README.md, first section).
 START_S, POINT_S, SWITCH_S = 8.0, 0.15, 0.2
 
 

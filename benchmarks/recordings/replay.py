@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from benchmarks.recording import Recording
+from benchmarks.recordings.recording import Recording
 from hcopt.analysis.ranking import Settings, pooled
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant

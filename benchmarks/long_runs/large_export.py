@@ -1,6 +1,6 @@
 """Memory and time of reading a large perf_analyzer export, which is made here.
 
-Usage: .venv/bin/python -m benchmarks.large_export [--megabytes 2000] [--layout rows|tensors|bare] [--json]
+Usage: .venv/bin/python -m benchmarks.long_runs.large_export [--megabytes 2000] [--layout rows|tensors|bare] [--json]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.process_figures import peak_mb
+from benchmarks.long_runs.process_figures import peak_mb
 from hcopt.store.measurements import read_export
 
 Layout = Literal["rows", "tensors", "bare"]

@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from benchmarks.virtual_clock import VirtualClock
+from benchmarks.support.virtual_clock import VirtualClock
 from hcopt.errors import RuntimeStartError
 from hcopt.job import stages
 from hcopt.records.measurement import Environment
@@ -29,7 +29,6 @@ from hcopt.system.process import Finished
 from hcopt.triton.base import Endpoint, Tool
 from hcopt.triton.choose import Choice
 from hcopt.triton.control import ModelStatistics
-from tests.support.records import run_record
 
 Fault = Literal["none", "failed", "hung", "cut", "slow", "died", "refused", "clock"]
 # How often a window meets each; what is left meets none.
@@ -49,6 +48,19 @@ _LOAD_S = 0.2
 _HIGHEST_RATE = 400.0
 _DIED = "tritonserver has ended by itself with -9"
 _ENDPOINT = Endpoint(grpc="simulated:1", http="simulated:2", metrics_url="http://simulated:3/metrics")
+_ENVIRONMENT = Environment(
+    runtime="simulated",
+    backend="simulated",
+    triton_version="2.51.0",
+    onnxruntime_version=None,
+    perf_analyzer_version="2.51.0",
+    cpu_model="simulated",
+    cpu_count=2,
+    cpuset="0-1",
+    memory_mb=8192,
+    governor=None,
+    hcopt_version="0.1.0",
+)
 # What a clock says today.
 _EPOCH_NS = 1_795_000_000_000_000_000
 _CSV = (
@@ -347,7 +359,7 @@ class SimulatedServer:
 
     @property
     def environment(self) -> Environment:
-        return run_record().environment
+        return _ENVIRONMENT
 
     def suspect(self, reason: str) -> None:
         self.machine.suspected = reason

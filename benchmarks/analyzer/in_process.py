@@ -3,7 +3,7 @@
 Its command line, generators, managers, client and constraints run as they are. Replaced are only the ends:
 perf_analyzer's process and the gRPC channel (by a `StandIn`), `time.sleep` and the poll of the process (they move the
 clock), the thread that would watch the server's memory, the random seed of optuna mode, and checkpoints and reports
-(left out). `benchmarks.analyzer_validation` shows that the real program visits the same points.
+(left out). `benchmarks.analyzer.validation` shows that the real program visits the same points.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from model_analyzer.state.analyzer_state_manager import AnalyzerStateManager
 from model_analyzer.triton.client import client, grpc_client
 from model_analyzer.triton.model.model_config import ModelConfig as AnalyzerModelConfig
 
-from benchmarks.analyzer_config import Mode, write_files
-from benchmarks.replay import Replay
-from benchmarks.stand_in import PROCESS_S, StandIn, Visit
-from benchmarks.stand_in_perf_analyzer import asked
+from benchmarks.analyzer.config import Mode, write_files
+from benchmarks.analyzer.stand_in import PROCESS_S, StandIn, Visit
+from benchmarks.analyzer.stand_in_perf_analyzer import asked
+from benchmarks.recordings.replay import Replay
 from hcopt.model.triton_config import parse_text, variant_of
 from hcopt.records.measurement import Measurement, SweepPlan
 

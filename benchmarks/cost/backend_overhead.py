@@ -5,7 +5,7 @@ loaded into one server and measured in turn, one perf_analyzer process a window,
 neighbouring windows are compared: a ratio a pair of windows, and the median of the ratios. Each window waits, for a
 minute at most, until nobody else uses the machine: what others do costs the two models unequally.
 
-    PYTHONPATH=src python benchmarks/backend_overhead.py --blocks 21
+    PYTHONPATH=src python benchmarks/cost/backend_overhead.py --blocks 21
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
 
-SAMPLE = Path(__file__).parent.parent / "model_repository" / "HomeCreditDefaultModel"
+SAMPLE = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultModel"
 SERVED, IDENTITY = "served", "identity"
 WARM_UP_RATIO = 0.1
 TIMEOUT_S = 20.0

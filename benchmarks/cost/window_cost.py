@@ -1,6 +1,6 @@
 """What a short window costs beside its load: perf_analyzer's own share, and the gap between windows of two variants.
 
-.venv/bin/python -m benchmarks.window_cost --set model.uri=model_repository/HomeCreditDefaultModel
+.venv/bin/python -m benchmarks.cost.window_cost --set model.uri=model_repository/HomeCreditDefaultModel
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.live import Live, live
+from benchmarks.support.live import Live, live
 from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window
 from hcopt.records.measurement import LoadPoint, Measurement

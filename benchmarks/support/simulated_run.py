@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.simulated_machine import SimulatedMachine, simulated
+from benchmarks.support.simulated_machine import SimulatedMachine, simulated
 from hcopt.config.sections import Config
 from hcopt.job import run as pipeline
 from hcopt.job.run import FinishedRun, Job
@@ -19,7 +19,7 @@ from hcopt.store.unfinished import Unfinished
 from hcopt.system.progress import SilentProgress
 from hcopt.tracking.log import TrackedRun
 
-MODEL = Path(__file__).parents[1] / "model_repository" / "HomeCreditDefaultModel"
+MODEL = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultModel"
 _ROOM_BYTES = 200_000_000
 _NOWHERE = TrackedRun(tracking_uri="", experiment_id="", run_id="", page_command="")
 

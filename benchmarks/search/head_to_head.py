@@ -1,9 +1,11 @@
-"""The head-to-head: searches on replays of recordings, as a Markdown table and a chart.
+r"""The head-to-head: searches on replays of recordings, as a Markdown table and a chart.
 
-OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search benchmarks/recordings/*.npz --replays 100 --out rows.json
-OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search --synthetic 60 250 1000 4000 --methods adaptive --replays 20
-OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search benchmarks/recordings/sample.npz --grid config.yaml
-.venv/bin/python -m benchmarks.search --rows rows.json more.json --chart search.svg
+OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search.head_to_head benchmarks/recordings/*.npz --replays 100 \
+    --out rows.json
+OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search.head_to_head --synthetic 60 250 1000 4000 --replays 20 \
+    --methods adaptive
+OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search.head_to_head benchmarks/recordings/sample.npz --grid config.yaml
+.venv/bin/python -m benchmarks.search.head_to_head --rows rows.json more.json --chart search.svg
 
 `--grid` plays only that part of a recording which a configuration's sweep has. `--rows` takes what earlier invocations
 stored with `--out`; table and chart hold those rows and the new ones. A winner that breaks the limit is worth nothing:
@@ -23,12 +25,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
-from benchmarks import alternatives, rivals
-from benchmarks.recording import part_of, read
-from benchmarks.replay import Replay, Truth
-from benchmarks.rivals import Outcome
-from benchmarks.search_rows import HEAD, Row, line
-from benchmarks.synthetic import synthetic
+from benchmarks.recordings.recording import part_of, read
+from benchmarks.recordings.replay import Replay, Truth
+from benchmarks.recordings.synthetic import synthetic
+from benchmarks.search import alternatives, rivals
+from benchmarks.search.rivals import Outcome
+from benchmarks.search.rows import HEAD, Row, line
 from hcopt.config.load import load_config
 
 SYNTHETIC_TRUTHS = 10
@@ -77,7 +79,7 @@ def main() -> None:
         options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n")
     if options.chart:
         # Not for the table alone: Altair takes a while.
-        from benchmarks.search_chart import write_chart
+        from benchmarks.search.chart import write_chart
 
         write_chart(rows, options.chart)
 

@@ -1,6 +1,6 @@
 """Recordings of a server that does not exist, whose truth is known: instances that batch and share cores, closed loop.
 
-.venv/bin/python -m benchmarks.synthetic 250 /tmp/synthetic.npz
+.venv/bin/python -m benchmarks.recordings.synthetic 250 /tmp/synthetic.npz
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recording import Recording, write
+from benchmarks.recordings.recording import Recording, write
 from hcopt.analysis.plan import plan_sweep
 from hcopt.analysis.ranking import pooled
 from hcopt.config.sections import SweepSection

@@ -1,6 +1,6 @@
 """How often the confirmation is wrong, and how often it decides: seeded runs of the real code on made-up machines.
 
-.venv/bin/python benchmarks/simulate_decisions.py [--runs 2000] [--only WORD]
+.venv/bin/python benchmarks/decisions/simulate.py [--runs 2000] [--only WORD]
 
 What runs is `hcopt.analysis.confirmation.confirm` with a clock and a server that are made up; stopping, looks and
 verdicts are its own. Each line is an event on a machine, with the upper 95 % bound of its rate by Clopper and Pearson.

@@ -1,6 +1,6 @@
 """Where the time of one run goes: reads a finished run's files and prints a Markdown table.
 
-./run_analyzer.sh && .venv/bin/python benchmarks/where_time_goes.py results
+./run_analyzer.sh && .venv/bin/python benchmarks/cost/where_time_goes.py results
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from statistics import fmean
 import numpy as np
 import optuna
 
-from benchmarks.replay import Replay
-from benchmarks.rivals import Outcome
+from benchmarks.recordings.replay import Replay
+from benchmarks.search.rivals import Outcome
 from hcopt.measure.search.grid import Grid, grid_of
 from hcopt.records.measurement import LoadPoint, SweepPlan
 from hcopt.records.model import ModelConfigVariant

@@ -3,7 +3,7 @@
 Windows fail, hang, are cut or slow; servers die and refuse to load; somebody sets the clock; hcopt itself is ended and
 resumed. The pipeline is hcopt's own, the machine is simulated (`simulated_machine`).
 
-Usage: .venv/bin/python -m benchmarks.faulty_night [--seed 0 …] [--hours 8] [--no-report] [--json]
+Usage: .venv/bin/python -m benchmarks.long_runs.faulty_night [--seed 0 …] [--hours 8] [--no-report] [--json]
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.virtual_clock import VirtualClock
+from benchmarks.support.virtual_clock import VirtualClock
 
 CLOCK = VirtualClock()
 CLOCK.install()
 
-from benchmarks.simulated_machine import FAULTS, SLOW_FACTOR, SimulatedMachine  # noqa: E402
-from benchmarks.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
+from benchmarks.support.simulated_machine import FAULTS, SLOW_FACTOR, SimulatedMachine  # noqa: E402
+from benchmarks.support.simulated_run import CountingProgress, memory_folder, run, simulated_config  # noqa: E402
 from hcopt.config.sections import Config  # noqa: E402
 from hcopt.errors import InterruptedRunError  # noqa: E402
 from hcopt.job.run import FinishedRun  # noqa: E402
