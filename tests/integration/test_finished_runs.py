@@ -19,7 +19,7 @@ from hcopt.services.mlflow import mlflow_session
 from hcopt.store.run_folder import RunFolder
 from hcopt.tracking.registry import default_tracking_uri
 from tests.support.command import Answer, Workplace, workplace
-from tests.support.finished_run import make_older, write_finished_run
+from tests.support.finished_run import write_finished_run
 from tests.support.records import undecided_record
 from tests.support.search_records import searched_record
 from tests.support.services import BIN, answers, free_ports, running
@@ -128,22 +128,6 @@ def test_report_is_made_again_from_the_files_alone(tmp_path: Path) -> None:
 
 def pages(path: Path) -> str:
     return "".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
-
-
-def test_run_of_an_older_version_is_reported_logged_and_compared(tmp_path: Path) -> None:
-    place = workplace(tmp_path)
-    run = write_finished_run(place.results, Config(report=ReportSection(language="en")))
-    make_older(run)
-    for command in ("report", "log"):
-        answer = place.run(command, "results")
-        assert (answer.returncode, answer.stderr) == (0, "")
-    assert "Made by an older hcopt" in " ".join(
-        pages(run.report_folder("HomeCreditDefaultModel") / "result_summary.pdf").split()
-    )
-    summary = json.loads(run.summary.read_text(encoding="utf-8"))["models"][0]
-    assert (summary["best"]["feasible"], summary["verdict"]) == (True, "better")
-    newer = write_finished_run(place.results, Config())
-    assert json.loads(place.run("compare", run.run_id, newer.run_id, "--json").stdout)["repeatability_check"]
 
 
 def test_two_runs_are_compared_from_their_files_alone(tmp_path: Path) -> None:

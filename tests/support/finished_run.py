@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,18 +30,3 @@ def write_finished_run(results: Path, config: Config, record: RunRecord | None =
     folder.write_summary(summarize(record, tracking=None))
     folder.show_as_latest()
     return folder
-
-
-def make_older(folder: RunFolder) -> None:
-    """Rewrites a run's record as hcopt wrote it before it judged the limit by the share of slow requests."""
-    state = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
-    record = state.pop("record")
-    for key in ("noise", "capacity"):
-        del record[key]
-    found = record["confirmation"]
-    for key in ("look_count", "equal_load", "default_at_best_load"):
-        del found[key]
-    for side in (found["best"], found["default"], found["runner_up"]):
-        side["feasible"] = side.pop("feasibility") == "feasible"
-        del side["miss_ratio"]
-    folder.write_state("finished", {"config": state["config"], "record": record})

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from hcopt.errors import ConfigError
 from hcopt.model.repository import check_model_name
 from hcopt.model.version_policy import is_version
 from hcopt.records.json import JsonObject
-from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.store.decisions import read_decisions
 from hcopt.store.measurements import read_measurements
@@ -40,11 +39,6 @@ _KINDS: Mapping[str, type] = {
     "parts": list,
 }
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
-_OLDER_LIMIT = Note(
-    en="Made by an older hcopt, which judged the p99 limit by the mean of the blocks' p99, and not by the share of "
-    "requests over it: that the limit is kept is a weaker claim here.",
-    ko="이전 버전의 hcopt로 생성: p99 제한 준수를 초과 요청 비율이 아닌 블록별 p99 평균으로 판정하여 근거가 더 약함.",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +181,8 @@ def read_record(run: RunFolder) -> RunRecord:
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
     beside = {"measurements": read_measurements(run.path), "decisions": read_decisions(run.path)}
-    record = _with_feasibility(data["record"])
     try:
-        found = TypeAdapter(RunRecord).validate_python({**record, **beside})
+        found = TypeAdapter(RunRecord).validate_python({**data["record"], **beside})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -217,27 +210,6 @@ def _check_names(record: RunRecord) -> None:
         read_time(record.started_at)
     except ValueError as error:
         raise ConfigError(f"run {record.run_id} began at no time: {error}", remedy="Give another run.") from error
-
-
-def _with_feasibility(record: JsonObject) -> JsonObject:
-    """The record of a run whose `feasible` was yes or no, as today's, with a note of what that rested on."""
-    found = record.get("confirmation")
-    if not isinstance(found, dict):
-        return record
-    old = {
-        key: side for key, side in found.items() if isinstance(side, dict) and isinstance(side.get("feasible"), bool)
-    }
-    if not old:
-        return record
-    judged = {
-        key: {**side, "feasibility": "feasible" if side["feasible"] else "infeasible"} for key, side in old.items()
-    }
-    notes = record.get("notes", [])
-    return {
-        **record,
-        "confirmation": {**found, **judged},
-        "notes": [*notes, asdict(_OLDER_LIMIT)] if isinstance(notes, list) else notes,
-    }
 
 
 def recorded_config(run: RunFolder) -> JsonObject:

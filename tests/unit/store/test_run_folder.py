@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.records.run import RunRecord
 from hcopt.store.decisions import DecisionLog
 from hcopt.store.measurements import FILE_NAME, MeasurementLog
 from hcopt.store.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json, remove_stillborn
 from hcopt.system.files import held
-from tests.support.finished_run import make_older, write_finished_run
 from tests.support.records import no_feasible_config_record, run_record, tied_record, undecided_record
 from tests.support.search_records import searched_record
 
@@ -53,23 +50,6 @@ def test_damaged_record_is_an_error(tmp_path: Path) -> None:
         read_record(run)
 
 
-def test_record_of_an_older_version_keeps_its_claims_and_says_what_they_rest_on(tmp_path: Path) -> None:
-    record = run_record()
-    assert record.confirmation.default is not None
-    late = replace(record.confirmation.default, feasibility="infeasible")
-    run = write_finished_run(
-        tmp_path, Config(), replace(record, confirmation=replace(record.confirmation, default=late))
-    )
-    make_older(run)
-    found = read_record(run)
-    assert found.confirmation.best is not None and found.confirmation.default is not None
-    assert (found.confirmation.best.feasibility, found.confirmation.default.feasibility) == ("feasible", "infeasible")
-    assert (found.confirmation.verdict, found.noise, found.capacity) == ("better", None, None)
-    *notes, added = found.notes
-    assert tuple(notes) == record.notes
-    assert "older hcopt" in added.en
-
-
 def test_record_that_lacks_something_may_be_of_another_version(tmp_path: Path) -> None:
     run = _written(tmp_path, run_record())
     record = record_json(run_record())
@@ -80,7 +60,7 @@ def test_record_that_lacks_something_may_be_of_another_version(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("confirmation", [None, 5, [], {"best": {"feasible": True}}])
-def test_older_record_that_is_damaged_is_an_error(tmp_path: Path, confirmation: object) -> None:
+def test_confirmation_that_is_damaged_is_an_error(tmp_path: Path, confirmation: object) -> None:
     run = _written(tmp_path, run_record())
     run.write_state("finished", {"record": {**record_json(run_record()), "confirmation": confirmation}})
     with pytest.raises(ConfigError, match=r"run\.json is damaged"):
