@@ -69,10 +69,8 @@ class SearchResult:
         candidates: Every variant that was measured: first those that keep the limit, by throughput.
         decisions: In order.
         measurements: In order, failed ones included.
-        unvisited_count: Variants that were never measured because the model ruled them out, or time was up.
     """
 
     candidates: tuple[Candidate, ...]
     decisions: tuple[Decision, ...]
     measurements: tuple[Measurement, ...]
-    unvisited_count: int
