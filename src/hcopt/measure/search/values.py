@@ -46,7 +46,6 @@ class Candidate:
         throughput_infer_per_s: Estimated from all windows together.
         latency_p99_ms: Likewise.
         feasible: Whether it counts as keeping the limit.
-        feasible_probability: That the limit holds there; 1 where there is none.
         window_count: Windows at this load.
         equal_names: Further names of the same settings.
     """
@@ -56,7 +55,6 @@ class Candidate:
     throughput_infer_per_s: float
     latency_p99_ms: float
     feasible: bool
-    feasible_probability: float
     window_count: int
     equal_names: tuple[str, ...] = ()
 
