@@ -157,6 +157,7 @@ def test_measurements_come_back_as_they_were_written(taken: list[Measurement]) -
             block=st.integers(0, 9),
             window_count=st.integers(0, 99),
             elapsed_s=figures,
+            cause=st.sampled_from(["slow", "gain"]),
             config_name=st.none() | st.text(),
             throughput_ratio=st.none() | figures,
         ),

@@ -17,17 +17,14 @@ from hcopt.records.verdict import Estimate, Feasibility
 LIMIT_RATIO = 0.01
 
 
-def verdict(
-    misses: Sequence[int], requests: Sequence[int], *, alpha: float, limit_ratio: float = LIMIT_RATIO
-) -> tuple[Feasibility, Estimate]:
-    """Whether the share of slow requests is shown to be at most `limit_ratio`, or more, or neither.
+def verdict(misses: Sequence[int], requests: Sequence[int], *, alpha: float) -> tuple[Feasibility, Estimate]:
+    """Whether the share of slow requests is shown to be at most LIMIT_RATIO, or more, or neither.
 
     Args:
         misses: Requests over the limit, a block each.
         requests: All requests of the same blocks.
         alpha: Error rate of each bound: of `feasible` where the share is above the limit, and of `infeasible` where it
             is not.
-        limit_ratio: The largest share that is feasible, 0-1.
 
     Returns:
         The verdict, and the share with the two bounds that gave it.
@@ -36,9 +33,9 @@ def verdict(
         ValueError: Different lengths, a negative count, more misses than requests, or no request at all.
     """
     found = miss_interval(misses, requests, alpha=alpha)
-    if found.ci_high is not None and found.ci_high <= limit_ratio:
+    if found.ci_high is not None and found.ci_high <= LIMIT_RATIO:
         return "feasible", found
-    if found.ci_low is not None and found.ci_low > limit_ratio:
+    if found.ci_low is not None and found.ci_low > LIMIT_RATIO:
         return "infeasible", found
     return "undecided", found
 
@@ -72,7 +69,6 @@ def blocks_to_decide(
     *,
     alpha: float,
     further_looks: Iterable[Look],
-    limit_ratio: float = LIMIT_RATIO,
 ) -> int | None:
     """After how many blocks in all one of the looks would decide, if the share and its variation stay.
 
@@ -89,7 +85,7 @@ def blocks_to_decide(
     for look in further_looks:
         blocks = look.block_count
         low, high = _bounds(share, blocks * count_a_block, blocks=blocks, alpha=alpha * look.share)
-        if blocks > len(misses) and (high <= limit_ratio or low > limit_ratio):
+        if blocks > len(misses) and (high <= LIMIT_RATIO or low > LIMIT_RATIO):
             return blocks
     return None
 

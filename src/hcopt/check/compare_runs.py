@@ -92,22 +92,17 @@ def compare_runs(a: RunRecord, b: RunRecord) -> RunComparison:
 
 
 def unpaired_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
-    """Ratio candidate / baseline of blocks that do not pair: geometric means, 95 % Welch interval of the logarithms.
+    """Ratio candidate / baseline of the logarithms of blocks that do not pair: geometric means, 95 % Welch interval.
 
     Blocks of two runs have neither their number nor their variance in common. The interval covers the variation between
     blocks, not what changed between the runs. Fewer than two blocks on a side give no interval.
 
     Raises:
-        ValueError: A side is empty, or a value is not positive.
+        ValueError: A side is empty.
 
     Source: Welch (1947), The Generalization of "Student's" Problem; degrees of freedom by Satterthwaite (1946). Assumes
         logarithms of independent blocks that are about normal.
     """
-    return _unpaired([math.log(value) for value in candidate], [math.log(value) for value in baseline])
-
-
-def _unpaired(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
-    """The same of logarithms."""
     from scipy import special
 
     if not candidate or not baseline:
@@ -173,8 +168,8 @@ def _ratios(a: RunRecord, best_a: ConfirmedVariant, b: RunRecord, best_b: Confir
         return None
     default_throughput, gain = _against_default(a, b)
     return Ratios(
-        throughput=_unpaired(_log_throughputs(blocks_b), _log_throughputs(blocks_a)),
-        latency_p99=_unpaired(_log_p99s(blocks_b), _log_p99s(blocks_a)),
+        throughput=unpaired_ratio(_log_throughputs(blocks_b), _log_throughputs(blocks_a)),
+        latency_p99=unpaired_ratio(_log_p99s(blocks_b), _log_p99s(blocks_a)),
         default_throughput=default_throughput,
         gain_over_default=gain,
     )
@@ -189,8 +184,8 @@ def _against_default(a: RunRecord, b: RunRecord) -> tuple[Estimate | None, Estim
     if not blocks_a or not blocks_b:
         return None, None
     gains_a, gains_b = _log_gains(a, blocks_a), _log_gains(b, blocks_b)
-    default_throughput = _unpaired(_log_throughputs(blocks_b), _log_throughputs(blocks_a))
-    return default_throughput, _unpaired(gains_b, gains_a) if any((*gains_a, *gains_b)) else None
+    default_throughput = unpaired_ratio(_log_throughputs(blocks_b), _log_throughputs(blocks_a))
+    return default_throughput, unpaired_ratio(gains_b, gains_a) if any((*gains_a, *gains_b)) else None
 
 
 def _log_gains(run: RunRecord, default: Mapping[int, Measurement]) -> list[float]:

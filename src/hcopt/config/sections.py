@@ -111,7 +111,6 @@ class ProfilerSection(_Section):
     """Who measures the sweep."""
 
     kind: Literal["model-analyzer", "adaptive"] = "model-analyzer"
-    search_mode: Literal["brute"] = Field("brute", description="Model Analyzer's search mode.")
     measurement_interval_ms: Annotated[int, Field(ge=100, le=600_000, strict=True)] = Field(
         1000, description="Length of one measurement window, in ms (100-600000)."
     )
@@ -282,7 +281,6 @@ class Config(_Section):
     profiler: ProfilerSection = ProfilerSection()
     sweep: SweepSection = SweepSection()
     instance_kind: InstanceKind = "KIND_CPU"
-    objective: Literal["throughput"] = "throughput"
     constraints: ConstraintsSection = ConstraintsSection()
     noise: NoiseSection = NoiseSection()
     confirmation: ConfirmationSection = ConfirmationSection()

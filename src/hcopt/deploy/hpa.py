@@ -29,11 +29,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingRules:
-    """One direction of `behavior`."""
+    """One direction of `behavior`; of several policies the one that allows most counts (selectPolicy: Max)."""
 
     stabilization_s: float
     policies: tuple[Policy, ...]
-    select: Literal["Max", "Min", "Disabled"] = "Max"
 
 
 DEFAULT_UP = ScalingRules(
@@ -147,26 +146,20 @@ class Controller:
         return max(stabilized, self._limit_down(now_s, current), spec.min_replicas)
 
     def _limit_up(self, now_s: float, current: int) -> int:
-        rules = self.spec.up
-        if rules.select == "Disabled":
-            return current
         limits = [
             start + policy.value if policy.kind == "Pods" else _whole(start * (1 + policy.value / 100))
-            for policy in rules.policies
+            for policy in self.spec.up.policies
             for start in [self._at_start(now_s, current, policy)]
         ]
-        return max(current, int(max(limits) if rules.select == "Max" else min(limits)))
+        return max(current, int(max(limits)))
 
     def _limit_down(self, now_s: float, current: int) -> int:
-        rules = self.spec.down
-        if rules.select == "Disabled":
-            return current
         limits = [
             start - policy.value if policy.kind == "Pods" else math.floor(start * (1 - policy.value / 100) + _ROUNDING)
-            for policy in rules.policies
+            for policy in self.spec.down.policies
             for start in [self._at_start(now_s, current, policy)]
         ]
-        return min(current, int(min(limits) if rules.select == "Max" else max(limits)))
+        return min(current, int(min(limits)))
 
     def _at_start(self, now_s: float, current: int, policy: Policy) -> int:
         """Replicas at the beginning of a policy's period."""

@@ -1,4 +1,4 @@
-"""A load over time, from a CSV file or as a ramp."""
+"""A load over time, from a CSV file."""
 
 from __future__ import annotations
 
@@ -44,15 +44,6 @@ class LoadTrace:
         (t0, t1), (r0, r1) = self.times_s[after - 1 : after + 1], self.rates_infer_per_s[after - 1 : after + 1]
         share = min(1.0, max(0.0, (time - t0) / (t1 - t0)))
         return r0 + share * (r1 - r0)
-
-
-def ramp(start_infer_per_s: float, factor: float, within_s: float, *, calm_s: float = 300.0) -> LoadTrace:
-    """A calm, a straight rise to `factor` times the load, and a calm again."""
-    high = factor * start_infer_per_s
-    return LoadTrace(
-        times_s=(0.0, calm_s, calm_s + within_s, 2 * calm_s + within_s),
-        rates_infer_per_s=(start_infer_per_s, start_infer_per_s, high, high),
-    )
 
 
 def read_trace(path: Path) -> LoadTrace:

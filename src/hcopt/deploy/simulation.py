@@ -56,7 +56,6 @@ class Simulation:
 
     Attributes:
         moments: Every step.
-        step_s: Length of one.
         miss_ratio: Share of all requests that took longer than the limit.
         worst_minute_miss_ratio: The same of the worst minute.
         pod_hours: Pods asked for, over time.
@@ -64,7 +63,6 @@ class Simulation:
     """
 
     moments: tuple[Moment, ...]
-    step_s: float
     miss_ratio: float
     worst_minute_miss_ratio: float
     pod_hours: float
@@ -193,7 +191,6 @@ def _summed(moments: tuple[Moment, ...], step_s: float, fewest: int, capacity_in
     minutes = (moments[start : start + per_minute] for start in range(0, len(moments), per_minute))
     return Simulation(
         moments=moments,
-        step_s=step_s,
         miss_ratio=_missed(moments),
         worst_minute_miss_ratio=max((_missed(minute) for minute in minutes), default=0.0),
         pod_hours=sum(m.replicas for m in moments) * step_s / 3600,

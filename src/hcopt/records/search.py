@@ -53,3 +53,7 @@ class Decision:
     latency_p99_ms: float | None = None
     gain_ratio: float | None = None
     budget_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.action in ("drop", "stop") and self.cause is None:
+            raise ValueError(f"a {self.action} has a cause")

@@ -21,7 +21,6 @@ EN = {
     "search_dropped_slow": "Dropped as too slow",
     "search_dropped_late": "Dropped as over the limit",
     "search_dropped_failing": "Dropped for failed requests",
-    "search_dropped_unsaid": "Dropped",
     "search_dropped_value": "{count}, {when}",
     "search_when": "after {first}",
     "search_when_range": "between {first} and {last}",
@@ -39,7 +38,6 @@ EN = {
     "search_why_within": " within the limit",
     "search_why_late": "over the limit at every load",
     "search_why_failing": "too many failed requests at every load",
-    "search_why_unsaid": "see decisions.jsonl",
     "search_note": "{shown} of {dropped} dropped configurations, those that came closest, each at the load that spoke "
     "for it most. Figures as the search then saw them, estimated from all windows so far, with 95% intervals. It drops "
     "what is shown to be slower, or too late, at every load (error rate 1% over all looks together); every decision "
@@ -81,7 +79,6 @@ KO = {
     "search_dropped_slow": "처리량 부족으로 제외",
     "search_dropped_late": "한도 초과로 제외",
     "search_dropped_failing": "요청 실패로 제외",
-    "search_dropped_unsaid": "제외",
     "search_dropped_value": "{count}개, {when}",
     "search_when": "{first} 시점",
     "search_when_range": "{first}~{last} 사이",
@@ -99,7 +96,6 @@ KO = {
     "search_why_within": "한도 이내 ",
     "search_why_late": "모든 부하에서 한도 초과",
     "search_why_failing": "모든 부하에서 요청 실패 과다",
-    "search_why_unsaid": "decisions.jsonl 참고",
     "search_note": "제외된 설정 {dropped}개 중 최고에 가장 가까웠던 {shown}개, 설정마다 가장 유리한 부하 기준. 값은 그 "
     "시점까지의 모든 측정 구간에서 추정, 95% 신뢰구간. 모든 부하에서 더 느리거나 한도를 넘는 것이 확인된 설정만 "
     "제외(전체 판정의 오류율 합계 1%)하며, 모든 결정은 decisions.jsonl에 한 줄씩 기록. 탐색은 후보 선정에만 사용, "

@@ -75,10 +75,6 @@ def test_verdict(misses: list[int], requests: list[int], expected: str) -> None:
     assert verdict(misses, requests, alpha=0.005)[0] == expected
 
 
-def test_limit_may_be_another_share() -> None:
-    assert verdict([60, 90] * 6, [1500] * 12, alpha=0.005, limit_ratio=0.1)[0] == "feasible"
-
-
 @pytest.mark.parametrize(
     ("misses", "requests"), [([1], [1, 2]), ([-1, 0], [5, 5]), ([6, 0], [5, 5]), ([0, 0], [0, 0]), ([], [])]
 )

@@ -40,6 +40,7 @@ def fault(load: Load, text: str | bytes, *overrides: str) -> str:
     ("text", "line", "said"),
     [
         ("a: 1\n", 1, "a: unknown key"),
+        ("objective: throughput\n", 1, "objective: unknown key"),
         ("# comment\n\nsweep:\n  concurency: [1]\n", 4, "sweep.concurency: unknown key"),
         ("runtime:\n  docker:\n    memory: 1\n", 3, "runtime.docker.memory: unknown key"),
         ("sweep: &s {concurrency: [4]}\nnoise:\n  <<: *s\n", 2, "noise.concurrency: unknown key"),
@@ -79,7 +80,6 @@ def test_error_names_key_and_line_for_unknown_key_or_wrong_type(load: Load, text
         ("profiler.measurement_interval_ms", "99"),
         ("profiler.seed", "-1"),
         ("instance_kind", "KIND_TPU"),
-        ("objective", "latency"),
         ("model.uri", "''"),
         ("model.input_shapes", "{image: [3, -1]}"),
         ("models", "[{}]"),

@@ -91,19 +91,6 @@ def test_scaling_down_by_ten_percent_or_four_pods_as_documented() -> None:
     assert replicas == [80, 72, 64, 57, 51, 45, 40, 36, 32]
 
 
-def test_smallest_change_is_taken_with_min() -> None:
-    rules = ScalingRules(stabilization_s=0, policies=FOUR_PODS_OR_TEN_PERCENT.policies, select="Min")
-    assert Controller(spec=autoscaler(down=rules)).sync(0, 80, [[10.0] * 80]) == 76
-    assert Controller(spec=autoscaler(up=rules)).sync(0, 80, [[200.0] * 80]) == 84
-    assert Controller(spec=autoscaler(up=rules)).sync(0, 20, [[200.0] * 20]) == 22
-
-
-def test_disabled_direction_stays() -> None:
-    rules = ScalingRules(stabilization_s=0, policies=DEFAULT_UP.policies, select="Disabled")
-    assert Controller(spec=autoscaler(down=rules)).sync(0, 8, [[1.0] * 8]) == 8
-    assert Controller(spec=autoscaler(up=rules)).sync(0, 8, [[900.0] * 8]) == 8
-
-
 def test_scaling_down_waits_for_the_highest_recommendation_of_five_minutes() -> None:
     controller = Controller(spec=autoscaler())
     assert controller.sync(0, 10, [[100.0] * 10]) == 10

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.deploy.load_trace import LoadTrace, ramp, read_trace
+from hcopt.deploy.load_trace import LoadTrace, read_trace
 from hcopt.errors import ConfigError
 
 
@@ -16,11 +16,6 @@ def test_trace_is_read_and_joined_by_straight_lines(tmp_path: Path) -> None:
     trace = read_trace(file)
     assert trace.duration_s == 20
     assert [trace.rate_at(at) for at in (-1, 0, 5, 10, 15, 20, 99)] == [10, 10, 20, 30, 30, 30, 30]
-
-
-def test_ramp_doubles_between_two_calms() -> None:
-    trace = ramp(100, 2, 600, calm_s=300)
-    assert [trace.rate_at(at) for at in (0, 300, 600, 900, 1200)] == [100, 100, 150, 200, 200]
 
 
 @pytest.mark.parametrize(

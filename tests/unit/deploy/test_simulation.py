@@ -8,7 +8,7 @@ import pytest
 
 from hcopt.deploy.capacity import Growth, Reaction, lower_bound, plan_replicas, target_rate
 from hcopt.deploy.hpa import Autoscaler
-from hcopt.deploy.load_trace import LoadTrace, ramp
+from hcopt.deploy.load_trace import LoadTrace
 from hcopt.deploy.pod_model import PodModel, fit_pod_model
 from hcopt.deploy.simulation import Simulation, Timing, simulate
 from tests.support.planned_run import capacity, planned_record
@@ -23,6 +23,11 @@ PENDING = 63.0
 ONE_PERCENT = 0.01
 
 
+def doubling(base: float) -> LoadTrace:
+    """Five calm minutes, a straight rise within ten, and five calm ones."""
+    return LoadTrace(times_s=(0.0, 300.0, 900.0, 1200.0), rates_infer_per_s=(base, base, 2 * base, 2 * base))
+
+
 def over_a_ramp(base: float, target: float, *, guard: bool, spare: bool = True) -> Simulation:
     """The load doubles in ten minutes."""
     plan = plan_replicas(target, base_infer_per_s=base, peak_infer_per_s=2 * base)
@@ -31,7 +36,7 @@ def over_a_ramp(base: float, target: float, *, guard: bool, spare: bool = True) 
         min_replicas=plan.min_replicas if spare else 1,
         max_replicas=max(plan.max_replicas, 1),
     )
-    return simulate(ramp(base, 2, 600), spec, POD, TIMING, capacity_infer_per_s=LOWER)
+    return simulate(doubling(base), spec, POD, TIMING, capacity_infer_per_s=LOWER)
 
 
 @pytest.mark.parametrize("base", [8000, 20_000, 60_000, 250_000])

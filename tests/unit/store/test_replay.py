@@ -62,5 +62,5 @@ def test_new_window_s_time_holds_what_was_decided_before_it_in_its_phase() -> No
     assert earlier.clock() == now[0]
 
 
-def test_older_record_without_its_time_counts_with_its_window() -> None:
-    assert Earlier((replace(FIRST, elapsed_s=None, duration_s=0.5),)).spent_s("noise") == 0.5
+def test_point_that_was_left_out_took_no_time() -> None:
+    assert Earlier((replace(FIRST, elapsed_s=None), SECOND)).spent_s("noise") == 3.0

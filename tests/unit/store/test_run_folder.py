@@ -60,7 +60,7 @@ def test_record_that_lacks_something_may_be_of_another_version(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("confirmation", [None, 5, [], {"best": {"feasible": True}}])
-def test_older_record_that_is_damaged_is_an_error(tmp_path: Path, confirmation: object) -> None:
+def test_confirmation_that_is_damaged_is_an_error(tmp_path: Path, confirmation: object) -> None:
     run = _written(tmp_path, run_record())
     run.write_state("finished", {"record": {**record_json(run_record()), "confirmation": confirmation}})
     with pytest.raises(ConfigError, match=r"run\.json is damaged"):

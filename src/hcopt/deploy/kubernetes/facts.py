@@ -17,12 +17,11 @@ from hcopt.deploy.capacity import (
     target_rate,
 )
 from hcopt.deploy.kubernetes.options import Options
-from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity
 
 _CAPACITY = "summary.json: models[0].capacity"
-_PHASES = "elapsed_phases_s"
-_START = ("serve", "load")
+# Of summary.json; their sum is the measured start.
+START_KEYS = "elapsed_phases_s.serve + elapsed_phases_s.load"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +47,7 @@ class Fact:
         return f"{self.name} = {self.text}{unit}: {self.source}"
 
 
-def start_keys(record: RunRecord) -> tuple[str, ...]:
-    """The keys of summary.json whose sum is the measured start; older runs have no time of the load."""
-    return tuple(f"{_PHASES}.{phase}" for phase in _START if phase in record.elapsed_s)
-
-
-def facts(record: RunRecord, options: Options, found: Capacity, reaction: Reaction) -> tuple[Fact, ...]:
+def facts(options: Options, found: Capacity, reaction: Reaction) -> tuple[Fact, ...]:
     """In the order in which they build on each other."""
     growth, target = reaction.growth, target_rate(lower_bound(found), reaction)
     given = (
@@ -65,7 +59,7 @@ def facts(record: RunRecord, options: Options, found: Capacity, reaction: Reacti
         ("scrape", str(options.scrape_interval_s), "s", "--scrape-interval"),
         ("window", str(options.rate_window_s), "s", "--rate-window"),
         ("sync", exact(SYNC_PERIOD_S), "s", "--horizontal-pod-autoscaler-sync-period; Kubernetes' default"),
-        ("start", exact(reaction.pod_start_s), "s", _start_source(record, options)),
+        ("start", exact(reaction.pod_start_s), "s", _start_source(options)),
         ("tolerance", exact(TOLERANCE_RATIO), "", "--horizontal-pod-autoscaler-tolerance; Kubernetes' default"),
         (
             "g",
@@ -79,11 +73,11 @@ def facts(record: RunRecord, options: Options, found: Capacity, reaction: Reacti
     return tuple(Fact(name=name, text=text, unit=unit, source=source) for name, text, unit, source in given)
 
 
-def _start_source(record: RunRecord, options: Options) -> str:
+def _start_source(options: Options) -> str:
     if options.pod_start_s is not None:
         return "--pod-start"
     return (
-        f"ceil({' + '.join(start_keys(record)) or '0'}) + {SCHEDULING_S} + {CONNECTION_AGE_S}; {SCHEDULING_S} s to "
+        f"ceil({START_KEYS}) + {SCHEDULING_S} + {CONNECTION_AGE_S}; {SCHEDULING_S} s to "
         f"schedule it and fetch the model are assumed, {CONNECTION_AGE_S} s is the longest until clients find it"
     )
 

@@ -22,7 +22,7 @@ from hcopt.deploy.capacity import (
 )
 from hcopt.deploy.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up, model_files
 from hcopt.deploy.kubernetes.envelope import Assumption, Claim, assumptions, image_of, validity_envelope
-from hcopt.deploy.kubernetes.facts import facts, start_keys
+from hcopt.deploy.kubernetes.facts import START_KEYS, facts
 from hcopt.deploy.kubernetes.names import dns_label
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.scaling import Scaling
@@ -216,7 +216,7 @@ def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
     )
     check_cluster_holds(replicas.max_replicas)
     return Scale(
-        facts=tuple(fact.line for fact in facts(record, options, found, reaction)),
+        facts=tuple(fact.line for fact in facts(options, found, reaction)),
         replicas=replicas,
         target=Sourced(value=quantity(target), source="floor(T)" if target >= _WHOLE else "floor(1000 · T)"),
         pending=Sourced(
@@ -274,6 +274,6 @@ def _start_failures(record: RunRecord) -> Sourced:
     allowed_s = max(_SHORTEST_START_S, _START_MARGIN * measured_start_s(record))
     return Sourced(
         value=math.ceil(allowed_s / _PROBE_PERIOD_S),
-        source=f"ceil(max({_SHORTEST_START_S}, {_START_MARGIN} · ({' + '.join(start_keys(record)) or '0'})) / "
+        source=f"ceil(max({_SHORTEST_START_S}, {_START_MARGIN} · ({START_KEYS})) / "
         f"{_PROBE_PERIOD_S}); s allowed / s a period",
     )

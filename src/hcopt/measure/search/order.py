@@ -129,7 +129,6 @@ def _candidate(belief: Belief, point: int, sure: float, window_count: int) -> Ca
         throughput_infer_per_s=math.exp(belief.log_throughput[0][point]),
         latency_p99_ms=math.exp(belief.log_latency[0][point]),
         feasible=bool(belief.feasible[point] >= sure),
-        feasible_probability=float(belief.feasible[point]),
         window_count=window_count,
         equal_names=grid.equal_names[grid.owner[point]],
     )

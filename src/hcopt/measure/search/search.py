@@ -336,7 +336,6 @@ class _Search:
             candidates=candidates,
             decisions=tuple(self._decisions),
             measurements=tuple(self._measurements),
-            unvisited_count=len(unvisited),
         )
 
     def _explain_end(self, belief: Belief, unvisited: Iterable[int]) -> None:

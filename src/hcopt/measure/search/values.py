@@ -46,7 +46,6 @@ class Candidate:
         throughput_infer_per_s: Estimated from all windows together.
         latency_p99_ms: Likewise.
         feasible: Whether it counts as keeping the limit.
-        feasible_probability: That the limit holds there; 1 where there is none.
         window_count: Windows at this load.
         equal_names: Further names of the same settings.
     """
@@ -56,7 +55,6 @@ class Candidate:
     throughput_infer_per_s: float
     latency_p99_ms: float
     feasible: bool
-    feasible_probability: float
     window_count: int
     equal_names: tuple[str, ...] = ()
 
@@ -69,10 +67,8 @@ class SearchResult:
         candidates: Every variant that was measured: first those that keep the limit, by throughput.
         decisions: In order.
         measurements: In order, failed ones included.
-        unvisited_count: Variants that were never measured because the model ruled them out, or time was up.
     """
 
     candidates: tuple[Candidate, ...]
     decisions: tuple[Decision, ...]
     measurements: tuple[Measurement, ...]
-    unvisited_count: int

@@ -17,7 +17,7 @@ from hcopt.words import Text
 # Dropped configurations that are explained one by one, and names in a row.
 _MOST_ROWS = 5
 _MOST_NAMES = 4
-_CAUSES = ("slow", "late", "failing", None)
+_CAUSES = ("slow", "late", "failing")
 
 
 def search_path(run: RunRecord, text: Text) -> Section | None:
@@ -83,7 +83,7 @@ def _facts(run: RunRecord, drops: Sequence[Decision], text: Text) -> Iterator[tu
         times = sorted(drop.elapsed_s for drop in drops if drop.cause == cause)
         if times:
             value = text["search_dropped_value"].format(count=f"{len(times):,}", when=_when(times, text))
-            yield text[f"search_dropped_{cause or 'unsaid'}"], value
+            yield text[f"search_dropped_{cause}"], value
     # A failure at one load alone leaves the configuration in the search.
     failed = [decision for decision in _of(run, "fail") if decision.concurrency is None]
     for key, found in (("failed", failed), ("unvisited", _of(run, "unvisited")), ("left_out", _of(run, "left_out"))):
@@ -117,7 +117,7 @@ def _row(run: RunRecord, drop: Decision, settings: dict[str, str], text: Text) -
     latency = text["nothing"] if drop.latency_p99_ms is None else figures.latency(drop.latency_p99_ms)
     return (
         Cell(value=short_name(name, run), detail=settings.get(name, "")),
-        Cell(value=text[f"search_why_{drop.cause or 'unsaid'}"].format(within=within)),
+        Cell(value=text[f"search_why_{drop.cause}"].format(within=within)),
         Cell(value=text["nothing"] if drop.concurrency is None else str(drop.concurrency)),
         # On one line, in a narrow column too.
         Cell(value=duration(drop.elapsed_s, text).replace(" ", "\u00a0")),

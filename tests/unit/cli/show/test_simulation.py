@@ -25,7 +25,6 @@ def simulation(seconds: int, worst_at: int) -> Simulation:
     )
     return Simulation(
         moments=moments,
-        step_s=1.0,
         miss_ratio=0.5 / seconds,
         worst_minute_miss_ratio=0.5 / 60,
         pod_hours=1.0,

@@ -81,13 +81,6 @@ def test_reason_for_the_end_is_said(changes, said):
     assert said in _ended(**changes)
 
 
-def test_decisions_of_an_older_search_are_shown_without_their_reasons():
-    older = tuple(replace(one, cause=None, latency_p99_ms=None) for one in decisions())
-    section = _section(searched_record(decisions=older))
-    assert len(section.lines) == 1 and dict(section.facts)["Dropped"] == "3, between 5.1 s and 7.4 s"
-    assert section.table is not None and section.table.rows[0][5].value == "–"
-
-
 def test_large_search_names_few_of_its_configurations():
     drop = next(one for one in decisions() if one.action == "drop")
     many = tuple(replace(drop, config_name=f"m_config_{number}") for number in range(4000))
