@@ -178,19 +178,36 @@ def _floats(values: LatencySummary | ServerTimes | None) -> tuple[float | None, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The backend that served.
+
+    Attributes:
+        name: As Triton calls it, e.g. `onnxruntime`.
+        implementation: native: a shared library, NVIDIA's own; python: a model.py, as hcopt's own is.
+    """
+
+    name: str
+    implementation: Literal["native", "python"]
+
+    def __str__(self) -> str:
+        """For people, e.g. `onnxruntime (Python-based)`."""
+        return f"{self.name} ({'native' if self.implementation == 'native' else 'Python-based'})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The conditions under which a run measured; figures of different ones are never ranked together.
 
     Attributes:
         runtime: embedded, docker or remote.
-        backend: The backend that served, with its kind, e.g. `onnxruntime (Python-based)`.
+        backend: The backend that served.
         governor: The CPU frequency governor, or None where the machine shows none.
         server_image: What the server's container was made of, by digest or id; None without containers.
         sdk_image: The same of the measuring programs' container.
     """
 
     runtime: str
-    backend: str
+    backend: Backend
     triton_version: str
     onnxruntime_version: str | None
     perf_analyzer_version: str | None
