@@ -103,7 +103,7 @@ def _begun(file: Path, plan: SweepPlan, limit_ms: float, blocks: int, server: Li
 def _environment(server: Live) -> dict[str, object]:
     found = server.server.environment
     return {
-        "backend": found.backend,
+        "backend": str(found.backend),
         "cpu_model": found.cpu_model,
         "cpu_count": found.cpu_count,
         "triton_version": found.triton_version,

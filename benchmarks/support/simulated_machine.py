@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.support.virtual_clock import VirtualClock
 from hcopt.errors import RuntimeStartError
 from hcopt.job import stages
-from hcopt.records.measurement import Environment
+from hcopt.records.measurement import Backend, Environment
 from hcopt.store.measurements import NO_ANSWER
 from hcopt.system.process import Finished
 from hcopt.triton.base import Endpoint, Tool
@@ -50,7 +50,7 @@ _DIED = "tritonserver has ended by itself with -9"
 _ENDPOINT = Endpoint(grpc="simulated:1", http="simulated:2", metrics_url="http://simulated:3/metrics")
 _ENVIRONMENT = Environment(
     runtime="simulated",
-    backend="simulated",
+    backend=Backend(name="simulated", implementation="native"),
     triton_version="2.51.0",
     onnxruntime_version=None,
     perf_analyzer_version="2.51.0",

@@ -251,7 +251,10 @@ def test_summary_keeps_its_schema_and_names_the_images(scenes: dict[str, Scene])
     found = summary(scene)
     assert_valid(found)
     environment = found["environment"]
-    assert (environment["runtime"], environment["backend"]) == ("docker", "onnxruntime (Python-based)")
+    assert (environment["runtime"], environment["backend"]) == (
+        "docker",
+        {"name": "onnxruntime", "implementation": "python"},
+    )
     assert (environment["triton_version"], environment["perf_analyzer_version"]) == ("2.51.0", "2.51.0")
     assert environment["server_image"] == scene.engine.images.get(SERVER_IMAGE).id
     assert environment["sdk_image"] == scene.engine.images.get(SDK_IMAGE).id

@@ -78,7 +78,10 @@ def test_run_against_a_remote_server_ends_well(finished: tuple[Answer, Path, lis
     assert_valid(found)
     assert found["measurements"]["failed"] == 0
     environment = found["environment"]
-    assert (environment["runtime"], environment["backend"]) == ("remote", "onnxruntime (Python-based)")
+    assert (environment["runtime"], environment["backend"]) == (
+        "remote",
+        {"name": "onnxruntime", "implementation": "python"},
+    )
 
 
 def test_model_that_was_loaded_is_put_back_as_it_was(finished: tuple[Answer, Path, list[str]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hcopt.config.sections import Config
 from hcopt.job.summary import summarize
-from hcopt.records.measurement import Environment
+from hcopt.records.measurement import Backend, Environment
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, RatePoint
 from hcopt.store.measurements import MeasurementLog
@@ -59,7 +59,7 @@ def native_environment() -> Environment:
     return replace(
         planned_record().environment,
         runtime="docker",
-        backend="onnxruntime (native)",
+        backend=Backend(name="onnxruntime", implementation="native"),
         triton_version="2.73.0",
         server_image="nvcr.io/nvidia/tritonserver@sha256:" + "ab" * 32,
     )

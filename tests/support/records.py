@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hcopt.records.measurement import Environment, LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.records.measurement import (
+    Backend,
+    Environment,
+    LatencySummary,
+    LoadPoint,
+    Measurement,
+    ServerTimes,
+    SweepPlan,
+)
 from hcopt.records.model import ModelArtifact, ModelConfigVariant, ModelSignature, RegisteredVersion, TensorSpec
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
@@ -320,7 +328,7 @@ def capacity(**changes: Any) -> Capacity:
 def _environment() -> Environment:
     return Environment(
         runtime="embedded",
-        backend="onnxruntime (Python-based)",
+        backend=Backend(name="onnxruntime", implementation="python"),
         triton_version="2.51.0",
         onnxruntime_version="1.20.1",
         perf_analyzer_version="2.51.0",

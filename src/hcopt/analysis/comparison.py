@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from hcopt.analysis import miss_rate, sequential, stats
+from hcopt.analysis import p99_limit, sequential, stats
 from hcopt.analysis.blocks import Arm, Windows, paired
 from hcopt.analysis.finalists import Pair
 from hcopt.config.sections import ConfirmationSection
@@ -70,7 +69,7 @@ class Evidence:
     def fails(self, arm: Arm) -> bool:
         """Whether an arm without any figures is shown to fail on its own account more often than the limit allows."""
         failed = self.failures.get(arm)
-        return failed is not None and self._feasibility_by_windows(failed) == "infeasible"
+        return failed is not None and p99_limit.judge_windows(failed, alpha=self.alpha) == "infeasible"
 
     def compare(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
         """Each pair and its reverse, since the test has no direction. `pairs` is the family that α is kept over.
@@ -97,11 +96,13 @@ class Evidence:
         if counted is not None:
             misses, requests = counted
             if limit_ms is not None:
-                return miss_rate.verdict(misses, requests, alpha=self.alpha)
-            return miss_rate.verdict(misses, requests, alpha=self.alpha)[0] if any(misses) else "feasible", None
-        by_p99: Feasibility = "feasible" if limit_ms is None else self._feasibility_by_p99(self._taken(arm), limit_ms)
+                return p99_limit.judge_counts(misses, requests, alpha=self.alpha)
+            return p99_limit.judge_failures(misses, requests, alpha=self.alpha)[0], None
+        by_p99: Feasibility = "feasible"
+        if limit_ms is not None:
+            by_p99 = p99_limit.judge_p99s(_p99s(self._taken(arm)), limit_ms, alpha=self.alpha)
         failed = self.failures.get(arm)
-        by_windows = "feasible" if failed is None else self._feasibility_by_windows(failed)
+        by_windows = "feasible" if failed is None else p99_limit.judge_windows(failed, alpha=self.alpha)
         return max((by_p99, by_windows), key=_SEVERITY.index), None
 
     def fails_by_windows(self, arm: Arm) -> bool:
@@ -109,30 +110,15 @@ class Evidence:
         failed = self.failures.get(arm)
         if failed is None or not failed.variant_count:
             return False
-        counted = miss_rate.counts(self._taken(arm), failed_windows=failed.variant_count, limited=False)
+        counted = p99_limit.counts(self._taken(arm), failed_windows=failed.variant_count, limited=False)
         if counted is None:
-            return self._feasibility_by_windows(failed) == "infeasible"
-        return miss_rate.verdict(*counted, alpha=self.alpha)[0] == "infeasible"
-
-    def _feasibility_by_windows(self, failed: FailedWindows) -> Feasibility:
-        """By the share of windows that failed on its own account, where nobody counted requests."""
-        count = failed.window_count - failed.other_count
-        if not failed.variant_count:
-            return "feasible"
-        misses = [1] * failed.variant_count + [0] * (count - failed.variant_count)
-        return miss_rate.verdict(misses, [1] * count, alpha=self.alpha)[0]
-
-    def _feasibility_by_p99(self, taken: Sequence[Measurement], limit_ms: float) -> Feasibility:
-        """By the blocks' own p99, for measurements without a count of misses."""
-        found = stats.t_interval([math.log(p99) for p99 in _p99s(taken)], confidence=1 - 2 * self.alpha)
-        if found.ci_high is not None and found.ci_high <= math.log(limit_ms):
-            return "feasible"
-        return "infeasible" if found.ci_low is not None and found.ci_low > math.log(limit_ms) else "undecided"
+            return p99_limit.judge_windows(failed, alpha=self.alpha) == "infeasible"
+        return p99_limit.judge_failures(*counted, alpha=self.alpha)[0] == "infeasible"
 
     def _counted(self, arm: Arm) -> tuple[list[int], list[int]] | None:
-        """See `miss_rate.counts`; without a limit only what failed is a miss."""
+        """See `p99_limit.counts`; without a limit only what failed is a miss."""
         failed = self.failures.get(arm)
-        return miss_rate.counts(
+        return p99_limit.counts(
             self._taken(arm),
             failed_windows=0 if failed is None else failed.variant_count,
             limited=self.latency_p99_limit_ms is not None,
@@ -146,7 +132,7 @@ class Evidence:
             lambda look: look.block_count < _MAX_BLOCKS_TO_DECIDE, sequential.planned(self.settings.alpha, COMPARISONS)
         )
         misses, requests = counted
-        return miss_rate.blocks_to_decide(misses, requests, alpha=self.settings.alpha, further_looks=further)
+        return p99_limit.blocks_to_decide(misses, requests, alpha=self.settings.alpha, further_looks=further)
 
     def _taken(self, arm: Arm) -> list[Measurement]:
         return list(self.windows.get(arm, {}).values())

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from hcopt.analysis.miss_rate import LIMIT_RATIO, failed_ratio
+from hcopt.analysis.p99_limit import failed_ratio, keeps_in_sweep
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
@@ -90,7 +90,7 @@ def _at_load(
         load=load,
         throughput_infer_per_s=fmean(m.throughput_infer_per_s or 0.0 for m in measured),
         latency_p99_ms=latency_p99_ms,
-        feasible=failed <= LIMIT_RATIO and (limit_ms is None or latency_p99_ms <= limit_ms),
+        feasible=keeps_in_sweep(failed, latency_p99_ms, limit_ms),
         failed_ratio=failed,
         equal_names=tuple(variant.config_name for variant in group[1:]),
     )

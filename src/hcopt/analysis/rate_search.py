@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from hcopt.analysis import miss_rate
+from hcopt.analysis import p99_limit
 from hcopt.records.measurement import Measurement
 from hcopt.records.verdict import Estimate, Feasibility, RatePoint
 
@@ -23,8 +23,6 @@ _FALL = 0.6
 _LOWEST_SHARE = 0.02
 # A bracket narrower than this is beyond what one window can tell.
 _NARROW = 1.08
-# The probe that proposes a rate has to leave room below the limit, or the verdict on it would stay undecided.
-_PROBE_MISS_RATIO = miss_rate.LIMIT_RATIO / 2
 # The rest of the time is for the verdicts.
 _PROBE_TIME_RATIO = 0.45
 # The highest rate that passed a probe passed by luck as well. The first candidate is so far below it, each further one
@@ -34,8 +32,6 @@ _MARGIN = 0.92
 # saturation does not recover from a stall of the machine, and one such window leaves the verdict open.
 _NEAREST_SHARE = 0.8
 _BACK_OFF = 0.85
-# With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
-_CLEAR_MISS_RATIO = 10 * miss_rate.LIMIT_RATIO
 # As many blocks as in the confirmation, fewer where the time is short or nothing but a failure is to be shown.
 _WINDOWS = 8
 _FEWEST_WINDOWS = 4
@@ -174,7 +170,7 @@ class Search:
             measured = self._window(rate)
             if measured is not None:
                 self._rates[rate].probes.append(measured)
-                return _share([measured]) <= _PROBE_MISS_RATIO
+                return p99_limit.leaves_room(_share([measured]))
         return False
 
     def _examine(self, passing: float, closed_loop: float) -> None:
@@ -188,7 +184,7 @@ class Search:
             candidate = _rounded(candidate * _BACK_OFF)
             if candidate < _LOWEST_SHARE * closed_loop:
                 return
-        failing = [rate for rate, taken in self._rates.items() if _share(taken.probes) > _CLEAR_MISS_RATIO]
+        failing = [rate for rate, taken in self._rates.items() if p99_limit.clearly_breaks(_share(taken.probes))]
         if failing:
             self._judge(min(failing), _FEWEST_WINDOWS, self._limits.alpha)
         if not self._rates[passing].examined:
@@ -214,7 +210,7 @@ class Search:
                 failures += 1
                 continue
             taken.examined.append(measured)
-            if to_promise and _share([measured]) > _CLEAR_MISS_RATIO:
+            if to_promise and p99_limit.clearly_breaks(_share([measured])):
                 break
         return _verdict(taken, alpha)[0] if taken.examined else "undecided"
 
@@ -249,7 +245,7 @@ def _rounded(rate: float) -> float:
 
 def _counts(windows: Sequence[Measurement]) -> tuple[list[int], list[int]]:
     """Misses and requests of each; a window in which the variant failed is missed throughout."""
-    return miss_rate.counts(windows) or ([], [])
+    return p99_limit.counts(windows) or ([], [])
 
 
 def _share(windows: Sequence[Measurement]) -> float:
@@ -260,7 +256,7 @@ def _share(windows: Sequence[Measurement]) -> float:
 
 def _verdict(taken: _Rate, alpha: float) -> tuple[Feasibility, Estimate]:
     missed, asked = _counts(taken.speaking)
-    return miss_rate.verdict(missed, asked, alpha=alpha)
+    return p99_limit.judge_counts(missed, asked, alpha=alpha)
 
 
 def _found(rates: dict[float, _Rate], limits: Limits, *, out_of_time: bool) -> FoundRate:
@@ -308,7 +304,7 @@ def _sustainable(points: Sequence[RatePoint], broken: Sequence[float]) -> Estima
     high = min((*infeasible, *broken), default=math.inf)
     below = [point for point in points if point.rate_infer_per_s < high]
     feasible = [point.rate_infer_per_s for point in below if point.verdict == "feasible"]
-    within = [point.rate_infer_per_s for point in below if point.miss_ratio.estimate <= miss_rate.LIMIT_RATIO]
+    within = [point.rate_infer_per_s for point in below if p99_limit.is_within(point.miss_ratio.estimate)]
     return Estimate(
         estimate=max(within, default=0.0),
         ci_low=max(feasible, default=None),

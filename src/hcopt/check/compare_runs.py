@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from hcopt.analysis import stats
 from hcopt.check.conclusion import Difference, Ratios, conclusion_of, remarks_on, why_no_ratio
-from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, Estimate
 
-# The kernel keeps some memory for itself, a little more or less with each version of it.
-_MEMORY_TOLERANCE_RATIO = 0.05
-# No condition of the measured server; a difference is only mentioned.
-_NO_CONDITION = "hcopt_version"
+# Says nothing of the measured server; a difference is only mentioned.
+_NO_CONDITIONS = ("hcopt_version",)
 _WHY: Mapping[str, str] = {
     "runtime": "Containers, the embedded server and one that runs elsewhere have overheads of their own.",
     "backend": "The Python-based backend reaches only a part of the native one's throughput.",
@@ -71,7 +69,7 @@ class RunComparison:
 def compare_runs(a: RunRecord, b: RunRecord) -> RunComparison:
     """Compares the golden configurations of two finished runs.
 
-    Source: method.md, rule 3: runs with different environments are never ranked together.
+    Source: method.md, rule 3: see `Environment.same_conditions`.
     """
     differences = _differences(a, b)
     best_a, best_b = a.confirmation.best, b.confirmation.best
@@ -128,29 +126,24 @@ def unpaired_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Est
 
 
 def _differences(a: RunRecord, b: RunRecord) -> tuple[Difference, ...]:
-    conditions_a, conditions_b = _conditions(a), _conditions(b)
+    pairs: list[tuple[str, object, object]] = [
+        (name, getattr(a.environment, name), getattr(b.environment, name))
+        for name in a.environment.differing_conditions(b.environment, but=_NO_CONDITIONS)
+    ]
+    if a.model.sha256 != b.model.sha256:
+        pairs.insert(0, ("model.sha256", a.model.sha256, b.model.sha256))
+    if (rows_a := _rows(a)) != (rows_b := _rows(b)):
+        pairs.append(("client_batch_size", rows_a, rows_b))
     return tuple(
-        Difference(key=key, a=_text(value), b=_text(conditions_b[key]), why=_WHY.get(key, _WHY_UNNAMED))
-        for key, value in conditions_a.items()
-        if not _alike(key, value, conditions_b[key])
+        Difference(key=key, a=_text(of_a), b=_text(of_b), why=_WHY.get(key, _WHY_UNNAMED)) for key, of_a, of_b in pairs
     )
 
 
-def _conditions(run: RunRecord) -> dict[str, object]:
-    names = [field.name for field in fields(Environment) if field.name != _NO_CONDITION]
+def _rows(run: RunRecord) -> str:
+    """Rows a request, of the golden configuration's load or of all."""
     best = run.confirmation.best
-    rows = [best.load] if best is not None else run.plan.loads
-    return {
-        "model.sha256": run.model.sha256,
-        **{name: getattr(run.environment, name) for name in names},
-        "client_batch_size": ", ".join(str(size) for size in sorted({load.client_batch_size for load in rows})),
-    }
-
-
-def _alike(key: str, a: object, b: object) -> bool:
-    if key == "memory_mb" and isinstance(a, int) and isinstance(b, int):
-        return abs(a - b) <= _MEMORY_TOLERANCE_RATIO * max(a, b)
-    return a == b
+    loads = [best.load] if best is not None else run.plan.loads
+    return ", ".join(str(size) for size in sorted({load.client_batch_size for load in loads}))
 
 
 def _text(value: object) -> str | None:

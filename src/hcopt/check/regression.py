@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hcopt.analysis import miss_rate
+from hcopt.analysis import p99_limit
 from hcopt.analysis.stats import ratio_interval, sign_flip_p_value
 from hcopt.records.measurement import Measurement
 from hcopt.records.verdict import Estimate
@@ -100,17 +100,17 @@ def check_failures(baseline: Sequence[Measurement], candidate: Sequence[Measurem
         baseline: All windows in blocks.
         candidate: Likewise.
     """
-    ours = miss_rate.counts(candidate, limited=False)
-    if ours is None or not any(map(miss_rate.failed_share, (*baseline, *candidate))):
+    ours = p99_limit.counts(candidate, limited=False)
+    if ours is None or not any(map(p99_limit.failed_share, (*baseline, *candidate))):
         return None
-    verdict, share = miss_rate.verdict(*ours, alpha=_FAILURE_ALPHA)
-    outcome: Outcome = "passed" if verdict == "feasible" or not any(ours[0]) else "undecided"
-    if verdict == "infeasible" and _fails_more(baseline, candidate):
+    feasibility, share = p99_limit.judge_failures(*ours, alpha=_FAILURE_ALPHA)
+    outcome: Outcome = "passed" if feasibility == "feasible" else "undecided"
+    if feasibility == "infeasible" and _fails_more(baseline, candidate):
         outcome = "regression"
     return MetricCheck(
         metric="failed requests",
         ratio=share,
-        allowed_ratio=miss_rate.LIMIT_RATIO,
+        allowed_ratio=p99_limit.ALLOWED_MISS_RATIO,
         outcome=outcome,
         reason=next((one.error for one in candidate if one.failed_by_variant), None),
     )
@@ -119,7 +119,7 @@ def check_failures(baseline: Sequence[Measurement], candidate: Sequence[Measurem
 def _fails_more(baseline: Sequence[Measurement], candidate: Sequence[Measurement]) -> bool:
     """Whether the candidate fails more often than a baseline that fails too; than one that does not, it does."""
     theirs, ours = (
-        {one.block: share for one in windows if (share := miss_rate.failed_share(one)) is not None}
+        {one.block: share for one in windows if (share := p99_limit.failed_share(one)) is not None}
         for windows in (baseline, candidate)
     )
     differences = [ours[block] - theirs[block] for block in ours if block in theirs]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.deploy.capacity import lower_bound
 from hcopt.records.verdict import Capacity, RatePoint
 
@@ -28,7 +29,6 @@ _NEAREST_SATURATION = 1.002
 # A fit that is further off than this at points it has not seen says nothing of those in between either.
 _WORST_ERROR_RATIO = 0.5
 _FULL = 0.999
-_TAIL = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class PodModel:
         if left_ms <= 0:
             return 1.0
         spread_ms = self.p99_ms(min(rate_infer_per_s, _FULL * self.saturation_infer_per_s)) - self.floor_ms
-        queued = 0.0 if spread_ms <= 0 else float(_TAIL ** (left_ms / spread_ms))
+        queued = 0.0 if spread_ms <= 0 else float(ALLOWED_MISS_RATIO ** (left_ms / spread_ms))
         return max(queued, self._measured_miss_ratio(rate_infer_per_s))
 
     def _measured_miss_ratio(self, rate_infer_per_s: float) -> float:
@@ -85,7 +85,7 @@ class PodModel:
     def pending_requests(self, rate_infer_per_s: float) -> float:
         """Requests that wait on average, by Little's law; an exponential wait's mean is its p99 / ln 100."""
         rate = min(rate_infer_per_s, _FULL * self.saturation_infer_per_s)
-        mean_wait_s = (self.p99_ms(rate) - self.floor_ms) / math.log(1 / _TAIL) / 1000
+        mean_wait_s = (self.p99_ms(rate) - self.floor_ms) / math.log(1 / ALLOWED_MISS_RATIO) / 1000
         return rate / self.rows_per_request * mean_wait_s
 
 
@@ -136,7 +136,7 @@ def _worst_misses(capacity: Capacity) -> tuple[tuple[float, float], ...]:
         for point in capacity.points
         if point.rate_infer_per_s <= lower and point.miss_ratio.ci_high is not None
     }
-    return tuple(sorted(({lower: _TAIL} | bounds).items()))
+    return tuple(sorted(({lower: ALLOWED_MISS_RATIO} | bounds).items()))
 
 
 def _measured_misses(capacity: Capacity) -> tuple[tuple[float, float], ...]:

@@ -23,6 +23,7 @@ from hcopt.errors import (
     ProfileError,
     RuntimeStartError,
 )
+from hcopt.job.cluster.nodes import OWN_CONDITIONS
 from hcopt.job.handover import log_finished_run, write_report
 from hcopt.job.measuring import Found, Measuring
 from hcopt.job.own_folder import own_folder, unwritten
@@ -227,6 +228,17 @@ class _Run:
         """Notes the conditions of the run; a run that is resumed has to meet those that it began with."""
         if self.job.unfinished is not None:
             self.job.unfinished.refuse_other(conditions)
+        self._note_conditions(conditions)
+
+    def _meet_environment(self, environment: Environment) -> None:
+        """The same of the machine and the server."""
+        if self.job.unfinished is not None:
+            # Its nodes need not be the same, only of the same kind.
+            but = () if self.job.place.name is None else OWN_CONDITIONS
+            self.job.unfinished.refuse_other_environment(environment, but=but)
+        self._note_conditions({"environment": asdict(environment)})
+
+    def _note_conditions(self, conditions: JsonObject) -> None:
         self.conditions = {**conditions, **self.conditions}
         self._write_state("measuring")
 
@@ -265,16 +277,9 @@ class _Run:
             note=self._note,
             progress=self.progress,
             earlier=self.earlier,
-            served=lambda environment: self._meet({"environment": self._environment_conditions(environment)}),
+            served=self._meet_environment,
             executor=self.job.place.executor,
         ).run()
-
-    def _environment_conditions(self, environment: Environment) -> JsonObject:
-        conditions = asdict(environment)
-        if self.job.place.name is not None:
-            # Nodes of one kind have CPUs with numbers of their own.
-            del conditions["cpuset"]
-        return conditions
 
     def _record(self, prepared: Prepared, found: Found) -> RunRecord:
         best = found.confirmation.best

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.profiler import ProfileJob
+from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.decisions import DECISIONS_NAME, DecisionLog
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 # perf_analyzer needs 0.06 s beside its load, whatever the load: from here on less than a seventh of its time.
 SHORTEST_WINDOW_S = 0.4
-# A first window tells how fast the model is; one that is too short for it is tried again, longer.
-_FIRST_WINDOWS_S = (5.0, 25.0)
-# A rate at which the driver leaves a window's length as it is.
-_UNKNOWN_RATE_INFER_PER_S = 20_000.0
 # What other variants reach may be more than this one does.
 _CAUTION = 0.5
 
@@ -96,38 +93,33 @@ class _Windows:
 
     def measure(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
         """One window; the very first is tried again, longer, where it was too short for the model."""
-        known = bool(self.rates)
-        measured = self._once(variant, load, window_s, block)
-        for longer_s in () if known else _FIRST_WINDOWS_S:
-            if measured.error is None:
-                break
-            measured = self._once(variant, load, longer_s, block)
-        return measured
+        lengths_s = (window_s,) if self.rates else (window_s, *LONGER_S)
+        windows = (self._window(variant, load, length_s, block) for length_s in lengths_s)
+        return first_with_figures(windows, self._taken)[1]
 
-    def _once(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
-        visit = (variant.config_name, block)
-        measured = self.measure_window(
-            Window(
-                variant=variant,
-                load=load,
-                expected_infer_per_s=self._expected(variant),
-                window_s=window_s,
-                phase="sweep",
-                block=block,
-                afresh=visit != self.visited,
-                keeps=True,
-                rate_is_known=variant.config_name in self.rates,
-            )
+    def _window(self, variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Window:
+        return Window(
+            variant=variant,
+            load=load,
+            expected_infer_per_s=self._expected(variant),
+            window_s=window_s,
+            phase="sweep",
+            block=block,
+            afresh=(variant.config_name, block) != self.visited,
+            keeps=True,
+            rate_is_known=variant.config_name in self.rates,
         )
+
+    def _taken(self, window: Window) -> Measurement:
+        measured, name = self.measure_window(window), window.variant.config_name
         # Who knows what is being served after a failure.
-        self.visited = visit if measured.error is None else None
+        self.visited = None if measured.error is not None or window.block is None else (name, window.block)
         if measured.throughput_infer_per_s is not None:
-            name = variant.config_name
             self.rates[name] = min(self.rates.get(name, float("inf")), measured.throughput_infer_per_s)
         return measured
 
     def _expected(self, variant: ModelConfigVariant) -> float:
         if not self.rates:
-            return _UNKNOWN_RATE_INFER_PER_S
+            return UNKNOWN_RATE_INFER_PER_S
         own = self.rates.get(variant.config_name)
         return own if own is not None else _CAUTION * statistics.median(self.rates.values())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from hcopt.analysis import confirmation
 from hcopt.analysis.finalists import Finalists, choose_finalists
-from hcopt.analysis.miss_rate import LIMIT_RATIO
+from hcopt.analysis.p99_limit import fails_too_often
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.perf_analyzer import Window
@@ -85,7 +85,7 @@ class Proof:
             replace(entry, latency_p99_ms=fresh.get(entry.variant.config_name, entry.latency_p99_ms))
             for entry in self.ranking.ranked
             # A low p99 of few answers is no short distance from the limit.
-            if entry.failed_ratio <= LIMIT_RATIO and entry.variant.config_name not in failing
+            if not fails_too_often(entry.failed_ratio) and entry.variant.config_name not in failing
         ]
         return confirmation.nothing_feasible(
             min(entries, key=lambda entry: entry.latency_p99_ms, default=None),

@@ -9,8 +9,9 @@ from hcopt.analysis import noise
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures
 from hcopt.measure.window import Bench
-from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.measurement import LoadPoint, SweepPlan
 from hcopt.records.note import Note
 from hcopt.records.verdict import Noise
 from hcopt.words.notes import sentence
@@ -19,10 +20,8 @@ BLOCKS = 6
 # Beside a window of the confirmation: the switch, and perf_analyzer, which looks at the clock in steps of a second.
 SECONDS_BESIDE_A_WINDOW = 1.5
 FINALISTS = 3
-# A first window tells how fast the model is; one that is too short for it is tried again, longer.
-_FIRST_WINDOWS_S = (1.0, 5.0, 25.0)
-# Rates at which the driver leaves a window's length as it is.
-_UNKNOWN_RATE_INFER_PER_S = 20_000.0
+# The first window tells how fast the model is.
+_FIRST_WINDOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,10 @@ class NoiseGate:
         load = max(self.plan.loads, key=lambda load: (load.concurrency, load.client_batch_size))
         found = None
         if (rate := self._first_rate(load)) is not None:
-            windows = [[self._measure(load, self._window_s, rate, block) for _ in range(2)] for block in range(BLOCKS)]
+            windows = [
+                [self.bench.measure(self._window(load, self._window_s, rate, block)) for _ in range(2)]
+                for block in range(BLOCKS)
+            ]
             for said in noise.failure_notes(one for pair in windows for one in pair):
                 self.note(said)
             found = noise.assess(
@@ -73,23 +75,21 @@ class NoiseGate:
 
     def _first_rate(self, load: LoadPoint) -> float | None:
         """The default's throughput in infer/s, from a first window that also warms everything up."""
-        for window_s in _FIRST_WINDOWS_S:
-            first = self._measure(load, max(window_s, self._window_s), _UNKNOWN_RATE_INFER_PER_S)
-            if first.throughput_infer_per_s is not None:
-                return first.throughput_infer_per_s
-        return None
+        windows = (
+            self._window(load, max(window_s, self._window_s), UNKNOWN_RATE_INFER_PER_S)
+            for window_s in (_FIRST_WINDOW_S, *LONGER_S)
+        )
+        return first_with_figures(windows, self.bench.measure)[1].throughput_infer_per_s
 
-    def _measure(self, load: LoadPoint, window_s: float, rate: float, block: int | None = None) -> Measurement:
-        return self.bench.measure(
-            Window(
-                variant=self.plan.default,
-                load=load,
-                expected_infer_per_s=rate,
-                window_s=window_s,
-                phase="noise",
-                block=block,
-                rate_is_known=block is not None,
-            )
+    def _window(self, load: LoadPoint, window_s: float, rate: float, block: int | None = None) -> Window:
+        return Window(
+            variant=self.plan.default,
+            load=load,
+            expected_infer_per_s=rate,
+            window_s=window_s,
+            phase="noise",
+            block=block,
+            rate_is_known=block is not None,
         )
 
 

@@ -10,6 +10,7 @@ from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.served_model import ServedModel
+from hcopt.measure.unknown_speed import first_with_figures
 from hcopt.measure.window import Bench
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json, prepare
@@ -78,9 +79,8 @@ def measure_speed(
     Raises:
         ProfileError: It gives no figures, however long it is asked.
     """
-    said = "no window was measured"
-    for rounds_per_s in _UNKNOWN_ROUNDS_PER_S:
-        window = Window(
+    windows = (
+        Window(
             variant=prepared.plan.default,
             load=load,
             expected_infer_per_s=rounds_per_s * load.concurrency * load.client_batch_size,
@@ -88,10 +88,11 @@ def measure_speed(
             phase="confirmation",
             rate_is_known=False,
         )
-        measured = measure(window)
-        if measured.throughput_infer_per_s is not None:
-            return replace(window, expected_infer_per_s=measured.throughput_infer_per_s, rate_is_known=True)
-        if measured.failed_by_variant:
-            return window
-        said = measured.error or said
-    raise ProfileError(f"{prepared.plan.default.config_name} cannot be measured: {said}")
+        for rounds_per_s in _UNKNOWN_ROUNDS_PER_S
+    )
+    window, measured = first_with_figures(windows, measure, refusal_ends=True)
+    if measured.throughput_infer_per_s is not None:
+        return replace(window, expected_infer_per_s=measured.throughput_infer_per_s, rate_is_known=True)
+    if measured.failed_by_variant:
+        return window
+    raise ProfileError(f"{prepared.plan.default.config_name} cannot be measured: {measured.error}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from hcopt.records.model import InstanceKind, ModelConfigVariant
@@ -11,6 +12,10 @@ from hcopt.records.note import Note
 
 Phase = Literal["noise", "sweep", "confirmation", "open_loop"]
 FailureCause = Literal["refused", "unanswered", "other"]
+
+# The kernel keeps some of the memory for itself, a little more or less with each of its versions and each start. Less
+# than what machines or memory limits that are really different differ by.
+_MEMORY_TOLERANCE_RATIO = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,19 +178,36 @@ def _floats(values: LatencySummary | ServerTimes | None) -> tuple[float | None, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The backend that served.
+
+    Attributes:
+        name: As Triton calls it, e.g. `onnxruntime`.
+        implementation: native: a shared library, NVIDIA's own; python: a model.py, as hcopt's own is.
+    """
+
+    name: str
+    implementation: Literal["native", "python"]
+
+    def __str__(self) -> str:
+        """For people, e.g. `onnxruntime (Python-based)`."""
+        return f"{self.name} ({'native' if self.implementation == 'native' else 'Python-based'})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The conditions under which a run measured; figures of different ones are never ranked together.
 
     Attributes:
         runtime: embedded, docker or remote.
-        backend: The backend that served, with its kind, e.g. `onnxruntime (Python-based)`.
+        backend: The backend that served.
         governor: The CPU frequency governor, or None where the machine shows none.
         server_image: What the server's container was made of, by digest or id; None without containers.
         sdk_image: The same of the measuring programs' container.
     """
 
     runtime: str
-    backend: str
+    backend: Backend
     triton_version: str
     onnxruntime_version: str | None
     perf_analyzer_version: str | None
@@ -197,3 +219,25 @@ class Environment:
     hcopt_version: str
     server_image: str | None = None
     sdk_image: str | None = None
+
+    def same_conditions(self, other: Environment, *, but: Collection[str] = ()) -> bool:
+        """Whether figures of the one may be ranked with those of the other; the only place that decides it.
+
+        Args:
+            other: The other's conditions.
+            but: Fields that are no condition where this is asked; each caller says why.
+
+        Source: method.md, rule 3: runs with different environments are never ranked together.
+        """
+        return not self.differing_conditions(other, but=but)
+
+    def differing_conditions(self, other: Environment, *, but: Collection[str] = ()) -> tuple[str, ...]:
+        """The fields that forbid it, see `same_conditions`; the same whichever of the two is asked."""
+        names = (field.name for field in fields(self) if field.name not in but)
+        return tuple(name for name in names if not _same_condition(name, getattr(self, name), getattr(other, name)))
+
+
+def _same_condition(name: str, one: object, other: object) -> bool:
+    if name == "memory_mb" and isinstance(one, int) and isinstance(other, int):
+        return abs(one - other) <= _MEMORY_TOLERANCE_RATIO * max(one, other)
+    return one == other

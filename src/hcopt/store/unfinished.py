@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.records.json import JsonObject
-from hcopt.records.measurement import Measurement
+from hcopt.records.measurement import Environment, Measurement
 from hcopt.records.note import Note
 from hcopt.store.measurements import FILE_NAME, cut_torn_line, read_measurements
 from hcopt.store.run_folder import RunFolder, find_run, read_state
@@ -19,8 +21,6 @@ from hcopt.store.run_folder import RunFolder, find_run, read_state
 # who sends the work there while the machines are.
 _FREE_SECTIONS = ("report", "mlflow", "s3", "executor")
 _UNFINISHED = ("measuring", "interrupted", "failed", "measured")
-# The kernel keeps some of the memory for itself, not always the same.
-_MEMORY_RATIO = 0.02
 _SHOWN = 8
 
 
@@ -53,6 +53,27 @@ class Unfinished:
         _refuse(
             self.folder,
             [d for key, now in conditions.items() if key in then for d in _differences(then[key], now, key)],
+        )
+
+    def refuse_other_environment(self, now: Environment, *, but: Collection[str] = ()) -> None:
+        """The same of the machine and the server, once these had been noted.
+
+        Raises:
+            ConfigError: They differ, as `Environment.same_conditions` says it, or what was noted is damaged.
+        """
+        noted = self.state.get("conditions", {}).get("environment")
+        if noted is None:
+            return
+        try:
+            then = TypeAdapter(Environment).validate_python(noted)
+        except ValidationError as error:
+            raise ConfigError(
+                f"run {self.folder.run_id} notes no conditions that this hcopt can read",
+                remedy="Leave out --resume: that starts a new run.",
+            ) from error
+        names = then.differing_conditions(now, but=but)
+        _refuse(
+            self.folder, [_difference(f"environment.{name}", getattr(then, name), getattr(now, name)) for name in names]
         )
 
 
@@ -121,14 +142,12 @@ def _differences(then: object, now: object, key: str) -> Iterator[str]:
     if isinstance(then, dict) and isinstance(now, dict):
         for name in dict.fromkeys((*then, *now)):
             yield from _differences(then.get(name), now.get(name), f"{key}.{name}".removeprefix("."))
-    elif not _alike(then, now, key):
-        yield f"{key}: {_short(then)} then, {_short(now)} now"
+    elif then != now:
+        yield _difference(key, then, now)
 
 
-def _alike(then: object, now: object, key: str) -> bool:
-    if key.endswith(".memory_mb") and isinstance(then, int) and isinstance(now, int):
-        return abs(then - now) <= _MEMORY_RATIO * then
-    return then == now
+def _difference(key: str, then: object, now: object) -> str:
+    return f"{key}: {_short(then)} then, {_short(now)} now"
 
 
 def _short(value: object) -> str:

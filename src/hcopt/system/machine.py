@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt import __version__
-from hcopt.records.measurement import Environment
+from hcopt.records.measurement import Backend, Environment
 
 _PROC = Path("/proc")
 _CPU_FOLDERS = Path("/sys/devices/system/cpu")
@@ -122,7 +122,7 @@ def parse_memory_mb(meminfo: str) -> int:
 def read_environment(
     *,
     runtime: str,
-    backend: str,
+    backend: Backend,
     triton_version: str,
     onnxruntime_version: str | None,
     perf_analyzer_version: str | None,
@@ -132,7 +132,7 @@ def read_environment(
 
     Args:
         runtime: embedded, docker or remote.
-        backend: The backend that serves, with its kind.
+        backend: The backend that serves.
         triton_version: As the server says it.
         onnxruntime_version: None where the server does not tell.
         perf_analyzer_version: None where it is not known.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -62,7 +62,7 @@ def run_params(run: RunRecord) -> dict[str, str]:
         "model.sha256": run.model.sha256,
         "constraints.latency_p99_ms": run.ranking.latency_p99_limit_ms,
         **{f"sweep.{key}": values for key, values in _swept(run.plan).items()},
-        **{f"environment.{key}": value for key, value in asdict(run.environment).items()},
+        **{f"environment.{one.name}": getattr(run.environment, one.name) for one in fields(run.environment)},
     }
     return _texts(params)
 

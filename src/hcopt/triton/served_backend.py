@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from hcopt.records.measurement import Backend
 from hcopt.triton.base import Endpoint
 from hcopt.triton.carried import CarriedModel
 from hcopt.triton.control import ModelControl
@@ -17,8 +18,8 @@ def served_backend(
     *,
     log: Path | None = None,
     carried: Mapping[str, CarriedModel] | None = None,
-) -> str:
-    """The backend with its kind, such as `onnxruntime (native)`; the model is loaded for this, and unloaded again.
+) -> Backend:
+    """The backend of a model, which is loaded for this, and unloaded again.
 
     Args:
         endpoint: The server.
@@ -34,5 +35,5 @@ def served_backend(
         config = json.loads(control.active_config(model_name))
         control.unload(model_name)
     # A Python-based backend is a model.py, a native one a shared library.
-    kind = "Python-based" if str(config.get("runtime", "")).endswith(".py") else "native"
-    return f"{config.get('backend') or 'onnxruntime'} ({kind})"
+    is_python = str(config.get("runtime", "")).endswith(".py")
+    return Backend(name=config.get("backend") or "onnxruntime", implementation="python" if is_python else "native")

@@ -14,7 +14,7 @@ from scipy import stats
 
 from hcopt.check.compare_runs import RunComparison, compare_runs, unpaired_ratio
 from hcopt.check.conclusion import relation
-from hcopt.records.measurement import Environment, LoadPoint, Measurement
+from hcopt.records.measurement import Backend, Environment, LoadPoint, Measurement
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from tests.support.records import (
@@ -185,7 +185,7 @@ def test_only_the_last_whole_blocks_of_the_confirmation_count() -> None:
     "changes",
     [
         {"runtime": "docker"},
-        {"backend": "onnxruntime"},
+        {"backend": Backend(name="onnxruntime", implementation="native")},
         {"triton_version": "2.60.0"},
         {"cpu_model": "another"},
         {"cpuset": "0"},

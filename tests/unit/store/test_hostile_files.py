@@ -21,7 +21,7 @@ from hcopt.deploy.scaling import read_scaling
 from hcopt.errors import ConfigError, HcoptError, ModelSourceError, ProfileError
 from hcopt.job.handover import write_report
 from hcopt.measure.model_analyzer.report import measured_point, read_report
-from hcopt.records.measurement import LoadPoint
+from hcopt.records.measurement import Backend, LoadPoint
 from hcopt.store.measurements import FILE_NAME, MeasurementLog, read_export, read_measurements
 from hcopt.store.run_folder import RunFolder, find_run, new_run, read_record, read_state
 from hcopt.store.unfinished import latest_unfinished
@@ -229,7 +229,12 @@ def test_manifests_of_a_run_of_somebody_else_hold_no_line_of_its_own() -> None:
     record = planned_record(run_id=HOSTILE)
     record = replace(
         record,
-        environment=replace(record.environment, cpu_model=HOSTILE, cpuset=HOSTILE, backend=HOSTILE),
+        environment=replace(
+            record.environment,
+            cpu_model=HOSTILE,
+            cpuset=HOSTILE,
+            backend=Backend(name=HOSTILE, implementation="python"),
+        ),
         model=replace(record.model, sha256="0" * 64),
         best_config_pbtxt=f"{record.best_config_pbtxt} parameters {{ key: {json.dumps(HOSTILE, ensure_ascii=False)} "
         f"value {{ string_value: {json.dumps(HOSTILE, ensure_ascii=False)} }} }}",

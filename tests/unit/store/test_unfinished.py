@@ -86,9 +86,38 @@ def test_other_model_or_machine_is_refused_and_a_little_memory_does_not_matter(t
     found = unfinished_run(write(tmp_path, Config()).run_id, Config(), results=tmp_path)
     found.refuse_other(CONDITIONS)
     found.refuse_other({"rows": "noted by a newer hcopt only"})
-    kernel = replace(RECORD.environment, memory_mb=RECORD.environment.memory_mb - 1)
-    found.refuse_other({"environment": asdict(kernel)})
+    found.refuse_other_environment(replace(RECORD.environment, memory_mb=RECORD.environment.memory_mb - 1))
     with pytest.raises(ConfigError, match=r"model\.sha256: ab then, cd now"):
         found.refuse_other({"model": {"sha256": "cd"}})
     with pytest.raises(ConfigError, match=r"environment\.cpu_count: "):
-        found.refuse_other({"environment": asdict(replace(RECORD.environment, cpu_count=99))})
+        found.refuse_other_environment(replace(RECORD.environment, cpu_count=99))
+
+
+def test_cpus_of_other_numbers_are_refused_unless_the_caller_says_that_they_do_not_matter(tmp_path: Path) -> None:
+    found = unfinished_run(write(tmp_path, Config()).run_id, Config(), results=tmp_path)
+    other_cpus = replace(RECORD.environment, cpuset="2-3")
+    found.refuse_other_environment(other_cpus, but=("cpuset",))
+    with pytest.raises(ConfigError, match=r"environment\.cpuset: 0-1 then, 2-3 now"):
+        found.refuse_other_environment(other_cpus)
+
+
+@pytest.mark.parametrize("conditions", [{}, {"environment": None}])
+def test_run_that_had_come_to_no_server_meets_any(tmp_path: Path, conditions: dict[str, object]) -> None:
+    folder = write(tmp_path, Config())
+    folder.write_state("measuring", {"config": Config().model_dump(mode="json"), "conditions": conditions})
+    unfinished_run(folder.run_id, Config(), results=tmp_path).refuse_other_environment(RECORD.environment)
+
+
+def test_damaged_conditions_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path, Config())
+    conditions = {"environment": {"runtime": "docker"}}
+    folder.write_state("measuring", {"config": Config().model_dump(mode="json"), "conditions": conditions})
+    found = unfinished_run(folder.run_id, Config(), results=tmp_path)
+    with pytest.raises(ConfigError, match="no conditions that this hcopt can read"):
+        found.refuse_other_environment(RECORD.environment)
+
+
+def test_memory_limit_is_a_setting_and_has_no_tolerance(tmp_path: Path) -> None:
+    folder = write(tmp_path, other(runtime={"docker": {"memory_mb": 8000}}))
+    with pytest.raises(ConfigError, match=r"runtime\.docker\.memory_mb: 8000 then, 7999 now"):
+        unfinished_run(folder.run_id, other(runtime={"docker": {"memory_mb": 7999}}), results=tmp_path)

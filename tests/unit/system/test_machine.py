@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hcopt.records.measurement import Backend
 from hcopt.system import machine
 from hcopt.system.machine import CpuTimes, steal_ratio
 
@@ -120,7 +121,7 @@ def test_environment_describes_the_cpus_that_the_server_is_bound_to() -> None:
     cpu = min(os.sched_getaffinity(0))
     found = machine.read_environment(
         runtime="embedded",
-        backend="onnxruntime",
+        backend=Backend(name="onnxruntime", implementation="native"),
         triton_version="2.51.0",
         onnxruntime_version=None,
         perf_analyzer_version=None,
@@ -134,7 +135,7 @@ def test_environment_describes_the_cpus_that_the_server_is_bound_to() -> None:
 def test_environment_describes_the_cpus_of_this_process_where_the_server_is_bound_to_none() -> None:
     found = machine.read_environment(
         runtime="embedded",
-        backend="onnxruntime",
+        backend=Backend(name="onnxruntime", implementation="native"),
         triton_version="2.51.0",
         onnxruntime_version=None,
         perf_analyzer_version=None,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.cli.progress_bar import printable
 from hcopt.deploy.answers import Answer
 from hcopt.deploy.kubernetes.options import Autoscaler
@@ -102,7 +103,8 @@ def _asked(found: Answer) -> dict[str, str]:
         result, autoscaler = found.simulated.result, found.simulated.autoscaler
         rows["simulated autoscaler"] = f"{autoscaler.min_replicas} to {autoscaler.max_replicas} pods"
         rows["requests over the limit"] = (
-            f"{100 * result.miss_ratio:.3f} %, worst minute {100 * result.worst_minute_miss_ratio:.3f} %; allowed: 1 %"
+            f"{100 * result.miss_ratio:.3f} %, worst minute {100 * result.worst_minute_miss_ratio:.3f} %; allowed: "
+            f"{100 * ALLOWED_MISS_RATIO:g} %"
         )
         rows["pod hours"] = (
             f"{result.pod_hours:,.2f}; needed at least {result.needed_pod_hours:,.2f} "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.deploy.simulation import Moment, Simulation
 from hcopt.errors import ConfigError, OutputError
 from hcopt.records.json import JsonObject
@@ -131,12 +132,12 @@ def _panel(
 def _misses(data: alt.Data, x: alt.X) -> alt.LayerChart:
     import altair as alt
 
-    axis = alt.Axis(format="~%", values=[_LEAST_SHARE, 0.001, 0.01, 0.1, 1])
+    axis = alt.Axis(format="~%", values=[_LEAST_SHARE, 0.001, ALLOWED_MISS_RATIO, 0.1, 1])
     y = alt.Y("share:Q", title=None, scale=alt.Scale(type="log", domain=[_LEAST_SHARE, 1]), axis=axis)
     line = alt.Chart(data).mark_line(color=BLUE, strokeWidth=1.6, interpolate="step-after").encode(x=x, y=y)
-    allowed = alt.Data(values=[{"share": 0.01}])  # type: ignore[no-untyped-call]
+    allowed = alt.Data(values=[{"share": ALLOWED_MISS_RATIO}])  # type: ignore[no-untyped-call]
     limit = alt.Chart(allowed).mark_rule(color=ORANGE, strokeDash=[5, 3], strokeWidth=1.4).encode(y=y)
-    title = "Share of the requests over the p99 limit; dashed: the 1 % that it allows"
+    title = f"Share of the requests over the p99 limit; dashed: the {100 * ALLOWED_MISS_RATIO:g} % that it allows"
     panel: alt.LayerChart = alt.layer(line, limit).properties(
         width=_WIDTH, height=90, title=alt.TitleParams(title, anchor="start", frame="group")
     )

@@ -42,7 +42,7 @@ def validity_envelope(record: RunRecord) -> JsonObject:
     best, found, environment = record.confirmation.best, record.capacity, record.environment
     return {
         "model": f"{record.model.name} sha256:{record.model.sha256}",
-        "backend": environment.backend,
+        "backend": str(environment.backend),
         "triton": environment.server_image or environment.triton_version,
         "cpu": environment.cpu_model,
         "cpus": environment.cpuset,
@@ -94,7 +94,7 @@ def _verdict(record: RunRecord) -> Assumption | None:
 
 def _backend(record: RunRecord) -> Assumption | None:
     backend = record.environment.backend
-    if "native" in backend:
+    if backend.implementation == "native":
         return None
     said = f"Measured with {backend}; the image serves with NVIDIA's native backend, which is faster."
     return Assumption(condition="backend", said=said, claims=("golden", "capacity"))

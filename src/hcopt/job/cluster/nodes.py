@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
 
 from hcopt.job.cluster.values import Node
 from hcopt.records.measurement import Environment
 
-# The kernel keeps some of the memory for itself, not always the same.
-_MEMORY_RATIO = 0.02
-# Of two machines of one kind these may differ: the numbers of CPUs are each machine's own, as a container gets them.
-# How many there are counts.
-_OWN = ("cpuset", "memory_mb")
+# Each machine's own, as a container gets them: the CPUs' numbers. How many there are counts.
+OWN_CONDITIONS = ("cpuset",)
 _MB_PER_GB = 1024
 # Words of a CPU's name that say nothing of what tells it from others.
 _NOT_TELLING = re.compile(
@@ -53,13 +49,9 @@ def slug(found: Environment) -> str:
     return ("-".join(words) or "CPU")[: _SLUG_LENGTH - len(cpus)].rstrip("-") + cpus
 
 
-@cache
 def alike(one: Environment, other: Environment) -> bool:
-    """Whether figures measured under the one may be ranked with those of the other."""
-    same = all(
-        getattr(one, key.name) == getattr(other, key.name) for key in fields(Environment) if key.name not in _OWN
-    )
-    return same and abs(one.memory_mb - other.memory_mb) <= _MEMORY_RATIO * max(one.memory_mb, other.memory_mb)
+    """Whether two nodes are of one kind."""
+    return one.same_conditions(other, but=OWN_CONDITIONS)
 
 
 def grouped(found: Iterable[tuple[Node, Environment]]) -> tuple[NodeClass, ...]:
@@ -84,6 +76,6 @@ def _told_apart(one: NodeClass, same: Sequence[NodeClass]) -> str:
     differing = [
         f"{key.name} {getattr(one.environment, key.name)}"
         for key in fields(Environment)
-        if key.name != "cpuset" and len({getattr(other.environment, key.name) for other in same}) > 1
+        if key.name not in OWN_CONDITIONS and len({getattr(other.environment, key.name) for other in same}) > 1
     ]
     return f"{one.name} ({', '.join(differing)})" if differing else one.name

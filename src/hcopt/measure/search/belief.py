@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.measure.search.grid import Grid
 from hcopt.measure.search.surface import Array, Integers, Prior, Surface, Windows, draw, fit
 
@@ -18,7 +19,6 @@ _MS_PER_S = 1000
 NOISE = 0.08
 _SPEED = {"signal": 0.5, "point": 0.12, "block": 0.05}
 _TAIL = Prior(signal=0.3, point=0.05, block=0.05, noise=0.15)
-_MISS_RATIO = 0.01
 # With which probability a point has to keep the limit to be proposed.
 SURE = 0.996
 # By how much the share of requests over the limit grows with p99, as a power of it; and how many windows that is worth.
@@ -155,7 +155,7 @@ def _steepness(grid: Grid, taken: Sequence[Taken], limit_ms: float | None) -> fl
         return _STEEPNESS
     excess = [w.log_tail + grid.log_rows[w.point] + math.log(_MS_PER_S / limit_ms) - w.log_throughput for w in taken]
     pairs = [
-        (x, math.log(w.miss_ratio / _MISS_RATIO))
+        (x, math.log(w.miss_ratio / ALLOWED_MISS_RATIO))
         for x, w in zip(excess, taken, strict=True)
         if w.miss_ratio and abs(x) < 1
     ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from hcopt.analysis.miss_rate import LIMIT_RATIO, failed_ratio
+from hcopt.analysis.p99_limit import failed_ratio, fails_too_often
 from hcopt.measure.search.belief import SURE, Belief, Taken, believe
 from hcopt.measure.search.grid import Grid, grid_of
 from hcopt.measure.search.surface import Integers
@@ -55,7 +55,7 @@ def failing_points(grid: Grid, measurements: Iterable[Measurement]) -> frozenset
     windows: dict[int, list[Measurement]] = {}
     for one in measurements:
         windows.setdefault(grid.places[one.variant.settings, one.load], []).append(one)
-    return frozenset(point for point, own in windows.items() if failed_ratio(own) > LIMIT_RATIO)
+    return frozenset(point for point, own in windows.items() if fails_too_often(failed_ratio(own)))
 
 
 def _ranked(candidate: Candidate, measurements: Sequence[Measurement]) -> RankedVariant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, RatePoint
@@ -26,9 +27,7 @@ from hcopt.words.chart_labels import chart_texts
 if TYPE_CHECKING:
     import altair as alt
 
-# The share that a p99 limit allows.
-_ALLOWED_RATIO = 0.01
-_MISS_TICKS = [0, 0.001, 0.01, 0.1, 1]
+_MISS_TICKS = [0, 0.001, ALLOWED_MISS_RATIO, 0.1, 1]
 _VERDICT_STYLES = {"feasible": (BLUE, "circle"), "undecided": (GREY, "diamond"), "infeasible": (ORANGE, "cross")}
 
 
@@ -81,7 +80,7 @@ def _miss_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, words: Tex
     y = alt.Y("miss:Q", title=None, scale=scale, axis=alt.Axis(values=_MISS_TICKS, format=".1~%"))
     measured = alt.Chart(data(rows)).transform_filter("isValid(datum.low)")
     bars = measured.mark_rule(strokeWidth=1.6).encode(x=x, y=like(y, "low"), y2="high:Q", color=_color(words))
-    layers = [limit_line(y, {"miss": _ALLOWED_RATIO}), *_sustainable(x, capacity), bars, _points(rows, x, y, words)]
+    layers = [limit_line(y, {"miss": ALLOWED_MISS_RATIO}), *_sustainable(x, capacity), bars, _points(rows, x, y, words)]
     title = alt.TitleParams(words["axis_miss"], subtitle=_subtitle(capacity, words))
     panel: alt.LayerChart = alt.layer(*layers).properties(width=215, height=165, title=title)
     return panel

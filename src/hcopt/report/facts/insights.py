@@ -110,7 +110,7 @@ def latency_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
 def caveats(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
     """What a reader of the first page must know before believing or deploying."""
     lines = []
-    if "python" in run.environment.backend.lower():
+    if run.environment.backend.implementation == "python":
         lines.append(text["python_backend"])
     trap = pool_trap(run, text)
     if trap is not None:

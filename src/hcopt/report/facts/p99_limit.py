@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate, Feasibility
 from hcopt.report import figures
 from hcopt.report.facts.selection import Pairing, side_name
 from hcopt.report.values import Answer, Cell
 from hcopt.words import Text
-
-# What p99 means: one request of a hundred may take longer.
-ALLOWED_MISS_RATIO = 0.01
 
 
 def limit_fact(run: RunRecord, pair: Pairing, text: Text) -> Answer | None:

@@ -92,7 +92,7 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
         (text["fact_version"], run.model.version or unknown),
         *_nodes(run, text),
         (text["fact_runtime"], env.runtime),
-        (text["fact_backend"], env.backend),
+        (text["fact_backend"], str(env.backend)),
         (text["fact_triton"], env.triton_version),
         (text["fact_onnxruntime"], env.onnxruntime_version or unknown),
         (text["fact_perf_analyzer"], env.perf_analyzer_version or unknown),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.measurement import Environment
+from hcopt.records.measurement import Backend, Environment
 from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
@@ -307,7 +307,7 @@ def _environment(
     return replace(found, memory_mb=memory_mb, server_image=server_image, sdk_image=sdk_image)
 
 
-def _backend(client: DockerClient, containers: RunContainers, ports: Ports, log: ContainerLog) -> str:
+def _backend(client: DockerClient, containers: RunContainers, ports: Ports, log: ContainerLog) -> Backend:
     try:
         return served_backend(_published(ports), next(containers.repository.iterdir()).name, log=log.file)
     except RuntimeStartError:

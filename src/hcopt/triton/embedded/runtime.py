@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.measurement import Environment
+from hcopt.records.measurement import Backend, Environment
 from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
@@ -27,7 +27,7 @@ from hcopt.triton.ports import HOST, Ports, free_ports
 from hcopt.triton.programs import TritonFiles, find_triton, installed_version
 from hcopt.triton.ready import health
 
-BACKEND = "onnxruntime (Python-based)"
+BACKEND = Backend(name="onnxruntime", implementation="python")
 _SHARED_MEMORY = Path("/dev/shm")
 _STOP_GRACE_S = 10.0
 _PORT_TRIES = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,30 +32,12 @@ def kind(**changes: Any) -> NodeClass:
 # --- alike -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [one.name for one in fields(Environment) if one.name not in ("cpuset", "memory_mb")])
-def test_whatever_else_differs_makes_another_kind(key: str) -> None:
-    value = getattr(KIND, key)
-    changes: dict[str, Any] = {key: value + 1 if isinstance(value, int) else f"not {value}"}
-    other = replace(KIND, **changes)
-    assert not alike(KIND, other)
-    assert not alike(other, KIND)
+def test_another_machine_is_of_another_kind() -> None:
+    assert not alike(KIND, replace(KIND, cpu_model="another"))
 
 
 def test_numbers_of_the_cpus_are_each_machine_s_own() -> None:
     assert alike(replace(KIND, cpuset="0-7"), replace(KIND, cpuset="8-15"))
-
-
-@pytest.mark.parametrize(("memory_mb", "expected"), [(10_000, True), (9_800, True), (9_799, False), (10_205, False)])
-def test_memory_may_differ_by_what_kernels_keep(memory_mb: int, expected: bool) -> None:
-    one, other = replace(KIND, memory_mb=10_000), replace(KIND, memory_mb=memory_mb)
-    assert alike(one, other) is expected
-    assert alike(other, one) is expected
-
-
-@given(ENVIRONMENTS, ENVIRONMENTS)
-def test_it_does_not_matter_who_is_compared_with_whom(one: Environment, other: Environment) -> None:
-    assert alike(one, other) is alike(other, one)
-    assert alike(one, one)
 
 
 # --- grouped ---------------------------------------------------------------------------------------------------------

@@ -386,7 +386,8 @@ def test_pool_trap_is_silent_where_all_threads_have_a_core():
 
 def test_python_based_backend_is_said_with_its_share_of_the_native_ones_speed():
     run = run_record()
-    native = replace(run, environment=replace(run.environment, backend="onnxruntime (native)"))
+    backend = replace(run.environment.backend, implementation="native")
+    native = replace(run, environment=replace(run.environment, backend=backend))
     assert any("57–73%" in line for line in insights.caveats(run, pairing(run), EN))
     assert not insights.caveats(native, pairing(native), EN)
 

@@ -1,7 +1,20 @@
-"""Misses of the latency limit, counted in blocks, become a verdict on their share. Pure, on SciPy.
+"""The p99 limit: at most 1 % of the requests take longer, or fail. Every reading of that rule is here. Pure, on SciPy.
 
-A p99 limit is the claim that at most 1 % of the requests take longer. Requests of one burst share their fate, so
-blocks are what counts as independent.
+A miss is a request that took longer than the limit, or failed on the variant's own account. Requests of one burst share
+their fate, so blocks are what counts as independent. Which reading applies depends on what is known:
+
+| reading | where | what it looks at |
+| --- | --- | --- |
+| `judge_counts` | confirmation, verdict on a rate | bounds of the share of misses, counted in blocks |
+| `judge_failures` | confirmation without a limit, `hcopt check` | the same of failed requests; none needs no proof |
+| `judge_windows` | confirmation, where nobody counted requests | the same, each window as one request |
+| `judge_p99s` | confirmation, where nobody counted misses | interval of the blocks' measured p99, in ms |
+| `keeps_in_sweep` | full sweep | means of p99 and of failed requests: it only proposes |
+| `fails_too_often` | both sweeps, what to tell where nothing is feasible | mean share of failed requests |
+| `leaves_room`, `clearly_breaks` | probe of the rate search | share of one window, with a margin: it only steers |
+| `is_within` | rate search, the rate that it estimates | observed share |
+
+The adaptive sweep asks for the probability that p99 is within the limit instead, see `measure/search/belief.py`.
 """
 
 from __future__ import annotations
@@ -9,16 +22,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from hcopt.analysis import stats
 from hcopt.analysis.sequential import Look
 from hcopt.records.measurement import Measurement
-from hcopt.records.verdict import Estimate, Feasibility
+from hcopt.records.verdict import Estimate, FailedWindows, Feasibility
 
-# The share of slow requests that a p99 limit allows.
-LIMIT_RATIO = 0.01
+# What p99 means: one request of a hundred may take longer.
+ALLOWED_MISS_RATIO = 0.01
+# A probe that proposes a rate has to leave room below the limit, or the verdict on that rate would stay undecided.
+_PROBE_MISS_RATIO = ALLOWED_MISS_RATIO / 2
+# With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
+_CLEAR_MISS_RATIO = 10 * ALLOWED_MISS_RATIO
 
 
-def verdict(misses: Sequence[int], requests: Sequence[int], *, alpha: float) -> tuple[Feasibility, Estimate]:
-    """Whether the share of slow requests is shown to be at most LIMIT_RATIO, or more, or neither.
+# Readings that show it, or show the opposite
+
+
+def judge_counts(misses: Sequence[int], requests: Sequence[int], *, alpha: float) -> tuple[Feasibility, Estimate]:
+    """Whether the share of misses is shown to be at most what is allowed, or more, or neither.
 
     Args:
         misses: Requests over the limit, a block each.
@@ -33,11 +54,68 @@ def verdict(misses: Sequence[int], requests: Sequence[int], *, alpha: float) -> 
         ValueError: Different lengths, a negative count, more misses than requests, or no request at all.
     """
     found = miss_interval(misses, requests, alpha=alpha)
-    if found.ci_high is not None and found.ci_high <= LIMIT_RATIO:
-        return "feasible", found
-    if found.ci_low is not None and found.ci_low > LIMIT_RATIO:
-        return "infeasible", found
-    return "undecided", found
+    return _judged(found, ALLOWED_MISS_RATIO), found
+
+
+def judge_failures(misses: Sequence[int], requests: Sequence[int], *, alpha: float) -> tuple[Feasibility, Estimate]:
+    """As `judge_counts`, for misses that are failed requests only.
+
+    Where none failed it is feasible, however few were sent: that requests are answered is what everybody expects, and
+    not a claim about a limit.
+    """
+    feasibility, found = judge_counts(misses, requests, alpha=alpha)
+    return feasibility if any(misses) else "feasible", found
+
+
+def judge_windows(failed: FailedWindows, *, alpha: float) -> Feasibility:
+    """By the share of windows that failed on the variant's own account, where nobody counted requests."""
+    count = failed.window_count - failed.other_count
+    if not failed.variant_count:
+        return "feasible"
+    misses = [1] * failed.variant_count + [0] * (count - failed.variant_count)
+    return judge_failures(misses, [1] * count, alpha=alpha)[0]
+
+
+def judge_p99s(p99s_ms: Sequence[float], limit_ms: float, *, alpha: float) -> Feasibility:
+    """By the blocks' own p99, for measurements without a count of misses."""
+    return _judged(stats.t_interval([math.log(p99) for p99 in p99s_ms], confidence=1 - 2 * alpha), math.log(limit_ms))
+
+
+def _judged(found: Estimate, limit: float) -> Feasibility:
+    if found.ci_high is not None and found.ci_high <= limit:
+        return "feasible"
+    return "infeasible" if found.ci_low is not None and found.ci_low > limit else "undecided"
+
+
+# Readings that propose
+
+
+def keeps_in_sweep(failed_ratio: float, latency_p99_ms: float, limit_ms: float | None) -> bool:
+    """Whether a load's mean p99 keeps the limit, where there is one, and not too many of its requests failed."""
+    return not fails_too_often(failed_ratio) and (limit_ms is None or latency_p99_ms <= limit_ms)
+
+
+def fails_too_often(failed_ratio: float) -> bool:
+    """Whether more requests failed than may miss a limit, whatever the others took."""
+    return failed_ratio > ALLOWED_MISS_RATIO
+
+
+def leaves_room(miss_ratio: float) -> bool:
+    """Whether one probe's share of misses is so far within that its rate is worth a verdict."""
+    return miss_ratio <= _PROBE_MISS_RATIO
+
+
+def clearly_breaks(miss_ratio: float) -> bool:
+    """Whether one probe's share of misses is so far beyond that its rate cannot be promised any more."""
+    return miss_ratio > _CLEAR_MISS_RATIO
+
+
+def is_within(miss_ratio: float) -> bool:
+    """Whether an observed share of misses is within what is allowed."""
+    return miss_ratio <= ALLOWED_MISS_RATIO
+
+
+# What was counted, and how sure that is
 
 
 def miss_interval(misses: Sequence[int], requests: Sequence[int], *, alpha: float) -> Estimate:
@@ -75,7 +153,7 @@ def blocks_to_decide(
     None where none of them does, or one block does not show the variation.
 
     Raises:
-        ValueError: As `verdict`.
+        ValueError: As `judge_counts`.
     """
     _check(misses, requests)
     if len(misses) < 2:
@@ -85,7 +163,7 @@ def blocks_to_decide(
     for look in further_looks:
         blocks = look.block_count
         low, high = _bounds(share, blocks * count_a_block, blocks=blocks, alpha=alpha * look.share)
-        if blocks > len(misses) and (high <= LIMIT_RATIO or low > LIMIT_RATIO):
+        if blocks > len(misses) and (high <= ALLOWED_MISS_RATIO or low > ALLOWED_MISS_RATIO):
             return blocks
     return None
 

@@ -1,4 +1,4 @@
-"""Verdicts on shares of slow requests: numbers from tables, properties, and what blocks can and cannot show."""
+"""Verdicts on the p99 limit: numbers from tables, properties, and what blocks can and cannot show."""
 
 from __future__ import annotations
 
@@ -9,8 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hcopt.analysis.miss_rate import blocks_to_decide, miss_interval, verdict
+from hcopt.analysis.p99_limit import (
+    ALLOWED_MISS_RATIO,
+    blocks_to_decide,
+    clearly_breaks,
+    fails_too_often,
+    is_within,
+    judge_counts,
+    judge_failures,
+    judge_p99s,
+    judge_windows,
+    keeps_in_sweep,
+    leaves_room,
+    miss_interval,
+)
 from hcopt.analysis.sequential import planned
+from hcopt.records.measurement import LoadPoint
+from hcopt.records.verdict import FailedWindows
 
 blocks = st.lists(
     st.integers(1, 5000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))),
@@ -54,7 +69,7 @@ def test_without_a_miss_the_upper_bound_is_that_of_so_many_requests() -> None:
 @pytest.mark.parametrize(("requests", "expected"), [(63, "undecided"), (64, "feasible")])
 def test_no_miss_in_twelve_blocks_is_enough_from_767_requests_on(requests: int, expected: str) -> None:
     # ln 0.005 / ln 0.99 = 527.2 independent ones; 527.2 · (3.1058 / 2.5758)² = 766.4, of which each block has 63.9.
-    assert verdict([0] * 12, [requests] * 12, alpha=0.005)[0] == expected
+    assert judge_counts([0] * 12, [requests] * 12, alpha=0.005)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -71,8 +86,75 @@ def test_no_miss_in_twelve_blocks_is_enough_from_767_requests_on(requests: int, 
         pytest.param([100] * 12, [100] * 12, "infeasible", id="every request"),
     ],
 )
-def test_verdict(misses: list[int], requests: list[int], expected: str) -> None:
-    assert verdict(misses, requests, alpha=0.005)[0] == expected
+def test_judge_counts(misses: list[int], requests: list[int], expected: str) -> None:
+    assert judge_counts(misses, requests, alpha=0.005)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("misses", "requests", "expected"),
+    [
+        pytest.param([0, 0], [3, 3], "feasible", id="none failed: nothing to prove"),
+        pytest.param([0] * 11 + [1], [30] * 12, "undecided", id="one failed of too few"),
+        pytest.param([2, 4] * 6, [1500] * 12, "feasible", id="0.2 %"),
+        pytest.param([60, 90] * 6, [1500] * 12, "infeasible", id="5 %"),
+    ],
+)
+def test_failed_requests_are_judged_like_late_ones_once_there_is_one(
+    misses: list[int], requests: list[int], expected: str
+) -> None:
+    found, share = judge_failures(misses, requests, alpha=0.005)
+    assert found == expected
+    assert share == judge_counts(misses, requests, alpha=0.005)[1]
+
+
+@pytest.mark.parametrize(
+    ("window_count", "variant_count", "other_count", "expected"),
+    [(12, 0, 0, "feasible"), (12, 12, 0, "infeasible"), (12, 1, 0, "undecided"), (12, 6, 6, "infeasible")],
+)
+def test_windows_that_failed_count_as_requests_where_nobody_counted_any(
+    window_count: int, variant_count: int, other_count: int, expected: str
+) -> None:
+    failed = FailedWindows(
+        config_name="a",
+        load=LoadPoint(concurrency=8),
+        window_count=window_count,
+        variant_count=variant_count,
+        other_count=other_count,
+        reason="it failed",
+    )
+    assert judge_windows(failed, alpha=0.05) == expected
+
+
+@pytest.mark.parametrize(
+    ("p99s_ms", "expected"),
+    [
+        ([8.0, 9.0, 8.5, 8.8], "feasible"),
+        ([12.0, 13.0, 12.5, 12.8], "infeasible"),
+        ([9.0, 11.0, 9.5, 10.5], "undecided"),
+        ([1.0], "undecided"),
+    ],
+)
+def test_measured_p99_is_judged_by_its_interval(p99s_ms: list[float], expected: str) -> None:
+    assert judge_p99s(p99s_ms, 10.0, alpha=0.01) == expected
+
+
+def test_what_only_proposes_looks_at_the_observed_share() -> None:
+    beyond = ALLOWED_MISS_RATIO + 1e-9
+    assert (is_within(ALLOWED_MISS_RATIO), is_within(beyond)) == (True, False)
+    assert (fails_too_often(ALLOWED_MISS_RATIO), fails_too_often(beyond)) == (False, True)
+    # Half of what is allowed leaves room; ten times of it is clear.
+    assert (leaves_room(0.005), leaves_room(0.0051)) == (True, False)
+    assert (clearly_breaks(0.1), clearly_breaks(0.101)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("failed_ratio", "p99_ms", "limit_ms", "expected"),
+    [(0.0, 10.0, 10.0, True), (0.0, 10.1, 10.0, False), (0.02, 1.0, 10.0, False), (0.01, 99.0, None, True)],
+)
+def test_sweep_asks_for_p99_and_for_answers(
+    failed_ratio: float, p99_ms: float, limit_ms: float | None, expected: bool
+) -> None:
+    assert keeps_in_sweep(failed_ratio, p99_ms, limit_ms) is expected
 
 
 @pytest.mark.parametrize(
@@ -80,7 +162,7 @@ def test_verdict(misses: list[int], requests: list[int], expected: str) -> None:
 )
 def test_counts_that_cannot_be_are_refused(misses: list[int], requests: list[int]) -> None:
     with pytest.raises(ValueError, match=r"shorter|longer|misses|requests"):
-        verdict(misses, requests, alpha=0.01)
+        judge_counts(misses, requests, alpha=0.01)
 
 
 @given(blocks, st.sampled_from([0.0003, 0.005, 0.05]))
@@ -112,7 +194,7 @@ def test_blocks_to_decide_names_the_first_look_that_would() -> None:
     # requests, of 720. At 24 blocks there are 480, and 1/4 of 1 % wants 596 · (3.104 / 2.807)² = 729.
     assert found == 36
     look = next(look for look in planned(0.01, 3) if look.block_count == found)
-    assert verdict([0] * 36, [20] * 36, alpha=0.01 * look.share)[0] == "feasible"
+    assert judge_counts([0] * 36, [20] * 36, alpha=0.01 * look.share)[0] == "feasible"
 
 
 @pytest.mark.parametrize(

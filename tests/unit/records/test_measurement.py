@@ -1,0 +1,53 @@
+"""Under which conditions figures may be ranked together."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcopt.records.measurement import Backend, Environment
+from tests.support.records import run_record
+
+ONE = run_record().environment
+
+ENVIRONMENTS = st.builds(
+    lambda **changes: replace(ONE, **changes),
+    cpu_model=st.sampled_from(["one", "another"]),
+    memory_mb=st.integers(1, 2_000_000),
+    governor=st.sampled_from([None, "performance"]),
+)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Environment)])
+def test_whatever_differs_is_named_unless_the_caller_leaves_it_out(name: str) -> None:
+    value = getattr(ONE, name)
+    another: object = 2 * value if isinstance(value, int) else f"not {value}"
+    changes: dict[str, Any] = {name: replace(value, implementation="native") if name == "backend" else another}
+    other = replace(ONE, **changes)
+    assert ONE.differing_conditions(other) == other.differing_conditions(ONE) == (name,)
+    assert not ONE.same_conditions(other)
+    assert ONE.same_conditions(other, but=(name,))
+
+
+@pytest.mark.parametrize(
+    ("implementation", "said"), [("native", "onnxruntime (native)"), ("python", "onnxruntime (Python-based)")]
+)
+def test_backend_is_said_with_what_implements_it(implementation: Literal["native", "python"], said: str) -> None:
+    assert str(Backend(name="onnxruntime", implementation=implementation)) == said
+
+
+@pytest.mark.parametrize(("memory_mb", "expected"), [(10_000, True), (9_800, True), (9_799, False), (10_205, False)])
+def test_memory_may_differ_by_what_kernels_keep(memory_mb: int, expected: bool) -> None:
+    one, other = replace(ONE, memory_mb=10_000), replace(ONE, memory_mb=memory_mb)
+    assert one.same_conditions(other) is expected
+    assert other.same_conditions(one) is expected
+
+
+@given(ENVIRONMENTS, ENVIRONMENTS)
+def test_it_does_not_matter_who_is_compared_with_whom(one: Environment, other: Environment) -> None:
+    assert one.same_conditions(other) is other.same_conditions(one)
+    assert one.same_conditions(one)
