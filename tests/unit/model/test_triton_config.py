@@ -261,7 +261,7 @@ def test_minimal_configuration_is_completed_as_triton_would() -> None:
     assert (base.config.input[0].name, list(base.config.input[0].dims)) == ("input", [10])
     assert (base.config.output[0].name, list(base.config.output[0].dims)) == ("output", [1])
     assert base.config.max_batch_size == 4
-    assert "platform and input and output" in said(base.notes[0])
+    assert "platform, input, output" in said(base.notes[0])
 
 
 def test_empty_configuration_becomes_batchable() -> None:
