@@ -11,6 +11,7 @@ from hcopt.analysis.ranking import rank
 from hcopt.analysis.stats import positive_interval, ratio_interval
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes
 from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import (
     Capacity,
@@ -150,7 +151,7 @@ def compared(candidate: tuple[Measurement, ...], baseline: tuple[Measurement, ..
         latency_p99_ratio=ratio_interval(*p99s),
         p_value=0.00049,
         verdict="better",
-        reason="the throughput ratio's interval lies above 1 and the adjusted p-value 0.00049 is at most 0.01",
+        reason=Note.of("ratio_better", figures=Note.of("ratio", ratio=1.3), alpha=0.01),
     )
     return replace(comparison, **changes)  # type: ignore[arg-type]
 
@@ -179,7 +180,7 @@ def evidence_record(*, grid: tuple[ModelConfigVariant, ...] = grid_variants(), *
     )
     confirmation = Confirmation(
         verdict="better",
-        reason="the throughput ratio's interval lies above 1 and the adjusted p-value 0.00049 is at most 0.01",
+        reason=Note.of("ratio_better", figures=Note.of("ratio", ratio=1.3), alpha=0.01),
         best=confirmed(ours),
         default=confirmed(theirs),
         runner_up=confirmed(next_best),
@@ -189,7 +190,7 @@ def evidence_record(*, grid: tuple[ModelConfigVariant, ...] = grid_variants(), *
             next_best,
             p_value=0.031,
             verdict="undecided",
-            reason="the interval leaves the indifference zone of 2 %",
+            reason=Note.of("ratio_undecided", figures=Note.of("ratio", ratio=1.03), alpha=0.01, zone=0.02),
             blocks_to_decide=22,
         ),
         block_count=BLOCKS,

@@ -243,7 +243,8 @@ def _confirmed(variant: ModelConfigVariant, throughput: Estimate, p99: Estimate)
 
 def _confirmation() -> Confirmation:
     best, default, runner_up = grid_variants()[6], default_variant(), grid_variants()[5]
-    reason = "the throughput ratio's interval lies above 1 and the adjusted p-value 0.0078 is at most 0.01"
+    figures = Note.of("ratio_interval", ratio=1.302, low=1.254, high=1.352, p="p = 0.0078")
+    reason = Note.of("ratio_better", figures=figures, alpha=0.01)
     return Confirmation(
         verdict="better",
         reason=reason,
@@ -278,7 +279,7 @@ def _confirmation() -> Confirmation:
             latency_p99_ratio=Estimate(estimate=0.970, ci_low=0.935, ci_high=1.006),
             p_value=0.031,
             verdict="undecided",
-            reason="the interval 0.998-1.063 holds 1 and leaves the indifference zone of 2 %",
+            reason=Note.of("ratio_undecided", figures=Note.of("ratio", ratio=1.03), alpha=0.01, zone=0.02),
             blocks_to_decide=22,
         ),
         block_count=8,
@@ -376,7 +377,7 @@ def tied_record(**changes: Any) -> RunRecord:
     """A run whose default is as good as the best variant: the interval lies within 2 %."""
     confirmed = _confirmation()
     assert confirmed.improvement is not None and confirmed.default is not None
-    reason = "the 90 % interval 0.991-1.014 lies within the indifference zone of 2 %"
+    reason = Note.of("ratio_tied", figures=Note.of("ratio", ratio=1.002), zone=0.02)
     best = _confirmed(
         grid_variants()[6],
         Estimate(estimate=4961.0, ci_low=4904.0, ci_high=5018.0),
@@ -399,7 +400,7 @@ def undecided_record(**changes: Any) -> RunRecord:
     """A run on a machine too noisy to tell the best variant from the default."""
     confirmed = _confirmation()
     assert confirmed.improvement is not None
-    reason = "the interval 0.941-1.178 holds 1; about 36 blocks in all would decide"
+    reason = Note.of("ratio_undecided", figures=Note.of("ratio", ratio=1.053), alpha=0.01, zone=0.02)
     best = _confirmed(
         grid_variants()[6],
         Estimate(estimate=5214.0, ci_low=4690.0, ci_high=5738.0),
@@ -465,8 +466,14 @@ def no_feasible_config_record(**changes: Any) -> RunRecord:
         ranking=Ranking(ranked=tuple(entries), latency_p99_limit_ms=limit_ms, failed_count=1),
         confirmation=Confirmation(
             verdict="no_feasible_config",
-            reason="no configuration meets the p99 limit of 2 ms; the nearest is "
-            f"{MODEL_NAME}_config_4 with 3.12 ms at concurrency 8",
+            reason=Note.of(
+                "nothing_keeps_limit",
+                limit_ms=2.0,
+                name=f"{MODEL_NAME}_config_4",
+                concurrency=8,
+                p99_ms=3.12,
+                times=1.56,
+            ),
             best=None,
             default=None,
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import (
     Comparison,
@@ -73,7 +74,7 @@ def default_beats_record(**changes: Any) -> RunRecord:
         latency_p99_ratio=Estimate(estimate=0.95, ci_low=0.91, ci_high=0.99),
         p_value=0.0078,
         verdict="better",
-        reason="above 1",
+        reason=Note.of("ratio_better", figures=Note.of("ratio", ratio=1.12), alpha=0.01),
     )
     run = default_wins_record(relation)
     assert run.confirmation.runner_up is not None
@@ -132,7 +133,7 @@ def nothing_answers_record(**changes: Any) -> RunRecord:
     run = run_record()
     confirmation = Confirmation(
         verdict="no_feasible_config",
-        reason="No configuration answers its requests.",
+        reason=Note.of("nothing_measured"),
         best=None,
         default=None,
         failures=(failed_windows(grid_variants()[6].config_name, 24),),

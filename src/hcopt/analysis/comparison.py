@@ -11,6 +11,7 @@ from hcopt.analysis.blocks import Arm, Windows, paired
 from hcopt.analysis.finalists import Pair
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
 from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate, FailedWindows, Feasibility, Verdict
 
 # The largest family: best, runner-up and default with each other, and the first two with the default at equal load.
@@ -203,17 +204,20 @@ def _relation(wide: Estimate, narrow: Estimate, p_value: float, settings: Confir
     return "tied" if 1 / most <= narrow.ci_low and narrow.ci_high <= most else "undecided"
 
 
-def _reason(verdict: Verdict, ratio: Estimate, p_value: float, settings: ConfirmationSection) -> str:
-    figures = f"throughput ratio {ratio.estimate:.3f}"
-    if ratio.ci_low is not None and ratio.ci_high is not None:
-        figures += f" (95 % interval {ratio.ci_low:.3f} to {ratio.ci_high:.3f}), {_p(p_value)}"
+def _reason(verdict: Verdict, ratio: Estimate, p_value: float, settings: ConfirmationSection) -> Note:
+    figures, zone = ratio_figures(ratio, p_value), settings.indifference_ratio
     if verdict == "better":
-        return f"{figures}: above 1 at α = {settings.alpha:g}."
+        return Note.of("ratio_better", figures=figures, alpha=settings.alpha)
     if verdict == "tied":
-        return f"{figures}: the 90 % interval lies within ±{settings.indifference_ratio:.0%}."
-    return (
-        f"{figures}: neither clearly above 1 at α = {settings.alpha:g} nor within ±{settings.indifference_ratio:.0%}."
-    )
+        return Note.of("ratio_tied", figures=figures, zone=zone)
+    return Note.of("ratio_undecided", figures=figures, alpha=settings.alpha, zone=zone)
+
+
+def ratio_figures(ratio: Estimate, p_value: float) -> Note:
+    """A throughput ratio, with its interval where it has one."""
+    if ratio.ci_low is None or ratio.ci_high is None:
+        return Note.of("ratio", ratio=ratio.estimate)
+    return Note.of("ratio_interval", ratio=ratio.estimate, low=ratio.ci_low, high=ratio.ci_high, p=_p(p_value))
 
 
 def _p(value: float) -> str:

@@ -12,9 +12,10 @@ from hcopt.analysis import sequential
 from hcopt.analysis.blocks import BlockClock, Measure, measure_block
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.finalists import Finalists
-from hcopt.analysis.verdict import decide, failing_phrase, is_settled
+from hcopt.analysis.verdict import decide, is_settled, why_it_fails
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, ConfirmedVariant, FailedWindows, RankedVariant
 
 
@@ -92,17 +93,20 @@ def nothing_feasible(
     """
     failing = next((one for one in failures if one.variant_count), None)
     if (closest is None or limit_ms is None) and failing is not None:
-        reason = f"No configuration answers its requests: {failing.config_name} {failing_phrase(failing)}."
+        reason = Note.of("nothing_answers", name=failing.config_name, why=why_it_fails(failing))
     elif (closest is None or limit_ms is None) and least_failing is not None:
-        name, share = least_failing.variant.config_name, f"{least_failing.failed_ratio:.0%}"
-        reason = f"Every configuration fails more than 1% of its requests; {name} the fewest, {share}."
+        name = least_failing.variant.config_name
+        reason = Note.of("everything_fails", name=name, share=least_failing.failed_ratio)
     elif closest is None or limit_ms is None:
-        reason = "No configuration could be measured."
+        reason = Note.of("nothing_measured")
     else:
-        reason = (
-            f"No configuration keeps p99 within {limit_ms:g} ms: the closest, {closest.variant.config_name} at "
-            f"concurrency {closest.load.concurrency}, has {closest.latency_p99_ms:.3g} ms "
-            f"({closest.latency_p99_ms / limit_ms:.2f} times the limit)."
+        reason = Note.of(
+            "nothing_keeps_limit",
+            limit_ms=limit_ms,
+            name=closest.variant.config_name,
+            concurrency=closest.load.concurrency,
+            p99_ms=closest.latency_p99_ms,
+            times=closest.latency_p99_ms / limit_ms,
         )
     return Confirmation(
         verdict="no_feasible_config",

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from hcopt.analysis.blocks import Arm, failed_windows, windows_of
-from hcopt.analysis.comparison import Comparisons, Evidence
+from hcopt.analysis.comparison import Comparisons, Evidence, ratio_figures
 from hcopt.analysis.finalists import Cast, Finalists
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
+from hcopt.records.note import Note
 from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Verdict
 
 _STRENGTH = {"better": 2, "tied": 1, "undecided": 0}
@@ -79,11 +80,10 @@ def decide(
 
 def _nothing_whole(cast: Cast, evidence: Evidence) -> Confirmation:
     """Where the best has no figures to judge by: refuted where that is its own fault."""
-    reason = "The sweep's winner could not be measured again, so nothing is known beyond the sweep."
-    refuted = None
+    reason, refuted = Note.of("winner_not_measured"), None
     if evidence.fails(cast.best):
         refuted = cast.best.variant.config_name
-        reason = f"{refuted} {failing_phrase(evidence.failures[cast.best])}."
+        reason = Note.of("refuted", name=refuted, why=why_it_fails(evidence.failures[cast.best]))
     return Confirmation(verdict="undecided", reason=reason, best=None, default=None, refuted=refuted)
 
 
@@ -142,53 +142,50 @@ class _Case:
             refuted=best.variant.config_name if best.feasibility == "infeasible" else None,
         )
 
-    def _verdict(self, cast: Cast, improvement: Comparison | None) -> tuple[Verdict, str]:
+    def _verdict(self, cast: Cast, improvement: Comparison | None) -> tuple[Verdict, Note]:
         best, default = self.figures[cast.best], self.every.default
         if best.feasibility == "infeasible":
-            return "undecided", f"{best.variant.config_name} {self._why_infeasible(cast.best)}."
+            return "undecided", Note.of("refuted", name=best.variant.config_name, why=self._why_infeasible(cast.best))
         if best.feasibility == "undecided":
             return "undecided", self._unknown_feasibility(best, self.evidence.failures.get(cast.best))
         if cast.default == cast.best:
-            return (
-                "undecided",
-                "Nothing could be compared with the default, which the sweep had in front.",
-            )
+            return "undecided", Note.of("default_uncompared")
         if default is not None and self._is_out(default):
             why = self._why_infeasible(default)
-            return "better", f"Only the best configuration {self._keeps}; the default {why}."
+            return "better", Note.of("only_best_keeps_limit" if self._limited else "only_best_answers", why=why)
         if improvement is None:
-            return "undecided", "The default could not be measured, so there is nothing to compare the best with."
+            return "undecided", Note.of("default_unmeasured")
         return improvement.verdict, improvement.reason
 
     @property
-    def _keeps(self) -> str:
-        """What a feasible configuration does."""
-        return "answers its requests" if self.evidence.latency_p99_limit_ms is None else "keeps the p99 limit"
+    def _limited(self) -> bool:
+        return self.evidence.latency_p99_limit_ms is not None
 
     def _is_out(self, arm: Arm) -> bool:
         """Whether it is shown to miss the limit, or to fail too often, with figures or without any."""
         return self.figures[arm].feasibility == "infeasible" if arm in self.figures else self.evidence.fails(arm)
 
-    def _why_infeasible(self, arm: Arm) -> str:
+    def _why_infeasible(self, arm: Arm) -> Note:
         if self.evidence.fails_by_windows(arm) or arm not in self.figures:
-            return failing_phrase(self.evidence.failures[arm])
-        if self.evidence.latency_p99_limit_ms is None:
-            return "answers too many requests with errors on fresh data"
-        return "misses the p99 limit on fresh data"
+            return why_it_fails(self.evidence.failures[arm])
+        return Note.of("misses_limit" if self._limited else "answers_with_errors")
 
-    def _unknown_feasibility(self, best: ConfirmedVariant, failed: FailedWindows | None) -> str:
+    def _unknown_feasibility(self, best: ConfirmedVariant, failed: FailedWindows | None) -> Note:
         if failed is not None and failed.variant_count:
-            windows = f"{failed.variant_count} of its {failed.window_count} windows"
-            seen = f"{windows} failed on its own account ({failed.reason})"
-        elif best.miss_ratio is None or best.miss_ratio.ci_low is None or best.miss_ratio.ci_high is None:
-            seen = f"its p99 is {best.latency_p99_ms.estimate:.3g} ms over {best.block_count} blocks"
-        else:
-            share = best.miss_ratio
-            seen = (
-                f"{share.estimate:.2%} of its requests took longer ({share.ci_low:.2%} to {share.ci_high:.2%}), 1% may"
+            seen = Note.of(
+                "windows_failed", failed=failed.variant_count, windows=failed.window_count, reason=failed.reason
             )
-        needed = "" if best.blocks_to_decide is None else f"; about {best.blocks_to_decide} blocks would decide"
-        return f"Whether {best.variant.config_name} {self._keeps} is not decided: {seen}{needed}."
+        elif (share := best.miss_ratio) is None or share.ci_low is None or share.ci_high is None:
+            seen = Note.of("p99_measured", p99_ms=best.latency_p99_ms.estimate, blocks=best.block_count)
+        else:
+            seen = Note.of("share_too_late", share=share.estimate, low=share.ci_low, high=share.ci_high)
+        needed = best.blocks_to_decide
+        return Note.of(
+            "limit_undecided" if self._limited else "answers_undecided",
+            name=best.variant.config_name,
+            seen=seen,
+            needed="" if needed is None else Note.of("blocks_would_decide", blocks=needed),
+        )
 
     def rivals(self, default: Arm) -> list[Arm]:
         """The others that may still be faster than the default within the limit."""
@@ -196,12 +193,9 @@ class _Case:
         return [arm for arm in others if arm is not None and arm != default and not self._is_out(arm)]
 
 
-def failing_phrase(failed: FailedWindows) -> str:
+def why_it_fails(failed: FailedWindows) -> Note:
     """What became of a configuration's windows, to follow its name."""
-    return (
-        f"failed in {failed.variant_count} of {failed.window_count} windows on its own account, where 1% of the "
-        f"requests may: {failed.reason}"
-    )
+    return Note.of("fails_windows", failed=failed.variant_count, windows=failed.window_count, reason=failed.reason)
 
 
 def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
@@ -213,32 +207,33 @@ def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
     if relation is None:
         return None
     name, swept = relation.candidate, relation.baseline
+    then = found.reason
     if relation.verdict == "better":
-        why = f"On fresh data {name} is faster than the sweep's winner {swept}."
+        reason = Note.of("runner_up_faster", name=name, swept=swept, then=then)
     elif best == case.cast.default:
         return None  # one that is as fast as the default is nothing to change
     elif found.verdict == "better" and plain.verdict != "better":
-        why = f"Of {name} and the sweep's winner {swept} only {name} is shown to be better than the default."
+        reason = Note.of("runner_up_proved", name=name, swept=swept, then=then)
     elif relation.verdict == "tied" and (said := _advantage(case.figures[other], case.figures[best], relation)):
-        why = f"{name} gives as much throughput as the sweep's winner {swept} with {said}."
+        reason = Note.of("runner_up_cheaper", name=name, swept=swept, advantage=said, then=then)
     else:
         return None
     if _STRENGTH[found.verdict] < _STRENGTH[plain.verdict]:
         return None
-    return replace(found, reason=f"{why} {found.reason}")
+    return replace(found, reason=reason)
 
 
-def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> str | None:
+def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
     """Why `one` is the cheaper of two that are equally fast; None where it is not. `relation` is one against other."""
     instances = one.variant.instance_count, other.variant.instance_count
     if instances[0] != instances[1]:
-        return "fewer instances" if instances[0] < instances[1] else None
+        return Note.of("fewer_instances") if instances[0] < instances[1] else None
     p99 = relation.latency_p99_ratio
     if p99.ci_high is not None and p99.ci_high < 1:
-        return "a lower p99"
+        return Note.of("lower_p99")
     if p99.ci_low is not None and p99.ci_low > 1:
         return None
-    return "a smaller batch size" if one.variant.max_batch_size < other.variant.max_batch_size else None
+    return Note.of("smaller_batch") if one.variant.max_batch_size < other.variant.max_batch_size else None
 
 
 def _default_kept(case: _Case) -> Confirmation | None:
@@ -255,11 +250,11 @@ def _default_kept(case: _Case) -> Confirmation | None:
     improvement = None if cast.improvement is None else case.compared.get(cast.improvement)
     if improvement is not None and not _shows_no_gain(improvement):
         return None
-    within = "" if case.evidence.latency_p99_limit_ms is None else " within the limit"
-    reason = f"The default itself has the most throughput{within}: nothing to change."
+    limited = case.evidence.latency_p99_limit_ms is not None
+    reason = Note.of("default_has_most_within_limit" if limited else "default_has_most")
     if rivals:
-        said = "; ".join(_gain_over_default(case.compared[arm, default]) for arm in rivals)
-        reason = f"The default itself is best, so there is nothing to change: {said}."
+        compared = tuple(_gain_over_default(case.compared[arm, default]) for arm in rivals)
+        reason = Note.of("default_is_best", compared=compared)
     rival = next(iter(rivals), None)
     return Confirmation(
         verdict="tied",
@@ -293,15 +288,14 @@ def _held_back(case: _Case, found: Confirmation) -> Confirmation:
         return found
     name = open_ones[0].variant.config_name
     comparison = case.compared.get((open_ones[0], default))
-    why = "they could not be measured side by side" if comparison is None else _said(comparison)
-    reason = f"Whether {name} is faster than the default is not decided: {why}."
+    why = Note.of("not_side_by_side") if comparison is None else _figures(comparison)
+    reason = Note.of("default_undecided", name=name, why=why)
     return replace(found, verdict="undecided", reason=reason)
 
 
-def _gain_over_default(comparison: Comparison) -> str:
-    return f"{comparison.candidate} against it has a {_said(comparison)}"
+def _gain_over_default(comparison: Comparison) -> Note:
+    return Note.of("against_default", name=comparison.candidate, figures=_figures(comparison))
 
 
-def _said(comparison: Comparison) -> str:
-    """The ratio with its interval, without the verdict that follows it."""
-    return comparison.reason.partition(": ")[0]
+def _figures(comparison: Comparison) -> Note:
+    return ratio_figures(comparison.throughput_ratio, comparison.p_value)

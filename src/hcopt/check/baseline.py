@@ -15,6 +15,7 @@ from hcopt.store.run_folder import find_run, read_record
 from hcopt.system.files import write_whole
 from hcopt.tracking.last_answer import GoldenAnswer, VersionAnswer, read_answer
 from hcopt.tracking.values import MLFLOW_RUN_TAG
+from hcopt.words.notes import sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class BaselineSource:
         best, golden = record.confirmation.best, folder.golden / record.model.name
         if best is None or not golden.is_dir():
             raise ConfigError(
-                f"run {folder.run_id} has no golden configuration: {record.confirmation.reason}",
+                f"run {folder.run_id} has no golden configuration: {sentence(record.confirmation.reason)}",
                 remedy="Give a run that has one, or a model as models:/NAME@alias.",
             )
         said = f"run {folder.run_id}, {best.variant.config_name}"

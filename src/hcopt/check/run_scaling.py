@@ -26,6 +26,7 @@ from hcopt.system.progress import Progress
 from hcopt.tracking.registry import resolve_tracking
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
+from hcopt.words.notes import sentence
 
 BLOCKS = 8
 FEWEST_SERVERS = 2
@@ -66,7 +67,7 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
     best, golden = record.confirmation.best, job.folder.golden / record.model.name
     if best is None or not golden.is_dir():
         raise ConfigError(
-            f"run {record.run_id} has no golden configuration: {record.confirmation.reason}",
+            f"run {record.run_id} has no golden configuration: {sentence(record.confirmation.reason)}",
             remedy="Give a run that has one.",
         )
     cpus = job.cpus_per_server or record.environment.cpu_count

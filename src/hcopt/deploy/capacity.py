@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hcopt.errors import ConfigError
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity
+from hcopt.words.notes import sentence
 
 # The HPA's own defaults: --horizontal-pod-autoscaler-tolerance and --horizontal-pod-autoscaler-sync-period.
 TOLERANCE_RATIO = 0.1
@@ -132,7 +133,7 @@ def sustained(record: RunRecord) -> Capacity:
     """
     if record.confirmation.best is None:
         raise ConfigError(
-            f"run {record.run_id} has no best configuration: {record.confirmation.reason}",
+            f"run {record.run_id} has no best configuration: {sentence(record.confirmation.reason)}",
             remedy="Plan with a run in which a configuration meets the limit.",
         )
     if record.capacity is None:

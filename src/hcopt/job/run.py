@@ -43,6 +43,7 @@ from hcopt.store.unfinished import Unfinished, how_to_resume, resumed_note
 from hcopt.system.files import remove_drafts, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
+from hcopt.words.notes import sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +98,12 @@ class FinishedRun:
             limited = self.record.ranking.latency_p99_limit_ms is not None
             remedy = "Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs."
             return NoFeasibleConfigError(
-                found.reason,
+                sentence(found.reason),
                 remedy=remedy if limited else "Lower sweep.concurrency, or see why the server refuses requests.",
             )
         if found.best is None:
             return ProfileError(
-                found.reason,
+                sentence(found.reason),
                 remedy="The failed measurements in the report and the logs say why.",
                 log=self.folder.path / "logs",
             )

@@ -23,7 +23,7 @@ from hcopt.records.verdict import (
     Noise,
     RatePoint,
 )
-from hcopt.words.notes import sentence
+from hcopt.words.notes import worded
 
 SCHEMA_VERSION = 1
 
@@ -136,11 +136,11 @@ def _model(run: RunRecord) -> JsonObject:
         "improvement": _ratios(found.improvement) if _ratio_holds(run) else None,
         "equal_load": _equal_load(found),
         "verdict": found.verdict,
-        "reason": found.reason,
+        "reason": worded(found.reason),
         "blocks": found.block_count,
         "looks": found.look_count,
         "failed_windows": [_failed(failed) for failed in found.failures],
-        "notes": [{"code": note.code, "sentence": sentence(note)} for note in run.notes],
+        "notes": [*map(worded, run.notes)],
         "noise": _noise(run.noise),
         "capacity": _capacity(run.capacity),
         "nodes": _nodes(run),

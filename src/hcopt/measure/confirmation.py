@@ -73,8 +73,7 @@ class Proof:
         alone = {entry.variant.settings for entry in self.ranking.ranked} == {self.plan.default.settings}
         if found.verdict != "tied" or not alone or len(pooled(self.plan)) == 1:
             return found
-        reason = "No configuration but the default could be measured, so there is nothing to compare it with."
-        return replace(found, verdict="undecided", reason=reason)
+        return replace(found, verdict="undecided", reason=Note.of("default_alone"))
 
     def _nothing_feasible(self, refuted: Sequence[Confirmation]) -> Confirmation:
         """What the sweep found feasible, and fresh data did not, stands with its fresh figures."""

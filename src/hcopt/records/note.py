@@ -1,4 +1,4 @@
-"""What the user has to know: a code with values, which `hcopt.words.notes` words in each language."""
+"""What the user has to know, or why something was decided: a code with values, worded by `hcopt.words.notes`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,44 @@ NoteCode: TypeAlias = Literal[
     "resumed",
     "nothing_to_resume",
     "nothing_alike_to_resume",
+    # The verdict
+    "winner_not_measured",
+    "refuted",
+    "fails_windows",
+    "answers_with_errors",
+    "misses_limit",
+    "limit_undecided",
+    "answers_undecided",
+    "windows_failed",
+    "p99_measured",
+    "share_too_late",
+    "blocks_would_decide",
+    "default_uncompared",
+    "only_best_keeps_limit",
+    "only_best_answers",
+    "default_unmeasured",
+    "runner_up_faster",
+    "runner_up_proved",
+    "runner_up_cheaper",
+    "fewer_instances",
+    "lower_p99",
+    "smaller_batch",
+    "default_has_most",
+    "default_has_most_within_limit",
+    "default_is_best",
+    "against_default",
+    "default_undecided",
+    "not_side_by_side",
+    "default_alone",
+    "nothing_answers",
+    "everything_fails",
+    "nothing_measured",
+    "nothing_keeps_limit",
+    "ratio",
+    "ratio_interval",
+    "ratio_better",
+    "ratio_tied",
+    "ratio_undecided",
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 
 Feasibility = Literal["feasible", "infeasible", "undecided"]
 NoiseLimit = Literal["steal", "throttling", "variation"]
@@ -124,7 +125,7 @@ class Comparison:
         latency_p99_ratio: Interval at 95 %.
         p_value: Two-sided exact sign-flip test, adjusted over the comparisons of the family and the looks.
         verdict: better, tied or undecided.
-        reason: The verdict in a sentence that names the figures it rests on.
+        reason: Why, with the figures that the verdict rests on.
         blocks_to_decide: How many blocks in all would decide, where undecided and computable.
     """
 
@@ -134,7 +135,7 @@ class Comparison:
     latency_p99_ratio: Estimate
     p_value: float
     verdict: Verdict
-    reason: str
+    reason: Note
     blocks_to_decide: int | None = None
 
 
@@ -144,7 +145,7 @@ class Confirmation:
 
     Attributes:
         verdict: `best` against `default`.
-        reason: The verdict in a sentence.
+        reason: Why.
         best: None where nothing meets the limit.
         default: None where it could not be measured.
         runner_up: None where the sweep had none.
@@ -160,7 +161,7 @@ class Confirmation:
     """
 
     verdict: Verdict
-    reason: str
+    reason: Note
     best: ConfirmedVariant | None
     default: ConfirmedVariant | None
     runner_up: ConfirmedVariant | None = None

@@ -203,10 +203,10 @@ def _check_names(record: RunRecord) -> None:
     """
     check_model_name(record.model.name)
     try:
-        list(map(sentence, (*record.notes, *record.plan.notes)))
+        list(map(sentence, (*record.notes, *record.plan.notes, record.confirmation.reason)))
     except (LookupError, ValueError) as error:
         raise ConfigError(
-            f"run {record.run_id} has a note without its values: {error}", remedy="Give another run."
+            f"run {record.run_id} has a note or a reason without its values: {error}", remedy="Give another run."
         ) from error
     if not is_version(record.model.version_folder):
         raise ConfigError(

@@ -1,4 +1,8 @@
-"""JSON as its standard has it: Python's own reader takes NaN, Infinity and 1e999 for numbers too."""
+"""JSON as its standard has it: Python's own reader takes NaN, Infinity and 1e999 for numbers too.
+
+pydantic_core.from_json takes 1e999 for a number as well, and refuses the lone surrogates that stand for the bytes of a
+file name that is no text.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, Estimate, Feasibility
+from hcopt.words.notes import sentence
 
 _KEPT: Mapping[Feasibility, str] = {"feasible": "kept", "infeasible": "missed", "undecided": "not shown to be kept"}
 # MLflow's page sets the columns of a table without any space between them.
@@ -18,7 +19,7 @@ def run_note(run: RunRecord) -> str:
     found = run.confirmation
     roles = (("default", found.default), (_best_name(run), found.best))
     sides = [(name, side) for name, side in roles if side is not None]
-    parts = [f"**{found.verdict.replace('_', ' ')}**: {_plain(found.reason)}"]
+    parts = [f"**{found.verdict.replace('_', ' ')}**: {_plain(sentence(found.reason))}"]
     if sides:
         parts.append(_table(sides, run))
     # A longer fence than any in the command.

@@ -1,10 +1,11 @@
-"""The sentence of every note, in English and in Korean: for the terminal, MLflow, files and the report alike."""
+"""The sentence of every note and reason, in English and in Korean: for terminal, MLflow, files and report alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from hcopt.records.json import JsonObject
 from hcopt.records.note import Note, NoteCode
 from hcopt.words import Language
 
@@ -111,6 +112,47 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_to_resume": "No unfinished run of this configuration, so this is a new one.",
         "nothing_alike_to_resume": "No unfinished run of this configuration, so this is a new one. {run_id} "
         "differs: {differences}.",
+        "winner_not_measured": "The sweep's winner could not be measured again, so nothing is known beyond the sweep.",
+        "refuted": "{name} {why}.",
+        "fails_windows": "failed in {failed} of {windows} windows on its own account, where 1% of the requests may: "
+        "{reason}",
+        "answers_with_errors": "answers too many requests with errors on fresh data",
+        "misses_limit": "misses the p99 limit on fresh data",
+        "limit_undecided": "Whether {name} keeps the p99 limit is not decided: {seen}{needed}.",
+        "answers_undecided": "Whether {name} answers its requests is not decided: {seen}{needed}.",
+        "windows_failed": "{failed} of its {windows} windows failed on its own account ({reason})",
+        "p99_measured": "its p99 is {p99_ms:.3g} ms over {blocks} blocks",
+        "share_too_late": "{share:.2%} of its requests took longer ({low:.2%} to {high:.2%}), 1% may",
+        "blocks_would_decide": "; about {blocks} blocks would decide",
+        "default_uncompared": "Nothing could be compared with the default, which the sweep had in front.",
+        "only_best_keeps_limit": "Only the best configuration keeps the p99 limit; the default {why}.",
+        "only_best_answers": "Only the best configuration answers its requests; the default {why}.",
+        "default_unmeasured": "The default could not be measured, so there is nothing to compare the best with.",
+        "runner_up_faster": "On fresh data {name} is faster than the sweep's winner {swept}. {then}",
+        "runner_up_proved": "Of {name} and the sweep's winner {swept} only {name} is shown to be better than the "
+        "default. {then}",
+        "runner_up_cheaper": "{name} gives as much throughput as the sweep's winner {swept} with {advantage}. {then}",
+        "fewer_instances": "fewer instances",
+        "lower_p99": "a lower p99",
+        "smaller_batch": "a smaller batch size",
+        "default_has_most": "The default itself has the most throughput: nothing to change.",
+        "default_has_most_within_limit": "The default itself has the most throughput within the limit: nothing to "
+        "change.",
+        "default_is_best": "The default itself is best, so there is nothing to change: {compared}.",
+        "against_default": "{name} against it has a {figures}",
+        "default_undecided": "Whether {name} is faster than the default is not decided: {why}.",
+        "not_side_by_side": "they could not be measured side by side",
+        "default_alone": "No configuration but the default could be measured, so there is nothing to compare it with.",
+        "nothing_answers": "No configuration answers its requests: {name} {why}.",
+        "everything_fails": "Every configuration fails more than 1% of its requests; {name} the fewest, {share:.0%}.",
+        "nothing_measured": "No configuration could be measured.",
+        "nothing_keeps_limit": "No configuration keeps p99 within {limit_ms:g} ms: the closest, {name} at "
+        "concurrency {concurrency}, has {p99_ms:.3g} ms ({times:.2f} times the limit).",
+        "ratio": "throughput ratio {ratio:.3f}",
+        "ratio_interval": "throughput ratio {ratio:.3f} (95 % interval {low:.3f} to {high:.3f}), {p}",
+        "ratio_better": "{figures}: above 1 at α = {alpha:g}.",
+        "ratio_tied": "{figures}: the 90 % interval lies within ±{zone:.0%}.",
+        "ratio_undecided": "{figures}: neither clearly above 1 at α = {alpha:g} nor within ±{zone:.0%}.",
     }
 )
 
@@ -205,6 +247,44 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "resumed": "{began}에 시작한 실행이 중단되어 이어서 진행함: 그 전의 측정 {count}건 사용.",
         "nothing_to_resume": "이 구성의 미완료 실행이 없어 새로 시작.",
         "nothing_alike_to_resume": "이 구성의 미완료 실행이 없어 새로 시작. {run_id} 와의 차이: {differences}.",
+        "winner_not_measured": "스윕 1위를 다시 측정하지 못해 스윕 이후의 결과 없음.",
+        "refuted": "{name}: {why}.",
+        "fails_windows": "{windows}구간 중 {failed}구간에서 자체 원인으로 실패(요청의 1%까지 허용): {reason}",
+        "answers_with_errors": "검증 측정에서 오류 응답이 너무 많음",
+        "misses_limit": "검증 측정에서 p99 한도 초과",
+        "limit_undecided": "{name} p99 한도 충족 미확인: {seen}{needed}.",
+        "answers_undecided": "{name} 요청 실패 1% 이하 미확인: {seen}{needed}.",
+        "windows_failed": "{windows}구간 중 {failed}구간에서 자체 원인으로 실패({reason})",
+        "p99_measured": "블록 {blocks}개의 p99 {p99_ms:.3g} ms",
+        "share_too_late": "한도 초과 요청 {share:.2%}({low:.2%}~{high:.2%}), 허용 1%",
+        "blocks_would_decide": "; 블록 약 {blocks}개면 판정 가능",
+        "default_uncompared": "스윕에서 가장 빨랐던 기본 설정과 비교된 설정 없음.",
+        "only_best_keeps_limit": "최적 설정만 p99 한도 충족. 기본 설정: {why}.",
+        "only_best_answers": "최적 설정만 요청에 응답. 기본 설정: {why}.",
+        "default_unmeasured": "기본 설정을 측정하지 못해 비교 대상 없음.",
+        "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
+        "runner_up_proved": "{name} 설정과 스윕 1위 {swept} 설정 중 {name} 설정만 기본 설정보다 나음을 확인. {then}",
+        "runner_up_cheaper": "{name} 설정은 {advantage}, 처리량은 스윕 1위 {swept} 설정과 같음. {then}",
+        "fewer_instances": "인스턴스 수가 더 적고",
+        "lower_p99": "p99가 더 낮고",
+        "smaller_batch": "배치 크기가 더 작고",
+        "default_has_most": "기본 설정의 처리량이 가장 높음: 변경할 것 없음.",
+        "default_has_most_within_limit": "한도 이내에서 기본 설정의 처리량이 가장 높음: 변경할 것 없음.",
+        "default_is_best": "기본 설정이 최적이므로 변경할 것 없음: {compared}.",
+        "against_default": "기본 설정 대비 {name} 설정의 {figures}",
+        "default_undecided": "{name} 설정이 기본 설정보다 빠른지 미확인: {why}.",
+        "not_side_by_side": "나란히 측정하지 못함",
+        "default_alone": "기본 설정만 측정되어 비교 대상 없음.",
+        "nothing_answers": "요청에 응답하는 설정 없음: {name}, {why}.",
+        "everything_fails": "모든 설정에서 요청의 1% 이상 실패, 가장 적은 설정은 {name}({share:.0%}).",
+        "nothing_measured": "측정된 설정 없음.",
+        "nothing_keeps_limit": "p99 {limit_ms:g} ms 이내인 설정 없음: 가장 근접한 {name}(concurrency "
+        "{concurrency})의 p99는 {p99_ms:.3g} ms(한도의 {times:.2f}배).",
+        "ratio": "처리량 비율 {ratio:.3f}",
+        "ratio_interval": "처리량 비율 {ratio:.3f}(95% 신뢰구간 {low:.3f}~{high:.3f}), {p}",
+        "ratio_better": "{figures}: α = {alpha:g} 기준 1 초과.",
+        "ratio_tied": "{figures}: 90% 신뢰구간이 ±{zone:.0%} 이내.",
+        "ratio_undecided": "{figures}: α = {alpha:g} 기준 1 초과도 ±{zone:.0%} 이내도 미확인.",
     }
 )
 
@@ -213,6 +293,11 @@ def sentence(note: Note, language: Language = "en") -> str:
     """The words of a note."""
     words = {name: _word(value, language) for name, value in note.values.items()}
     return (KO if language == "ko" else EN)[note.code].format(**words)
+
+
+def worded(note: Note) -> JsonObject:
+    """For files that programs read: the code, which stays the same, and the sentence in English."""
+    return {"code": note.code, "sentence": sentence(note)}
 
 
 def _word(value: str | int | float | Note | tuple[Note, ...], language: Language) -> str | int | float:

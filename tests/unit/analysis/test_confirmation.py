@@ -12,6 +12,7 @@ from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import Confirmation, RankedVariant
+from hcopt.words.notes import sentence
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
 
 BEST, RUNNER_UP, OTHER = grid_variants()[6], grid_variants()[5], grid_variants()[4]
@@ -102,7 +103,7 @@ def test_time_that_is_up_ends_it_and_the_last_look_says_what_would_decide() -> N
     assert (found.verdict, found.block_count, found.look_count) == ("undecided", 20, 3)
     assert found.best is not None
     assert found.best.feasibility == "undecided"
-    assert "is not decided: 1.12% of its requests took longer" in found.reason
+    assert "is not decided: 1.12% of its requests took longer" in sentence(found.reason)
 
 
 def test_blocks_that_would_decide_the_misses_are_named() -> None:
@@ -111,7 +112,7 @@ def test_blocks_that_would_decide_the_misses_are_named() -> None:
     assert found.best is not None
     assert found.best.blocks_to_decide is not None
     assert found.block_count == 13
-    assert f"about {found.best.blocks_to_decide} blocks would decide" in found.reason
+    assert f"about {found.best.blocks_to_decide} blocks would decide" in sentence(found.reason)
     assert server.confirm(max_s=3.0 * found.best.blocks_to_decide + 1).verdict == "better"
 
 
@@ -176,8 +177,8 @@ def test_nothing_feasible_says_by_how_much_it_is_missed() -> None:
     closest = replace(ranked(OTHER, feasible=False, load=LIGHT), latency_p99_ms=61.25)
     found = nothing_feasible(closest, 50.0)
     assert (found.verdict, found.best) == ("no_feasible_config", None)
-    assert found.reason == (
+    assert sentence(found.reason) == (
         f"No configuration keeps p99 within 50 ms: the closest, {OTHER.config_name} at concurrency 8, has 61.2 ms "
         "(1.23 times the limit)."
     )
-    assert nothing_feasible(None, 50.0).reason == "No configuration could be measured."
+    assert sentence(nothing_feasible(None, 50.0).reason) == "No configuration could be measured."

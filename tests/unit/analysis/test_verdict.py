@@ -15,6 +15,7 @@ from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import FailureCause, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import Confirmation, RankedVariant
+from hcopt.words.notes import sentence
 from tests.support.records import HEAVY, default_variant, grid_variants, measurement
 
 SETTINGS = ConfirmationSection()
@@ -109,7 +110,7 @@ def test_look_that_may_spend_a_part_wants_more_and_says_so_in_the_p_value() -> N
 def test_small_difference_is_a_tie() -> None:
     found = verdict(blocks([value * (1.01 if n % 2 else 0.992) for n, value in enumerate(BASE)], BASE))
     assert found.verdict == "tied"
-    assert "±2%" in found.reason
+    assert "±2%" in sentence(found.reason)
 
 
 def test_noise_leaves_it_undecided_and_says_how_many_blocks_would_decide() -> None:
@@ -160,7 +161,7 @@ def test_default_that_was_the_sweep_s_winner_is_tied_with_itself() -> None:
     finalists = Finalists(best=ranked(DEFAULT), default=ranked(DEFAULT), runner_up=ranked(RUNNER_UP))
     found = verdict(blocks([], BASE, times(0.9)), finalists)
     assert found.verdict == "tied"
-    assert "nothing to change" in found.reason
+    assert "nothing to change" in sentence(found.reason)
     assert found.best == found.default
     assert found.improvement is None
     assert found.runner_up_relation is not None
@@ -172,7 +173,7 @@ def test_default_that_alone_misses_the_limit_makes_the_winner_better_though_slow
     assert found.verdict == "better"
     assert found.default is not None
     assert not found.default.feasible
-    assert "misses" in found.reason
+    assert "misses" in sentence(found.reason)
 
 
 def test_winner_that_misses_the_limit_on_fresh_data_is_told_apart() -> None:
@@ -205,7 +206,7 @@ def test_shares_of_misses_decide_whatever_the_p99_says() -> None:
     assert found.best.miss_ratio is not None
     assert found.best.miss_ratio.estimate == pytest.approx(0.05)
     assert found.verdict == "undecided"
-    assert "misses the p99 limit" in found.reason
+    assert "misses the p99 limit" in sentence(found.reason)
 
 
 def test_errors_are_misses() -> None:
@@ -224,7 +225,7 @@ def test_faster_winner_whose_feasibility_is_open_is_undecided_and_the_reason_say
     assert found.best is not None
     assert found.best.feasibility == "undecided"
     assert found.best.blocks_to_decide is not None
-    assert f"about {found.best.blocks_to_decide} blocks would decide" in found.reason
+    assert f"about {found.best.blocks_to_decide} blocks would decide" in sentence(found.reason)
 
 
 def test_one_block_without_a_count_takes_the_verdict_to_the_p99() -> None:
@@ -267,7 +268,7 @@ def test_cheaper_of_two_that_are_tied_is_recommended_with_its_own_improvement() 
     assert found.runner_up_relation is not None
     assert (found.runner_up_relation.candidate, found.runner_up_relation.verdict) == (CHEAPER.config_name, "tied")
     assert found.verdict == "better"
-    assert "with fewer instances" in found.reason
+    assert "with fewer instances" in sentence(found.reason)
 
 
 def test_dearer_runner_up_stays_runner_up() -> None:
@@ -289,7 +290,7 @@ def test_with_as_many_instances_the_lower_p99_is_cheaper(p99_ms: float, winner: 
     found = compared(BEST, RUNNER_UP, (times(1.3), times(1.3)), runner_up_p99_ms=p99_ms)
     assert found.best is not None
     assert found.best.variant == winner
-    assert said in found.reason
+    assert said in sentence(found.reason)
 
 
 def test_with_equal_p99_the_smaller_batch_is_cheaper() -> None:
@@ -298,7 +299,7 @@ def test_with_equal_p99_the_smaller_batch_is_cheaper() -> None:
     found = compared(large, small, (times(1.3), times(1.3)))
     assert found.best is not None
     assert found.best.variant == small
-    assert "a smaller batch size" in found.reason
+    assert "a smaller batch size" in sentence(found.reason)
 
 
 def test_cheaper_runner_up_that_misses_the_limit_is_not_recommended() -> None:
@@ -324,7 +325,7 @@ def test_runner_up_that_proves_faster_on_fresh_data_is_recommended() -> None:
     assert (found.verdict, found.best.variant) == ("better", RUNNER_UP)
     assert found.runner_up_relation is not None
     assert found.runner_up_relation.verdict == "better"
-    assert "is faster than the sweep's winner" in found.reason
+    assert "is faster than the sweep's winner" in sentence(found.reason)
 
 
 def test_failed_window_leaves_its_block_out_of_what_it_is_compared_with_and_of_nothing_else() -> None:
@@ -348,7 +349,7 @@ def test_measurements_of_the_sweep_play_no_part() -> None:
 def test_no_common_block_compares_nothing() -> None:
     found = verdict(blocks([1.0, None], [None, 1.0]), limit_ms=None)
     assert (found.verdict, found.improvement) == ("undecided", None)
-    assert "nothing to compare" in found.reason
+    assert "nothing to compare" in sentence(found.reason)
     assert (verdict([]).verdict, verdict([]).best) == ("undecided", None)
 
 
@@ -386,11 +387,11 @@ def test_reasons_speak_of_a_limit_only_where_there_is_one() -> None:
         [*many(BEST, 0.9), *(rejected(DEFAULT, n) for n in range(36))],
     ]
     for taken in runs:
-        assert "limit" not in verdict(taken, limit_ms=None).reason
-        assert verdict(taken).reason
+        assert "limit" not in sentence(verdict(taken, limit_ms=None).reason)
+        assert sentence(verdict(taken).reason)
     kept = verdict([*many(DEFAULT, 1.0), *many(RUNNER_UP, 0.9)], DEFAULT_FIRST, limit_ms=None)
     assert kept.verdict == "tied"
-    assert "limit" not in kept.reason
+    assert "limit" not in sentence(kept.reason)
 
 
 def test_late_requests_are_named_where_one_failed_window_would_be_too_few() -> None:
@@ -398,7 +399,7 @@ def test_late_requests_are_named_where_one_failed_window_would_be_too_few() -> N
     late[7] = rejected(BEST, 7)
     found = verdict([*late, *many(DEFAULT, 1.0, 120)])
     assert found.refuted == BEST.config_name
-    assert "misses the p99 limit on fresh data" in found.reason
+    assert "misses the p99 limit on fresh data" in sentence(found.reason)
 
 
 def test_one_block_gives_figures_without_intervals_and_no_verdict() -> None:
@@ -418,7 +419,7 @@ def test_runner_up_that_always_fails_takes_no_verdict_with_it() -> None:
 def test_default_that_always_fails_leaves_the_winner_s_figures() -> None:
     found = verdict(blocks(times(1.3), [None] * 8))
     assert (found.verdict, found.default, found.improvement) == ("undecided", None, None)
-    assert "could not be measured" in found.reason
+    assert "could not be measured" in sentence(found.reason)
     assert found.best is not None
     assert found.block_count == 8
 
@@ -452,7 +453,7 @@ def test_runner_up_that_is_faster_than_a_default_that_won_the_sweep_is_recommend
     assert (found.improvement.candidate, found.improvement.baseline) == (RUNNER_UP.config_name, DEFAULT.config_name)
     assert found.improvement.throughput_ratio.estimate == pytest.approx(1.3, rel=0.01)
     assert (found.runner_up, found.runner_up_relation) == (None, None), "the default is the default alone"
-    assert "is faster than the sweep's winner" in found.reason
+    assert "is faster than the sweep's winner" in sentence(found.reason)
 
 
 def test_default_that_won_the_sweep_is_not_kept_while_the_runner_up_may_be_faster() -> None:
@@ -460,7 +461,7 @@ def test_default_that_won_the_sweep_is_not_kept_while_the_runner_up_may_be_faste
     found = verdict(blocks([], repeated(1.0, 12), ahead), DEFAULT_FIRST)
     assert found.verdict == "undecided"
     assert found.best == found.default
-    assert f"Whether {RUNNER_UP.config_name} is faster than the default is not decided" in found.reason
+    assert f"Whether {RUNNER_UP.config_name} is faster than the default is not decided" in sentence(found.reason)
     assert not is_settled(found, SETTINGS)
     assert found.runner_up_relation is not None
     assert found.runner_up_relation.blocks_to_decide is not None
@@ -473,7 +474,7 @@ def test_default_that_won_the_sweep_is_kept_where_the_runner_up_gains_nothing_th
         assert found.verdict == "tied"
         assert found.best == found.default
         assert is_settled(found, SETTINGS)
-        assert f"{RUNNER_UP.config_name} against it has a throughput ratio" in found.reason
+        assert f"{RUNNER_UP.config_name} against it has a throughput ratio" in sentence(found.reason)
 
 
 def test_winner_that_is_tied_with_the_default_is_no_answer_while_the_runner_up_may_be_faster() -> None:
@@ -488,7 +489,7 @@ def test_runner_up_that_alone_is_better_than_the_default_is_recommended() -> Non
     found = verdict(blocks(wild, repeated(1.0), repeated(1.1)), THREE)
     assert found.best is not None
     assert (found.verdict, found.best.variant) == ("better", RUNNER_UP)
-    assert "only" in found.reason
+    assert "only" in sentence(found.reason)
 
 
 def test_winner_behind_its_runner_up_is_better_and_not_settled_until_that_is_decided() -> None:
@@ -536,8 +537,8 @@ def test_windows_that_fail_on_the_winner_s_own_account_count_against_it(
         assert found.best.miss_ratio.estimate == pytest.approx(24 / 36)
     [failed] = found.failures
     assert (failed.window_count, failed.variant_count, failed.other_count) == (36, 24, 0)
-    assert "failed in 24 of 36 windows on its own account" in found.reason
-    assert "Exceeds maximum queue size" in found.reason
+    assert "failed in 24 of 36 windows on its own account" in sentence(found.reason)
+    assert "Exceeds maximum queue size" in sentence(found.reason)
 
 
 def test_windows_that_fail_for_the_machine_s_sake_count_for_nothing_and_are_shown() -> None:
@@ -553,7 +554,7 @@ def test_one_failed_window_of_its_own_leaves_the_limit_open() -> None:
     found = verdict(surviving(1))
     assert found.best is not None
     assert (found.best.feasibility, found.verdict) == ("undecided", "undecided")
-    assert "1 of its 36 windows failed on its own account" in found.reason
+    assert "1 of its 36 windows failed on its own account" in sentence(found.reason)
 
 
 def test_windows_without_counts_are_counted_themselves() -> None:
@@ -577,7 +578,7 @@ def test_default_that_fails_on_its_own_account_makes_the_winner_better(rejecting
     taken = [rejected(DEFAULT, n) if n < rejecting else one for n, one in enumerate(many(DEFAULT, 1.0))]
     found = verdict([*many(BEST, 0.9), *taken])
     assert found.verdict == "better"
-    assert f"the default failed in {rejecting} of 36 windows" in found.reason
+    assert f"the default failed in {rejecting} of 36 windows" in sentence(found.reason)
     assert (found.default is None) == (rejecting == 36)
 
 
@@ -594,7 +595,7 @@ def test_errors_count_without_a_limit_too() -> None:
     found = verdict([*failing, *many(DEFAULT, 1.0)], limit_ms=None)
     assert found.best is not None
     assert (found.best.feasibility, found.best.miss_ratio) == ("infeasible", None)
-    assert "too many requests with errors" in found.reason
+    assert "too many requests with errors" in sentence(found.reason)
 
 
 def test_false_claims_on_equal_configurations_are_rare() -> None:

@@ -18,6 +18,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
 from hcopt.system.progress import SilentProgress
+from hcopt.words.notes import sentence
 from tests.support import fakes
 from tests.support.notes import said
 from tests.support.records import MODEL_NAME, default_variant, grid_variants, measurement, run_record
@@ -197,7 +198,9 @@ def test_all_refuted_is_told_with_the_fresh_figures() -> None:
     bench = Bench(p99_ms={**everything_slow(), FOURTH.config_name: 55.0})
     found = bench.prove(max_minutes=60.0)
     assert (found.verdict, found.best) == ("no_feasible_config", None)
-    assert f"the closest, {FOURTH.config_name} at concurrency 32, has 55 ms (1.10 times the limit)" in found.reason
+    assert f"the closest, {FOURTH.config_name} at concurrency 32, has 55 ms (1.10 times the limit)" in sentence(
+        found.reason
+    )
     assert found.default is not None
     assert found.default.latency_p99_ms.estimate == 60.0
     assert len(bench.progress.notes) == len(RUN.ranking.ranked)
@@ -208,7 +211,7 @@ def test_nothing_feasible_in_the_sweep_is_told_without_measuring() -> None:
     bench = Bench()
     found = bench.prove(replace(RUN.ranking, ranked=infeasible))
     assert found.verdict == "no_feasible_config"
-    assert "has 75 ms (1.50 times the limit)" in found.reason
+    assert "has 75 ms (1.50 times the limit)" in sentence(found.reason)
     assert bench.windows == []
 
 

@@ -213,7 +213,7 @@ def test_run_of_somebody_else_that_began_at_no_time_is_refused(tmp_path: Path) -
 def test_note_of_a_record_has_the_values_that_its_words_show(tmp_path: Path, values: dict[str, object]) -> None:
     note = {"code": "another_run_measures", "values": values}
     folder = altered_run(tmp_path, lambda state: state["record"].update(notes=[note]))
-    refused(lambda: read_record(folder), "a note without its values", 2)
+    refused(lambda: read_record(folder), "without its values", 2)
 
 
 @pytest.mark.parametrize("version", ["../../outside", "01", "latest", ""])

@@ -12,6 +12,7 @@ from PIL import Image
 from hcopt.config.sections import Config, S3Section
 from hcopt.errors import OutputError
 from hcopt.records.measurement import LoadPoint
+from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, Noise
 from hcopt.services.mlflow import mlflow_session
@@ -268,7 +269,7 @@ def test_tags_say_verdict_limit_noise_and_rate() -> None:
 
 def test_note_shows_default_beside_best_and_the_command() -> None:
     note = run_note(run_record())
-    assert note.startswith("**better**: the throughput ratio's interval")
+    assert note.startswith("**better**: throughput ratio 1.302 (95 % interval 1.254 to 1.352)")
     assert r"| configuration | &emsp;config\_default | &emsp;config\_6 |" in note
     assert "| throughput (infer/s) | &emsp;4,951 (4,885 to 5,017) | &emsp;6,438 (6,352 to 6,524) |" in note
     assert "| p99 limit 50 ms | &emsp;kept | &emsp;kept |" in note
@@ -282,7 +283,7 @@ def test_note_calls_an_unproven_configuration_a_candidate() -> None:
 
 def test_note_of_odd_names_is_no_markup() -> None:
     run = run_record()
-    found = replace(run.confirmation, reason="a | b *c* <i>")
+    found = replace(run.confirmation, reason=Note.of("error", message="a | b *c* <i>"))
     note = run_note(replace(run, confirmation=found, command="hcopt ``` x"))
     assert r"a \| b \*c\* \<i\>" in note
     assert note.endswith("````sh\nhcopt ``` x\n````")

@@ -16,6 +16,7 @@ from hcopt.cli.progress_bar import duration, printable
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, Estimate
+from hcopt.words.notes import worded
 
 SCHEMA_VERSION = 1
 
@@ -268,7 +269,7 @@ def _run(run: RunRecord) -> JsonObject:
         "environment": asdict(run.environment),
         "latency_p99_limit_ms": run.ranking.latency_p99_limit_ms,
         "verdict": found.verdict,
-        "reason": found.reason,
+        "reason": worded(found.reason),
         "golden": _confirmed(found.best),
         "default": _confirmed(found.default),
         "throughput_ratio_to_default": None if compared is None else asdict(compared.throughput_ratio),

@@ -19,6 +19,7 @@ from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.records.verdict import Capacity, Comparison, ConfirmedVariant, Estimate, FailedWindows
 from hcopt.report.facts.hardware import hardware_answers
 from hcopt.words import texts
+from hcopt.words.notes import sentence
 
 _VERDICTS = {
     "better": ("better", "bold green"),
@@ -126,7 +127,7 @@ def print_closing(console: Console, finished: FinishedRun) -> None:
     console.print()
     # Between words on a terminal; in a file a sentence stays one line.
     console.print(
-        Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {printable(found.reason)}"),
+        Text.assemble("Verdict: ", _VERDICTS[found.verdict], f". {printable(sentence(found.reason))}"),
         highlight=False,
         soft_wrap=not console.is_terminal,
     )

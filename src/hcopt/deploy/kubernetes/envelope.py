@@ -10,6 +10,7 @@ from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.scaling import Scaling
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
+from hcopt.words.notes import sentence
 
 Claim = Literal["golden", "capacity", "linearity"]
 Condition = Literal["verdict", "backend", "image", "cpu", "threads", "exclusive CPUs", "scaling"]
@@ -88,7 +89,7 @@ def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) ->
 def _verdict(record: RunRecord) -> Assumption | None:
     if record.confirmation.verdict != "undecided":
         return None
-    said = f"The run could not tell the candidate from the default: {record.confirmation.reason.rstrip('.')}."
+    said = f"The run could not tell the candidate from the default: {sentence(record.confirmation.reason).rstrip('.')}."
     return Assumption(condition="verdict", said=said, claims=("golden",))
 
 

@@ -185,8 +185,8 @@ def test_figures_of_one_block_have_no_interval() -> None:
 
 
 def test_answer_without_any_measured_block_is_told() -> None:
-    confirmation = Confirmation(verdict="undecided", reason="Nothing was measured.", best=None, default=None)
-    assert "Verdict: undecided. Nothing was measured." in closing(run_record(confirmation=confirmation))
+    confirmation = Confirmation(verdict="undecided", reason=Note.of("nothing_measured"), best=None, default=None)
+    assert "Verdict: undecided. No configuration could be measured." in closing(run_record(confirmation=confirmation))
 
 
 def test_swept_parameters_are_shown_where_there_are_some() -> None:

@@ -54,7 +54,8 @@ HALVES = plan_blocks(PLAN, 2)
 ROWS = LoadTensor(name="input", datatype="FP32", rows=np.zeros((2, 10), np.float32))
 RANKING = run_record().ranking
 PROVED = Proved(
-    confirmation=Confirmation(verdict="tied", reason="both are the same", best=None, default=None), capacity=None
+    confirmation=Confirmation(verdict="tied", reason=Note.of("default_has_most"), best=None, default=None),
+    capacity=None,
 )
 NOTE = Note.of("synthetic_rows")
 LOG = {"logs/tritonserver.log": b"ready"}

@@ -258,7 +258,9 @@ def test_headline_of_undecided_says_how_many_blocks_would_decide():
 
 
 def test_headline_of_undecided_without_a_confirmed_best_claims_nothing():
-    run = undecided_record(confirmation=Confirmation(verdict="undecided", reason="-", best=None, default=None))
+    run = undecided_record(
+        confirmation=Confirmation(verdict="undecided", reason=Note.of("nothing_measured"), best=None, default=None)
+    )
     assert _answers(run) == ["No change yet", "not compared", "not compared"]
     assert "%" not in _sentence(run)
 
@@ -273,7 +275,9 @@ def test_headline_of_no_feasible_config_says_how_far_off_the_closest_is():
 
 def test_closest_is_judged_by_the_confirmation_where_that_refuted_the_sweep():
     run = run_record(
-        confirmation=Confirmation(verdict="no_feasible_config", reason="-", best=None, default=None, block_count=8),
+        confirmation=Confirmation(
+            verdict="no_feasible_config", reason=Note.of("nothing_measured"), best=None, default=None, block_count=8
+        ),
         best_config_pbtxt=None,
     )
     run = replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=7.5))
