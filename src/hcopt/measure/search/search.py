@@ -120,13 +120,8 @@ class _Search:
         for begin in range(0, len(first), _BLOCK_WINDOWS):
             self._measure_block("start", first[begin : begin + _BLOCK_WINDOWS])
         stop = self._race()
-        self._decide(
-            "stop",
-            stop.reason,
-            cause=stop.cause,
-            gain_ratio=stop.gain_ratio,
-            budget_s=self._settings.budget_s,
-        )
+        budget_s = self._settings.budget_s
+        self._decide("stop", stop.reason, cause=stop.cause, gain_ratio=stop.gain_ratio, budget_s=budget_s)
         return self._result()
 
     def _race(self) -> _Stop:
