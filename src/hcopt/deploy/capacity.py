@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.errors import ConfigError
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity
@@ -264,7 +265,7 @@ def pending_target(capacity: Capacity) -> int:
     Source: Kingman (1961), The single server queue in heavy traffic; Little (1961).
     """
     requests_per_s = lower_bound(capacity) / capacity.client_batch_size
-    return max(1, math.ceil(requests_per_s * capacity.latency_p99_limit_ms / 1000 / math.log(100)))
+    return max(1, math.ceil(requests_per_s * capacity.latency_p99_limit_ms / 1000 / math.log(1 / ALLOWED_MISS_RATIO)))
 
 
 def cost_per_million(price_per_pod_hour: float, infer_per_s_per_pod: float) -> float:
