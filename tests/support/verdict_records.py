@@ -102,8 +102,10 @@ def failed_windows(config_name: str, own: int, other: int = 0) -> FailedWindows:
 def failing_default_record(**changes: Any) -> RunRecord:
     """The default refuses two windows of three; what it does in the others is no baseline."""
     run = run_record()
+    why = Note.of("fails_windows", failed=24, windows=36, reason="Exceeds maximum queue size")
     confirmation = replace(
         run.confirmation,
+        reason=Note.of("only_best_keeps_limit", why=why),
         default=judged(run.confirmation.default, "infeasible"),
         failures=(
             failed_windows(default_variant().config_name, 24),
@@ -133,7 +135,11 @@ def nothing_answers_record(**changes: Any) -> RunRecord:
     run = run_record()
     confirmation = Confirmation(
         verdict="no_feasible_config",
-        reason=Note.of("nothing_measured"),
+        reason=Note.of(
+            "nothing_answers",
+            name=grid_variants()[6].config_name,
+            why=Note.of("fails_windows", failed=24, windows=36, reason="Exceeds maximum queue size"),
+        ),
         best=None,
         default=None,
         failures=(failed_windows(grid_variants()[6].config_name, 24),),

@@ -214,7 +214,7 @@ def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
         return None  # one that is as fast as the default is nothing to change
     elif found.verdict == "better" and plain.verdict != "better":
         reason = Note.of("runner_up_proved", name=name, swept=swept, then=then)
-    elif relation.verdict == "tied" and (said := _advantage(case.figures[other], case.figures[best], relation)):
+    elif relation.verdict == "tied" and (said := advantage(case.figures[other], case.figures[best], relation)):
         reason = Note.of("runner_up_cheaper", name=name, swept=swept, advantage=said, then=then)
     else:
         return None
@@ -223,8 +223,18 @@ def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
     return replace(found, reason=reason)
 
 
-def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
-    """Why `one` is the cheaper of two that are equally fast; None where it is not. `relation` is one against other."""
+def advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
+    """Why `one` is the cheaper of two that are equally fast; None where it is not.
+
+    Fewer instances, then a lower p99, then, unless its p99 is shown to be higher, a smaller batch size.
+
+    Args:
+        one: The one.
+        other: The other.
+        relation: `one` against `other`.
+
+    Source: method.md, rule 9.
+    """
     instances = one.variant.instance_count, other.variant.instance_count
     if instances[0] != instances[1]:
         return Note.of("fewer_instances") if instances[0] < instances[1] else None

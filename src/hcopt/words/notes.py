@@ -276,7 +276,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "not_side_by_side": "나란히 측정하지 못함",
         "default_alone": "기본 설정만 측정되어 비교 대상 없음.",
         "nothing_answers": "요청에 응답하는 설정 없음: {name}, {why}.",
-        "everything_fails": "모든 설정에서 요청의 1% 이상 실패, 가장 적은 설정은 {name}({share:.0%}).",
+        "everything_fails": "모든 설정에서 요청 실패가 1% 초과, 가장 적은 설정은 {name}({share:.0%}).",
         "nothing_measured": "측정된 설정 없음.",
         "nothing_keeps_limit": "p99 {limit_ms:g} ms 이내인 설정 없음: 가장 근접한 {name}(concurrency "
         "{concurrency})의 p99는 {p99_ms:.3g} ms(한도의 {times:.2f}배).",

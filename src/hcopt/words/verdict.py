@@ -26,6 +26,7 @@ EN = {
     "measured {change} throughput against it{interval}{needed}.",
     "better_default_fails": "Deploy {name}: the default failed in {failed} of {windows} windows on its own account.",
     "better_only_answers": "Deploy {name}: the default answers too many requests with errors.",
+    "everything_fails": "Every configuration fails more than 1% of its requests; {name} the fewest, {share:.0%}.",
     "nothing_answers": "No configuration answers its requests: {name} failed in {failed} of {windows} windows.",
     "default_wins_failing": "Keep the default: {name}, which was faster in the sweep, fails too many requests.",
     "undecided_answers": "Undecided: {name} is not shown to answer all but 1% of its requests; throughput {change} "
@@ -103,6 +104,7 @@ KO = {
     "기본 설정 처리량 측정값은 {name} 대비 {change}{interval}{needed}.",
     "better_default_fails": "{name} 배포 권장: 기본 설정은 {windows}구간 중 {failed}구간에서 자체 원인으로 실패.",
     "better_only_answers": "{name} 배포 권장: 기본 설정은 오류 응답이 너무 많음.",
+    "everything_fails": "모든 설정에서 요청 실패가 1% 초과, 가장 적은 설정은 {name}({share:.0%}).",
     "nothing_answers": "요청에 응답하는 설정 없음: {name} 설정이 {windows}구간 중 {failed}구간에서 실패.",
     "default_wins_failing": "기본 설정 유지: 스윕에서 더 빨랐던 {name} 설정은 실패한 요청이 너무 많음.",
     "undecided_answers": "판정 보류: {name} 처리량은 기본 설정 대비 {change}{interval}이나 요청 실패 1% 이하는 미확인.",

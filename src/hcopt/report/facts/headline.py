@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
-from hcopt.records.verdict import Comparison, Estimate, FailedWindows
+from hcopt.records.verdict import Comparison, Estimate
 from hcopt.report import figures
 from hcopt.report.facts.open_loop import capacity_fact
 from hcopt.report.facts.p99_limit import limit_fact
@@ -84,7 +85,7 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
 def _only_best_sentence(run: RunRecord, pair: Pairing, right: Side, text: Text) -> str:
     failed, limit_ms, name = _failing_default(run), run.ranking.latency_p99_limit_ms, side_name(right, run, text)
     if failed is not None:
-        return text["better_default_fails"].format(name=name, **_windows(failed))
+        return text["better_default_fails"].format(name=name, **failed.values)
     assert pair.left is not None
     p99 = figures.latency(pair.left.latency_p99_ms.estimate)
     limit = "" if limit_ms is None else figures.limit(limit_ms)
@@ -93,23 +94,14 @@ def _only_best_sentence(run: RunRecord, pair: Pairing, right: Side, text: Text) 
     )
 
 
-def _failing_default(run: RunRecord) -> FailedWindows | None:
-    """Where `better` rests on the default's own failures: which those were."""
-    found = run.confirmation
-    if found.verdict != "better" or (found.default is not None and found.default.feasibility != "infeasible"):
-        return None
-    names = {v.config_name for v in run.plan.all_variants if v.settings == run.plan.default.settings}
-    own = [
-        one
-        for one in found.failures
-        if one.config_name in names and (found.default is None or one.load == found.default.load)
-    ]
-    # Of several rounds the last one counts; without too many failures, it is the limit that the default misses.
-    return own[-1] if own and own[-1].too_many else None
-
-
-def _windows(failed: FailedWindows) -> dict[str, str]:
-    return {"failed": f"{failed.variant_count:,}", "windows": f"{failed.window_count:,}"}
+def _failing_default(run: RunRecord) -> Note | None:
+    """Where `better` rests on the default's own failures: what is said of them."""
+    reason = run.confirmation.reason
+    while isinstance(then := reason.values.get("then"), Note):
+        reason = then
+    why = reason.values.get("why")
+    is_only_best = reason.code in ("only_best_answers", "only_best_keeps_limit")
+    return why if is_only_best and isinstance(why, Note) and why.code == "fails_windows" else None
 
 
 def _compared_sentence(run: RunRecord, right: Side, pair: Pairing, comparison: Comparison, text: Text) -> str:
@@ -175,12 +167,15 @@ def _default_wins_sentence(run: RunRecord, pair: Pairing, text: Text) -> str:
 
 
 def _no_feasible_sentence(run: RunRecord, closest: Side, text: Text) -> str:
-    limit_ms, p99 = run.ranking.latency_p99_limit_ms, closest.latency_p99_ms.estimate
-    failed = next((one for one in run.confirmation.failures if one.variant_count), None)
-    if failed is not None and (limit_ms is None or p99 <= limit_ms):
-        return text["nothing_answers"].format(name=short_name(failed.config_name, run), **_windows(failed))
+    reason, limit_ms = run.confirmation.reason, run.ranking.latency_p99_limit_ms
+    name, why = short_name(str(reason.values.get("name", "")), run), reason.values.get("why")
+    if isinstance(why, Note):
+        return text["nothing_answers"].format(name=name, **why.values)
+    if reason.code == "everything_fails":
+        return text["everything_fails"].format(name=name, share=reason.values["share"])
     if limit_ms is None:
         return text["nothing_measured"]
+    p99 = closest.latency_p99_ms.estimate
     over = text["no_feasible_over"].format(over=figures.excess(p99 / limit_ms)) if p99 > limit_ms else ""
     return text["no_feasible_config"].format(
         limit=figures.limit(limit_ms),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hcopt.analysis.verdict import advantage
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Estimate
 from hcopt.report import figures
@@ -32,22 +33,20 @@ def equal_load_phrase(equal: Comparison, text: Text) -> str:
 
 
 def cheaper_than_runner_up(run: RunRecord, text: Text) -> str | None:
-    """Why the best was preferred to a runner-up that is as fast: what it takes less of; None where nothing is said.
-
-    Source: method.md, rule 9: fewer instances, then lower p99, then smaller batch.
-    """
+    """Why the best was preferred to a runner-up that is as fast: what it takes less of; None where nothing is said."""
     found = run.confirmation
     best, other, relation = found.best, found.runner_up, found.runner_up_relation
     if best is None or other is None or relation is None or relation.verdict != "tied":
         return None
-    p99 = relation.latency_p99_ratio
-    if best.variant.instance_count != other.variant.instance_count:
-        key, ours, theirs = "cheaper_instances", best.variant.instance_count, other.variant.instance_count
-    elif p99.ci_high is not None and p99.ci_high < 1:
-        key, ours, theirs = "cheaper_latency", 0, 1
-    else:
-        key, ours, theirs = "cheaper_batch", best.variant.max_batch_size, other.variant.max_batch_size
-    if ours >= theirs:
+    cheaper = advantage(best, other, relation)
+    if cheaper is None:
         return None
-    name = short_name(other.variant.config_name, run)
-    return text[key].format(other=name, ours=ours, theirs=theirs, change=figures.change(p99.estimate))
+    ours, theirs = best.variant.instance_count, other.variant.instance_count
+    if cheaper.code == "smaller_batch":
+        ours, theirs = best.variant.max_batch_size, other.variant.max_batch_size
+    return text[cheaper.code].format(
+        other=short_name(other.variant.config_name, run),
+        ours=ours,
+        theirs=theirs,
+        change=figures.change(relation.latency_p99_ratio.estimate),
+    )

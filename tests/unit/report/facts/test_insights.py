@@ -326,6 +326,13 @@ def test_headline_of_better_rests_on_the_default_s_failures():
     assert any("1 of 36 windows failed for no fault of its own" in line for line in _lines(run, "confirmation"))
 
 
+def test_nothing_that_answers_enough_is_told_by_what_fails_least():
+    run = nothing_answers_record()
+    reason = Note.of("everything_fails", name=f"{run.model.name}_config_6", share=0.05)
+    run = replace(run, confirmation=replace(run.confirmation, reason=reason, failures=()))
+    assert _sentence(run) == "Every configuration fails more than 1% of its requests; config_6 the fewest, 5%."
+
+
 def test_headline_of_a_run_in_which_nothing_answers_says_so():
     assert _sentence(nothing_answers_record()) == (
         "No configuration answers its requests: config_6 failed in 24 of 36 windows."
