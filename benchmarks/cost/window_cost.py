@@ -80,7 +80,7 @@ class TimedTools:
 def _process(server: Live, window_s: float) -> tuple[float, float]:
     """Medians of the seconds under load and of perf_analyzer's life, for windows of one variant that is loaded."""
     variant, load = server.prepared.plan.default, server.prepared.plan.loads[-1]
-    server.bench.served.switch_to(variant)
+    server.bench.served.reload(variant)
     tools = TimedTools(server.server.tools)
     perf_analyzer = replace(server.bench.perf_analyzer, tools=tools)
     loads = [_load_s(server, perf_analyzer.measure, _window(variant, load, window_s)) for _ in range(ROUNDS)]

@@ -74,7 +74,7 @@ def confirmed(config: Config, prepared: Prepared, ranking: Ranking, folder: Path
         bench = Bench(
             served=model,
             perf_analyzer=perf_analyzer,
-            revive_server=server.revive,
+            restart_server_if_dead=server.restart_if_dead,
             record=lambda _: None,
             progress=SilentProgress(),
         )

@@ -55,14 +55,14 @@ class _Both:
 
     def __init__(self, server: Live) -> None:
         self._server = server
-        most = server.server.most_instances
+        most = server.server.max_instances
         assert most is not None
         name, prepared = server.prepared.artifact.name, server.prepared
         self._served = ServedModel(
             server.control,
             name,
             lambda variant: config_json(prepared, variant),
-            Beside(repository=server.repository, most_instances=most),
+            Beside(repository=server.repository, max_instances=most),
         )
         self._perf_analyzer = replace(
             server.bench.perf_analyzer, model_name=lambda: self._served.name, server_times=self._served.watch
@@ -70,17 +70,17 @@ class _Both:
 
     def fresh(self, variant: ModelConfigVariant) -> float:
         self._served.unload()
-        return self._mean(variant, lambda: self._served.switch_to(variant))
+        return self._mean(variant, lambda: self._served.reload(variant))
 
     def kept(self, variant: ModelConfigVariant) -> float:
         others = self._server.prepared.plan.all_variants
         for other in others:
-            self._served.turn_to(other)
+            self._served.load_or_reuse(other)
 
         def turn() -> None:
             # Each window after another variant's turn, as in a search.
-            self._served.turn_to(others[1])
-            self._served.turn_to(variant)
+            self._served.load_or_reuse(others[1])
+            self._served.load_or_reuse(variant)
 
         return self._mean(variant, turn)
 

@@ -76,7 +76,7 @@ def _bench(
             folder=folder,
             server_times=served.watch,
         ),
-        revive_server=server.revive,
+        restart_server_if_dead=server.restart_if_dead,
         record=SilentProgress().measured,
         progress=SilentProgress(),
     )

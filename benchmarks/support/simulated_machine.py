@@ -355,16 +355,16 @@ class SimulatedServer:
     machine: SimulatedMachine
     tools: SimulatedTools
     endpoint: Endpoint = _ENDPOINT
-    most_instances: Callable[[int], int] | None = None
+    max_instances: Callable[[int], int] | None = None
 
     @property
     def environment(self) -> Environment:
         return _ENVIRONMENT
 
-    def suspect(self, reason: str) -> None:
+    def mark_unhealthy(self, reason: str) -> None:
         self.machine.suspected = reason
 
-    def revive(self) -> str | None:
+    def restart_if_dead(self) -> str | None:
         if self.machine.suspected is not None:
             self.machine.dead = True
         if not self.machine.dead:

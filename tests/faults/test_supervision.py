@@ -72,10 +72,10 @@ class Stand:
 
     def measure_while(self, harm: Callable[[], object]) -> Measurement:
         """A window of a model that is loaded, in whose middle something is done."""
-        self.bench.served.switch_to(self.window().variant)
+        self.bench.served.reload(self.window().variant)
         timer = threading.Timer(0.4, harm)
         timer.start()
-        measured = self.bench.measure(self.window(afresh=False, window_s=1.0))
+        measured = self.bench.measure(self.window(reload=False, window_s=1.0))
         timer.join()
         return measured
 
@@ -108,12 +108,12 @@ def stand(
             input_arguments=INPUT,
             folder=folder,
             server_times=served.watch,
-            unanswered=server.suspect,
+            unanswered=server.mark_unhealthy,
         )
         bench = Bench(
             served=served,
             perf_analyzer=driver,
-            revive_server=server.revive,
+            restart_server_if_dead=server.restart_if_dead,
             record=recorded.append,
             progress=RecordedProgress(),
         )
@@ -133,7 +133,7 @@ def test_server_that_is_killed_in_a_window_costs_that_window_and_is_started_agai
     assert failed.error is not None
     assert failed.error.startswith("tritonserver has ended by itself with -9 (logs/tritonserver.log): ")
     # Not loaded afresh by itself, as the windows of one visit are; but nothing is loaded any more.
-    assert there.bench.measure(there.window(afresh=False)).error is None
+    assert there.bench.measure(there.window(reload=False)).error is None
     assert [one.error is None for one in there.recorded[-2:]] == [False, True]
     assert there.server.endpoint == before
     assert [said(note).endswith("failed or is taken again.") for note in there.notes[notes:]] == [True]
@@ -151,7 +151,7 @@ def test_backend_stub_that_is_killed_costs_that_window_and_the_next_has_another(
 def test_server_that_hangs_is_killed_and_started_again(there: Stand) -> None:
     hung = there.server.process
     hung.send_signal(signal.SIGSTOP)
-    assert "tritonserver has not answered for 1 s" in (there.server.revive() or "")
+    assert "tritonserver has not answered for 1 s" in (there.server.restart_if_dead() or "")
     assert hung.returncode == -signal.SIGKILL
     assert there.bench.measure(there.window()).error is None
 
@@ -188,22 +188,22 @@ def endless_model() -> onnx.ModelProto:
 
 def test_instance_that_never_answers_is_gone_before_the_next_window(tmp_path: Path) -> None:
     with stand(tmp_path, endless_model(), patience_s=1.0) as there:
-        there.bench.served.switch_to(there.window().variant)
+        there.bench.served.reload(there.window().variant)
         hung = there.stubs()
-        failed = there.bench.measure(there.window(afresh=False))
+        failed = there.bench.measure(there.window(reload=False))
         assert failed.error is not None
         assert failed.error.startswith("tritonserver was ended: model_config_default does not answer")
         assert "did not end within" in failed.error
         _wait_until_gone([stub.pid for stub in hung])
-        assert there.server.revive() is None
+        assert there.server.restart_if_dead() is None
 
 
 def test_server_that_grows_beyond_what_it_may_hold_is_started_again_but_not_for_ever(tmp_path: Path) -> None:
     with stand(tmp_path, runtime=EmbeddedRuntime(memory_mb=1)) as there:
         for _ in range(3):
-            assert "and 1 MB is the most" in (there.server.revive() or "")
+            assert "and 1 MB is the most" in (there.server.restart_if_dead() or "")
         with pytest.raises(RuntimeStartError, match="after 3 restarts in a row") as caught:
-            there.server.revive()
+            there.server.restart_if_dead()
         assert caught.value.log == there.server.log
         assert len(there.notes) == 3
 

@@ -510,7 +510,7 @@ def test_limits_hold_and_are_part_of_the_environment(served: Served) -> None:
 
 def test_server_that_lives_is_left_alone(served: Served) -> None:
     before = served.server.client.api.inspect_container(served.server.containers.server_name)["Id"]
-    assert served.server.revive() is None
+    assert served.server.restart_if_dead() is None
     assert served.server.client.api.inspect_container(served.server.containers.server_name)["Id"] == before
 
 
@@ -519,13 +519,13 @@ def test_server_that_was_killed_is_back_at_the_same_address_until_it_was_once_to
     endpoint, notes = server.endpoint, len(served.notes)
     for end, how in ((kill, "has ended with 137 (killed)"), (remove, "was removed"), (kill, "has ended with 137")):
         end(server)
-        assert how in (server.revive() or "")
+        assert how in (server.restart_if_dead() or "")
         with ModelControl(endpoint) as control:
             control.load("identity")
     assert [said(note).endswith("failed or is taken again.") for note in served.notes[notes:]] == 3 * [True]
     kill(server)
     with pytest.raises(RuntimeStartError, match="after 3 restarts in a row") as caught:
-        server.revive()
+        server.restart_if_dead()
     assert caught.value.log == server.log.file
     assert "Started HTTPService" in caught.value.message
 

@@ -241,14 +241,14 @@ def test_shared_memory_of_a_server_that_was_killed_is_removed(repository: Path, 
 
 def test_server_whose_port_was_taken_meanwhile_cannot_be_started_again(repository: Path, tmp_path: Path) -> None:
     with EmbeddedRuntime().serve(repository, tmp_path) as server, socket.socket() as other:
-        assert server.revive() is None
+        assert server.restart_if_dead() is None
         server.process.kill()
         server.process.wait()
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(server.endpoint.grpc.partition(":")[2])))
         other.listen()
         with pytest.raises(RuntimeStartError, match="another program has taken one of its ports") as caught:
-            server.revive()
+            server.restart_if_dead()
     assert "already in use" in caught.value.message
     assert caught.value.log == server.log
 
@@ -259,7 +259,7 @@ def test_port_that_is_taken_in_between_is_left_to_its_owner(repository: Path, tm
         choices = [replace(free_ports(), **{service: port}), free_ports()]
         runtime = EmbeddedRuntime(choose_ports=lambda: choices.pop(0))
         with runtime.serve(repository, tmp_path) as server:
-            assert server.revive() is None
+            assert server.restart_if_dead() is None
             assert f":{port}" not in str(server.endpoint)
     assert choices == []
     assert "already in use" in server.log.read_text()

@@ -28,7 +28,7 @@ def open_loop(triton: Triton, tmp_path: Path) -> OpenLoop:
     base = parse_text((triton.repository / name / "config.pbtxt").read_text())
     served = ServedModel(triton.control, name, lambda variant: to_json(apply_variant(base, variant, "KIND_CPU")))
     variant = variant_of(base, f"{name}_config_default")
-    served.switch_to(variant)
+    served.reload(variant)
     folder = tmp_path / "a run's = folder"
     folder.mkdir()
     perf_analyzer = PerfAnalyzer(

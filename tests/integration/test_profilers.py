@@ -81,7 +81,7 @@ def sample(triton: Triton) -> Sample:
 
 def test_window_on_the_real_server_has_figures_that_hold_together(sample: Sample, tmp_path: Path) -> None:
     driver, served = sample.driver(tmp_path)
-    served.switch_to(sample.default)
+    served.reload(sample.default)
     taken = driver.measure(sample.window())
     assert taken.error is None
     assert taken.throughput_infer_per_s is not None
@@ -109,7 +109,7 @@ def test_variants_are_measured_in_turns_beside_one_another_and_are_gone_at_the_e
 ) -> None:
     triton, first = sample.triton, sample.default
     second = replace(first, config_name=f"{sample.name}_config_1", instance_count=2)
-    served = sample.served(Beside(repository=triton.repository, most_instances=triton.server.most_instances))
+    served = sample.served(Beside(repository=triton.repository, max_instances=triton.server.max_instances))
     driver = PerfAnalyzer(
         tools=triton.server.tools,
         model_name=lambda: served.name,
@@ -118,7 +118,7 @@ def test_variants_are_measured_in_turns_beside_one_another_and_are_gone_at_the_e
         server_times=served.watch,
     )
     for variant in (first, second, first):
-        served.turn_to(variant)
+        served.load_or_reuse(variant)
         taken = driver.measure(sample.window(variant=variant, window_s=0.5))
         assert taken.error is None
         assert taken.server is not None
@@ -134,7 +134,7 @@ def instances(sample: Sample) -> list[psutil.Process]:
 
 def test_load_lasts_as_long_as_asked_and_reaches_the_server_in_rows(sample: Sample, tmp_path: Path) -> None:
     driver, served = sample.driver(tmp_path)
-    served.switch_to(sample.default)
+    served.reload(sample.default)
     taken = driver.measure(sample.window())
     assert taken.duration_s is not None
     assert taken.duration_s > 0.5  # 1 s less the warm-up, and what a busy machine takes of its end
@@ -166,7 +166,7 @@ def test_perf_analyzer_that_hangs_is_killed_with_its_children_on_both_tries(samp
     hanging.chmod(0o755)
     tools = replace(sample.triton.server.tools, programs={"perf_analyzer": hanging})
     driver, served = sample.driver(tmp_path, ImpatientTools(tools, patience_s=1.0))
-    served.switch_to(sample.default)
+    served.reload(sample.default)
     taken = driver.measure(sample.window())
     assert taken.error is not None
     assert "did not end within" in taken.error

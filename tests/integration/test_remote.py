@@ -121,7 +121,7 @@ def test_model_is_put_back_after_an_error_too(elsewhere: Elsewhere, tmp_path: Pa
         remote(elsewhere.endpoint).runtime.serve(elsewhere.repository, tmp_path) as server,
     ):
         elsewhere.control.load(SAMPLE_MODEL)
-        assert server.revive() is None
+        assert server.restart_if_dead() is None
         raise KeyboardInterrupt
     assert elsewhere.control.active_config(SAMPLE_MODEL) == before
 
@@ -177,5 +177,5 @@ def test_server_that_stops_is_an_error(elsewhere: Elsewhere, tmp_path: Path, mon
             stopping.process.kill()
             stopping.process.wait()
             with pytest.raises(RuntimeStartError, match="does not answer any more"):
-                server.revive()
+                server.restart_if_dead()
     assert said(taken.notes[-1]).startswith(f"The model '{SAMPLE_MODEL}' could not be put back")

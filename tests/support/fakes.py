@@ -146,16 +146,16 @@ class FakeServer:
     endpoint: Endpoint = ENDPOINT
     died: bool = False
     suspicions: list[str] = field(default_factory=list)
-    most_instances: Callable[[int], int] | None = None
+    max_instances: Callable[[int], int] | None = None
 
     @property
     def environment(self) -> Environment:
         return replace(run_record().environment, runtime="fake")
 
-    def suspect(self, what: str) -> None:
+    def mark_unhealthy(self, what: str) -> None:
         self.suspicions.append(what)
 
-    def revive(self) -> None:
+    def restart_if_dead(self) -> None:
         if self.died:
             raise RuntimeStartError("tritonserver has ended by itself with -9")
 

@@ -138,7 +138,7 @@ class _Servers:
         control = self.stack.enter_context(ModelControl(server.endpoint))
         taken: list[Measurement] = []
         bench = open_bench(self.prepared, server, control, folder=folder, record=taken.append, progress=self.progress)
-        bench.served.switch_to(self.prepared.plan.default)
+        bench.served.reload(self.prepared.plan.default)
         return bench
 
 

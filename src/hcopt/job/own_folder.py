@@ -12,7 +12,7 @@ from hcopt.errors import (
 )
 from hcopt.store.run_folder import RunFolder, new_run, remove_stillborn
 from hcopt.store.unfinished import Unfinished
-from hcopt.system.files import held
+from hcopt.system.files import folder_lock
 
 _NO_TURNS: AbstractContextManager[object] = nullcontext()
 
@@ -42,7 +42,7 @@ def own_folder(
             with turn:
                 remove_stillborn(results)
                 folder = new_run(results) if unfinished is None else unfinished.folder
-                if not stack.enter_context(held(folder.path)):
+                if not stack.enter_context(folder_lock(folder.path)):
                     raise BusyError(f"run {folder.run_id} is under way: there is nothing to resume")
             opened(folder.path)
             yield folder

@@ -183,12 +183,12 @@ def _running(request: Request, repository: Path) -> Iterator[Server]:
 def _bench(
     request: Request, server: Server, control: ModelControl, repository: Path, arguments: tuple[str, ...]
 ) -> Bench:
-    prepared, most = request.prepared, server.most_instances
+    prepared, most = request.prepared, server.max_instances
     served_model = ServedModel(
         control,
         prepared.artifact.name,
         lambda variant: config_json(prepared, variant),
-        None if most is None else Beside(repository=repository, most_instances=most),
+        None if most is None else Beside(repository=repository, max_instances=most),
     )
     perf_analyzer = PerfAnalyzer(
         tools=server.tools,
@@ -197,12 +197,12 @@ def _bench(
         folder=request.folder,
         server_times=served_model.watch,
         latency_p99_limit_ms=request.config.constraints.latency_p99_ms,
-        unanswered=server.suspect,
+        unanswered=server.mark_unhealthy,
     )
     return Bench(
         served=served_model,
         perf_analyzer=perf_analyzer,
-        revive_server=server.revive,
+        restart_server_if_dead=server.restart_if_dead,
         record=request.record,
         progress=request.progress,
         earlier=request.earlier,
@@ -228,7 +228,7 @@ class ServedStages:
         request, served_model = self.request, self.bench.served
         # How long a pod would take; a default that cannot be loaded shows in its measurements.
         with request.stopwatch.phase("load"), suppress(RuntimeStartError):
-            served_model.switch_to(request.prepared.plan.default)
+            served_model.reload(request.prepared.plan.default)
         with self._phase("noise"):
             found = self._noise()
         served_model.unload()

@@ -105,8 +105,8 @@ class _Windows:
             window_s=window_s,
             phase="sweep",
             block=block,
-            afresh=(variant.config_name, block) != self.visited,
-            keeps=True,
+            reload=(variant.config_name, block) != self.visited,
+            keep_loaded=True,
             rate_is_known=variant.config_name in self.rates,
         )
 

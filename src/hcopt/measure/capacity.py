@@ -38,7 +38,7 @@ class CapacityCheck:
             OSError: A schedule or samples cannot be written.
         """
         self.bench.progress.phase("open_loop")
-        self.bench.served.switch_to(self.open_loop.variant)
+        self.bench.served.reload(self.open_loop.variant)
         return Search(self._measure, self.clock, self.limits).run(closed_loop_infer_per_s)
 
     def capacity(self, found: FoundRate) -> Capacity | None:
@@ -60,7 +60,7 @@ class CapacityCheck:
             lambda: self.open_loop.measure(rate_infer_per_s, window_index),
             self.open_loop.window(rate_infer_per_s, window_index),
             said=f"{variant.config_name}, {rate_infer_per_s:,.0f} infer/s, window {window_index + 1}",
-            revived=lambda: self.bench.served.switch_to(variant),
+            revived=lambda: self.bench.served.reload(variant),
         )
 
 

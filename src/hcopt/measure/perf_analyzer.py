@@ -56,8 +56,8 @@ class Window:
         window_s: How long the load should last.
         phase: Which stage asks.
         block: Its block there.
-        afresh: Whether the variant is loaded before it, even where it is there, so that all windows begin alike.
-        keeps: Whether it stays loaded for its next turn, and is taken as it was kept in the place of a fresh load.
+        reload: Whether the variant is loaded before it, even where it is there, so that all windows begin alike.
+        keep_loaded: Whether it stays loaded for its next turn, and is taken as it was kept in place of a fresh load.
         rate_is_known: Whether the expected rate was measured. Where it is a guess, a window without answers may just be
             too short, and says nothing of the variant.
     """
@@ -68,8 +68,8 @@ class Window:
     window_s: float
     phase: Phase
     block: int | None = None
-    afresh: bool = True
-    keeps: bool = False
+    reload: bool = True
+    keep_loaded: bool = False
     rate_is_known: bool = True
 
 
@@ -122,7 +122,7 @@ class PerfAnalyzer:
         server_times: Reads the server's own times around a window: called before, and what it returns after.
         latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
         clock: Tells whether perf_analyzer's clock was set in between.
-        unanswered: Told of a window whose requests were never answered, see `Server.suspect`.
+        unanswered: Told of a window whose requests were never answered, see `Server.mark_unhealthy`.
     """
 
     tools: Tools

@@ -47,7 +47,7 @@ class ProfileJob:
 
 
 def with_reason(measurement: Measurement, died: str | None) -> Measurement:
-    """The measurement; where it failed as something had died (see `Server.revive`), with that as its reason.
+    """The measurement; where it failed as something had died (see `Server.restart_if_dead`), with that as its reason.
 
     Why a server has died nobody can tell, so that this counts against no variant. One that left requests unanswered
     was ended by hcopt for that, which does.

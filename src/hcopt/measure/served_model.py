@@ -21,11 +21,11 @@ class Beside:
 
     Attributes:
         repository: What the server has its models from; each variant gets a name of its own there.
-        most_instances: See `Server.most_instances`.
+        max_instances: See `Server.max_instances`.
     """
 
     repository: Path
-    most_instances: Callable[[int], int]
+    max_instances: Callable[[int], int]
 
 
 class ServedModel:
@@ -62,7 +62,7 @@ class ServedModel:
         """The model's name on the server for the variant whose turn it is."""
         return self._model_name if self._serving is None else self._kept.get(self._serving, self._model_name)
 
-    def switch_to(self, variant: ModelConfigVariant) -> None:
+    def reload(self, variant: ModelConfigVariant) -> None:
         """Serves this variant, and no other; loads it afresh even where it is there, so that all windows begin alike.
 
         Raises:
@@ -74,7 +74,7 @@ class ServedModel:
         self._control.load(self._model_name, self._config_json(variant))
         self._serving = variant
 
-    def turn_to(self, variant: ModelConfigVariant) -> None:
+    def load_or_reuse(self, variant: ModelConfigVariant) -> None:
         """Serves this variant as it is where it is loaded; else loads it beside the others, as far as there is room.
 
         Raises:
@@ -82,7 +82,7 @@ class ServedModel:
             OutputError: It cannot be given a name of its own.
         """
         if self._beside is None:
-            self.switch_to(variant)
+            self.reload(variant)
             return
         if not self._kept:
             self._control.unload(self._model_name)
@@ -101,7 +101,7 @@ class ServedModel:
 
     def _make_room(self, instance_count: int, beside: Beside) -> None:
         loaded = sum(variant.instance_count for variant in self._kept)
-        most = beside.most_instances(loaded) if loaded else 0
+        most = beside.max_instances(loaded) if loaded else 0
         while self._kept and loaded + instance_count > most:
             oldest = next(iter(self._kept))
             self._control.unload(self._kept.pop(oldest))
@@ -120,7 +120,7 @@ class ServedModel:
             self._control.unload(name)
         self._control.wait_for_unloads(names)
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """Told that a window of the variant whose turn it is has failed: it is loaded afresh for its next turn."""
         variant, self._serving = self._serving, None
         if variant in self._kept:

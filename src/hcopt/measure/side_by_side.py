@@ -58,12 +58,12 @@ def open_bench(
         input_arguments=("--input-data", server.tools.path(rows)),
         folder=folder,
         server_times=served.watch,
-        unanswered=server.suspect,
+        unanswered=server.mark_unhealthy,
     )
     return Bench(
         served=served,
         perf_analyzer=perf_analyzer,
-        revive_server=server.revive,
+        restart_server_if_dead=server.restart_if_dead,
         record=record,
         progress=progress,
     )

@@ -21,7 +21,7 @@ class Bench:
     Attributes:
         served: Switches the server from variant to variant.
         perf_analyzer: Measures the windows.
-        revive_server: See `Server.revive`.
+        restart_server_if_dead: See `Server.restart_if_dead`.
         record: Takes each measurement.
         progress: Told what is under way.
         earlier: What an interrupted run had measured, which is not measured again.
@@ -29,7 +29,7 @@ class Bench:
 
     served: ServedModel
     perf_analyzer: PerfAnalyzer
-    revive_server: Callable[[], str | None]
+    restart_server_if_dead: Callable[[], str | None]
     record: Callable[[Measurement], None]
     progress: Progress
     earlier: Earlier = field(default_factory=Earlier)
@@ -43,11 +43,11 @@ class Bench:
 
         def measured() -> Measurement:
             # One that goes on with a visit may be the first to be measured of it: the others were known.
-            if window.afresh or self.served.serving != window.variant:
-                (self.served.turn_to if window.keeps else self.served.switch_to)(window.variant)
+            if window.reload or self.served.serving != window.variant:
+                (self.served.load_or_reuse if window.keep_loaded else self.served.reload)(window.variant)
             found = self.perf_analyzer.measure(window)
-            if found.error is not None and window.keeps:
-                self.served.distrust()
+            if found.error is not None and window.keep_loaded:
+                self.served.invalidate()
             return found
 
         return self.measure_by(measured, window, said=_described(window), revived=self.served.lost)
@@ -84,7 +84,7 @@ class Bench:
         except RuntimeStartError as error:
             measurement = failed(window, error.message)
         try:
-            died = self.revive_server()
+            died = self.restart_server_if_dead()
             measurement = with_reason(measurement, died)
             if died is not None:
                 revived()

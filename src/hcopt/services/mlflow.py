@@ -22,7 +22,7 @@ from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
 from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, check_database, is_database, open_database
 from hcopt.services.s3 import explain_s3_error, s3_errors
-from hcopt.system.environ import environment_variable, lent
+from hcopt.system.environ import environment_variable, temporary_environ
 from hcopt.system.process import temporary_folder
 from hcopt.system.redaction import without_credentials
 
@@ -68,7 +68,7 @@ def mlflow_session(
     """
     uri, _ = _without_login(tracking_uri)
     settings = _lent_settings(tracking_uri, config or Config())
-    with _own_temporary_files(), lent(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
+    with _own_temporary_files(), temporary_environ(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
         try:
             yield _connect(uri, config, writes=writes)
         except HcoptError:
@@ -89,7 +89,7 @@ def ready_database(tracking_uri: str, *, config: Config) -> None:
     if not _databases(tracking_uri):
         return
     # Who does not answer now may do so when there is something to log.
-    with lent(_lent_settings(tracking_uri, config)), suppress(OSError, *_database_errors()):
+    with temporary_environ(_lent_settings(tracking_uri, config)), suppress(OSError, *_database_errors()):
         try:
             for database in _databases(tracking_uri):
                 age, _ = check_database(database, _agreed(database, tracking_uri, config, writes=True))
@@ -186,7 +186,7 @@ def _connect(uri: str, config: Config | None, *, writes: bool) -> MlflowClient:
     if urlsplit(uri).scheme not in ("http", "https"):
         return MlflowClient(tracking_uri=uri)
     client = MlflowClient(tracking_uri=uri)
-    with lent(_PROBE_SETTINGS):
+    with temporary_environ(_PROBE_SETTINGS):
         client.search_experiments(max_results=1)
     return client
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.config.sections import Config, S3Section
 from hcopt.errors import ModelSourceError
-from hcopt.system.environ import lent
+from hcopt.system.environ import temporary_environ
 from hcopt.system.redaction import without_credentials
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def open_bucket(name: str, config: Config) -> Iterator[Bucket]:
     section = config.s3
     deadline = time.monotonic() + section.timeout_s
     try:
-        with lent(config.dotenv), closing(_client(section)) as client:
+        with temporary_environ(config.dotenv), closing(_client(section)) as client:
             yield Bucket(client=client, name=name, deadline=deadline, timeout_s=section.timeout_s)
     except _failures() as error:
         what = f"s3://{name}" if name else "the list of buckets"

@@ -26,7 +26,7 @@ from hcopt.store.decisions import read_decisions
 from hcopt.store.measurements import read_measurements
 from hcopt.system import finite_json
 from hcopt.system.clock import read_time
-from hcopt.system.files import held, point_to, write_whole
+from hcopt.system.files import folder_lock, point_to, write_whole
 from hcopt.words.notes import sentence
 
 # What `results/` shows of the latest run. They are links through `latest`, so that one rename switches them all.
@@ -139,7 +139,7 @@ def remove_stillborn(results: Path) -> None:
         if not _RUN_ID.fullmatch(path.name) or (path / _RECORD).exists():
             continue
         # Gone, or not ours to remove.
-        with suppress(OSError), held(path, surely=True) as alone:
+        with suppress(OSError), folder_lock(path, surely=True) as alone:
             if alone and not (path / _RECORD).exists():
                 shutil.rmtree(path)
 

@@ -14,7 +14,9 @@ from pydantic import SecretStr
 
 
 @contextmanager
-def lent(variables: Mapping[str, str | SecretStr], *, defaults: Mapping[str, str] | None = None) -> Iterator[None]:
+def temporary_environ(
+    variables: Mapping[str, str | SecretStr], *, defaults: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Sets variables, `defaults` only where there is none yet, and afterwards puts back what was there."""
     missing = {name: value for name, value in (defaults or {}).items() if name not in os.environ}
     changes = {**missing, **variables}

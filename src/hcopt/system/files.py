@@ -149,7 +149,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path, *, surely: bool = False) -> Iterator[bool]:
+def folder_lock(folder: Path, *, surely: bool = False) -> Iterator[bool]:
     """Keeps other processes off a folder as long as they ask too; False where another one has it.
 
     A file system without locks keeps nobody off; with `surely` that is False too.

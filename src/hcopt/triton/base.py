@@ -64,21 +64,21 @@ class Server(Protocol):
     def environment(self) -> Environment:
         """The conditions that go with every figure."""
 
-    def suspect(self, what: str) -> None:
-        """Told that what is served leaves requests unanswered: `revive` then counts a server of hcopt's own as dead.
+    def mark_unhealthy(self, what: str) -> None:
+        """What is served leaves requests unanswered: `restart_if_dead` then counts a server of hcopt's own as dead.
 
         Args:
             what: What was seen, for the reason.
         """
 
     @property
-    def most_instances(self) -> Callable[[int], int] | None:
+    def max_instances(self) -> Callable[[int], int] | None:
         """How many instances may be loaded at once, given how many are now; None where only one model is to be loaded.
 
         Variants that stay loaded are there at once when their turn comes again.
         """
 
-    def revive(self) -> str | None:
+    def restart_if_dead(self) -> str | None:
         """Does nothing while the server and the measuring programs' place live; brings back what has died of them.
 
         To be called after each measurement. What was loaded on a server that had died is to be loaded again.

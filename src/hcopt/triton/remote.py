@@ -45,14 +45,14 @@ class RemoteServer:
     tools: LocalTools
     environment: Environment
 
-    def suspect(self, what: str) -> None:
+    def mark_unhealthy(self, what: str) -> None:
         """Does nothing: only its owner can start it again."""
 
     @property
-    def most_instances(self) -> None:
-        """See `Server.most_instances`: the memory is somebody else's."""
+    def max_instances(self) -> None:
+        """See `Server.max_instances`: the memory is somebody else's."""
 
-    def revive(self) -> None:
+    def restart_if_dead(self) -> None:
         """Does nothing while the server answers.
 
         Raises:

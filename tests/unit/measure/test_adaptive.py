@@ -67,7 +67,7 @@ def test_windows_belong_to_the_sweep_and_to_their_block(tmp_path: Path) -> None:
     windows = Windows()
     adaptive(windows).profile(job(tmp_path, windows.measure))
     assert {window.phase for window in windows.asked} == {"sweep"}
-    assert all(window.keeps for window in windows.asked)
+    assert all(window.keep_loaded for window in windows.asked)
     assert [window.block for window in windows.asked] == sorted(window.block or 0 for window in windows.asked)
     assert {window.window_s for window in windows.asked} == {0.5}
 
@@ -77,13 +77,13 @@ def test_variant_is_loaded_once_in_a_block_for_all_of_its_loads(tmp_path: Path) 
     adaptive(windows).profile(job(tmp_path, windows.measure))
     visits = [(window.block, window.variant.config_name) for window in windows.asked]
     assert len(set(visits)) < len(visits), "no block has two loads of one variant: this shows nothing"
-    assert [window.afresh for window in windows.asked] == [visit not in visits[:n] for n, visit in enumerate(visits)]
+    assert [window.reload for window in windows.asked] == [visit not in visits[:n] for n, visit in enumerate(visits)]
 
 
 def test_variant_is_loaded_again_after_a_failure(tmp_path: Path) -> None:
     windows = Windows(shortest_s=3.0)
     adaptive(windows).search(job(tmp_path, windows.measure))
-    assert [window.afresh for window in windows.asked[:2]] == [True, True]
+    assert [window.reload for window in windows.asked[:2]] == [True, True]
 
 
 def test_first_window_is_tried_again_longer_and_later_ones_know_the_rate(tmp_path: Path) -> None:

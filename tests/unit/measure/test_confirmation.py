@@ -34,7 +34,7 @@ class AnyModel:
     def lost(self) -> None:
         pass
 
-    def switch_to(self, variant: ModelConfigVariant) -> None:
+    def reload(self, variant: ModelConfigVariant) -> None:
         pass
 
 
@@ -65,7 +65,7 @@ def _proved(*slow: int) -> tuple[Confirmation, list[Note]]:
         bench=window.Bench(
             served=AnyModel(),
             perf_analyzer=Windows(slow=tuple(grid_variants()[number].config_name for number in slow)),
-            revive_server=lambda: None,
+            restart_server_if_dead=lambda: None,
             record=lambda _: None,
             progress=SilentProgress(),
         ),
@@ -109,7 +109,7 @@ class Bench:
     def lost(self) -> None:
         pass
 
-    def switch_to(self, variant: ModelConfigVariant) -> None:
+    def reload(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)
         if variant.config_name in self.refused:
             raise ModelLoadError(f"Triton cannot load the model {MODEL_NAME}: refused")
@@ -123,7 +123,7 @@ class Bench:
         figures = (figures[0], figures[1] * (1 + self.wobble * (-1) ** (window.block or 0)))
         return measurement(window.variant, window.load, figures, phase=window.phase, block=window.block)
 
-    def revive(self) -> str | None:
+    def restart_if_dead(self) -> str | None:
         if self.died:
             raise RuntimeStartError("tritonserver has ended by itself with -9")
         return "the container has ended with 137" if len(self.served) == self.breaks_at else None
@@ -136,7 +136,7 @@ class Bench:
             bench=window.Bench(
                 served=self,
                 perf_analyzer=self,
-                revive_server=self.revive,
+                restart_server_if_dead=self.restart_if_dead,
                 record=self.recorded.append,
                 progress=self.progress,
             ),
@@ -285,7 +285,7 @@ def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
         bench=window.Bench(
             served=served,
             perf_analyzer=driver,
-            revive_server=lambda: None,
+            restart_server_if_dead=lambda: None,
             record=recorded.append,
             progress=SilentProgress(),
         ),

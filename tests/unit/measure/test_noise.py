@@ -39,7 +39,7 @@ class Machine:
     def lost(self) -> None:
         pass
 
-    def switch_to(self, variant: ModelConfigVariant) -> None:
+    def reload(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)
         if self.dies:
             raise RuntimeStartError("Triton does not answer")
@@ -62,7 +62,7 @@ class Machine:
         bench = Bench(
             served=self,
             perf_analyzer=self,
-            revive_server=lambda: None,
+            restart_server_if_dead=lambda: None,
             record=self.recorded.append,
             progress=self.progress,
         )

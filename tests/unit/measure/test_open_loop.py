@@ -166,7 +166,7 @@ class Played:
     folder: Path
     sustained: float
     lag_ms: float = 0.0
-    revive: Callable[[], str | None] = lambda: None
+    restart_if_dead: Callable[[], str | None] = lambda: None
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
     control: fakes.FakeControl = field(default_factory=fakes.FakeControl)
@@ -184,7 +184,7 @@ class Played:
         bench = Bench(
             served=served,
             perf_analyzer=driver.perf_analyzer,
-            revive_server=self.revive,
+            restart_server_if_dead=self.restart_if_dead,
             record=self.recorded.append,
             progress=self.progress,
         )
@@ -212,7 +212,7 @@ def test_check_serves_the_variant_and_records_every_window(tmp_path: Path) -> No
 
 def test_server_that_died_is_brought_back_with_its_model_and_the_window_says_so(tmp_path: Path) -> None:
     died = iter(["tritonserver has ended by itself"])
-    played = Played(tmp_path, sustained=0.0, revive=lambda: next(died, None))
+    played = Played(tmp_path, sustained=0.0, restart_if_dead=lambda: next(died, None))
     check = played.check()
     check.run(1000.0)
     assert len(played.control.loaded) == 2
@@ -222,7 +222,7 @@ def test_server_that_cannot_be_brought_back_ends_the_check_after_the_window_is_r
     def gone() -> str | None:
         raise RuntimeStartError("tritonserver has ended by itself with -9")
 
-    played = Played(tmp_path, sustained=700.0, revive=gone)
+    played = Played(tmp_path, sustained=700.0, restart_if_dead=gone)
     with pytest.raises(RuntimeStartError):
         played.check().run(1000.0)
     assert len(played.recorded) == 1

@@ -26,7 +26,7 @@ def test_each_switch_loads_the_variant_s_configuration_afresh() -> None:
     control = FakeControl()
     model = served(control)
     for variant in (FIRST, SECOND, SECOND):
-        model.switch_to(variant)
+        model.reload(variant)
     assert control.loaded == [f"json of {variant.config_name}" for variant in (FIRST, SECOND, SECOND)]
 
 
@@ -34,7 +34,7 @@ def test_nothing_is_served_after_an_unload_and_after_a_server_s_death() -> None:
     control = FakeControl()
     model = served(control)
     for end in (model.unload, model.lost):
-        model.switch_to(FIRST)
+        model.reload(FIRST)
         assert model.serving == FIRST
         end()
         assert model.serving is None
@@ -43,7 +43,7 @@ def test_nothing_is_served_after_an_unload_and_after_a_server_s_death() -> None:
 
 def test_variant_that_cannot_be_loaded_comes_through() -> None:
     with pytest.raises(RuntimeStartError, match="refused"):
-        served(FakeControl(refused={f"json of {FIRST.config_name}"})).switch_to(FIRST)
+        served(FakeControl(refused={f"json of {FIRST.config_name}"})).reload(FIRST)
 
 
 def test_watch_gives_the_server_s_means_over_the_window() -> None:
@@ -72,13 +72,13 @@ def test_window_in_which_the_model_was_loaded_again_has_no_server_times() -> Non
 
 
 def side_by_side(
-    control: FakeControl, repository: Path, most_instances: Callable[[int], int] = lambda _: 100
+    control: FakeControl, repository: Path, max_instances: Callable[[int], int] = lambda _: 100
 ) -> ServedModel:
     return ServedModel(
         control,  # type: ignore[arg-type]
         MODEL_NAME,
         json_of,
-        Beside(repository=repository, most_instances=most_instances),
+        Beside(repository=repository, max_instances=max_instances),
     )
 
 
@@ -94,7 +94,7 @@ def test_variant_whose_turn_comes_again_is_there_under_its_own_name(tmp_path: Pa
     control = FakeControl()
     model = side_by_side(control, tmp_path)
     for variant in (FIRST, SECOND, FIRST):
-        model.turn_to(variant)
+        model.load_or_reuse(variant)
         assert (model.serving, model.name) == (variant, variant.config_name)
     assert control.loaded == [f"{MODEL_NAME} unloaded", own_json(FIRST), own_json(SECOND)]
     assert (tmp_path / FIRST.config_name).readlink() == Path(MODEL_NAME)
@@ -104,14 +104,14 @@ def test_variant_whose_turn_is_the_longest_ago_makes_room(tmp_path: Path) -> Non
     control = FakeControl()
     model = side_by_side(control, tmp_path, lambda _: FIRST.instance_count + SECOND.instance_count)
     for variant in (FIRST, SECOND, FIRST, THIRD):
-        model.turn_to(variant)
+        model.load_or_reuse(variant)
     assert control.loaded[3:] == [f"{SECOND.config_name} unloaded", own_json(THIRD)]
 
 
 def test_one_variant_alone_may_need_more_room_than_there_is(tmp_path: Path) -> None:
     model = side_by_side(FakeControl(), tmp_path, lambda _: 0)
     for variant in (FIRST, SECOND):
-        model.turn_to(variant)
+        model.load_or_reuse(variant)
         assert model.name == variant.config_name
 
 
@@ -119,18 +119,18 @@ def test_where_no_other_may_be_loaded_a_turn_is_a_fresh_load() -> None:
     control = FakeControl()
     model = served(control)
     for _ in range(2):
-        model.turn_to(FIRST)
+        model.load_or_reuse(FIRST)
         assert model.name == MODEL_NAME
     assert control.loaded == 2 * [f"json of {FIRST.config_name}"]
 
 
-@pytest.mark.parametrize("end", ["unload", "switch_to"])
+@pytest.mark.parametrize("end", ["unload", "reload"])
 def test_all_that_was_kept_is_gone_before_a_model_is_served_alone(end: str, tmp_path: Path) -> None:
     control = FakeControl()
     model = side_by_side(control, tmp_path)
     for variant in (FIRST, SECOND):
-        model.turn_to(variant)
-    model.switch_to(THIRD) if end == "switch_to" else model.unload()
+        model.load_or_reuse(variant)
+    model.reload(THIRD) if end == "reload" else model.unload()
     gone = (FIRST.config_name, SECOND.config_name, MODEL_NAME)
     assert control.loaded[3:6] == [f"{name} unloaded" for name in gone]
     assert control.waited == gone
@@ -140,10 +140,10 @@ def test_all_that_was_kept_is_gone_before_a_model_is_served_alone(end: str, tmp_
 def test_variant_that_failed_is_loaded_afresh_for_its_next_turn(tmp_path: Path) -> None:
     control = FakeControl()
     model = side_by_side(control, tmp_path)
-    model.turn_to(FIRST)
-    model.distrust()
+    model.load_or_reuse(FIRST)
+    model.invalidate()
     assert model.serving is None
-    model.turn_to(FIRST)
+    model.load_or_reuse(FIRST)
     assert control.loaded.count(own_json(FIRST)) == 2
 
 
@@ -151,17 +151,17 @@ def test_variant_that_could_not_be_loaded_is_not_taken_for_a_loaded_one(tmp_path
     control = FakeControl(refused={own_json(FIRST)})
     model = side_by_side(control, tmp_path)
     with pytest.raises(RuntimeStartError, match="refused"):
-        model.turn_to(FIRST)
+        model.load_or_reuse(FIRST)
     assert model.serving is None
     control.refused.clear()
-    model.turn_to(FIRST)
+    model.load_or_reuse(FIRST)
     assert own_json(FIRST) in control.loaded
 
 
 def test_after_a_server_s_death_nothing_is_kept(tmp_path: Path) -> None:
     control = FakeControl()
     model = side_by_side(control, tmp_path)
-    model.turn_to(FIRST)
+    model.load_or_reuse(FIRST)
     model.lost()
-    model.turn_to(FIRST)
+    model.load_or_reuse(FIRST)
     assert control.loaded.count(own_json(FIRST)) == 2

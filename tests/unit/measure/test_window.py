@@ -28,15 +28,15 @@ class Windows:
     serving: ModelConfigVariant | None = None
     fails: bool = False
 
-    def switch_to(self, variant: ModelConfigVariant) -> None:
+    def reload(self, variant: ModelConfigVariant) -> None:
         self.served.append(variant.config_name)
         self.serving = variant
 
-    def turn_to(self, variant: ModelConfigVariant) -> None:
+    def load_or_reuse(self, variant: ModelConfigVariant) -> None:
         self.served.append(f"turn to {variant.config_name}")
         self.serving = variant
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         self.served.append("distrusted")
 
     def lost(self) -> None:
@@ -53,7 +53,7 @@ def bench(windows: Windows, recorded: list[Measurement], *known: Measurement) ->
     return Bench(
         served=windows,
         perf_analyzer=windows,
-        revive_server=lambda: None,
+        restart_server_if_dead=lambda: None,
         record=recorded.append,
         progress=fakes.RecordedProgress(),
         earlier=Earlier(known),
@@ -81,7 +81,7 @@ def test_variant_is_loaded_for_the_first_window_of_a_visit_that_is_not_known() -
     )
     made.measure(window)
     for _ in range(2):
-        made.measure(replace(window, afresh=False))
+        made.measure(replace(window, reload=False))
     assert windows.served == [default_variant().config_name]
 
 
@@ -89,7 +89,7 @@ def test_variant_that_is_kept_for_its_next_turn_is_trusted_until_a_window_fails(
     windows, recorded = Windows(), list[Measurement]()
     made = bench(windows, recorded)
     window = Window(
-        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keeps=True
+        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keep_loaded=True
     )
     made.measure(window)
     windows.fails = True
@@ -102,10 +102,10 @@ def test_further_load_of_a_visit_needs_no_turn_of_its_own() -> None:
     windows, recorded = Windows(), list[Measurement]()
     made = bench(windows, recorded)
     window = Window(
-        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keeps=True
+        variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keep_loaded=True
     )
     made.measure(window)
-    made.measure(replace(window, afresh=False))
+    made.measure(replace(window, reload=False))
     assert windows.served == [f"turn to {default_variant().config_name}"]
 
 

@@ -11,7 +11,7 @@ from hcopt.records.run import RunRecord
 from hcopt.store.decisions import DecisionLog
 from hcopt.store.measurements import FILE_NAME, MeasurementLog
 from hcopt.store.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json, remove_stillborn
-from hcopt.system.files import held
+from hcopt.system.files import folder_lock
 from tests.support.records import no_feasible_config_record, run_record, tied_record, undecided_record
 from tests.support.search_records import searched_record
 
@@ -95,7 +95,7 @@ def test_run_that_was_killed_before_it_had_planned_is_removed_and_no_other_folde
     (stillborn.path / "model").mkdir()
     planned.write_state("measuring", {})
     (tmp_path / "runs" / "notes of mine").mkdir()
-    with held(under_way.path):
+    with folder_lock(under_way.path):
         remove_stillborn(tmp_path)
     left = {path.name for path in (tmp_path / "runs").iterdir()}
     assert left == {under_way.run_id, planned.run_id, "notes of mine"}

@@ -5,7 +5,7 @@ import os
 import pytest
 from pydantic import SecretStr
 
-from hcopt.system.environ import environment_variables, lent, remove_variables
+from hcopt.system.environ import environment_variables, remove_variables, temporary_environ
 
 
 def test_variables_last_as_long_as_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,7 +14,9 @@ def test_variables_last_as_long_as_the_context(monkeypatch: pytest.MonkeyPatch) 
     before = dict(os.environ)
     with (
         pytest.raises(ZeroDivisionError),
-        lent({"HCOPT_TEST_THERE": "lent", "HCOPT_TEST_NEW": SecretStr("secret")}, defaults={"HCOPT_TEST_THERE": "no"}),
+        temporary_environ(
+            {"HCOPT_TEST_THERE": "lent", "HCOPT_TEST_NEW": SecretStr("secret")}, defaults={"HCOPT_TEST_THERE": "no"}
+        ),
     ):
         assert os.environ["HCOPT_TEST_THERE"] == "lent"
         assert os.environ["HCOPT_TEST_NEW"] == "secret"
@@ -24,7 +26,7 @@ def test_variables_last_as_long_as_the_context(monkeypatch: pytest.MonkeyPatch) 
 
 def test_default_leaves_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HCOPT_TEST_THERE", "before")
-    with lent({}, defaults={"HCOPT_TEST_THERE": "default", "HCOPT_TEST_NEW": "default"}):
+    with temporary_environ({}, defaults={"HCOPT_TEST_THERE": "default", "HCOPT_TEST_NEW": "default"}):
         assert (os.environ["HCOPT_TEST_THERE"], os.environ["HCOPT_TEST_NEW"]) == ("before", "default")
     assert "HCOPT_TEST_NEW" not in os.environ
 

@@ -15,7 +15,7 @@ from hcopt.system.files import (
     append_line,
     check_room,
     copy_whole,
-    held,
+    folder_lock,
     point_to,
     remove_drafts,
     whole_file,
@@ -111,7 +111,7 @@ def test_drafts_of_a_killed_process_are_removed_and_nothing_else_is(tmp_path: Pa
 
 
 def test_folder_is_held_surely_by_one_at_a_time(tmp_path: Path) -> None:
-    with held(tmp_path, surely=True) as first, held(tmp_path, surely=True) as second:
+    with folder_lock(tmp_path, surely=True) as first, folder_lock(tmp_path, surely=True) as second:
         assert (first, second) == (True, False)
 
 

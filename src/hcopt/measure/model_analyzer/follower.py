@@ -82,11 +82,11 @@ class Follower:
                     self._fail_missing(variant, load, f"the server could not load it: {failed[2]}", cause="refused")
         elif self._trouble or _TROUBLE.search(line):
             if _HUNG in line and self._point is not None:
-                self._job.server.suspect(f"{self._point[0].config_name} does not answer")
-                self._died = self._job.server.revive()
+                self._job.server.mark_unhealthy(f"{self._point[0].config_name} does not answer")
+                self._died = self._job.server.restart_if_dead()
             elif not self._trouble:
                 # At once: Model Analyzer waits half a minute for a server that has gone, then gives up the whole sweep.
-                self._died = self._job.server.revive()
+                self._died = self._job.server.restart_if_dead()
             self._trouble.append(line.removeprefix(_PREFIX).strip())
 
     def finish(self, died: str | None) -> str | None:
@@ -152,7 +152,7 @@ class Follower:
             reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
             cause: FailureCause = "other" if set_clock else _cause(self._trouble)
             failed = replace(_failed(variant, load, self._point_started, reason, cause), elapsed_s=self._elapsed_s())
-            self._record(with_reason(failed, self._died or died or self._job.server.revive()))
+            self._record(with_reason(failed, self._died or died or self._job.server.restart_if_dead()))
             return
         steal = steal_ratio(self._cpu_before, read_cpu_times())
         self._any_measured = True

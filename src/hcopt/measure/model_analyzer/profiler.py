@@ -101,7 +101,7 @@ class ModelAnalyzer:
                 timeout_s=self._limit_s(job.plan),
                 on_line=follower.read,
             )
-            died = job.server.revive()
+            died = job.server.restart_if_dead()
             barren_starts = barren_starts + 1 if follower.recorded_count == before else 0
             # A death at the very point at which it began again may be chance, and there are thousands still to come.
             if died is None or barren_starts > _MOST_BARREN_STARTS:

@@ -182,15 +182,15 @@ class DockerServer:
         """The server as this process reaches it; the same after a restart."""
         return _published(self.ports)
 
-    def suspect(self, what: str) -> None:
-        """See `Server.suspect`."""
+    def mark_unhealthy(self, what: str) -> None:
+        """See `Server.mark_unhealthy`."""
         self.suspicion = what
 
     @property
-    def most_instances(self) -> None:
-        """See `Server.most_instances`: an instance of the native backend is no process, and is there soon."""
+    def max_instances(self) -> None:
+        """See `Server.max_instances`: an instance of the native backend is no process, and is there soon."""
 
-    def revive(self) -> str | None:
+    def restart_if_dead(self) -> str | None:
         """Starts a container that has ended again; called after each measurement, so that it can count.
 
         Returns:

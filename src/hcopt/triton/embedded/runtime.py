@@ -70,17 +70,17 @@ class EmbeddedServer:
     restarts: int = 0
     suspicion: str | None = None
 
-    def suspect(self, what: str) -> None:
-        """See `Server.suspect`."""
+    def mark_unhealthy(self, what: str) -> None:
+        """See `Server.mark_unhealthy`."""
         self.suspicion = what
 
     @property
-    def most_instances(self) -> Callable[[int], int]:
-        """See `Server.most_instances`: here an instance is a Python process, which takes its time to start."""
-        return lambda loaded: self.memory.most_instances(self.process.pid, loaded)
+    def max_instances(self) -> Callable[[int], int]:
+        """See `Server.max_instances`: here an instance is a Python process, which takes its time to start."""
+        return lambda loaded: self.memory.max_instances(self.process.pid, loaded)
 
-    def revive(self) -> str | None:
-        """See `Server.revive`; called after each measurement, so that it can count."""
+    def restart_if_dead(self) -> str | None:
+        """See `Server.restart_if_dead`; called after each measurement, so that it can count."""
         ended = self._how_it_ended()
         if ended is None:
             self.restarts = 0

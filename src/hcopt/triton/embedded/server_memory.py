@@ -43,7 +43,7 @@ class ServerMemory:
                     held += memory.rss - memory.shared
         return held // _BYTES_PER_MB
 
-    def most_instances(self, pid: int, loaded: int) -> int:
+    def max_instances(self, pid: int, loaded: int) -> int:
         """How many instances may be loaded at once, where `loaded` of them (at least one) hold what is held now."""
         of_memory = _SHARE_BESIDE * min(self.most_mb, read_memory_mb()) / max(1, self.held_mb(pid))
         used = self._shared_bytes()

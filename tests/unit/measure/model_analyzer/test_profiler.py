@@ -31,8 +31,8 @@ class _DyingServer(fakes.FakeServer):
 
     starts: int = 1
 
-    def revive(self) -> str | None:
-        super().revive()
+    def restart_if_dead(self) -> str | None:
+        super().restart_if_dead()
         return "the server died" if len(self.tools.calls) < self.starts else None
 
 

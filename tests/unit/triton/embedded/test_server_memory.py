@@ -33,7 +33,7 @@ def test_children_count_to_what_a_server_holds(tmp_path: Path) -> None:
 
 
 def test_more_instances_fit_where_more_memory_may_be_held(tmp_path: Path) -> None:
-    few, more = (memory(tmp_path, most_mb).most_instances(os.getpid(), 4) for most_mb in (2_000, 4_000))
+    few, more = (memory(tmp_path, most_mb).max_instances(os.getpid(), 4) for most_mb in (2_000, 4_000))
     assert 0 < few < more
 
 
@@ -41,13 +41,13 @@ def test_shared_memory_bounds_the_instances_too(tmp_path: Path) -> None:
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     region(tmp_path, "run_1", 40_000_000)
     region(tmp_path, "another_1", 40_000_000)
-    found = memory(tmp_path, 10**9).most_instances(os.getpid(), 1)
+    found = memory(tmp_path, 10**9).max_instances(os.getpid(), 1)
     assert 0 < found <= 0.5 * (free + 40_000_000) / 40_000_000 + 1
 
 
 def test_region_that_goes_away_meanwhile_counts_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "run_gone").symlink_to("nowhere")  # found by its name, and not there to be looked at
-    assert memory(tmp_path).most_instances(os.getpid(), 1) > 0
+    assert memory(tmp_path).max_instances(os.getpid(), 1) > 0
 
 
 def test_only_the_server_s_own_regions_are_removed(tmp_path: Path) -> None:
