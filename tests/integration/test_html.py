@@ -322,14 +322,14 @@ def test_report_works_in_a_frame_without_rights_as_mlflow_shows_it(chromium, pag
     (tmp_path / "frame.html").write_text(frame)
     shown_as(chromium)
     open_file(chromium, tmp_path / "frame.html")
-    chromium.reload.frame(0)
+    chromium.switch_to.frame(0)
     assert len(_charts(chromium)) == len(CHARTS)
     button = chromium.find_element(By.CSS_SELECTOR, "[data-copy]")
     button.click()
     WebDriverWait(chromium, PATIENCE_S).until(lambda _: button.text in ("Copied", "Selected: press Ctrl+C"))
     selected = chromium.execute_script("return window.getSelection().toString()")
     assert button.text == "Copied" or "max_batch_size: 8" in selected
-    chromium.reload.default_content()
+    chromium.switch_to.default_content()
 
 
 def test_charts_are_pictures_where_scripts_are_off(chromium, pages):
