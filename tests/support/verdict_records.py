@@ -95,7 +95,6 @@ def failed_windows(config_name: str, own: int, other: int = 0) -> FailedWindows:
         variant_count=own,
         other_count=other,
         reason="the server answered with an error: Exceeds maximum queue size",
-        too_many=own > 0,
     )
 
 

@@ -68,9 +68,14 @@ class Evidence:
         return bool(self._pairs(pair)[0])
 
     def fails(self, arm: Arm) -> bool:
-        """Whether an arm without any figures is shown to fail on its own account more often than the limit allows."""
+        """Whether its failed windows alone, without any late request, are shown to be more than the limit allows."""
         failed = self.failures.get(arm)
-        return failed is not None and p99_limit.judge_windows(failed, alpha=self.alpha) == "infeasible"
+        if failed is None or not failed.variant_count:
+            return False
+        counted = p99_limit.counts(self._taken(arm), failed_windows=failed.variant_count, limited=False)
+        if counted is None:
+            return p99_limit.judge_windows(failed, alpha=self.alpha) == "infeasible"
+        return p99_limit.judge_failures(*counted, alpha=self.alpha)[0] == "infeasible"
 
     def compare(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
         """Each pair and its reverse, since the test has no direction. `pairs` is the family that α is kept over.
@@ -105,16 +110,6 @@ class Evidence:
         failed = self.failures.get(arm)
         by_windows = "feasible" if failed is None else p99_limit.judge_windows(failed, alpha=self.alpha)
         return max((by_p99, by_windows), key=_SEVERITY.index), None
-
-    def fails_by_windows(self, arm: Arm) -> bool:
-        """Whether its failed windows alone, without any late request, are too many."""
-        failed = self.failures.get(arm)
-        if failed is None or not failed.variant_count:
-            return False
-        counted = p99_limit.counts(self._taken(arm), failed_windows=failed.variant_count, limited=False)
-        if counted is None:
-            return p99_limit.judge_windows(failed, alpha=self.alpha) == "infeasible"
-        return p99_limit.judge_failures(*counted, alpha=self.alpha)[0] == "infeasible"
 
     def _counted(self, arm: Arm) -> tuple[list[int], list[int]] | None:
         """See `p99_limit.counts`; without a limit only what failed is a miss."""

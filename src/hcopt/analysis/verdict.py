@@ -74,8 +74,7 @@ def decide(
         failures=failures,
     )
     found = _judged(cast, every, evidence) if evidence.windows[cast.best] else _nothing_whole(cast, evidence)
-    counted = (replace(failed, too_many=evidence.fails_by_windows(arm)) for arm, failed in failures.items())
-    return replace(found, look_count=look_count, failures=tuple(counted))
+    return replace(found, look_count=look_count, failures=tuple(failures.values()))
 
 
 def _nothing_whole(cast: Cast, evidence: Evidence) -> Confirmation:
@@ -166,7 +165,7 @@ class _Case:
         return self.figures[arm].feasibility == "infeasible" if arm in self.figures else self.evidence.fails(arm)
 
     def _why_infeasible(self, arm: Arm) -> Note:
-        if self.evidence.fails_by_windows(arm) or arm not in self.figures:
+        if self.evidence.fails(arm):
             return why_it_fails(self.evidence.failures[arm])
         return Note.of("misses_limit" if self._limited else "answers_with_errors")
 

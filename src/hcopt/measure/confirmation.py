@@ -66,7 +66,7 @@ class Proof:
             if found.refuted is None:
                 return replace(self._not_alone(found), failures=failures)
             refuted.append(found)
-            self.note(_replaced(found, self.config.constraints.latency_p99_ms))
+            self.note(_replaced(found))
 
     def _not_alone(self, found: Confirmation) -> Confirmation:
         """The verdict, unless the default won because nothing else could be measured: that shows nothing."""
@@ -129,18 +129,16 @@ class Proof:
         )
 
 
-def _replaced(refuted: Confirmation, limit_ms: float | None) -> Note:
-    name = refuted.refuted or ""
-    failed = next((one for one in refuted.failures if one.config_name == name and one.too_many), None)
-    if failed is not None:
+def _replaced(refuted: Confirmation) -> Note:
+    """That a candidate is out, by the reason of its verdict."""
+    name, why = refuted.refuted or "", refuted.reason.values["why"]
+    assert isinstance(why, Note)  # as in every `refuted`
+    if why.code == "fails_windows":
+        said = why.values
         return Note.of(
-            "refuted_by_failures",
-            name=name,
-            failed=failed.variant_count,
-            windows=failed.window_count,
-            reason=failed.reason,
+            "refuted_by_failures", name=name, failed=said["failed"], windows=said["windows"], reason=said["reason"]
         )
-    assert refuted.best is not None  # else it were refuted by its failures
-    if refuted.best.miss_ratio is None and limit_ms is None:
+    if why.code == "answers_with_errors":
         return Note.of("refuted_by_errors", name=name)
+    assert refuted.best is not None  # it has a p99 that is too high
     return Note.of("refuted_by_p99", name=name, p99_ms=refuted.best.latency_p99_ms.estimate)

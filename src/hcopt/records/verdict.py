@@ -99,7 +99,6 @@ class FailedWindows:
             every limit.
         other_count: Windows that failed for the machine's, a tool's or hcopt's sake; they count for nothing.
         reason: Why the first of those on its own account failed, else the first of all.
-        too_many: Whether these windows alone, without any late request, are shown to be more than the limit allows.
     """
 
     config_name: str
@@ -108,7 +107,6 @@ class FailedWindows:
     variant_count: int
     other_count: int
     reason: str
-    too_many: bool = False
 
     @property
     def variant_ratio(self) -> float:
