@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
-from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, check_database, is_database, open_database
+from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_databases
 from hcopt.services.s3 import explain_s3_error, s3_errors
 from hcopt.system.environ import environment_variable, temporary_environ
 from hcopt.system.process import temporary_folder
@@ -86,16 +86,14 @@ def ready_database(tracking_uri: str, *, config: Config) -> None:
     Raises:
         OutputError: Its schema is that of another MLflow, and hcopt is not to change it.
     """
-    if not _databases(tracking_uri):
-        return
-    # Who does not answer now may do so when there is something to log.
-    with temporary_environ(_lent_settings(tracking_uri, config)), suppress(OSError, *_database_errors()):
+    with temporary_environ(_lent_settings(tracking_uri, config)):
+        agreed = _agreed(tracking_uri, config, writes=True)
+        if not agreed:
+            return
         try:
-            for database in _databases(tracking_uri):
-                age, _ = check_database(database, _agreed(database, tracking_uri, config, writes=True))
-                if age == "older":
-                    with _silence():
-                        open_database(database, _agreed(database, tracking_uri, config, writes=True))
+            # Who does not answer now may do so when there is something to log.
+            with _silence(), suppress(OSError, *_database_errors()):
+                open_databases(agreed, makes=False)
         except DatabaseRefusedError as refused:
             raise OutputError(refused.message, remedy=refused.remedy) from refused
 
@@ -167,22 +165,23 @@ def _silence() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _agreed(database: str, tracking_uri: str, config: Config | None, *, writes: bool) -> Agreed:
-    """What may be done to a database: hcopt's own is made and migrated as it needs to be, others only where asked."""
-    own = config is not None and config.mlflow.tracking_uri is None and database == tracking_uri
+def _agreed(tracking_uri: str, config: Config | None, *, writes: bool) -> dict[str, Agreed]:
+    """What may be done to each database: hcopt's own is made and migrated as it needs to be, others where asked."""
+    own = config is not None and config.mlflow.tracking_uri is None
     asked = config is not None and config.mlflow.migrate_database
-    return Agreed(creates=writes and database == tracking_uri, migrates=own or asked)
+    return {
+        database: Agreed(
+            creates=writes and database == tracking_uri, migrates=asked or (own and database == tracking_uri)
+        )
+        for database in _databases(tracking_uri)
+    }
 
 
 def _connect(uri: str, config: Config | None, *, writes: bool) -> MlflowClient:
     """Asks once, with little patience, whether anybody is there, before real work begins with more of it."""
     from mlflow import MlflowClient
 
-    agreed = {database: _agreed(database, uri, config, writes=writes) for database in _databases(uri)}
-    for database, what in agreed.items():
-        check_database(database, what)  # all of them, before one is made
-    for database, what in agreed.items():
-        open_database(database, what)
+    open_databases(_agreed(uri, config, writes=writes))
     if urlsplit(uri).scheme not in ("http", "https"):
         return MlflowClient(tracking_uri=uri)
     client = MlflowClient(tracking_uri=uri)

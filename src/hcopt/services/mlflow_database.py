@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -69,28 +70,29 @@ def sqlite_file(tracking_uri: str) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def open_database(uri: str, agreed: Agreed) -> None:
-    """Makes sure that a client which opens this database finds the schema that it would else make; nothing for servers.
+def open_databases(agreed: Mapping[str, Agreed], *, makes: bool = True) -> None:
+    """Makes sure that a client which opens these finds the schema that it would else make; nothing for servers.
+
+    All are looked at before one is changed.
+
+    Args:
+        agreed: What may be done to each.
+        makes: Whether those that are absent are made now; else it is only said whether they may be.
 
     Raises:
-        DatabaseRefusedError: It has another schema, and nothing else was agreed.
-        SQLAlchemyError: It cannot be reached or read. MLflow itself would try that for over a minute.
+        DatabaseRefusedError: One has another schema, and nothing else was agreed.
+        SQLAlchemyError: One cannot be reached or read. MLflow itself would try that for over a minute.
     """
-    age, revision = check_database(uri, agreed)
-    if age in ("absent", "empty"):
-        _make(uri)
-    elif age == "older":
-        _migrate(uri, revision or "")
+    found = {uri: _checked(uri, what) for uri, what in agreed.items() if is_database(uri)}
+    for uri, (age, revision) in found.items():
+        if age == "older":
+            _migrate(uri, revision or "")
+        elif age != "same" and makes:
+            _make(uri)
 
 
-def check_database(uri: str, agreed: Agreed) -> tuple[Age, str | None]:
-    """What `open_database` would find and refuse, and does nothing else: the age of the schema, and its revision.
-
-    Raises:
-        DatabaseRefusedError, SQLAlchemyError: As `open_database`.
-    """
-    if not is_database(uri):
-        return "same", None
+def _checked(uri: str, agreed: Agreed) -> tuple[Age, str | None]:
+    """The age of a database's schema, and its revision, where the agreed is enough to work with it."""
     age, revision = _look(uri)
     fine = age == "same" or (agreed.creates and age in ("absent", "empty")) or (agreed.migrates and age == "older")
     if not fine:

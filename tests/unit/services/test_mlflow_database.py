@@ -12,7 +12,7 @@ import pytest
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.services.mlflow import mlflow_session, ready_database
-from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_database, sqlite_file
+from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_databases, sqlite_file
 from hcopt.tracking.registry import looking_only
 from tests.support.mlflow2 import Mlflow2, mlflow2
 
@@ -31,7 +31,7 @@ def execute(file: Path, statement: str) -> None:
 
 def refusal(uri: str, agreed: Agreed) -> DatabaseRefusedError:
     with pytest.raises(DatabaseRefusedError) as caught:
-        open_database(uri, agreed)
+        open_databases({uri: agreed})
     return caught.value
 
 
@@ -47,10 +47,10 @@ def test_database_of_an_older_mlflow_is_refused_and_stays_as_it_is(older: Mlflow
 
 def test_database_of_an_older_mlflow_is_migrated_where_that_was_agreed_and_a_copy_stays(older: Mlflow2) -> None:
     before = older.digest
-    open_database(older.tracking_uri, EVERYTHING)
+    open_databases({older.tracking_uri: EVERYTHING})
     assert older.tables() > 19
     assert Mlflow2(file=older.file.with_name("mlflow2.db.0584bdc529eb")).digest == before
-    open_database(older.tracking_uri, Agreed())  # no other schema any more
+    open_databases({older.tracking_uri: Agreed()})  # no other schema any more
 
 
 def test_database_of_a_newer_mlflow_is_refused_whatever_was_agreed(older: Mlflow2) -> None:
@@ -80,15 +80,15 @@ def test_absent_or_empty_database_is_made_by_who_writes_only(tmp_path: Path, *, 
     assert file.exists() == empty
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's code; a session keeps them quiet
-        open_database(f"sqlite:///{file}", Agreed(creates=True))
-    open_database(f"sqlite:///{file}", Agreed())
+        open_databases({f"sqlite:///{file}": Agreed(creates=True)})
+    open_databases({f"sqlite:///{file}": Agreed()})
     assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
 
 
 def test_servers_and_folders_are_no_databases() -> None:
     assert [is_database(uri) for uri in ("http://h:5000", "https://h", "./mlruns", "file:///x")] == [False] * 4
     assert is_database("postgresql+psycopg2://u:p@h/d")
-    open_database("http://127.0.0.1:1", Agreed())
+    open_databases({"http://127.0.0.1:1": Agreed()})
 
 
 def test_registry_of_its_own_is_looked_at_too(older: Mlflow2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
