@@ -11,6 +11,8 @@ from hcopt.cli.boundary import app, boundary, command_line
 from hcopt.cli.options import (
     DebugOption,
     GrowthOption,
+    NamespaceOption,
+    NodeSelectorOption,
     OutputOption,
     PodStartOption,
     RunArgument,
@@ -37,7 +39,7 @@ def kubernetes(
         str | None,
         typer.Option("--name", help="Of all objects; the model's if not given."),
     ] = None,
-    namespace: Annotated[str, typer.Option("--namespace")] = "default",
+    namespace: NamespaceOption = "default",
     image: Annotated[
         str | None,
         typer.Option("--image", help="Triton's; that of the run if not given."),
@@ -50,10 +52,7 @@ def kubernetes(
     scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
     rate_window: WindowOption = USUAL_RATE_WINDOW_S,
     pod_start: PodStartOption = None,
-    node_selector: Annotated[
-        list[str] | None,
-        typer.Option("--node-selector", help="LABEL=VALUE of the nodes; may be given several times."),
-    ] = None,
+    node_selector: NodeSelectorOption = None,
     node_cpu: Annotated[
         str | None, typer.Option("--node-cpu", help="CPU model of the nodes, as /proc/cpuinfo names it.")
     ] = None,

@@ -32,6 +32,11 @@ PodStartOption = Annotated[
     typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
 ]
 
+NamespaceOption = Annotated[str, typer.Option("--namespace")]
+NodeSelectorOption = Annotated[
+    list[str] | None,
+    typer.Option("--node-selector", help="LABEL=VALUE of the nodes; may be given several times."),
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="config.yaml; without it ./config.yaml, else the defaults.")
 ]

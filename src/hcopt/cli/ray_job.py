@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from hcopt.cli.boundary import app, boundary, command_line
-from hcopt.cli.options import WITHOUT_CLUSTERS, ConfigOption, DebugOption, ModelsOption, SetOption
+from hcopt.cli.options import (
+    WITHOUT_CLUSTERS,
+    ConfigOption,
+    DebugOption,
+    ModelsOption,
+    NamespaceOption,
+    NodeSelectorOption,
+    SetOption,
+)
 from hcopt.deploy.kubernetes.options import parse_node_selector
 from hcopt.deploy.kubernetes.ray_job_options import USUAL_CPUS, USUAL_MEMORY_MB, USUAL_NAME, RayJobOptions
 
@@ -20,10 +28,7 @@ def ray_job(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Nodes that measure, of each class.")] = 1,
     cpus: Annotated[int, typer.Option("--cpus", min=1, help="Whole CPUs of a measuring pod.")] = USUAL_CPUS,
     memory: Annotated[int, typer.Option("--memory", min=1, help="Of each pod, in MiB.")] = USUAL_MEMORY_MB,
-    node_selector: Annotated[
-        list[str] | None,
-        typer.Option("--node-selector", help="LABEL=VALUE of the nodes; may be given several times."),
-    ] = None,
+    node_selector: NodeSelectorOption = None,
     node_class: Annotated[
         list[str] | None,
         typer.Option("--node-class", help="LABEL=VALUE of one class of nodes; a worker group for each given."),
@@ -35,7 +40,7 @@ def ray_job(
     config: ConfigOption = None,
     set_: SetOption = None,
     name: Annotated[str, typer.Option("--name", help="Of all objects.")] = USUAL_NAME,
-    namespace: Annotated[str, typer.Option("--namespace")] = "default",
+    namespace: NamespaceOption = "default",
     out: Annotated[Path, typer.Option("--out", help="Folder for the manifest.")] = Path("deploy"),
     debug: DebugOption = False,
 ) -> None:
