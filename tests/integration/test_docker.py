@@ -526,7 +526,7 @@ def test_server_that_was_killed_is_back_at_the_same_address_until_it_was_once_to
     kill(server)
     with pytest.raises(RuntimeStartError, match="after 3 restarts in a row") as caught:
         server.restart_if_dead()
-    assert caught.value.log == server.log.file
+    assert caught.value.log == server.log
     assert "Started HTTPService" in caught.value.message
 
 

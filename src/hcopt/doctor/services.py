@@ -13,7 +13,7 @@ from hcopt.services.mlflow_database import sqlite_file
 from hcopt.services.s3 import Bucket, open_bucket
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.registry import looking_only, resolve_tracking
-from hcopt.triton.docker.engine import engine, told
+from hcopt.triton.docker.engine import docker_errors, engine
 from hcopt.triton.docker.images import image_names, missing_images, pull_commands
 from hcopt.triton.docker.leftovers import Leftover, leftovers, remove_leftovers
 
@@ -24,7 +24,7 @@ _PROBE = b"hcopt doctor"
 def look_at_docker(config: Config) -> Finding:
     """The Docker Engine."""
     try:
-        with engine(timeout_s=_ENGINE_TIMEOUT_S) as client, told("the Docker Engine does not say its version"):
+        with engine(timeout_s=_ENGINE_TIMEOUT_S) as client, docker_errors("the Docker Engine does not say its version"):
             return ok(f"{client.version()['Version']}, which the runtime docker uses")
     except RuntimeStartError as error:
         return fault(error, "error" if config.runtime.kind == "docker" else "warning")

@@ -6,6 +6,8 @@ import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from hcopt.triton.base import Endpoint
+
 HOST = "127.0.0.1"
 
 
@@ -16,6 +18,15 @@ class Ports:
     http: int
     grpc: int
     metrics: int
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The server that listens on them, on the loopback interface."""
+        return Endpoint(
+            grpc=f"{HOST}:{self.grpc}",
+            http=f"{HOST}:{self.http}",
+            metrics_url=f"http://{HOST}:{self.metrics}/metrics",
+        )
 
 
 def free_ports() -> Ports:

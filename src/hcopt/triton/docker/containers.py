@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hcopt.errors import RuntimeStartError
 from hcopt.system.signals import deferred_signals
 from hcopt.triton.base import Endpoint
-from hcopt.triton.docker.engine import engine, told
+from hcopt.triton.docker.engine import docker_errors, engine
 from hcopt.triton.docker.images import ImageNames
 from hcopt.triton.docker.leftovers import run_labels
 from hcopt.triton.docker.streams import container_output
@@ -169,7 +169,7 @@ def user_of_files(client: DockerClient) -> str:
     Raises:
         RuntimeStartError: The engine does not answer.
     """
-    with told("the Docker Engine does not describe itself"):
+    with docker_errors("the Docker Engine does not describe itself"):
         options = client.info().get("SecurityOptions") or ()
     # A rootless engine maps this user to root inside of its containers.
     return "0:0" if any("name=rootless" in option for option in options) else f"{os.getuid()}:{os.getgid()}"
@@ -181,7 +181,7 @@ def create_network(client: DockerClient, containers: RunContainers) -> None:
     Raises:
         RuntimeStartError: The engine cannot.
     """
-    with told(f"cannot create the network {containers.network_name}"), deferred_signals():
+    with docker_errors(f"cannot create the network {containers.network_name}"), deferred_signals():
         client.networks.create(containers.network_name, labels=run_labels(containers.run_id))
 
 
@@ -191,7 +191,7 @@ def start(client: DockerClient, arguments: Mapping[str, Any]) -> None:
     Raises:
         RuntimeStartError: The engine cannot; it may be that one of the ports is taken.
     """
-    with told(f"cannot start the container {arguments['name']} from {arguments['image']}"), deferred_signals():
+    with docker_errors(f"cannot start the container {arguments['name']} from {arguments['image']}"), deferred_signals():
         remove_container(client, arguments["name"])
         client.containers.create(**arguments).start()
 
@@ -233,7 +233,7 @@ class ContainerLog:
         try:
             with (
                 engine() as client,
-                told("no log"),
+                docker_errors("no log"),
                 self.file.open("ab", buffering=0) as file,
                 container_output(client, self._name) as pieces,
             ):

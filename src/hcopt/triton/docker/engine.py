@@ -33,7 +33,7 @@ def engine(*, timeout_s: int = _CALL_TIMEOUT_S) -> Iterator[DockerClient]:
     """
     import docker
 
-    with told("the Docker Engine cannot be used"):
+    with docker_errors("the Docker Engine cannot be used"):
         address = _address()
         _check(address, timeout_s)
         client = docker.DockerClient(base_url=address, timeout=timeout_s)
@@ -72,7 +72,7 @@ def _check(address: str, timeout_s: float) -> None:
 
 
 @contextmanager
-def told(failure: str) -> Iterator[None]:
+def docker_errors(failure: str) -> Iterator[None]:
     """Turns what docker-py raises into a RuntimeStartError that begins with `failure`."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException, Timeout
@@ -98,7 +98,7 @@ def how_it_ended(client: DockerClient, name: str) -> str | None:
     """
     from docker.errors import NotFound
 
-    with told(f"the Docker Engine does not say whether the container {name} runs"):
+    with docker_errors(f"the Docker Engine does not say whether the container {name} runs"):
         try:
             state = client.containers.get(name).attrs["State"]
         except NotFound:

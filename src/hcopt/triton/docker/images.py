@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import RuntimeStartError
 from hcopt.system.progress import Progress
-from hcopt.triton.docker.engine import told
+from hcopt.triton.docker.engine import docker_errors
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -52,7 +52,7 @@ def missing_images(client: DockerClient, names: Iterable[str]) -> tuple[str, ...
 def _has(client: DockerClient, name: str) -> bool:
     from docker.errors import ImageNotFound
 
-    with told(f"the Docker Engine does not say whether it has {name}"):
+    with docker_errors(f"the Docker Engine does not say whether it has {name}"):
         try:
             client.images.get(name)
         except ImageNotFound:
@@ -66,7 +66,7 @@ def digest(client: DockerClient, name: str) -> str:
     Raises:
         RuntimeStartError: The engine does not have it, or does not answer.
     """
-    with told(f"the Docker Engine does not describe {name}"):
+    with docker_errors(f"the Docker Engine does not describe {name}"):
         image = client.images.get(name)
     digests: list[str] = image.attrs.get("RepoDigests") or []
     return digests[0] if digests else str(image.id)
@@ -82,7 +82,7 @@ def pull(client: DockerClient, name: str, progress: Progress) -> None:
     progress.phase(f"Pulling {name}")
     layers = _Layers()
     try:
-        with told(f"cannot pull {name}"):
+        with docker_errors(f"cannot pull {name}"):
             for event in client.api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in event:
                     raise RuntimeStartError(f"cannot pull {name}: {event['error']}")

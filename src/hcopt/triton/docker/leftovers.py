@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hcopt.system.signals import deferred_signals
-from hcopt.triton.docker.engine import told
+from hcopt.triton.docker.engine import docker_errors
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -79,7 +79,7 @@ def remove_run(client: DockerClient, run_id: str) -> None:
 def _labelled(client: DockerClient, label: str) -> Iterator[Container | Network]:
     """Containers first: a network can go only when nothing is in it."""
     filters: dict[str, str | list[str] | bool] = {"label": label}
-    with told("the Docker Engine does not list what runs have left"):
+    with docker_errors("the Docker Engine does not list what runs have left"):
         # Without details of each: one that goes away meanwhile would be an error.
         yield from client.containers.list(all=True, filters=filters, sparse=True)
         yield from client.networks.list(filters=filters)
@@ -120,7 +120,7 @@ def _removed(found: Container | Network) -> Leftover:
     from docker.errors import NotFound
 
     gone = _leftover(found)
-    with told(f"cannot remove the {gone.kind} {gone.name}"):
+    with docker_errors(f"cannot remove the {gone.kind} {gone.name}"):
         try:
             if gone.kind == "container":
                 found.remove(v=True, force=True)  # type: ignore[call-arg]

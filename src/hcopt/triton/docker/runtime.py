@@ -7,7 +7,6 @@ folder. Neither gets the engine's socket, hcopt's environment, or more rights th
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
 from hcopt.system.progress import Progress
-from hcopt.triton.base import Endpoint, Tool
+from hcopt.triton.base import Tool
 from hcopt.triton.docker.containers import (
     SERVER_ENDPOINT,
     ContainerLog,
@@ -31,23 +30,18 @@ from hcopt.triton.docker.containers import (
     start,
     user_of_files,
 )
-from hcopt.triton.docker.engine import engine, how_it_ended, how_it_ended_within, told
+from hcopt.triton.docker.engine import docker_errors, engine, how_it_ended, how_it_ended_within
 from hcopt.triton.docker.images import digest, image_names, missing_images, pull
 from hcopt.triton.docker.leftovers import remove_leftovers, remove_run
 from hcopt.triton.docker.tools import DockerTools, execute, find_programs
 from hcopt.triton.ports import Ports, free_ports
-from hcopt.triton.ready import health
 from hcopt.triton.served_backend import served_backend
+from hcopt.triton.supervised import PortTakenError, SupervisedServer
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-_HOST = "127.0.0.1"
-_POLL_S = 0.1
-_SILENCE_S = 15.0
-_PORT_TRIES = 5
 _PORT_TAKEN = ("already allocated", "already in use")
-_RESTARTS = 3
 _BYTES_PER_MB = 1024 * 1024
 _PROGRAMS: tuple[Tool, Tool] = ("model-analyzer", "perf_analyzer")
 
@@ -103,33 +97,21 @@ class DockerRuntime:
             create_network(client, containers)
             start(client, containers.sdk())
             tools = _tools(client, containers)
-            ports = self._start_server(client, containers)
-            log.follow()
-            version = _version_when_ready(client, containers, ports, log, self.start_timeout_s)
-            _check_reach(client, containers)
-            yield DockerServer(
+            server = DockerServer(
+                name=f"tritonserver in {containers.server_name}",
+                log=log_file,
+                note_restart=lambda ended: self.note(Note.of("container_restarted", ended=ended)),
+                choose_ports=self.choose_ports,
+                start_timeout_s=self.start_timeout_s,
                 client=client,
                 containers=containers,
-                ports=ports,
                 tools=tools,
-                environment=_environment(client, containers, ports, version, log),
-                log=log,
-                note=self.note,
-                start_timeout_s=self.start_timeout_s,
+                copied_log=log,
             )
-
-    def _start_server(self, client: DockerClient, containers: RunContainers) -> Ports:
-        """Starts Triton, on other ports when somebody took one in the meantime."""
-        for _ in range(_PORT_TRIES):
-            ports = self.choose_ports()
-            try:
-                start(client, containers.server(ports))
-            except RuntimeStartError as error:
-                if not any(sign in error.message for sign in _PORT_TAKEN):
-                    raise
-            else:
-                return ports
-        raise RuntimeStartError(f"no free ports for tritonserver in {_PORT_TRIES} tries")
+            version = server.start()
+            _check_reach(client, containers)
+            server.environment = _environment(server, version)
+            yield server
 
     def _remove_leftovers(self, client: DockerClient) -> None:
         """What killed runs have left holds memory and CPUs that this one is going to measure with."""
@@ -137,107 +119,62 @@ class DockerRuntime:
             gone = remove_leftovers(client)
         except RuntimeStartError as error:
             # Another run may be removing the same one at this moment.
-            self.note(_leftovers_stay(error.message))
+            self.note(Note.of("leftovers_stay", reason=error.message))
         else:
             if gone:
-                self.note(_leftovers_removed(", ".join(f"{one.kind} {one.name}" for one in gone)))
+                names = ", ".join(f"{one.kind} {one.name}" for one in gone)
+                self.note(Note.of("leftovers_removed", names=names))
 
     def _remove(self, client: DockerClient, run_id: str) -> None:
         try:
             remove_run(client, run_id)
         except RuntimeStartError as error:
-            self.note(_left(run_id, error.message))
+            command = f"docker ps -aq --filter label=hcopt.run={run_id}"
+            self.note(Note.of("containers_left", reason=error.message, command=command))
 
 
 @dataclass(slots=True, kw_only=True)
-class DockerServer:
-    """A running Triton in its container, with the SDK container beside it.
+class DockerServer(SupervisedServer):
+    """A Triton in its container, with the SDK container beside it.
 
     Attributes:
         client: The engine.
         containers: How both are made.
-        ports: Where they are published on this machine.
         tools: The measuring programs in the SDK container.
-        environment: The conditions that go with every figure.
-        log: What Triton says.
-        note: Told of each restart.
-        start_timeout_s: How long Triton may take to answer after one.
-        restarts: How many there were in a row.
-        suspicion: Why the server counts as dead though it may answer.
+        copied_log: Copies what Triton says into the log.
     """
 
     client: DockerClient
     containers: RunContainers
-    ports: Ports
     tools: DockerTools
-    environment: Environment
-    log: ContainerLog
-    note: Callable[[Note], None]
-    start_timeout_s: float
-    restarts: int = 0
-    suspicion: str | None = None
+    copied_log: ContainerLog
 
-    @property
-    def endpoint(self) -> Endpoint:
-        """The server as this process reaches it; the same after a restart."""
-        return _published(self.ports)
-
-    def mark_unhealthy(self, what: str) -> None:
-        """See `Server.mark_unhealthy`."""
-        self.suspicion = what
-
-    @property
-    def max_instances(self) -> None:
-        """See `Server.max_instances`: an instance of the native backend is no process, and is there soon."""
-
-    def restart_if_dead(self) -> str | None:
-        """Starts a container that has ended again; called after each measurement, so that it can count.
-
-        Returns:
-            Which one had ended, and how; None where both run.
-
-        Raises:
-            RuntimeStartError: That was once too often, or the engine has stopped.
-        """
-        server = self._how_server_ended()
-        sdk = how_it_ended(self.client, self.containers.sdk_name)
-        ended = "; ".join(filter(None, (server, sdk)))
-        if not ended:
-            self.restarts = 0
-            return None
-        if self.restarts == _RESTARTS:
-            raise _failure(f"{ended}, after {_RESTARTS} restarts in a row", self.log)
-        self.restarts += 1
-        if sdk is not None:
-            start(self.client, self.containers.sdk())
-        if server is not None:
-            self.suspicion = None
+    def launch(self) -> None:
+        """See `SupervisedServer.launch`."""
+        try:
             start(self.client, self.containers.server(self.ports))
-            self.log.follow()
-            _version_when_ready(self.client, self.containers, self.ports, self.log, self.start_timeout_s)
-        self.note(_restarted(ended))
-        return ended
+        except RuntimeStartError as error:
+            if any(sign in error.message for sign in _PORT_TAKEN):
+                raise PortTakenError(error.message, remedy=error.remedy) from error
+            raise
+        self.copied_log.follow()
 
-    def _how_server_ended(self) -> str | None:
-        """None while it answers: the engine learns of an end a moment later than the server's clients."""
-        deadline = time.monotonic() + _SILENCE_S
-        while True:
-            ended = how_it_ended(self.client, self.containers.server_name)
-            if ended is None and self.suspicion is not None:
-                return f"the container {self.containers.server_name} was ended: {self.suspicion}"
-            if ended is not None or health(self.endpoint.http) is not None:
-                return ended
-            if time.monotonic() > deadline:
-                return f"tritonserver in {self.containers.server_name} has not answered for {_SILENCE_S:g} s"
-            time.sleep(_POLL_S)
+    def how_it_ended(self) -> str | None:
+        """See `SupervisedServer.how_it_ended`; the engine learns of an end a moment later than Triton's clients."""
+        return how_it_ended(self.client, self.containers.server_name)
 
+    def how_tools_ended(self) -> str | None:
+        """See `SupervisedServer.how_tools_ended`."""
+        return how_it_ended(self.client, self.containers.sdk_name)
 
-def _published(ports: Ports) -> Endpoint:
-    return Endpoint(
-        grpc=f"{_HOST}:{ports.grpc}",
-        http=f"{_HOST}:{ports.http}",
-        metrics_url=f"http://{_HOST}:{ports.metrics}/metrics",
-    )
+    def restart_tools(self) -> None:
+        """See `SupervisedServer.restart_tools`."""
+        start(self.client, self.containers.sdk())
+
+    def last_words(self) -> str:
+        """See `SupervisedServer.last_words`."""
+        self.copied_log.wait(timeout_s=2.0)
+        return process.last_lines(self.log)
 
 
 def _tools(client: DockerClient, containers: RunContainers) -> DockerTools:
@@ -260,22 +197,6 @@ def _tools(client: DockerClient, containers: RunContainers) -> DockerTools:
     )
 
 
-def _version_when_ready(
-    client: DockerClient, containers: RunContainers, ports: Ports, log: ContainerLog, timeout_s: float
-) -> str:
-    """Triton's version as soon as it is ready."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = health(_published(ports).http)
-        if found is not None and found.ready:
-            return found.version
-        ended = how_it_ended(client, containers.server_name)
-        if ended is not None:
-            raise _failure(f"{ended} instead of getting ready", log)
-        time.sleep(_POLL_S)
-    raise _failure(f"tritonserver in {containers.server_name} was not ready after {timeout_s:g} s", log)
-
-
 def _check_reach(client: DockerClient, containers: RunContainers) -> None:
     host, _, port = SERVER_ENDPOINT.grpc.partition(":")
     code, _ = execute(client, containers.sdk_name, ["timeout", "10", "bash", "-c", f"</dev/tcp/{host}/{port}"])
@@ -287,15 +208,14 @@ def _check_reach(client: DockerClient, containers: RunContainers) -> None:
         )
 
 
-def _environment(
-    client: DockerClient, containers: RunContainers, ports: Ports, version: str, log: ContainerLog
-) -> Environment:
-    with told("the Docker Engine does not describe this machine"):
+def _environment(server: DockerServer, version: str) -> Environment:
+    client, containers = server.client, server.containers
+    with docker_errors("the Docker Engine does not describe this machine"):
         info = client.info()
     limits = containers.limits
     found = read_environment(
         runtime="docker",
-        backend=_backend(client, containers, ports, log),
+        backend=_backend(server),
         triton_version=version,
         onnxruntime_version=None,
         perf_analyzer_version=_perf_analyzer_version(client, containers.sdk_name),
@@ -307,13 +227,14 @@ def _environment(
     return replace(found, memory_mb=memory_mb, server_image=server_image, sdk_image=sdk_image)
 
 
-def _backend(client: DockerClient, containers: RunContainers, ports: Ports, log: ContainerLog) -> Backend:
+def _backend(server: DockerServer) -> Backend:
+    model_name = next(server.containers.repository.iterdir()).name
     try:
-        return served_backend(_published(ports), next(containers.repository.iterdir()).name, log=log.file)
+        return served_backend(server.endpoint, model_name, log=server.log)
     except RuntimeStartError:
-        ended = how_it_ended_within(client, containers.server_name)
+        ended = how_it_ended_within(server.client, server.containers.server_name)
         if ended is not None:
-            raise _failure(f"{ended} while it loaded the model", log) from None
+            raise server.failure(f"{ended} while it loaded the model") from None
         raise
 
 
@@ -321,25 +242,3 @@ def _perf_analyzer_version(client: DockerClient, container: str) -> str | None:
     _, said = execute(client, container, ["perf_analyzer", "--version"])
     found = re.search(r"[0-9]+(\.[0-9]+)+", said)
     return found[0] if found else None
-
-
-def _failure(message: str, log: ContainerLog) -> RuntimeStartError:
-    log.wait(timeout_s=2.0)
-    return RuntimeStartError(f"{message}. Its last words:\n{process.last_lines(log.file)}", log=log.file)
-
-
-def _restarted(ended: str) -> Note:
-    return Note.of("container_restarted", ended=ended)
-
-
-def _leftovers_removed(names: str) -> Note:
-    return Note.of("leftovers_removed", names=names)
-
-
-def _leftovers_stay(reason: str) -> Note:
-    return Note.of("leftovers_stay", reason=reason)
-
-
-def _left(run_id: str, reason: str) -> Note:
-    command = f"docker ps -aq --filter label=hcopt.run={run_id}"
-    return Note.of("containers_left", reason=reason, command=command)

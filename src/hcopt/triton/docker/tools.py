@@ -13,7 +13,7 @@ from hcopt.errors import RuntimeStartError
 from hcopt.system.machine import cgroup_cpu_s
 from hcopt.system.process import Finished, hand_over
 from hcopt.triton.base import Endpoint, Tool
-from hcopt.triton.docker.engine import how_it_ended_within, told
+from hcopt.triton.docker.engine import docker_errors, how_it_ended_within
 from hcopt.triton.docker.streams import program_output
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class DockerTools:
         """
         argv = ["sh", "-c", _SUPERVISED, "sh", f"{timeout_s:.3f}", self.program(tool), *arguments]
         cpu_before_s, started = self._cpu_s(), time.monotonic()
-        with told(f"cannot start {tool} in the container {self.container}"):
+        with docker_errors(f"cannot start {tool} in the container {self.container}"):
             execution = self.client.api.exec_create(
                 self.container, argv, environment=_ENVIRONMENT, workdir=self.path(folder)
             )["Id"]
@@ -130,7 +130,7 @@ class DockerTools:
     def _exit_code(self, execution: str) -> int:
         deadline = time.monotonic() + _EXIT_CODE_LIMIT_S
         while time.monotonic() < deadline:
-            with told(f"the Docker Engine does not say how a program in {self.container} ended"):
+            with docker_errors(f"the Docker Engine does not say how a program in {self.container} ended"):
                 code = self.client.api.exec_inspect(execution)["ExitCode"]
             if code is not None:
                 return int(code)
@@ -146,7 +146,7 @@ class DockerTools:
     def _cpu_s(self) -> float | None:
         """CPU time that the container has used so far; None where it is gone, or runs in a virtual machine."""
         try:
-            with told(f"the Docker Engine does not describe the container {self.container}"):
+            with docker_errors(f"the Docker Engine does not describe the container {self.container}"):
                 pid = self.client.api.inspect_container(self.container)["State"]["Pid"]
             return cgroup_cpu_s(pid)
         except (RuntimeStartError, OSError):
@@ -173,7 +173,7 @@ def execute(client: DockerClient, container: str, argv: Sequence[str]) -> tuple[
     Raises:
         RuntimeStartError: The container or the engine is gone.
     """
-    with told(f"cannot run {argv[0]} in the container {container}"):
+    with docker_errors(f"cannot run {argv[0]} in the container {container}"):
         execution = client.api.exec_create(container, list(argv), environment=_ENVIRONMENT)["Id"]
         with program_output(client, execution, silence_s=_SHORT_S) as pieces:
             said = b"".join(pieces)

@@ -1,25 +1,20 @@
-"""How tritonserver is started here: backends, command line, environment, and when it is ready."""
+"""How tritonserver is started here: backends, command line, environment, and whether it listens."""
 
 from __future__ import annotations
 
-import http.client
-import json
 import shutil
-import time
 from importlib import resources
 from pathlib import Path
 
 import psutil
 
 from hcopt.system.environ import environment_variables
-from hcopt.system.process import Program
 from hcopt.system.redaction import without_secrets
 from hcopt.triton.local_tools import first_on_path
 from hcopt.triton.ports import HOST, Ports
 from hcopt.triton.programs import TritonFiles, find_libpython
 
 _METRICS_INTERVAL_MS = 1000
-_POLL_S = 0.02
 # Triton's farewell takes 2.3 s with a model loaded. A kill would be quicker, but leaves /tmp/python_env_… behind, whose
 # name nobody can know. While a client holds a connection, Triton waits for it as long as its own limit allows.
 _EXIT_TIMEOUT_S = 5
@@ -82,36 +77,11 @@ def server_environment(folder: Path, triton: TritonFiles) -> dict[str, str]:
     return environment
 
 
-def version_when_ready(server: Program, ports: Ports, deadline: float) -> str | None:
-    """Triton's version as soon as it is ready; None when it has ended, or the deadline has passed."""
-    while server.poll() is None and time.monotonic() < deadline:
-        # Another server may have got a port first, and would answer in its place.
-        version = _version_if_ready(ports.http) if _listens(server.pid, ports) else None
-        if version is not None:
-            return version
-        time.sleep(_POLL_S)
-    return None
-
-
-def _listens(pid: int, ports: Ports) -> bool:
+def listens(pid: int, ports: Ports) -> bool:
+    """Whether the process listens on all of the ports."""
     try:
         connections = psutil.Process(pid).net_connections(kind="tcp")
     except psutil.Error:
         return False
     listening = {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
     return {ports.http, ports.grpc, ports.metrics} <= listening
-
-
-def _version_if_ready(port: int) -> str | None:
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/v2/health/ready")
-        answer = connection.getresponse()
-        answer.read()
-        connection.request("GET", "/v2")
-        about = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    return str(about["version"]) if answer.status == http.client.OK else None

@@ -5,9 +5,8 @@ Everything that Triton needs beside the wheel lies in a private folder that live
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,102 +18,91 @@ from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
 from hcopt.system.process import Program
-from hcopt.triton.base import Endpoint
-from hcopt.triton.embedded.launch import install_backends, server_command, server_environment, version_when_ready
+from hcopt.triton.base import Tool
+from hcopt.triton.embedded.launch import install_backends, listens, server_command, server_environment
 from hcopt.triton.embedded.server_memory import ServerMemory
 from hcopt.triton.local_tools import LocalTools, bound_to, check_cpuset, install_tools, private_folder
-from hcopt.triton.ports import HOST, Ports, free_ports
+from hcopt.triton.ports import Ports, free_ports
 from hcopt.triton.programs import TritonFiles, find_triton, installed_version
-from hcopt.triton.ready import health
+from hcopt.triton.supervised import MAX_SILENCE_S, SupervisedServer
 
 BACKEND = Backend(name="onnxruntime", implementation="python")
 _SHARED_MEMORY = Path("/dev/shm")
 _STOP_GRACE_S = 10.0
-_PORT_TRIES = 5
-_PORT_TAKEN = "already in use"
-# A server that is merely busy answers within milliseconds: its HTTP threads do not compute.
-_SILENCE_S = 15.0
-_BETWEEN_QUESTIONS_S = 0.1
-_RESTARTS = 3
 _MEMORY_RATIO = 0.9
 _BYTES_PER_MB = 1024 * 1024
 
 
 @dataclass(slots=True, kw_only=True)
-class EmbeddedServer:
-    """A running Triton; one that has died is started again at the same addresses.
+class EmbeddedServer(SupervisedServer):
+    """A Triton as a child process.
 
     Attributes:
-        endpoint: Its addresses, on the loopback interface.
-        tools: The measuring programs of this environment.
-        environment: The conditions that go with every figure.
-        process: tritonserver itself; the stubs are its children.
-        log: What it says.
-        start_again: Ends what is left of it, and starts another one in its place.
-        note: Told of each restart.
-        silence_s: How long it may leave the question whether it lives unanswered.
+        folder: Its private folder.
+        triton: Where its parts are.
+        programs: The measuring programs of this environment.
+        cpuset_server: Its CPUs; None leaves that to the kernel.
+        cpuset_client: The CPUs of the measuring programs.
         memory: What it and its instances hold, and may hold.
-        restarts: How many there were in a row.
-        suspicion: Why it counts as dead though it may answer: an instance that hangs keeps its CPU until the end.
+        running: Ends the process of the moment.
+        process: tritonserver itself, from `launch` on; the stubs are its children.
     """
 
-    endpoint: Endpoint
-    tools: LocalTools
-    environment: Environment
-    process: Program
-    log: Path
-    start_again: Callable[[], Program]
-    note: Callable[[Note], None]
-    silence_s: float
+    folder: Path
+    triton: TritonFiles
+    programs: Mapping[Tool, Path]
+    cpuset_server: str | None
+    cpuset_client: str | None
     memory: ServerMemory
-    restarts: int = 0
-    suspicion: str | None = None
+    running: ExitStack
+    process: Program = field(init=False)
 
-    def mark_unhealthy(self, what: str) -> None:
-        """See `Server.mark_unhealthy`."""
-        self.suspicion = what
+    @property
+    def tools(self) -> LocalTools:
+        """The measuring programs of this environment."""
+        return LocalTools(
+            endpoint=self.endpoint, programs=self.programs, private_folder=self.folder, cpuset=self.cpuset_client
+        )
 
     @property
     def max_instances(self) -> Callable[[int], int]:
         """See `Server.max_instances`: here an instance is a Python process, which takes its time to start."""
         return lambda loaded: self.memory.max_instances(self.process.pid, loaded)
 
-    def restart_if_dead(self) -> str | None:
-        """See `Server.restart_if_dead`; called after each measurement, so that it can count."""
-        ended = self._how_it_ended()
-        if ended is None:
-            self.restarts = 0
-            return None
-        if self.restarts == _RESTARTS:
-            raise _failure(f"{ended}, after {_RESTARTS} restarts in a row", self.log)
-        self.restarts += 1
-        # One that hangs takes no notice of a request to end.
+    def launch(self) -> None:
+        """See `SupervisedServer.launch`."""
+        self.running.close()
+        self.memory.remove_regions()
+        argv = [*bound_to(self.cpuset_server), *server_command(self.folder, self.triton, self.ports)]
+        environment = server_environment(self.folder, self.triton)
+        try:
+            self.process = self.running.enter_context(
+                process.service(argv, log=self.log, env=environment, cwd=self.folder, grace_s=_STOP_GRACE_S)
+            )
+        except OSError as error:
+            raise RuntimeStartError(f"cannot start {self.triton.tritonserver}: {error}") from error
+
+    def kill(self) -> None:
+        """See `SupervisedServer.kill`."""
         self.process.kill()
-        self.process = self.start_again()
-        self.suspicion = None
-        self.note(_restarted(ended))
-        return ended
 
-    def _how_it_ended(self) -> str | None:
-        """None while it answers, and nothing else speaks against it."""
-        deadline, log = time.monotonic() + self.silence_s, f"logs/{self.log.name}"
-        while True:
-            returncode = self.process.poll()
-            if returncode is not None:
-                return f"tritonserver has ended by itself with {returncode} ({log})"
-            if self.suspicion is not None:
-                return f"tritonserver was ended: {self.suspicion} ({log})"
-            if health(self.endpoint.http) is not None:
-                return self._how_it_grew()
-            if time.monotonic() > deadline:
-                return f"tritonserver has not answered for {self.silence_s:g} s ({log})"
-            time.sleep(_BETWEEN_QUESTIONS_S)
-
-    def _how_it_grew(self) -> str | None:
-        held_mb = self.memory.held_mb(self.process.pid)
-        if held_mb <= self.memory.most_mb:
+    def how_it_ended(self) -> str | None:
+        """See `SupervisedServer.how_it_ended`."""
+        returncode = self.process.poll()
+        if returncode is None:
             return None
-        return f"tritonserver was ended: it held {held_mb} MB of memory, and {self.memory.most_mb} MB is the most"
+        return f"tritonserver has ended by itself with {returncode} (logs/{self.log.name})"
+
+    def listens(self) -> bool:
+        """See `SupervisedServer.listens`: another server may have got a port first, and would answer in its place."""
+        return listens(self.process.pid, self.ports)
+
+    def overload(self) -> str | None:
+        """See `SupervisedServer.overload`: it holds more memory than it may."""
+        held_mb = self.memory.held_mb(self.process.pid)
+        if held_mb <= self.memory.max_mb:
+            return None
+        return f"tritonserver was ended: it held {held_mb} MB of memory, and {self.memory.max_mb} MB is the most"
 
 
 def _untold(_: Note) -> None:
@@ -140,7 +128,7 @@ class EmbeddedRuntime:
     start_timeout_s: float = 60.0
     choose_ports: Callable[[], Ports] = free_ports
     note: Callable[[Note], None] = field(default=_untold, compare=False)
-    silence_s: float = _SILENCE_S
+    silence_s: float = MAX_SILENCE_S
     memory_mb: int | None = None
 
     @contextmanager
@@ -166,7 +154,7 @@ class EmbeddedRuntime:
             stack.enter_context(process.removed_at_death(_SHARED_MEMORY / f"{folder.name}_*"))
             memory = ServerMemory(
                 shared_prefix=folder.name,
-                most_mb=self.memory_mb or int(_MEMORY_RATIO * psutil.virtual_memory().total / _BYTES_PER_MB),
+                max_mb=self.memory_mb or int(_MEMORY_RATIO * psutil.virtual_memory().total / _BYTES_PER_MB),
             )
             stack.callback(memory.remove_regions)
             triton = find_triton()
@@ -177,77 +165,23 @@ class EmbeddedRuntime:
                 (folder / "repository").symlink_to(repository.resolve())
             except OSError as error:
                 raise RuntimeStartError(f"cannot prepare Triton in {folder}: {error}") from error
-            # The Triton of the moment; whatever ends the context ends that one.
-            running = stack.enter_context(ExitStack())
-            server, ports, version = self._started(running, folder, triton, log)
-
-            def start_again() -> Program:
-                running.close()
-                memory.remove_regions()
-                return self._restarted(running, folder, triton, log, ports)
-
-            yield EmbeddedServer(
-                endpoint=_endpoint(ports),
-                tools=LocalTools(
-                    endpoint=_endpoint(ports), programs=programs, private_folder=folder, cpuset=self.cpuset_client
-                ),
-                environment=_environment(version, self.cpuset_server),
-                process=server,
+            server = EmbeddedServer(
+                name="tritonserver",
                 log=log,
-                start_again=start_again,
-                note=self.note,
+                note_restart=lambda ended: self.note(Note.of("tritonserver_restarted", ended=ended)),
+                choose_ports=self.choose_ports,
+                start_timeout_s=self.start_timeout_s,
                 silence_s=self.silence_s,
+                folder=folder,
+                triton=triton,
+                programs=programs,
+                cpuset_server=self.cpuset_server,
+                cpuset_client=self.cpuset_client,
                 memory=memory,
+                running=stack.enter_context(ExitStack()),
             )
-
-    def _started(self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path) -> tuple[Program, Ports, str]:
-        """Starts Triton, again on other ports when somebody took one in the meantime; `stack` ends it."""
-        for _ in range(_PORT_TRIES):
-            ports = self.choose_ports()
-            started = self._try(stack, folder, triton, log, ports)
-            if started is not None:
-                return started[0], ports, started[1]
-        raise _failure(f"tritonserver found no free ports in {_PORT_TRIES} tries", log)
-
-    def _restarted(self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports) -> Program:
-        """Starts Triton on the ports of one that has died; everybody else knows them."""
-        started = self._try(stack, folder, triton, log, ports)
-        if started is None:
-            raise _failure("tritonserver cannot be started again: another program has taken one of its ports", log)
-        return started[0]
-
-    def _try(
-        self, stack: ExitStack, folder: Path, triton: TritonFiles, log: Path, ports: Ports
-    ) -> tuple[Program, str] | None:
-        """Triton on these ports and its version, or None where one of them is taken; `stack` ends it."""
-        argv = [*bound_to(self.cpuset_server), *server_command(folder, triton, ports)]
-        with ExitStack() as attempt:
-            try:
-                server = attempt.enter_context(_running(argv, folder, triton, log))
-            except OSError as error:
-                raise RuntimeStartError(f"cannot start {triton.tritonserver}: {error}") from error
-            version = version_when_ready(server, ports, time.monotonic() + self.start_timeout_s)
-            returncode = server.poll()
-            if version is not None:
-                stack.push(attempt.pop_all())
-                return server, version
-        if returncode is None:
-            raise _failure(f"tritonserver was not ready after {self.start_timeout_s:g} s", log)
-        if _PORT_TAKEN not in process.last_lines(log):
-            raise _failure(f"tritonserver ended with {returncode} instead of getting ready", log)
-        return None
-
-
-def _running(argv: list[str], folder: Path, triton: TritonFiles, log: Path) -> AbstractContextManager[Program]:
-    return process.service(argv, log=log, env=server_environment(folder, triton), cwd=folder, grace_s=_STOP_GRACE_S)
-
-
-def _endpoint(ports: Ports) -> Endpoint:
-    return Endpoint(
-        grpc=f"{HOST}:{ports.grpc}",
-        http=f"{HOST}:{ports.http}",
-        metrics_url=f"http://{HOST}:{ports.metrics}/metrics",
-    )
+            server.environment = _environment(server.start(), self.cpuset_server)
+            yield server
 
 
 def _environment(triton_version: str, cpuset: str | None) -> Environment:
@@ -259,11 +193,3 @@ def _environment(triton_version: str, cpuset: str | None) -> Environment:
         perf_analyzer_version=installed_version("tritonclient"),
         server_cpuset=cpuset,
     )
-
-
-def _restarted(ended: str) -> Note:
-    return Note.of("tritonserver_restarted", ended=ended)
-
-
-def _failure(message: str, log: Path) -> RuntimeStartError:
-    return RuntimeStartError(f"{message}. Its last words:\n{process.last_lines(log)}", log=log)

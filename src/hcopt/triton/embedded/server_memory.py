@@ -24,12 +24,12 @@ class ServerMemory:
 
     Attributes:
         shared_prefix: How the names of its regions of shared memory begin; nobody else's do.
-        most_mb: What it may hold before the kernel begins to choose victims.
+        max_mb: What it may hold before the kernel begins to choose victims.
         shared_folder: Where the regions are.
     """
 
     shared_prefix: str
-    most_mb: int
+    max_mb: int
     shared_folder: Path = Path("/dev/shm")
 
     def held_mb(self, pid: int) -> int:
@@ -45,7 +45,7 @@ class ServerMemory:
 
     def max_instances(self, pid: int, loaded: int) -> int:
         """How many instances may be loaded at once, where `loaded` of them (at least one) hold what is held now."""
-        of_memory = _SHARE_BESIDE * min(self.most_mb, read_memory_mb()) / max(1, self.held_mb(pid))
+        of_memory = _SHARE_BESIDE * min(self.max_mb, read_memory_mb()) / max(1, self.held_mb(pid))
         used = self._shared_bytes()
         room = os.statvfs(self.shared_folder)
         # A region grows with the requests; what does not fit any more ends the instance.

@@ -15,7 +15,7 @@ import requests
 from docker.errors import APIError
 
 from hcopt.errors import RuntimeStartError
-from hcopt.triton.docker.engine import engine, told
+from hcopt.triton.docker.engine import docker_errors, engine
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def forbidden(_socket: socket.socket, _address: object) -> None:
 
 
 def explained(error: Exception) -> RuntimeStartError:
-    with pytest.raises(RuntimeStartError) as caught, told("cannot do it"):
+    with pytest.raises(RuntimeStartError) as caught, docker_errors("cannot do it"):
         raise error
     return caught.value
 
@@ -107,5 +107,5 @@ def test_engine_that_takes_too_long_is_named() -> None:
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(KeyError), told("cannot do it"):
+    with pytest.raises(KeyError), docker_errors("cannot do it"):
         raise KeyError("Id")

@@ -12,8 +12,8 @@ from hcopt.triton.embedded.server_memory import ServerMemory
 HOLDS_50_MB = "block = b'x' * 50_000_000; print(flush=True); input()"
 
 
-def memory(folder: Path, most_mb: int = 1_000_000) -> ServerMemory:
-    return ServerMemory(shared_prefix="run", most_mb=most_mb, shared_folder=folder)
+def memory(folder: Path, max_mb: int = 1_000_000) -> ServerMemory:
+    return ServerMemory(shared_prefix="run", max_mb=max_mb, shared_folder=folder)
 
 
 def region(folder: Path, name: str, size: int) -> Path:
@@ -33,7 +33,7 @@ def test_children_count_to_what_a_server_holds(tmp_path: Path) -> None:
 
 
 def test_more_instances_fit_where_more_memory_may_be_held(tmp_path: Path) -> None:
-    few, more = (memory(tmp_path, most_mb).max_instances(os.getpid(), 4) for most_mb in (2_000, 4_000))
+    few, more = (memory(tmp_path, max_mb).max_instances(os.getpid(), 4) for max_mb in (2_000, 4_000))
     assert 0 < few < more
 
 
