@@ -29,8 +29,8 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
     """
     language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn, scaling = drawings(record, language=language, apart=True), read_scaling(folder.path)
-    for write, file in ((partial(write_pdf, apart=True), path), (write_html, path.with_suffix(".html"))):
+    drawn, scaling = drawings(record, language=language, in_worker=True), read_scaling(folder.path)
+    for write, file in ((partial(write_pdf, in_worker=True), path), (write_html, path.with_suffix(".html"))):
         write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
     return path
 

@@ -22,11 +22,12 @@ def chart_images(run: RunRecord, language: Language) -> Mapping[str, bytes]:
         OutputError: A chart cannot be drawn.
     """
     from hcopt.report import charts
-    from hcopt.report.render.worker import pictured_apart
+    from hcopt.report.charts.drawing import to_pngs
+    from hcopt.report.render.worker import run_in_worker
 
     try:
         specs = {name: chart.to_dict() for name, chart in charts.all_charts(run, language=language).items()}
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
     options = {"scale": _SCALE, "config": {**charts.PRINT_THEME, "background": "white", "padding": 12}}
-    return pictured_apart(specs, options) if specs else {}
+    return run_in_worker("png", to_pngs, specs, options) if specs else {}

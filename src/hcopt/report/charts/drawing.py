@@ -116,18 +116,22 @@ def to_svg(spec: JsonObject, config: Mapping[str, Any] = PRINT_THEME) -> str:
     return _numbered_from_zero(svg)
 
 
-def to_png(spec: JsonObject, options: Mapping[str, Any]) -> bytes:
-    """The same as a picture; `options` are those of vl-convert.
+def to_svgs(specs: Mapping[str, JsonObject]) -> dict[str, str]:
+    """The same for several charts, by their names."""
+    return {name: to_svg(spec) for name, spec in specs.items()}
+
+
+def to_pngs(specs: Mapping[str, JsonObject], options: Mapping[str, Any]) -> dict[str, bytes]:
+    """The same as pictures; `options` are those of vl-convert.
 
     Raises:
-        ValueError: The chart cannot be drawn.
+        ValueError: A chart cannot be drawn.
     """
     import vl_convert
 
     with as_file(files("hcopt.report") / "fonts") as folder:
         vl_convert.register_font_directory(str(folder))
-        image: bytes = vl_convert.vegalite_to_png(spec, **options)
-    return image
+        return {name: vl_convert.vegalite_to_png(spec, **options) for name, spec in specs.items()}
 
 
 def _numbered_from_zero(svg: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hcopt.errors import OutputError
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import charts
-from hcopt.report.render.worker import drawn_apart
+from hcopt.report.charts.drawing import to_svgs
+from hcopt.report.render.worker import run_in_worker
 from hcopt.words import Language, Text
 from hcopt.words.chart_labels import chart_texts
 
@@ -37,13 +37,13 @@ class Drawing:
         return base64.b64encode(self.svg.encode()).decode()
 
 
-def drawings(run: RunRecord, *, language: Language, apart: bool = False) -> dict[str, Drawing]:
+def drawings(run: RunRecord, *, language: Language, in_worker: bool = False) -> dict[str, Drawing]:
     """Every chart that the run has data for, by name, in the order in which a reader meets them.
 
     Args:
         run: A finished run.
         language: Of their words.
-        apart: Whether a process of its own draws them, see `apart`.
+        in_worker: Whether a process of its own draws them, see `worker`.
 
     Raises:
         OutputError: A chart cannot be drawn.
@@ -53,17 +53,13 @@ def drawings(run: RunRecord, *, language: Language, apart: bool = False) -> dict
         made = charts.all_charts(run, language=language)
         # The tests check it against Vega-Lite's schema; here that would take longer than drawing it.
         specs = {name: chart.to_dict(validate=False) for name, chart in made.items()}
-        drawn = drawn_apart(specs, charts.PRINT_THEME) if apart else _drawn(specs)
+        drawn = run_in_worker("svg", to_svgs, specs) if in_worker else to_svgs(specs)
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
     return {
         name: Drawing(title=_title(name, run, words), alt=str(chart.description), spec=specs[name], svg=drawn[name])
         for name, chart in made.items()
     }
-
-
-def _drawn(specs: Mapping[str, JsonObject]) -> dict[str, str]:
-    return {name: charts.to_svg(spec) for name, spec in specs.items()}
 
 
 def _title(name: str, run: RunRecord, words: Text) -> str:

@@ -1,4 +1,4 @@
-"""A run, or an overview of several models, becomes one HTML file that needs no network, by a Jinja2 template."""
+"""The HTML page of a run, or the overview of several models: one file that needs no network, by a Jinja2 template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run becomes a PDF: content and charts laid out by a Typst template."""
+"""The PDF of a run: its content and charts, laid out by a Typst template."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.typesetting import typeset
-from hcopt.report.render.worker import typeset_apart
+from hcopt.report.render.worker import run_in_worker
 from hcopt.report.render.writing import write_laid_out
 from hcopt.report.values import Report
 from hcopt.words import Language, texts
 
 # On paper; the interactive page has all of them.
-_MOST_ROWS = 300
+_MAX_ROWS = 300
 
 
 def write_pdf(
@@ -29,7 +29,7 @@ def write_pdf(
     scaling: Scaling | None = None,
     drawn: Mapping[str, Drawing] | None = None,
     path: Path,
-    apart: bool = False,
+    in_worker: bool = False,
 ) -> None:
     """Writes the report on a finished run.
 
@@ -40,14 +40,19 @@ def write_pdf(
         scaling: What `hcopt scale-check` has measured.
         drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
-        apart: Whether a process of its own lays it out, see `apart`.
+        in_worker: Whether a process of its own lays it out, see `worker`.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
+
+    def lay_out(report: Report, charts: Mapping[str, Drawing]) -> bytes:
+        inputs = _inputs(report, charts)
+        return run_in_worker("pdf", typeset, inputs) if in_worker else typeset(inputs)
+
     write_laid_out(
         run,
-        lambda report, charts: (typeset_apart if apart else typeset)(_inputs(report, charts)),
+        lay_out,
         language=language,
         price_per_hour=price_per_hour,
         scaling=scaling,
@@ -61,15 +66,15 @@ def _shortened(report: Report) -> Report:
     said = texts(report.language)["rows_on_paper"]
 
     def caption(before: str, rows: Sequence[object]) -> str:
-        if len(rows) <= _MOST_ROWS:
+        if len(rows) <= _MAX_ROWS:
             return before
-        return f"{before} {said.format(shown=f'{_MOST_ROWS:,}', total=f'{len(rows):,}')}"
+        return f"{before} {said.format(shown=f'{_MAX_ROWS:,}', total=f'{len(rows):,}')}"
 
     return replace(
         report,
-        measurements=report.measurements[:_MOST_ROWS],
+        measurements=report.measurements[:_MAX_ROWS],
         measurements_caption=caption(report.measurements_caption, report.measurements),
-        failures=report.failures[:_MOST_ROWS],
+        failures=report.failures[:_MAX_ROWS],
         failures_caption=caption(report.failures_caption, report.failures),
     )
 

@@ -1,4 +1,4 @@
-"""What PDF and HTML share: a run's content and charts, laid out by one of them, become a file; whole, or not at all."""
+"""What PDF and HTML share: writes a run's content and charts, as one of them lays them out; whole, or not at all."""
 
 from __future__ import annotations
 
