@@ -106,6 +106,11 @@ class RuntimeSection(_Section):
     docker: DockerSection = DockerSection()
     remote: RemoteSection = RemoteSection()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody else runs the server: with models of its own, on CPUs that are not known here."""
+        return self.kind == "remote"
+
 
 class ProfilerSection(_Section):
     """Who measures the sweep."""

@@ -1,8 +1,8 @@
-"""`runtime.kind` of the configuration becomes a Runtime; `auto` looks at what this machine has."""
+"""The Runtime for `runtime.kind` of the configuration; `auto` looks at what this machine has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hcopt.config.sections import Config
@@ -43,43 +43,44 @@ def choose_runtime(
     Raises:
         ConfigError: It cannot be had with this configuration.
     """
-    kind = config.runtime.kind
-    if kind == "auto":
-        return _automatic(config, progress, note)
-    if kind == "docker":
-        return Choice(runtime=_docker(config, progress, note))
-    if kind == "remote":
-        return Choice(runtime=_remote(config, note, carries_models=carries_models))
-    return Choice(runtime=_embedded(config, "use --runtime docker or remote", note))
+    # Without a default case: mypy refuses a kind that none of these is for.
+    match config.runtime.kind:
+        case "auto":
+            return _automatic(config, progress, note)
+        case "docker":
+            return Choice(runtime=_docker(config, progress, note))
+        case "remote":
+            return Choice(runtime=_remote(config, note, carries_models=carries_models))
+        case "embedded":
+            return Choice(runtime=_embedded(config, "use --runtime docker or remote", note))
 
 
 def _automatic(config: Config, progress: Progress, note: Callable[[Note], None]) -> Choice:
     """Docker where it is ready to go; its images are over 10 GB, so that nothing is pulled unasked."""
     from hcopt.triton.docker.images import image_names, pull_commands
 
-    lacks = _what_docker_lacks(config)
+    release = config.runtime.docker.release
+    images = image_names(release).both
+    lacks = _what_docker_lacks(images)
     if lacks is None:
-        return Choice(runtime=_docker(config, progress, note), note=_chose_docker(config.runtime.docker.release))
-    commands = pull_commands(image_names(config.runtime.docker.release).both)
+        return Choice(runtime=_docker(config, progress, note), note=Note.of("docker_chosen", release=release))
+    commands = pull_commands(images)
     return Choice(
         runtime=_embedded(config, f"docker would have one, but {sentence(lacks)} ({commands})", note),
-        note=_chose_embedded(lacks, commands),
+        note=Note.of("embedded_chosen", lacks=lacks, commands=commands),
     )
 
 
-def _what_docker_lacks(config: Config) -> Note | None:
+def _what_docker_lacks(images: Iterable[str]) -> Note | None:
     from hcopt.triton.docker.engine import engine
-    from hcopt.triton.docker.images import image_names, missing_images
+    from hcopt.triton.docker.images import missing_images
 
     try:
         with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
-            missing = missing_images(client, image_names(config.runtime.docker.release).both)
+            missing = missing_images(client, images)
     except RuntimeStartError as error:
         return Note.of("error", message=error.message)
-    if not missing:
-        return None
-    names = ", ".join(missing)
-    return Note.of("docker_lacks_images", names=names)
+    return Note.of("docker_lacks_images", names=", ".join(missing)) if missing else None
 
 
 def _docker(config: Config, progress: Progress, note: Callable[[Note], None]) -> Runtime:
@@ -115,11 +116,3 @@ def _remote(config: Config, note: Callable[[Note], None], *, carries_models: boo
     return RemoteRuntime(
         endpoint=endpoint, note=note, cpuset_client=config.runtime.cpuset.client, carries_models=carries_models
     )
-
-
-def _chose_docker(release: str) -> Note:
-    return Note.of("docker_chosen", release=release)
-
-
-def _chose_embedded(lacks: Note, commands: str) -> Note:
-    return Note.of("embedded_chosen", lacks=lacks, commands=commands)
