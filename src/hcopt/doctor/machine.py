@@ -14,7 +14,7 @@ from hcopt.config.sections import CpusetSection, NoiseSection
 from hcopt.doctor.findings import Finding, ok
 from hcopt.system.machine import (
     format_cpu_list,
-    parse_cpu_model,
+    read_cpu_model,
     read_cpu_times,
     read_governor,
     read_memory_mb,
@@ -23,14 +23,14 @@ from hcopt.system.machine import (
 from hcopt.triton.local_tools import check_cpuset
 from hcopt.triton.programs import find_libpython
 
-_OLDEST_GLIBC = (2, 35)
+_MIN_GLIBC = (2, 35)
 _CGROUP_CPU_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_CPU_V1 = Path("/sys/fs/cgroup/cpu")
 _STEAL_WINDOW_S = 1.0
 _BYTES_PER_GB = 1 << 30
-_LEAST_MEMORY_MB = 2048
-_LEAST_ROOM_GB = 0.5
-_EASY_ROOM_GB = 3.0
+_MIN_MEMORY_MB = 2048
+_MIN_ROOM_GB = 0.5
+_ENOUGH_ROOM_GB = 3.0
 _IN_A_CONTAINER = 'Run it in a container: docker run --rm -it -v "$PWD":/hcopt -w /hcopt python:3.11-bookworm'
 
 
@@ -50,7 +50,7 @@ def look_at_platform() -> Finding:
     if machine != "Linux x86_64":
         return Finding(status="error", said=f"{said}; Triton is for x86-64 Linux", remedy="Use such a machine.")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if library != "glibc" or numbers < _OLDEST_GLIBC:
+    if library != "glibc" or numbers < _MIN_GLIBC:
         return Finding(status="error", said=f"{said}; Triton needs glibc 2.35 or newer", remedy=_IN_A_CONTAINER)
     return ok(said)
 
@@ -65,7 +65,7 @@ def look_at_cpus(section: CpusetSection) -> Finding:
     check_cpuset("runtime.cpuset.server", section.server)
     check_cpuset("runtime.cpuset.client", section.client)
     cpus = os.sched_getaffinity(0)
-    model = parse_cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    model = read_cpu_model()
     said = f"{len(cpus)} ({format_cpu_list(cpus)}), {model}"
     if len(cpus) < 2:
         return Finding(
@@ -106,7 +106,7 @@ def look_at_cgroup() -> Finding:
     cpus, limit = len(os.sched_getaffinity(0)), read_cpu_quota()
     memory_mb = read_memory_mb()
     said = f"{'no CPU quota' if limit is None else f'{limit:g} CPUs'}, {memory_mb / 1024:.1f} GB of memory"
-    if memory_mb < _LEAST_MEMORY_MB:
+    if memory_mb < _MIN_MEMORY_MB:
         return Finding(status="warning", said=f"{said}; a run takes about 2 GB", remedy="Raise the memory limit.")
     if limit is not None and limit < cpus:
         return Finding(
@@ -137,10 +137,10 @@ def look_at_disk(results: Path) -> Finding:
         return Finding(status="error", said=f"{folder} is not writable", remedy="Give another folder with --output.")
     free_gb = shutil.disk_usage(folder).free / _BYTES_PER_GB
     said = f"{free_gb:.1f} GB free in {folder}"
-    if free_gb >= _EASY_ROOM_GB:
+    if free_gb >= _ENOUGH_ROOM_GB:
         return ok(said)
     return Finding(
-        status="error" if free_gb < _LEAST_ROOM_GB else "warning",
+        status="error" if free_gb < _MIN_ROOM_GB else "warning",
         said=said,
         remedy="Make room, or give another folder with --output.",
     )

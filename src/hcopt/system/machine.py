@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from hcopt import __version__
 from hcopt.records.measurement import Backend, Environment
 
@@ -20,7 +22,6 @@ _CGROUP_MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 _CGROUPS = Path("/sys/fs/cgroup")
-_STEAL_FIELD = 7
 _NS_PER_S = 1_000_000_000
 _US_PER_S = 1_000_000
 _BYTES_PER_MB = 1024 * 1024
@@ -34,31 +35,15 @@ class CpuTimes:
     steal_s: float
 
 
-def parse_cpu_times(proc_stat: str, *, ticks_per_s: int) -> CpuTimes:
-    """CPU times from the text of /proc/stat.
-
-    Raises:
-        ValueError: There is no `cpu` line in it.
-
-    Source: proc(5), /proc/stat. `guest` and `guest_nice`, the last two, are already part of `user` and `nice`.
-    """
-    for line in proc_stat.splitlines():
-        name, *values = line.split()
-        if name == "cpu":
-            ticks = [int(value) for value in values[: _STEAL_FIELD + 1]]
-            steal = ticks[_STEAL_FIELD] if len(ticks) > _STEAL_FIELD else 0
-            return CpuTimes(total_s=sum(ticks) / ticks_per_s, steal_s=steal / ticks_per_s)
-    raise ValueError("no `cpu` line in /proc/stat")
-
-
 def read_cpu_times() -> CpuTimes:
     """The machine's CPU times now.
 
     Raises:
         OSError: There is no /proc/stat.
     """
-    text = (_PROC / "stat").read_text(encoding="ascii")
-    return parse_cpu_times(text, ticks_per_s=os.sysconf("SC_CLK_TCK"))
+    times = psutil.cpu_times()
+    # `guest` and `guest_nice`, the last two, are already part of `user` and `nice`.
+    return CpuTimes(total_s=sum(times) - times.guest - times.guest_nice, steal_s=times.steal)
 
 
 def steal_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
@@ -106,17 +91,13 @@ def parse_cpu_model(cpuinfo: str) -> str:
     return "unknown"
 
 
-def parse_memory_mb(meminfo: str) -> int:
-    """All memory of the machine in MB (1024 · 1024 bytes) from the text of /proc/meminfo.
+def read_cpu_model() -> str:
+    """The name of this machine's CPU, which psutil does not tell.
 
     Raises:
-        ValueError: There is no `MemTotal` line in it.
+        OSError: The machine shows no /proc.
     """
-    for line in meminfo.splitlines():
-        key, _, value = line.partition(":")
-        if key == "MemTotal":
-            return int(value.split()[0]) // 1024
-    raise ValueError("no `MemTotal` line in /proc/meminfo")
+    return parse_cpu_model((_PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace"))
 
 
 def read_environment(
@@ -148,7 +129,7 @@ def read_environment(
         triton_version=triton_version,
         onnxruntime_version=onnxruntime_version,
         perf_analyzer_version=perf_analyzer_version,
-        cpu_model=parse_cpu_model((_PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace")),
+        cpu_model=read_cpu_model(),
         cpu_count=len(cpus),
         cpuset=format_cpu_list(cpus),
         memory_mb=read_memory_mb(),
@@ -163,7 +144,7 @@ def read_memory_mb(limits: Iterable[Path] = _CGROUP_MEMORY_LIMITS) -> int:
     Raises:
         OSError: The machine shows no /proc/meminfo.
     """
-    machine_mb = parse_memory_mb((_PROC / "meminfo").read_text(encoding="ascii"))
+    machine_mb = psutil.virtual_memory().total // _BYTES_PER_MB
     found = (_text_of(limit) for limit in limits)
     # cgroup v2 writes `max`, v1 a huge number, where there is no limit.
     limits_mb = [int(text) // _BYTES_PER_MB for text in found if text is not None and text.isdigit()]

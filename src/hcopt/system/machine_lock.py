@@ -1,4 +1,8 @@
-"""One measuring hcopt a machine: a lock file that says whose run it is, and that the kernel frees with its owner."""
+"""One measuring hcopt a machine: a lock file that says whose run it is, and that the kernel frees with its owner.
+
+Not by filelock: its descriptor, through which the owner is written, is private, and its file stays after the release,
+where another user's file in a folder for everybody would be in the way.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from hcopt.errors import BusyError
 from hcopt.records.note import Note
 
 _NAME = "hcopt.lock"
-_LONGEST_TEXT = 65536
+_MAX_TEXT_BYTES = 65536
 
 
 def _user() -> str:
@@ -149,7 +153,7 @@ def _write(descriptor: int, owner: Owner) -> None:
 def _owner(path: Path) -> Owner | None:
     try:
         with os.fdopen(_opened(path), "rb") as file:
-            return Owner(**json.loads(file.read(_LONGEST_TEXT)))
+            return Owner(**json.loads(file.read(_MAX_TEXT_BYTES)))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -22,7 +22,7 @@ _SECRET_NAME = re.compile(
 # Settings of MLflow's and Amazon's clients have such names too; these alone are secrets.
 _SECRET_VALUE_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 # Shorter ones stand in texts by chance.
-_SHORTEST_SECRET = 6
+_MIN_SECRET_LENGTH = 6
 
 
 def without_credentials(text: str) -> str:
@@ -37,7 +37,7 @@ def redacted(text: str, environment: Mapping[str, str]) -> str:
     text = without_credentials(text)
     known = {value for name, value in environment.items() if _SECRET_VALUE_NAME.search(name)}
     for secret in sorted(known, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
+        if len(secret) >= _MIN_SECRET_LENGTH:
             text = text.replace(secret, "…")
     return text
 

@@ -2,7 +2,8 @@
 
 `process` starts one for each hcopt process. It reads lines from a pipe whose other end only hcopt holds, so that the
 kernel itself tells of a death: `+GROUP` for a process group that lives, `-GROUP` for one that has ended, `+/PATTERN`
-and `-/PATTERN` for files that are to go with their owner. It runs as a file, without hcopt's packages.
+and `-/PATTERN` for files that are to go with their owner. It runs as a file, without hcopt's packages and without
+psutil, since it is started before everything else and has to be there at once.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from hcopt.errors import ConfigError
 from hcopt.model.triton_config import CONFIG_FILE, parse_text, to_json
 
 # gRPC's longest message is 2 GiB - 1; the configuration and the names are in it too.
-_MOST_BYTES = 2**31 - 2**20
+_MAX_BYTES = 2**31 - 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ def _read(folder: Path) -> CarriedModel:
     config = folder / CONFIG_FILE
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != config]
     size_bytes = sum(path.stat().st_size for path in files)
-    if size_bytes > _MOST_BYTES:
+    if size_bytes > _MAX_BYTES:
         raise ConfigError(
             f"the model has {size_bytes / 2**30:.1f} GiB, and a request to a remote Triton carries less than 2",
             remedy="Use --runtime embedded or docker.",

@@ -11,28 +11,6 @@ from hcopt.records.measurement import Backend
 from hcopt.system import machine
 from hcopt.system.machine import CpuTimes, steal_ratio
 
-PROC_STAT = """\
-cpu  2277 0 1836 136045 190 0 68 45 20 0
-cpu0 1139 0 918 68022 95 0 34 23 10 0
-cpu1 1138 0 918 68023 95 0 34 22 10 0
-intr 123456
-"""
-
-
-def test_cpu_times_count_guest_time_once() -> None:
-    times = machine.parse_cpu_times(PROC_STAT, ticks_per_s=100)
-    assert times.total_s == pytest.approx((2277 + 1836 + 136045 + 190 + 68 + 45) / 100)
-    assert times.steal_s == pytest.approx(0.45)
-
-
-def test_cpu_times_have_no_steal_on_a_kernel_that_does_not_count_it() -> None:
-    assert machine.parse_cpu_times("cpu  1 2 3 4\n", ticks_per_s=1) == CpuTimes(total_s=10, steal_s=0)
-
-
-def test_cpu_times_reject_text_without_cpu_line() -> None:
-    with pytest.raises(ValueError, match="cpu"):
-        machine.parse_cpu_times("intr 1\n", ticks_per_s=100)
-
 
 def test_cpu_times_of_this_machine_only_grow() -> None:
     before = machine.read_cpu_times()
@@ -83,15 +61,6 @@ def test_cpu_model_is_the_first_model_name() -> None:
 
 def test_cpu_model_is_unknown_where_the_kernel_names_none() -> None:
     assert machine.parse_cpu_model("processor\t: 0\nBogoMIPS\t: 50.00\n") == "unknown"
-
-
-def test_memory_is_in_mb() -> None:
-    assert machine.parse_memory_mb("MemTotal:       24683792 kB\nMemFree: 1 kB\n") == 24105
-
-
-def test_memory_rejects_text_without_total() -> None:
-    with pytest.raises(ValueError, match="MemTotal"):
-        machine.parse_memory_mb("MemFree: 1 kB\n")
 
 
 def test_memory_is_what_the_control_group_allows(tmp_path: Path) -> None:

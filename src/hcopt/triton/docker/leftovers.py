@@ -107,7 +107,10 @@ def _is_left(found: Container | Network) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process was started, as nothing else on this machine ever was; None where there is no such process."""
+    """When a process was started, as nothing else on this machine ever was; None where there is no such process.
+
+    Not psutil's `create_time`: that moves with the system's clock.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
