@@ -23,7 +23,10 @@ def test_hashed_pins_are_the_pins(folder: str) -> None:
 
 
 def test_main_job_and_tests_have_the_same_versions() -> None:
-    assert pins("requirements.txt") <= pins("tests/requirements.txt")
+    of_tests = pins("tests/requirements.txt")
+    # One without a marker is for every Python.
+    missing = {pin for pin in pins("requirements.txt") if not {pin, (*pin[:2], "")} & of_tests}
+    assert missing == set()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """One measuring hcopt a machine: a lock file that says whose run it is, and that the kernel frees with its owner.
 
-Not by filelock: its descriptor, through which the owner is written, is private, and its file stays after the release,
-where another user's file in a folder for everybody would be in the way.
+Not by filelock: in a folder for everybody it refuses the file that a killed run of another user has left.
 """
 
 from __future__ import annotations
