@@ -88,12 +88,12 @@ def measuring_alone(
                 f"another hcopt measures on this machine: {whose}",
                 remedy="Wait for its end, or go on beside it with --force: each then disturbs the other's figures.",
             ) from None
-        note(_beside(whose))
+        note(Note.of("another_run_measures", whose=whose))
         yield lambda _: None
         return
     except OSError as error:
         # A lock that cannot be had is no reason not to measure.
-        note(_without(path, error))
+        note(Note.of("no_machine_lock", path=str(path), reason=str(error.strerror or error)))
         yield lambda _: None
         return
     try:
@@ -155,11 +155,3 @@ def _owner(path: Path) -> Owner | None:
             return Owner(**json.loads(file.read(_MAX_TEXT_BYTES)))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _beside(whose: str) -> Note:
-    return Note.of("another_run_measures", whose=whose)
-
-
-def _without(path: Path, error: OSError) -> Note:
-    return Note.of("no_machine_lock", path=str(path), reason=str(error.strerror or error))

@@ -60,8 +60,8 @@ class SilentProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class MemberProgress:
-    """One of several runs that go on at once: what it tells is told with its name before it.
+class MemberProgress(SilentProgress):
+    """One of several runs that go on at once: of its blocks and notes the whole is told, with its name before them.
 
     Attributes:
         whole: Told of all of them.
@@ -75,18 +75,6 @@ class MemberProgress:
         """A phase of one is none of the whole; its steps are."""
         if steps is not None and title == "cluster":
             self.told(f"{steps} blocks", more=steps)
-
-    def extended(self, steps: int) -> None:
-        """Does nothing: the whole counts blocks."""
-
-    def started(self, what: str) -> None:
-        """Does nothing."""
-
-    def measured(self, measurement: Measurement) -> None:
-        """Does nothing."""
-
-    def known(self) -> None:
-        """Does nothing."""
 
     def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
         """See `Progress.told`."""

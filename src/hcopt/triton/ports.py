@@ -19,13 +19,10 @@ class Ports:
     grpc: int
     metrics: int
 
-    @property
-    def endpoint(self) -> Endpoint:
-        """The server that listens on them, on the loopback interface."""
+    def endpoint(self, host: str = HOST) -> Endpoint:
+        """The server that listens on them; by default on the loopback interface."""
         return Endpoint(
-            grpc=f"{HOST}:{self.grpc}",
-            http=f"{HOST}:{self.http}",
-            metrics_url=f"http://{HOST}:{self.metrics}/metrics",
+            grpc=f"{host}:{self.grpc}", http=f"{host}:{self.http}", metrics_url=f"http://{host}:{self.metrics}/metrics"
         )
 
 

@@ -102,7 +102,7 @@ class RemoteRuntime:
             if not self.carries_models:
                 _check_has(control, self.endpoint, names[0])
             programs = install_tools(folder, find_triton())
-            self.note(_sent(self.endpoint) if self.carries_models else _own_copy(self.endpoint, names[0]))
+            self.note(self._what_is_measured(names[0]))
             with self._put_back(control, names):
                 yield RemoteServer(
                     endpoint=self.endpoint,
@@ -129,7 +129,12 @@ class RemoteRuntime:
             else:
                 control.load(name, config)
         except RuntimeStartError as error:
-            self.note(_not_put_back(name, error.message))
+            self.note(Note.of("remote_not_put_back", name=name, reason=error.message))
+
+    def _what_is_measured(self, name: str) -> Note:
+        if self.carries_models:
+            return Note.of("remote_models_sent", server=self.endpoint.grpc)
+        return Note.of("remote_own_copy", name=name, server=self.endpoint.grpc)
 
 
 def remote_endpoint(grpc: str | None, http: str | None = None, metrics: str | None = None) -> Endpoint:
@@ -232,15 +237,3 @@ def _environment(endpoint: Endpoint, name: str, version: str, carried: Mapping[s
     if endpoint.grpc.startswith(_HERE):
         return found
     return replace(found, cpu_model=f"of the server at {endpoint.grpc}, unknown (CPUs and memory are the client's)")
-
-
-def _own_copy(endpoint: Endpoint, name: str) -> Note:
-    return Note.of("remote_own_copy", name=name, server=endpoint.grpc)
-
-
-def _sent(endpoint: Endpoint) -> Note:
-    return Note.of("remote_models_sent", server=endpoint.grpc)
-
-
-def _not_put_back(name: str, reason: str) -> Note:
-    return Note.of("remote_not_put_back", name=name, reason=reason)

@@ -25,6 +25,34 @@ _POLL_S = 0.05
 _MAX_PORT_TRIES = 5
 _MAX_RESTARTS = 3
 _PORT_TAKEN = "already in use"
+_METRICS_INTERVAL_MS = 1000
+# There is nothing of a GPU to serve; where the machine has one, it is left alone.
+_WITHOUT_GPUS = ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")
+
+
+def server_options(repository: str, ports: Ports, *, gpus: bool = False) -> list[str]:
+    """What every tritonserver of hcopt's is started with.
+
+    Models need a complete config.pbtxt: Triton's auto-completion is off, since it would cost the Python-based backend
+    over a second with each load.
+
+    Args:
+        repository: The model repository as the server sees it.
+        ports: Where it listens.
+        gpus: Whether it has any.
+    """
+    return [
+        f"--model-repository={repository}",
+        "--model-control-mode=explicit",
+        # A variant that failed to load says nothing about the server, and Model Analyzer waits until it is ready.
+        "--strict-readiness=false",
+        "--disable-auto-complete-config",
+        f"--http-port={ports.http}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-port={ports.metrics}",
+        f"--metrics-interval-ms={_METRICS_INTERVAL_MS}",
+        *([] if gpus else _WITHOUT_GPUS),
+    ]
 
 
 class PortTakenError(RuntimeStartError):
@@ -97,7 +125,7 @@ class SupervisedServer(ABC):
     @property
     def endpoint(self) -> Endpoint:
         """See `Server.endpoint`: on the loopback interface."""
-        return self.ports.endpoint
+        return self.ports.endpoint()
 
     @property
     def max_instances(self) -> Callable[[int], int] | None:

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import RuntimeStartError
 from hcopt.system.signals import deferred_signals
-from hcopt.triton.base import Endpoint
 from hcopt.triton.docker.engine import docker_errors, engine
 from hcopt.triton.docker.images import ImageNames
 from hcopt.triton.docker.leftovers import run_labels
 from hcopt.triton.docker.streams import container_output
 from hcopt.triton.docker.tools import RUN_FOLDER
-from hcopt.triton.ports import Ports
+from hcopt.triton.ports import HOST, Ports
+from hcopt.triton.supervised import server_options
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-_LOOPBACK = "127.0.0.1"
 _SERVER_HOST = "tritonserver"
-_HTTP_PORT, _GRPC_PORT, _METRICS_PORT = 8000, 8001, 8002
+_PORTS = Ports(http=8000, grpc=8001, metrics=8002)
 _REPOSITORY = "/hcopt/repository"
-_METRICS_INTERVAL_MS = 1000
 # The Python backend takes shared memory for each instance; Docker's default is 64 MB for all of them together.
 _SHARED_MEMORY = "1g"
 _API_VERSION = "1.41"  # of Docker 20.10
-SERVER_ENDPOINT = Endpoint(
-    grpc=f"{_SERVER_HOST}:{_GRPC_PORT}",
-    http=f"{_SERVER_HOST}:{_HTTP_PORT}",
-    metrics_url=f"http://{_SERVER_HOST}:{_METRICS_PORT}/metrics",
-)
+SERVER_ENDPOINT = _PORTS.endpoint(_SERVER_HOST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +93,13 @@ class RunContainers:
 
         memory = None if self.limits.memory_mb is None else f"{self.limits.memory_mb}m"
         gpus = [DeviceRequest(count=-1, capabilities=[["gpu"]])] if self.limits.gpus else None
-        published = {_HTTP_PORT: ports.http, _GRPC_PORT: ports.grpc, _METRICS_PORT: ports.metrics}
+        published = {_PORTS.http: ports.http, _PORTS.grpc: ports.grpc, _PORTS.metrics: ports.metrics}
         return {
             **self._common(self.server_name, self.images.server, self.limits.cpuset_server),
-            "command": _server_command(gpus=self.limits.gpus),
+            "command": ["tritonserver", *server_options(_REPOSITORY, _PORTS, gpus=self.limits.gpus)],
             "networking_config": {self.network_name: EndpointConfig(_API_VERSION, aliases=[_SERVER_HOST])},
             "mounts": [_mount(self.repository, _REPOSITORY, read_only=True)],
-            "ports": {f"{inside}/tcp": (_LOOPBACK, outside) for inside, outside in published.items()},
+            "ports": {f"{inside}/tcp": (HOST, outside) for inside, outside in published.items()},
             "mem_limit": memory,
             # The same figure means no swap: a swapping server is not what is to be measured.
             "memswap_limit": memory,
@@ -136,24 +130,6 @@ class RunContainers:
             # Docker's own configuration may name a proxy, with its login: it is for nobody in here.
             "use_config_proxy": False,
         }
-
-
-def _server_command(*, gpus: bool) -> list[str]:
-    without_gpus = ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
-    return [
-        "tritonserver",
-        f"--model-repository={_REPOSITORY}",
-        "--model-control-mode=explicit",
-        # A variant that failed to load says nothing about the server, and Model Analyzer waits until it is ready.
-        "--strict-readiness=false",
-        # As in the embedded runtime: configurations are complete.
-        "--disable-auto-complete-config",
-        f"--http-port={_HTTP_PORT}",
-        f"--grpc-port={_GRPC_PORT}",
-        f"--metrics-port={_METRICS_PORT}",
-        f"--metrics-interval-ms={_METRICS_INTERVAL_MS}",
-        *([] if gpus else without_gpus),
-    ]
 
 
 def _mount(source: Path, target: str, *, read_only: bool) -> Any:
@@ -242,13 +218,3 @@ class ContainerLog:
         except (RuntimeStartError, OSError):
             # The engine has gone away, or the disk is full: the run will notice by itself.
             return
-
-
-@contextmanager
-def copied_log(name: str, file: Path) -> Iterator[ContainerLog]:
-    """A container's log for as long as the context lasts; the container has to be gone by its end."""
-    log = ContainerLog(name, file)
-    try:
-        yield log
-    finally:
-        log.wait()

@@ -25,7 +25,6 @@ from hcopt.triton.docker.containers import (
     ContainerLog,
     Limits,
     RunContainers,
-    copied_log,
     create_network,
     start,
     user_of_files,
@@ -92,7 +91,8 @@ class DockerRuntime:
                 limits=self.limits,
                 user=user_of_files(client),
             )
-            log = stack.enter_context(copied_log(containers.server_name, log_file))
+            log = ContainerLog(containers.server_name, log_file)
+            stack.callback(log.wait)
             stack.callback(self._remove, client, containers.run_id)
             create_network(client, containers)
             start(client, containers.sdk())

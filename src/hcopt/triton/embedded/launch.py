@@ -13,8 +13,8 @@ from hcopt.system.redaction import without_secrets
 from hcopt.triton.local_tools import first_on_path
 from hcopt.triton.ports import HOST, Ports
 from hcopt.triton.programs import TritonFiles, find_libpython
+from hcopt.triton.supervised import server_options
 
-_METRICS_INTERVAL_MS = 1000
 # Triton's farewell takes 2.3 s with a model loaded. A kill would be quicker, but leaves /tmp/python_env_… behind, whose
 # name nobody can know. While a client holds a connection, Triton waits for it as long as its own limit allows.
 _EXIT_TIMEOUT_S = 5
@@ -39,22 +39,11 @@ def server_command(folder: Path, triton: TritonFiles, ports: Ports) -> list[str]
     """The command line of a tritonserver whose repository and backends lie in a folder."""
     return [
         str(triton.tritonserver),
-        f"--model-repository={folder / 'repository'}",
-        "--model-control-mode=explicit",
-        # A variant that failed to load says nothing about the server, and Model Analyzer waits until it is ready.
-        "--strict-readiness=false",
+        *server_options(str(folder / "repository"), ports),
         f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
-        "--disable-auto-complete-config",
         f"--backend-directory={folder / 'backends'}",
         f"--backend-config=python,shm-region-prefix-name={folder.name}_",
         *(f"--{service}-address={HOST}" for service in ("http", "grpc", "metrics")),
-        f"--http-port={ports.http}",
-        f"--grpc-port={ports.grpc}",
-        f"--metrics-port={ports.metrics}",
-        f"--metrics-interval-ms={_METRICS_INTERVAL_MS}",
-        # There is nothing of a GPU to serve here; where the machine has one, it is left alone.
-        "--allow-gpu-metrics=false",
-        "--pinned-memory-pool-byte-size=0",
     ]
 
 

@@ -135,9 +135,6 @@ class EmbeddedRuntime:
     def serve(self, repository: Path, run_folder: Path) -> Iterator[EmbeddedServer]:
         """Starts Triton on a model repository and ends it, with all its children, when the context ends.
 
-        Models need a complete config.pbtxt: Triton's auto-completion is off, since it would cost the Python-based
-        backend over a second with each load.
-
         Args:
             repository: A Triton model repository; nothing of it is loaded yet.
             run_folder: The run's folder; the server's log is `logs/tritonserver.log` in it.
