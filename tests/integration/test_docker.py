@@ -29,7 +29,7 @@ from hcopt.triton.choose import Choice, choose_runtime
 from hcopt.triton.control import ModelControl
 from hcopt.triton.docker.containers import Limits
 from hcopt.triton.docker.images import digest, image_names, missing_images, pull
-from hcopt.triton.docker.leftovers import leftovers, remove_leftovers, remove_run, run_labels
+from hcopt.triton.docker.leftovers import find_leftovers, remove_leftovers, remove_run, run_labels
 from hcopt.triton.docker.runtime import DockerRuntime, DockerServer
 from hcopt.triton.docker.tools import DockerTools, execute
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
@@ -184,7 +184,7 @@ def play_interrupted(scene: Scene) -> None:
 
 def play_gone(scene: Scene) -> None:
     scene.answer = scene.place.run(*DOCKER, aim="[1/4]", number=signal.SIGKILL)
-    scene.seen["leftovers"] = leftovers(scene.engine)
+    scene.seen["leftovers"] = find_leftovers(scene.engine)
 
 
 def play_engine_stopped(scene: Scene) -> None:
@@ -365,7 +365,7 @@ def test_killed_run_is_found_and_removed_and_a_living_one_is_left_alone(
     try:
         assert set(mine) <= set(remove_leftovers(docker_engine))
         assert scene.left() == []
-        assert leftovers(docker_engine) == ()
+        assert find_leftovers(docker_engine) == ()
         assert {found.name for found in docker_engine.networks.list(filters={"label": "hcopt.run"})} >= {
             "hcopt-test-living",
             "hcopt-test-elsewhere",

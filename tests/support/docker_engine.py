@@ -27,7 +27,7 @@ from packaging.requirements import Requirement
 
 from hcopt.errors import RuntimeStartError
 from hcopt.system.process import last_lines, service
-from hcopt.triton.docker.engine import engine
+from hcopt.triton.docker.engine import docker_client
 from hcopt.triton.programs import find_library, find_triton
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _own_engine(log: Path) -> Iterator[DockerClient]:
 
 def _answering(stack: ExitStack) -> DockerClient | None:
     try:
-        client = stack.enter_context(engine())
+        client = stack.enter_context(docker_client())
         client.ping()
     except (RuntimeStartError, DockerException):
         return None

@@ -44,6 +44,16 @@ def ok(said: str) -> Finding:
     return Finding(status="ok", said=said)
 
 
+def warn(said: str, remedy: str) -> Finding:
+    """Something that does not keep a run from its end."""
+    return Finding(status="warning", said=said, remedy=remedy)
+
+
+def fail(said: str, remedy: str | None = None) -> Finding:
+    """Something that does."""
+    return Finding(status="error", said=said, remedy=remedy)
+
+
 def fault(error: HcoptError, status: Status = "error") -> Finding:
     """An error of hcopt's as a finding."""
     return Finding(status=status, said=error.message, remedy=error.remedy)
@@ -66,8 +76,8 @@ def find(probe: Probe) -> Finding:
     if found:
         return found[0]
     if thread.is_alive():
-        return Finding(status="error", said=f"no answer within {probe.limit_s:g} s")
-    return Finding(status="error", said="the probe itself broke", remedy="Report the traceback above.")
+        return fail(f"no answer within {probe.limit_s:g} s")
+    return fail("the probe itself broke", "Report the traceback above.")
 
 
 def as_json(findings: dict[str, Finding]) -> JsonObject:

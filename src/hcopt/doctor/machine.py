@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hcopt.config.sections import CpusetSection, NoiseSection
-from hcopt.doctor.findings import Finding, ok
+from hcopt.doctor.findings import Finding, fail, ok, warn
 from hcopt.system.machine import (
     format_cpu_list,
     read_cpu_model,
@@ -39,7 +39,7 @@ def look_at_python() -> Finding:
     version = platform.python_version()
     if (3, 10) <= sys.version_info[:2] <= (3, 12):
         return ok(f"{version} ({sys.executable})")
-    return Finding(status="error", said=f"{version}; Triton's wheels are for 3.10 to 3.12", remedy="Use Python 3.11.")
+    return fail(f"{version}; Triton's wheels are for 3.10 to 3.12", "Use Python 3.11.")
 
 
 def look_at_platform() -> Finding:
@@ -48,10 +48,10 @@ def look_at_platform() -> Finding:
     library, version = platform.libc_ver()
     said = f"{machine}, {library or 'an unknown C library'} {version}".rstrip()
     if machine != "Linux x86_64":
-        return Finding(status="error", said=f"{said}; Triton is for x86-64 Linux", remedy="Use such a machine.")
+        return fail(f"{said}; Triton is for x86-64 Linux", "Use such a machine.")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if library != "glibc" or numbers < _MIN_GLIBC:
-        return Finding(status="error", said=f"{said}; Triton needs glibc 2.35 or newer", remedy=_IN_A_CONTAINER)
+        return fail(f"{said}; Triton needs glibc 2.35 or newer", _IN_A_CONTAINER)
     return ok(said)
 
 
@@ -68,10 +68,8 @@ def look_at_cpus(section: CpusetSection) -> Finding:
     model = read_cpu_model()
     said = f"{len(cpus)} ({format_cpu_list(cpus)}), {model}"
     if len(cpus) < 2:
-        return Finding(
-            status="warning",
-            said=f"{said}; the load generator takes its share of the server's only CPU",
-            remedy="Use a machine with two or more.",
+        return warn(
+            f"{said}; the load generator takes its share of the server's only CPU", "Use a machine with two or more."
         )
     return ok(said)
 
@@ -83,11 +81,7 @@ def look_at_governor() -> Finding:
         return ok("not shown, as in most virtual machines")
     if governor == "performance":
         return ok(governor)
-    return Finding(
-        status="warning",
-        said=f"{governor}: the clock changes under load",
-        remedy="sudo cpupower frequency-set --governor performance",
-    )
+    return warn(f"{governor}: the clock changes under load", "sudo cpupower frequency-set --governor performance")
 
 
 def look_at_steal(section: NoiseSection) -> Finding:
@@ -98,7 +92,7 @@ def look_at_steal(section: NoiseSection) -> Finding:
     said = "not known" if ratio is None else f"{100 * ratio:.1f} % of the CPU time in the last second"
     if ratio is None or ratio <= section.max_steal_ratio:
         return ok(said)
-    return Finding(status="warning", said=f"{said} went to other guests", remedy="Measure when the host is quieter.")
+    return warn(f"{said} went to other guests", "Measure when the host is quieter.")
 
 
 def look_at_cgroup() -> Finding:
@@ -107,12 +101,11 @@ def look_at_cgroup() -> Finding:
     memory_mb = read_memory_mb()
     said = f"{'no CPU quota' if limit is None else f'{limit:g} CPUs'}, {memory_mb / 1024:.1f} GB of memory"
     if memory_mb < _MIN_MEMORY_MB:
-        return Finding(status="warning", said=f"{said}; a run takes about 2 GB", remedy="Raise the memory limit.")
+        return warn(f"{said}; a run takes about 2 GB", "Raise the memory limit.")
     if limit is not None and limit < cpus:
-        return Finding(
-            status="warning",
-            said=f"{said}: fewer than the {cpus} CPUs, so that the kernel throttles",
-            remedy="Give whole CPUs by a CPU set (docker run --cpuset-cpus) instead of a quota.",
+        return warn(
+            f"{said}: fewer than the {cpus} CPUs, so that the kernel throttles",
+            "Give whole CPUs by a CPU set (docker run --cpuset-cpus) instead of a quota.",
         )
     return ok(said)
 
@@ -134,7 +127,7 @@ def look_at_disk(results: Path) -> Finding:
     """Room for results."""
     folder = next(place for place in _upwards(results.absolute()) if place.exists())
     if not os.access(folder, os.W_OK):
-        return Finding(status="error", said=f"{folder} is not writable", remedy="Give another folder with --output.")
+        return fail(f"{folder} is not writable", "Give another folder with --output.")
     free_gb = shutil.disk_usage(folder).free / _BYTES_PER_GB
     said = f"{free_gb:.1f} GB free in {folder}"
     if free_gb >= _ENOUGH_ROOM_GB:

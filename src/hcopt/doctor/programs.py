@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 
-from hcopt.doctor.findings import Finding, ok
+from hcopt.doctor.findings import Finding, fail, ok, warn
 from hcopt.errors import RuntimeStartError
 from hcopt.system import process
 from hcopt.system.environ import environment_variables
@@ -37,10 +37,9 @@ def look_at_perf_analyzer() -> Finding:
             raise RuntimeStartError(f"cannot start {program}: {error}") from error
         said = process.last_lines(log, 3)
     if finished.returncode != 0:
-        return Finding(
-            status="error",
-            said=f"perf_analyzer ended with {finished.returncode}: {said}",
-            remedy="Install hcopt again into this environment: pip install --force-reinstall hcopt",
+        return fail(
+            f"perf_analyzer ended with {finished.returncode}: {said}",
+            "Install hcopt again into this environment: pip install --force-reinstall hcopt",
         )
     version = re.search(r"[0-9]+\.[0-9]+\.[0-9]+", said)
     return ok(version.group() if version else said)
@@ -57,9 +56,8 @@ def look_at_wkhtmltopdf() -> Finding:
     """What Model Analyzer needs for a PDF of its own; hcopt's does without."""
     program = shutil.which("wkhtmltopdf")
     if program is None:
-        return Finding(
-            status="warning",
-            said="not installed: Model Analyzer's own report comes as HTML only",
-            remedy="apt-get install wkhtmltopdf (Debian, Ubuntu)",
+        return warn(
+            "not installed: Model Analyzer's own report comes as HTML only",
+            "apt-get install wkhtmltopdf (Debian, Ubuntu)",
         )
     return ok(program)

@@ -6,16 +6,16 @@ import secrets
 from pathlib import Path
 
 from hcopt.config.sections import Config
-from hcopt.doctor.findings import Finding, fault, ok
+from hcopt.doctor.findings import Finding, fault, ok, warn
 from hcopt.errors import HcoptError, ModelSourceError, RuntimeStartError
 from hcopt.services.mlflow import mlflow_session
 from hcopt.services.mlflow_database import sqlite_file
 from hcopt.services.s3 import Bucket, open_bucket
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.registry import looking_only, resolve_tracking
-from hcopt.triton.docker.engine import docker_errors, engine
+from hcopt.triton.docker.engine import docker_client, docker_errors
 from hcopt.triton.docker.images import image_names, missing_images, pull_commands
-from hcopt.triton.docker.leftovers import Leftover, leftovers, remove_leftovers
+from hcopt.triton.docker.leftovers import Leftover, find_leftovers, remove_leftovers
 
 _ENGINE_TIMEOUT_S = 5
 _PROBE = b"hcopt doctor"
@@ -24,7 +24,10 @@ _PROBE = b"hcopt doctor"
 def look_at_docker(config: Config) -> Finding:
     """The Docker Engine."""
     try:
-        with engine(timeout_s=_ENGINE_TIMEOUT_S) as client, docker_errors("the Docker Engine does not say its version"):
+        with (
+            docker_client(timeout_s=_ENGINE_TIMEOUT_S) as client,
+            docker_errors("the Docker Engine does not say its version"),
+        ):
             return ok(f"{client.version()['Version']}, which the runtime docker uses")
     except RuntimeStartError as error:
         return fault(error, "error" if config.runtime.kind == "docker" else "warning")
@@ -33,26 +36,25 @@ def look_at_docker(config: Config) -> Finding:
 def look_at_images(config: Config) -> Finding:
     """NVIDIA's images of the configured release."""
     names = image_names(config.runtime.docker.release).both
-    with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
+    with docker_client(timeout_s=_ENGINE_TIMEOUT_S) as client:
         missing = missing_images(client, names)
     if not missing:
         return ok(f"both of release {config.runtime.docker.release}")
-    return Finding(
-        status="warning",
-        said=f"the engine lacks {' and '.join(missing)} (over 10 GB)",
-        remedy=f"{pull_commands(missing)}, or go on with --runtime embedded",
+    return warn(
+        f"the engine lacks {' and '.join(missing)} (over 10 GB)",
+        f"{pull_commands(missing)}, or go on with --runtime embedded",
     )
 
 
 def look_at_leftovers(*, fix: bool) -> Finding:
     """Containers and networks of runs that were killed."""
-    with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
-        found = remove_leftovers(client) if fix else leftovers(client)
+    with docker_client(timeout_s=_ENGINE_TIMEOUT_S) as client:
+        found = remove_leftovers(client) if fix else find_leftovers(client)
     if not found:
         return ok("none of killed runs")
     if fix:
         return ok(f"removed: {_names(found)}")
-    return Finding(status="warning", said=f"of killed runs: {_names(found)}", remedy="hcopt doctor --fix")
+    return warn(f"of killed runs: {_names(found)}", "hcopt doctor --fix")
 
 
 def _names(found: tuple[Leftover, ...]) -> str:
@@ -83,7 +85,7 @@ def look_at_s3(config: Config) -> Finding:
             return _tried(bucket, where)
         names = [entry["Name"] for entry in bucket.client.list_buckets().get("Buckets", ())]
     if not names:
-        return Finding(status="warning", said=f"{where} answers, and has no bucket", remedy="Make one.")
+        return warn(f"{where} answers, and has no bucket", "Make one.")
     with open_bucket(names[0], config) as bucket:
         return _tried(bucket, where)
 
@@ -97,10 +99,9 @@ def _tried(bucket: Bucket, where: str) -> Finding:
     bucket.client.list_objects_v2(Bucket=bucket.name, MaxKeys=1)
     key = f"hcopt-doctor-{secrets.token_hex(4)}"
     if refusal := bucket.put(key, _PROBE):
-        return Finding(
-            status="warning",
-            said=f"s3://{bucket.name} at {where} can be read, not written ({refusal})",
-            remedy="That is enough to pull models. MLflow with direct access to its artifacts has to write.",
+        return warn(
+            f"s3://{bucket.name} at {where} can be read, not written ({refusal})",
+            "That is enough to pull models. MLflow with direct access to its artifacts has to write.",
         )
     try:
         read = bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read()

@@ -72,11 +72,11 @@ def _automatic(config: Config, progress: Progress, note: Callable[[Note], None])
 
 
 def _what_docker_lacks(images: Iterable[str]) -> Note | None:
-    from hcopt.triton.docker.engine import engine
+    from hcopt.triton.docker.engine import docker_client
     from hcopt.triton.docker.images import missing_images
 
     try:
-        with engine(timeout_s=_ENGINE_TIMEOUT_S) as client:
+        with docker_client(timeout_s=_ENGINE_TIMEOUT_S) as client:
             missing = missing_images(client, images)
     except RuntimeStartError as error:
         return Note.of("error", message=error.message)

@@ -9,7 +9,7 @@ from hcopt.deploy.scaling import Scaling
 from hcopt.errors import OutputError
 from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
-from hcopt.report.render.drawings import Drawing, drawings
+from hcopt.report.render.drawings import Drawing, draw_charts
 from hcopt.report.values import Report
 from hcopt.system.files import whole_file
 from hcopt.words import Language
@@ -33,7 +33,7 @@ def write_laid_out(
         OutputError: The report cannot be made or written.
     """
     content = build(run, language=language, price_per_hour=price_per_hour, scaling=scaling)
-    document = lay_out(content, drawings(run, language=language) if drawn is None else drawn)
+    document = lay_out(content, draw_charts(run, language=language) if drawn is None else drawn)
     try:
         with whole_file(path) as temporary:
             temporary.write_bytes(document)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import RuntimeStartError
 from hcopt.system.signals import deferred_signals
-from hcopt.triton.docker.engine import docker_errors, engine
+from hcopt.triton.docker.engine import docker_client, docker_errors
 from hcopt.triton.docker.images import ImageNames
 from hcopt.triton.docker.leftovers import run_labels
 from hcopt.triton.docker.streams import container_output
@@ -208,7 +208,7 @@ class ContainerLog:
     def _copy(self) -> None:
         try:
             with (
-                engine() as client,
+                docker_client() as client,
                 docker_errors("no log"),
                 self.file.open("ab", buffering=0) as file,
                 container_output(client, self._name) as pieces,

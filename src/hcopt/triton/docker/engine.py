@@ -22,7 +22,7 @@ _GROUP = (
 
 
 @contextmanager
-def engine(*, timeout_s: int = _CALL_TIMEOUT_S) -> Iterator[DockerClient]:
+def docker_client(*, timeout_s: int = _CALL_TIMEOUT_S) -> Iterator[DockerClient]:
     """A connection to the engine that `DOCKER_HOST` or Docker's own context names, by default this machine's.
 
     Args:

@@ -46,7 +46,7 @@ def run_labels(run_id: str) -> dict[str, str]:
     return {RUN: run_id, _PID: str(pid), _HOST: socket.gethostname(), _STARTED: _started(pid) or ""}
 
 
-def leftovers(client: DockerClient) -> tuple[Leftover, ...]:
+def find_leftovers(client: DockerClient) -> tuple[Leftover, ...]:
     """What is left of runs of this machine whose process is gone; a run that lives, here or elsewhere, has none.
 
     Raises:
@@ -56,7 +56,7 @@ def leftovers(client: DockerClient) -> tuple[Leftover, ...]:
 
 
 def remove_leftovers(client: DockerClient) -> tuple[Leftover, ...]:
-    """Removes what `leftovers` finds, and returns it.
+    """Removes what `find_leftovers` finds, and returns it.
 
     Raises:
         RuntimeStartError: The engine does not answer, or cannot remove one of them.

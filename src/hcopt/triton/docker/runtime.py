@@ -29,7 +29,7 @@ from hcopt.triton.docker.containers import (
     start,
     user_of_files,
 )
-from hcopt.triton.docker.engine import docker_errors, engine, how_it_ended, how_it_ended_within
+from hcopt.triton.docker.engine import docker_client, docker_errors, how_it_ended, how_it_ended_within
 from hcopt.triton.docker.images import digest, image_names, missing_images, pull
 from hcopt.triton.docker.leftovers import remove_leftovers, remove_run
 from hcopt.triton.docker.tools import DockerTools, execute, find_programs
@@ -80,7 +80,7 @@ class DockerRuntime:
         log_file = run_folder / "logs" / "tritonserver.log"
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            client = stack.enter_context(engine())
+            client = stack.enter_context(docker_client())
             self._remove_leftovers(client)
             for name in missing_images(client, images.both):
                 pull(client, name, self.progress)

@@ -15,7 +15,7 @@ import requests
 from docker.errors import APIError
 
 from hcopt.errors import RuntimeStartError
-from hcopt.triton.docker.engine import docker_errors, engine
+from hcopt.triton.docker.engine import docker_client, docker_errors
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def unanswered(tmp_path: Path) -> Iterator[Path]:
 
 
 def failure() -> RuntimeStartError:
-    with pytest.raises(RuntimeStartError) as caught, engine():
+    with pytest.raises(RuntimeStartError) as caught, docker_client():
         pass
     return caught.value
 
