@@ -7,7 +7,6 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from hcopt.config.sections import CpusetSection, NoiseSection
@@ -15,6 +14,7 @@ from hcopt.doctor.findings import Finding, fail, ok, warn
 from hcopt.system.machine import (
     format_cpu_list,
     read_cpu_model,
+    read_cpu_quota,
     read_cpu_times,
     read_governor,
     read_memory_mb,
@@ -24,8 +24,6 @@ from hcopt.triton.local_tools import check_cpuset
 from hcopt.triton.programs import find_libpython
 
 _MIN_GLIBC = (2, 35)
-_CGROUP_CPU_V2 = Path("/sys/fs/cgroup/cpu.max")
-_CGROUP_CPU_V1 = Path("/sys/fs/cgroup/cpu")
 _STEAL_WINDOW_S = 1.0
 _BYTES_PER_GB = 1 << 30
 _MIN_MEMORY_MB = 2048
@@ -110,22 +108,10 @@ def look_at_cgroup() -> Finding:
     return ok(said)
 
 
-def read_cpu_quota(v2: Path = _CGROUP_CPU_V2, v1: Path = _CGROUP_CPU_V1) -> float | None:
-    """CPUs' worth of time that this process's control group may use; None where there is no limit.
-
-    Source: cgroup-v2.rst (cpu.max) and sched-bwc.rst (cpu.cfs_quota_us) of the Linux kernel.
-    """
-    if text := _text(v2):
-        quota, _, period = text.partition(" ")
-    else:
-        quota, period = _text(v1 / "cpu.cfs_quota_us"), _text(v1 / "cpu.cfs_period_us")
-    # `max`, or -1 before version 2, is no limit.
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
-
-
 def look_at_disk(results: Path) -> Finding:
     """Room for results."""
-    folder = next(place for place in _upwards(results.absolute()) if place.exists())
+    wanted = results.absolute()
+    folder = next(place for place in (wanted, *wanted.parents) if place.exists())
     if not os.access(folder, os.W_OK):
         return fail(f"{folder} is not writable", "Give another folder with --output.")
     free_gb = shutil.disk_usage(folder).free / _BYTES_PER_GB
@@ -137,14 +123,3 @@ def look_at_disk(results: Path) -> Finding:
         said=said,
         remedy="Make room, or give another folder with --output.",
     )
-
-
-def _upwards(path: Path) -> Iterable[Path]:
-    return (path, *path.parents)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

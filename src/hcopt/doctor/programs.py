@@ -10,7 +10,7 @@ from hcopt.errors import RuntimeStartError
 from hcopt.system import process
 from hcopt.system.environ import environment_variables
 from hcopt.triton.local_tools import install_tools, private_folder, tools_environment
-from hcopt.triton.programs import find_triton, installed_version
+from hcopt.triton.programs import find_program, find_triton, installed_version
 
 _START_LIMIT_S = 20.0
 
@@ -47,8 +47,7 @@ def look_at_perf_analyzer() -> Finding:
 
 def look_at_model_analyzer() -> Finding:
     """Model Analyzer."""
-    with private_folder() as folder:
-        install_tools(folder, find_triton())
+    find_program("triton-model-analyzer", "model-analyzer")
     return ok(str(installed_version("triton-model-analyzer")))
 
 

@@ -1,6 +1,6 @@
-"""MLflow as hcopt uses it: silent, quick to notice that nobody answers, and its errors told as ours.
+"""A connection to MLflow: silent, quick to notice that nobody answers, with errors of hcopt's own.
 
-Nothing here knows what is stored; `model_source`, `registry` and `tracking` do.
+What is stored there is the business of `model/from_mlflow.py` and `tracking/`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,13 @@ _SILENCE = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_LOUD_LOGGERS = ("mlflow", "alembic", "sqlalchemy", "urllib3", "botocore")
 
 
 @contextmanager
 def mlflow_session(
     tracking_uri: str, *, error: type[HcoptError], config: Config | None = None, writes: bool = False
 ) -> Iterator[MlflowClient]:
-    """A client of an MLflow that answers; what MLflow raises inside the context becomes an `error`.
+    """A client of an MLflow that answers; what MLflow raises inside the context is raised as an `error`.
 
     While the context lasts, the process's environment points at this MLflow, because parts of MLflow's client look
     there and nowhere else.
@@ -67,7 +66,7 @@ def mlflow_session(
             the context.
     """
     uri, _ = _without_login(tracking_uri)
-    settings = _lent_settings(tracking_uri, config or Config())
+    settings = _environ_of(tracking_uri, config or Config())
     with _own_temporary_files(), temporary_environ(settings, defaults={**_SILENCE, **_WORK_SETTINGS}), _silence():
         try:
             yield _connect(uri, config, writes=writes)
@@ -86,7 +85,7 @@ def ready_database(tracking_uri: str, *, config: Config) -> None:
     Raises:
         OutputError: Its schema is that of another MLflow, and hcopt is not to change it.
     """
-    with temporary_environ(_lent_settings(tracking_uri, config)):
+    with temporary_environ(_environ_of(tracking_uri, config)):
         agreed = _agreed(tracking_uri, config, writes=True)
         if not agreed:
             return
@@ -104,7 +103,7 @@ def _databases(tracking_uri: str) -> tuple[str, ...]:
     return tuple(filter(is_database, dict.fromkeys((tracking_uri, registry_uri))))
 
 
-def _lent_settings(tracking_uri: str, config: Config) -> dict[str, str | SecretStr]:
+def _environ_of(tracking_uri: str, config: Config) -> dict[str, str | SecretStr]:
     """What the process's environment says while MLflow is used."""
     uri, login = _without_login(tracking_uri)
     return {**config.dotenv, **_settings(config), "MLFLOW_TRACKING_URI": uri, **login}
@@ -151,18 +150,12 @@ def _silence() -> Iterator[None]:
     """Keeps warnings and log lines of MLflow and what it stands on from the terminal; failures come as exceptions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # MLflow sets the levels of its loggers when it is imported, so that comes first.
-        import mlflow  # noqa: F401
-
-        loggers = [logging.getLogger(name) for name in _LOUD_LOGGERS]
-        before = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
+        before = logging.root.manager.disable
+        logging.disable(logging.ERROR)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)
+            logging.disable(before)
 
 
 def _agreed(tracking_uri: str, config: Config | None, *, writes: bool) -> dict[str, Agreed]:
@@ -182,11 +175,10 @@ def _connect(uri: str, config: Config | None, *, writes: bool) -> MlflowClient:
     from mlflow import MlflowClient
 
     open_databases(_agreed(uri, config, writes=writes))
-    if urlsplit(uri).scheme not in ("http", "https"):
-        return MlflowClient(tracking_uri=uri)
     client = MlflowClient(tracking_uri=uri)
-    with temporary_environ(_PROBE_SETTINGS):
-        client.search_experiments(max_results=1)
+    if urlsplit(uri).scheme in ("http", "https"):
+        with temporary_environ(_PROBE_SETTINGS):
+            client.search_experiments(max_results=1)
     return client
 
 

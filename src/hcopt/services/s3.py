@@ -1,4 +1,4 @@
-"""Files out of S3 or what speaks S3 (MinIO, SeaweedFS …): listed, fetched whole or not at all, errors told as ours."""
+"""Files out of S3 or what speaks S3 (MinIO, SeaweedFS …): listed, fetched whole or not at all, with our own errors."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _digest(file: Path, algorithm: str) -> bytes:
 
 @contextmanager
 def open_bucket(name: str, config: Config) -> Iterator[Bucket]:
-    """A bucket, or none where the name is empty; what boto3 raises inside the context becomes a ModelSourceError.
+    """A bucket, or none where the name is empty; what boto3 raises inside the context is raised as a ModelSourceError.
 
     Credentials are found where boto3 always looks, and in .env.
 

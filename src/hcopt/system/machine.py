@@ -21,6 +21,8 @@ _CGROUP_MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+_CGROUP_CPU_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_CPU_V1 = Path("/sys/fs/cgroup/cpu")
 _CGROUPS = Path("/sys/fs/cgroup")
 _NS_PER_S = 1_000_000_000
 _US_PER_S = 1_000_000
@@ -149,6 +151,19 @@ def read_memory_mb(limits: Iterable[Path] = _CGROUP_MEMORY_LIMITS) -> int:
     # cgroup v2 writes `max`, v1 a huge number, where there is no limit.
     limits_mb = [int(text) // _BYTES_PER_MB for text in found if text is not None and text.isdigit()]
     return min([machine_mb, *limits_mb])
+
+
+def read_cpu_quota(v2: Path = _CGROUP_CPU_V2, v1: Path = _CGROUP_CPU_V1) -> float | None:
+    """CPUs' worth of time that this process's control group may use; None where there is no limit.
+
+    Source: cgroup-v2.rst (cpu.max) and sched-bwc.rst (cpu.cfs_quota_us) of the Linux kernel.
+    """
+    if text := _text_of(v2):
+        quota, _, period = text.partition(" ")
+    else:
+        quota, period = _text_of(v1 / "cpu.cfs_quota_us") or "", _text_of(v1 / "cpu.cfs_period_us") or ""
+    # `max`, or -1 before version 2, is no limit.
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 
 
 def cgroup_cpu_s(pid: int, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:

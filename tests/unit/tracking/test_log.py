@@ -341,7 +341,7 @@ def test_session_leaves_environment_and_loggers_as_they_were(tmp_path: Path, mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody-elses:5000")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
     monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL", raising=False)
-    environment, level = dict(os.environ), logging.getLogger("urllib3").level
+    environment, level = dict(os.environ), logging.root.manager.disable
     s3 = S3Section(endpoint_url="http://minio:9000", region="eu-west-1")
     uri = f"sqlite:///{tmp_path}/deep/mlflow.db"
     with mlflow_session(uri, error=OutputError, config=Config(s3=s3), writes=True) as client:
@@ -350,7 +350,7 @@ def test_session_leaves_environment_and_loggers_as_they_were(tmp_path: Path, mon
         assert os.environ["MLFLOW_S3_ENDPOINT_URL"] == "http://minio:9000"
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5", "what the user set is kept"
     assert dict(os.environ) == environment
-    assert logging.getLogger("urllib3").level == level
+    assert logging.root.manager.disable == level
 
 
 def test_session_keeps_login_out_of_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
