@@ -125,7 +125,7 @@ class _Watchdog:
                     "-S",
                     watchdog.__file__,
                     self._mark,
-                    *([watchdog.APART] if _apart.is_set() else []),
+                    *([watchdog.DETACHED] if _detached.is_set() else []),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -151,15 +151,15 @@ class _Watchdog:
 
 
 _starting = threading.Lock()
-_apart = threading.Event()
+_detached = threading.Event()
 
 
-def watch_from_apart() -> None:
+def detach_watchdog() -> None:
     """Has the watchdog of this process be no child of it; for processes whose owner kills their children at their end.
 
     To be called before anything is started.
     """
-    _apart.set()
+    _detached.set()
 
 
 @cache

@@ -21,7 +21,7 @@ from pathlib import Path
 # In the environment of everything that hcopt starts, and so of what those start: Model Analyzer gives its perf_analyzer
 # a session of its own, which the group's end does not reach.
 MARK = "HCOPT_STARTED_BY"
-APART = "apart"
+DETACHED = "detached"
 _PROC = Path("/proc")
 # What is being started just now shows its mark a moment later.
 _QUIET_LOOKS = 3
@@ -68,9 +68,9 @@ def watch(lines: Iterable[bytes]) -> tuple[set[int], set[str]]:
     return groups, patterns
 
 
-def _main(mark: str, *, apart: bool) -> None:
+def _main(mark: str, *, detached: bool) -> None:
     # As nobody's child: who kills the children of what has started it does not find it.
-    if apart and os.fork():
+    if detached and os.fork():
         os._exit(0)
     groups, patterns = watch(sys.stdin.buffer)
     for group in groups:
@@ -86,4 +86,4 @@ def _main(mark: str, *, apart: bool) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], apart=APART in sys.argv)
+    _main(sys.argv[1], detached=DETACHED in sys.argv)

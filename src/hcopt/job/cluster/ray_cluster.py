@@ -28,7 +28,7 @@ from hcopt.job.cluster.values import Beat, Event, Files, LostError, Node, Outcom
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunFailure
 from hcopt.system.environ import environment_variable
-from hcopt.system.process import watch_from_apart
+from hcopt.system.process import detach_watchdog
 
 # Each measuring node has one of it, so that one task at a time has the node.
 RESOURCE = "hcopt"
@@ -231,7 +231,7 @@ def _performed(task: Task, files: Files, put: Callable[[Event], None]) -> None:
 def _on_node(task: Task, files: Files) -> Iterator[Event]:
     """Everything that happens there, as it happens, and a sign of life where nothing does."""
     # Ray kills the children of a worker that it ends: nobody would be left to end theirs, and to remove the folders.
-    watch_from_apart()
+    detach_watchdog()
     yield Beat()
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     threading.Thread(target=_performed, args=(task, files, events.put), daemon=True).start()
