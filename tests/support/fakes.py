@@ -11,6 +11,7 @@ from hcopt.errors import ModelLoadError, RuntimeStartError
 from hcopt.records.measurement import Environment, Measurement
 from hcopt.records.note import Note
 from hcopt.system.process import Finished
+from hcopt.system.progress import Progress
 from hcopt.triton.base import Endpoint, Tool
 from hcopt.triton.control import ModelStatistics
 from tests.support.records import run_record
@@ -199,7 +200,7 @@ class FakeControl:
 
 
 @dataclass
-class RecordedProgress:
+class RecordedProgress(Progress):
     """A `Progress` that keeps what it was told, in order."""
 
     phases: list[tuple[str, int | None]] = field(default_factory=list)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
+from hcopt.system.progress import Progress
 from hcopt.words.notes import sentence
 
 _TITLES: Mapping[str, str] = {
@@ -34,7 +35,7 @@ _TITLES: Mapping[str, str] = {
 _STEPS: Mapping[str, str] = {"cluster": "blocks"}
 
 
-class TerminalProgress:
+class TerminalProgress(Progress):
     """A `Progress` for people; a context, because a bar has to be taken off the screen again."""
 
     def __init__(self, console: Console) -> None:

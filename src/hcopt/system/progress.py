@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
 
 
-class Progress(Protocol):
-    """Receives what happens, in order."""
+class Progress:
+    """Receives what happens, in order. This one does nothing with it; others show it, or hand it on."""
 
     def phase(self, title: str, *, steps: int | None = None) -> None:
         """A new phase begins; `steps` is how many measurements it takes, where that is known."""
@@ -34,29 +33,8 @@ class Progress(Protocol):
         """Something that the user has to know about the run."""
 
 
-class SilentProgress:
+class SilentProgress(Progress):
     """Tells nobody."""
-
-    def phase(self, title: str, *, steps: int | None = None) -> None:
-        """Does nothing."""
-
-    def extended(self, steps: int) -> None:
-        """Does nothing."""
-
-    def started(self, what: str) -> None:
-        """Does nothing."""
-
-    def measured(self, measurement: Measurement) -> None:
-        """Does nothing."""
-
-    def known(self) -> None:
-        """Does nothing."""
-
-    def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
-        """Does nothing."""
-
-    def note(self, note: Note) -> None:
-        """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,9 @@ def installed_version(distribution: str) -> str | None:
 def find_libpython(folders: Iterable[Path] | None = None) -> Path:
     """The shared library of the running Python, which Triton's stub links and no wheel brings.
 
+    Not by the package find-libpython: it loads what it finds into this process, starts compilers as it looks, and takes
+    the system's library before this Python's own.
+
     Args:
         folders: Where to look; by default this Python's own folder first, then those of the dynamic loader.
 

@@ -18,7 +18,7 @@ from hcopt.report.pages.overview import overview_of
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.writing import write_laid_out
 from hcopt.report.values import Report
-from hcopt.system.files import whole_file
+from hcopt.system.files import write_whole_bytes
 from hcopt.words import Language, texts
 from hcopt.words.chart_labels import chart_texts
 
@@ -91,8 +91,7 @@ def write_overview(
         .render(overview=overview, words=texts(language), language=language, fonts=_FONTS, style=style)
     )
     try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(page.encode(errors="replace"))
+        write_whole_bytes(path, page.encode(errors="replace"))
     except OSError as error:
         raise OutputError(f"cannot write the overview {path}: {error.strerror or error}") from error
 

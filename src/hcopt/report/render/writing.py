@@ -11,7 +11,7 @@ from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
 from hcopt.report.render.drawings import Drawing, draw_charts
 from hcopt.report.values import Report
-from hcopt.system.files import whole_file
+from hcopt.system.files import write_whole_bytes
 from hcopt.words import Language
 
 LayOut = Callable[[Report, Mapping[str, Drawing]], bytes]
@@ -35,8 +35,7 @@ def write_laid_out(
     content = build(run, language=language, price_per_hour=price_per_hour, scaling=scaling)
     document = lay_out(content, draw_charts(run, language=language) if drawn is None else drawn)
     try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(document)
+        write_whole_bytes(path, document)
     except OSError as error:
         raise OutputError(
             f"cannot write the report {path}: {error.strerror or error}",

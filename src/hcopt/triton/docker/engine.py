@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hcopt.errors import RuntimeStartError
+from hcopt.system.clock import wait_for
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -119,10 +119,7 @@ def how_it_ended_within(client: DockerClient, name: str, limit_s: float = 2.0) -
     Raises:
         RuntimeStartError: The engine does not answer.
     """
-    deadline = time.monotonic() + limit_s
-    while (ended := how_it_ended(client, name)) is None and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
-    return ended
+    return wait_for(lambda: how_it_ended(client, name), timeout_s=limit_s, poll_s=_POLL_S)
 
 
 def _signal_of(code: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from hcopt.errors import RuntimeStartError
+from hcopt.system.clock import wait_for
 from hcopt.system.machine import cgroup_cpu_s
 from hcopt.system.process import Finished, hand_over
 from hcopt.triton.base import Endpoint, Tool
@@ -128,15 +129,17 @@ class DockerTools:
                     return
 
     def _exit_code(self, execution: str) -> int:
-        deadline = time.monotonic() + _EXIT_CODE_LIMIT_S
-        while time.monotonic() < deadline:
-            with docker_errors(f"the Docker Engine does not say how a program in {self.container} ended"):
-                code = self.client.api.exec_inspect(execution)["ExitCode"]
-            if code is not None:
-                return int(code)
+        failure = f"the Docker Engine does not say how a program in {self.container} ended"
+        with docker_errors(failure):
             # The output may end a moment before the engine knows why.
-            time.sleep(_POLL_S)
-        raise RuntimeStartError(f"the Docker Engine does not say how a program in {self.container} ended")
+            code = wait_for(
+                lambda: self.client.api.exec_inspect(execution)["ExitCode"],
+                timeout_s=_EXIT_CODE_LIMIT_S,
+                poll_s=_POLL_S,
+            )
+        if code is None:
+            raise RuntimeStartError(failure)
+        return int(code)
 
     def _end_all(self) -> None:
         """Ends all programs in the container; where it is gone, they are too."""
