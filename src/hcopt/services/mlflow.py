@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
-from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_databases
+from hcopt.services.mlflow_database import Allowed, DatabaseRefusedError, is_database, open_databases
 from hcopt.services.s3 import explain_s3_error, s3_errors
 from hcopt.system.environ import environment_variable, temporary_environ
 from hcopt.system.process import temporary_folder
@@ -86,13 +86,13 @@ def ready_database(tracking_uri: str, *, config: Config) -> None:
         OutputError: Its schema is that of another MLflow, and hcopt is not to change it.
     """
     with temporary_environ(_environ_of(tracking_uri, config)):
-        agreed = _agreed(tracking_uri, config, writes=True)
-        if not agreed:
+        allowed = _allowed(tracking_uri, config, writes=True)
+        if not allowed:
             return
         try:
             # Who does not answer now may do so when there is something to log.
             with _silence(), suppress(OSError, *_database_errors()):
-                open_databases(agreed, makes=False)
+                open_databases(allowed, makes=False)
         except DatabaseRefusedError as refused:
             raise OutputError(refused.message, remedy=refused.remedy) from refused
 
@@ -158,12 +158,12 @@ def _silence() -> Iterator[None]:
             logging.disable(before)
 
 
-def _agreed(tracking_uri: str, config: Config | None, *, writes: bool) -> dict[str, Agreed]:
+def _allowed(tracking_uri: str, config: Config | None, *, writes: bool) -> dict[str, Allowed]:
     """What may be done to each database: hcopt's own is made and migrated as it needs to be, others where asked."""
     own = config is not None and config.mlflow.tracking_uri is None
     asked = config is not None and config.mlflow.migrate_database
     return {
-        database: Agreed(
+        database: Allowed(
             creates=writes and database == tracking_uri, migrates=asked or (own and database == tracking_uri)
         )
         for database in _databases(tracking_uri)
@@ -174,7 +174,7 @@ def _connect(uri: str, config: Config | None, *, writes: bool) -> MlflowClient:
     """Asks once, with little patience, whether anybody is there, before real work begins with more of it."""
     from mlflow import MlflowClient
 
-    open_databases(_agreed(uri, config, writes=writes))
+    open_databases(_allowed(uri, config, writes=writes))
     client = MlflowClient(tracking_uri=uri)
     if urlsplit(uri).scheme in ("http", "https"):
         with temporary_environ(_PROBE_SETTINGS):

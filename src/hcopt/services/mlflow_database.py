@@ -1,4 +1,4 @@
-"""An MLflow database that a client would open directly: looked at before it does, and made or migrated only as agreed.
+"""An MLflow database that a client would open directly: looked at before it does, and made or migrated only as allowed.
 
 MLflow's client makes or migrates the tables of whatever database it opens, and older releases cannot read those any
 more. So this reads which schema there is, without writing, and lets no client near another one than its own.
@@ -43,7 +43,7 @@ class DatabaseRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreed:
+class Allowed:
     """What may be done to a database.
 
     Attributes:
@@ -70,20 +70,20 @@ def sqlite_file(tracking_uri: str) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def open_databases(agreed: Mapping[str, Agreed], *, makes: bool = True) -> None:
+def open_databases(allowed: Mapping[str, Allowed], *, makes: bool = True) -> None:
     """Makes sure that a client which opens these finds the schema that it would else make; nothing for servers.
 
     All are looked at before one is changed.
 
     Args:
-        agreed: What may be done to each.
+        allowed: What may be done to each.
         makes: Whether those that are absent are made now; else it is only said whether they may be.
 
     Raises:
-        DatabaseRefusedError: One has another schema, and nothing else was agreed.
+        DatabaseRefusedError: One has another schema, and nothing else was allowed.
         SQLAlchemyError: One cannot be reached or read. MLflow itself would try that for over a minute.
     """
-    found = {uri: _checked(uri, what) for uri, what in agreed.items() if is_database(uri)}
+    found = {uri: _checked(uri, what) for uri, what in allowed.items() if is_database(uri)}
     for uri, (age, revision) in found.items():
         if age == "older":
             _migrate(uri, revision or "")
@@ -91,23 +91,23 @@ def open_databases(agreed: Mapping[str, Agreed], *, makes: bool = True) -> None:
             _make(uri)
 
 
-def _checked(uri: str, agreed: Agreed) -> tuple[Age, str | None]:
-    """The age of a database's schema, and its revision, where the agreed is enough to work with it."""
-    age, revision = _look(uri)
-    fine = age == "same" or (agreed.creates and age in ("absent", "empty")) or (agreed.migrates and age == "older")
+def _checked(uri: str, allowed: Allowed) -> tuple[Age, str | None]:
+    """The age of a database's schema, and its revision, where the allowed is enough to work with it."""
+    age, revision = _schema_age(uri)
+    fine = age == "same" or (allowed.creates and age in ("absent", "empty")) or (allowed.migrates and age == "older")
     if not fine:
         raise _refusal(uri, age, revision)
     return age, revision
 
 
-def _look(uri: str) -> tuple[Age, str | None]:
+def _schema_age(uri: str) -> tuple[Age, str | None]:
     """The age of a database's schema beside this MLflow's, and its revision; writes nothing."""
     import sqlalchemy
 
     file = sqlite_file(uri)
     if file is not None and not file.exists():
         return "absent", None
-    engine = _reading(uri, file)
+    engine = _read_only_engine(uri, file)
     try:
         with engine.connect() as connection:
             tables = set(sqlalchemy.inspect(connection).get_table_names())
@@ -125,7 +125,7 @@ def _look(uri: str) -> tuple[Age, str | None]:
     return ("older" if _is_known(str(revision)) else "newer"), str(revision)
 
 
-def _reading(uri: str, file: Path | None) -> Engine:
+def _read_only_engine(uri: str, file: Path | None) -> Engine:
     import sqlalchemy
 
     # SQLite opens a file for writing, and settles a journal that lies beside it, unless it is told not to.

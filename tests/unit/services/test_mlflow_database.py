@@ -12,11 +12,11 @@ import pytest
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.services.mlflow import mlflow_session, ready_database
-from hcopt.services.mlflow_database import Agreed, DatabaseRefusedError, is_database, open_databases, sqlite_file
+from hcopt.services.mlflow_database import Allowed, DatabaseRefusedError, is_database, open_databases, sqlite_file
 from hcopt.tracking.registry import looking_only
 from tests.support.mlflow2 import Mlflow2, mlflow2
 
-EVERYTHING = Agreed(creates=True, migrates=True)
+EVERYTHING = Allowed(creates=True, migrates=True)
 
 
 @pytest.fixture
@@ -29,16 +29,16 @@ def execute(file: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def refusal(uri: str, agreed: Agreed) -> DatabaseRefusedError:
+def refusal(uri: str, allowed: Allowed) -> DatabaseRefusedError:
     with pytest.raises(DatabaseRefusedError) as caught:
-        open_databases({uri: agreed})
+        open_databases({uri: allowed})
     return caught.value
 
 
-@pytest.mark.parametrize("agreed", [Agreed(), Agreed(creates=True)])
-def test_database_of_an_older_mlflow_is_refused_and_stays_as_it_is(older: Mlflow2, agreed: Agreed) -> None:
+@pytest.mark.parametrize("allowed", [Allowed(), Allowed(creates=True)])
+def test_database_of_an_older_mlflow_is_refused_and_stays_as_it_is(older: Mlflow2, allowed: Allowed) -> None:
     before = older.digest
-    refused = refusal(older.tracking_uri, agreed)
+    refused = refusal(older.tracking_uri, allowed)
     assert "of an MLflow older than the MLflow 3" in refused.message
     assert "mlflow server --backend-store-uri" in refused.remedy
     assert "--set mlflow.migrate_database=true" in refused.remedy
@@ -50,7 +50,7 @@ def test_database_of_an_older_mlflow_is_migrated_where_that_was_agreed_and_a_cop
     open_databases({older.tracking_uri: EVERYTHING})
     assert older.tables() > 19
     assert Mlflow2(file=older.file.with_name("mlflow2.db.0584bdc529eb")).digest == before
-    open_databases({older.tracking_uri: Agreed()})  # no other schema any more
+    open_databases({older.tracking_uri: Allowed()})  # no other schema any more
 
 
 def test_database_of_a_newer_mlflow_is_refused_whatever_was_agreed(older: Mlflow2) -> None:
@@ -76,19 +76,19 @@ def test_absent_or_empty_database_is_made_by_who_writes_only(tmp_path: Path, *, 
     if empty:
         file.parent.mkdir()
         file.touch()
-    assert "there is no" in refusal(f"sqlite:///{file}", Agreed()).message
+    assert "there is no" in refusal(f"sqlite:///{file}", Allowed()).message
     assert file.exists() == empty
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's code; a session keeps them quiet
-        open_databases({f"sqlite:///{file}": Agreed(creates=True)})
-    open_databases({f"sqlite:///{file}": Agreed()})
+        open_databases({f"sqlite:///{file}": Allowed(creates=True)})
+    open_databases({f"sqlite:///{file}": Allowed()})
     assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
 
 
 def test_servers_and_folders_are_no_databases() -> None:
     assert [is_database(uri) for uri in ("http://h:5000", "https://h", "./mlruns", "file:///x")] == [False] * 4
     assert is_database("postgresql+psycopg2://u:p@h/d")
-    open_databases({"http://127.0.0.1:1": Agreed()})
+    open_databases({"http://127.0.0.1:1": Allowed()})
 
 
 def test_registry_of_its_own_is_looked_at_too(older: Mlflow2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
