@@ -15,7 +15,7 @@ from pathlib import Path
 
 STARTED = time.monotonic()
 
-from hcopt.report.render.drawings import draw_charts  # noqa: E402
+from hcopt.report.render.drawings import drawings  # noqa: E402
 from hcopt.report.render.html import write_html  # noqa: E402
 from hcopt.report.render.pdf import write_pdf  # noqa: E402
 from hcopt.store.run_folder import find_run, read_record  # noqa: E402
@@ -24,7 +24,7 @@ from hcopt.store.run_folder import find_run, read_record  # noqa: E402
 def main(reference: str, folder: Path) -> None:
     run = read_record(find_run(reference, results=Path("results")))
     loaded = time.monotonic()
-    drawn = draw_charts(run, language="ko")
+    drawn = drawings(run, language="ko")
     charted = time.monotonic()
     write_pdf(run, language="ko", drawn=drawn, path=folder / "result_summary.pdf")
     printed = time.monotonic()

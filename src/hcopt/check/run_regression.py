@@ -89,7 +89,7 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
     started = time.monotonic()
     golden = model_folder(job.golden)
     runtime = choose_runtime(
-        job.config, progress=progress, note=progress.note, carries_models=job.config.runtime.is_shared
+        job.config, progress=progress, note=progress.note, carries_models=_is_remote(job.config)
     ).runtime
     with temporary_folder("hcopt-check-") as folder:
         progress.phase("fetch")
@@ -137,7 +137,7 @@ def _prepared(job: CheckJob, golden: Path, folder: Path) -> tuple[Baseline, dict
     )
     baseline = source.find(job.baseline)
     # Somebody else's server may have models with any name.
-    prefix = f"hcopt_check_{secrets.token_hex(4)}_" if job.config.runtime.is_shared else ""
+    prefix = f"hcopt_check_{secrets.token_hex(4)}_" if _is_remote(job.config) else ""
     prepared = {
         side: prepare_side(
             job.config, uri, name=prefix + side, label=side, into=folder / "models", tracking_uri=tracking_uri
@@ -155,7 +155,7 @@ def _measured(
     """Serves both models, and measures."""
     progress.phase("serve")
     repository = folder / "repository"
-    carried = read_carried(repository) if job.config.runtime.is_shared else None
+    carried = read_carried(repository) if _is_remote(job.config) else None
     with ExitStack() as stack:
         server = stack.enter_context(runtime.serve(repository, folder))
         control = stack.enter_context(ModelControl(server.endpoint, carried=carried))
@@ -163,10 +163,14 @@ def _measured(
         return blocks.measure(server, control), server.environment
 
 
+def _is_remote(config: Config) -> bool:
+    return config.runtime.kind == "remote"
+
+
 def _machine(found: Environment, config: Config) -> str:
     """The machine and the server in a few words; the CPUs of a server elsewhere are not known here."""
     cpus = f"{found.cpu_count} × {found.cpu_model}"
-    if config.runtime.is_shared:
+    if _is_remote(config):
         cpus = f"Triton {found.triton_version} at {config.runtime.remote.grpc}"
     return f"{cpus}, {found.backend}"
 

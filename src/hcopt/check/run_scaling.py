@@ -72,7 +72,7 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
         )
     cpus = job.cpus_per_server or record.environment.cpu_count
     sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=job.servers, cpus_per_server=cpus)
-    if job.config.runtime.is_shared:
+    if job.config.runtime.kind == "remote":
         raise ConfigError("hcopt scale-check starts servers of its own", remedy="Use another --runtime.")
     with temporary_folder("hcopt-scale-") as folder:
         progress.phase("fetch")

@@ -107,8 +107,8 @@ class RuntimeSection(_Section):
     remote: RemoteSection = RemoteSection()
 
     @property
-    def is_shared(self) -> bool:
-        """Whether somebody else runs the server: with models of its own, on CPUs that are not known here."""
+    def is_remote(self) -> bool:
+        """Whether the server is somebody else's, and not started here."""
         return self.kind == "remote"
 
 

@@ -69,7 +69,7 @@ def _on_ray(config: Config, progress: Progress) -> Iterator[Places]:
             "executor.kind is ray, and Ray is not installed here",
             remedy="pip install 'hcopt[ray]', with the version of Ray that the cluster has.",
         )
-    if config.runtime.is_shared:
+    if config.runtime.is_remote:
         raise ConfigError(
             "executor.kind is ray and runtime.kind is remote: nodes measure servers of their own",
             remedy="Give --runtime embedded or docker, or leave out --executor.",

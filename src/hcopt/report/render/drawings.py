@@ -37,7 +37,7 @@ class Drawing:
         return base64.b64encode(self.svg.encode()).decode()
 
 
-def draw_charts(run: RunRecord, *, language: Language, in_worker: bool = False) -> dict[str, Drawing]:
+def drawings(run: RunRecord, *, language: Language, in_worker: bool = False) -> dict[str, Drawing]:
     """Every chart that the run has data for, by name, in the order in which a reader meets them.
 
     Args:

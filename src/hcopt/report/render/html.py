@@ -1,4 +1,4 @@
-"""The HTML page of a run, or the overview of several models: one file that needs no network, by a Jinja2 template."""
+"""A run, or an overview of several models, becomes one HTML file that needs no network, by a Jinja2 template."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hcopt.report.pages.overview import overview_of
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.writing import write_laid_out
 from hcopt.report.values import Report
-from hcopt.system.files import write_whole_bytes
+from hcopt.system.files import whole_file
 from hcopt.words import Language, texts
 from hcopt.words.chart_labels import chart_texts
 
@@ -91,7 +91,8 @@ def write_overview(
         .render(overview=overview, words=texts(language), language=language, fonts=_FONTS, style=style)
     )
     try:
-        write_whole_bytes(path, page.encode(errors="replace"))
+        with whole_file(path) as temporary:
+            temporary.write_bytes(page.encode(errors="replace"))
     except OSError as error:
         raise OutputError(f"cannot write the overview {path}: {error.strerror or error}") from error
 

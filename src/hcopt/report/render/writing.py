@@ -1,4 +1,4 @@
-"""What PDF and HTML share: writes a run's content and charts, as one of them lays them out; whole, or not at all."""
+"""What PDF and HTML share: a run's content and charts, laid out by one of them, become a file; whole, or not at all."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hcopt.deploy.scaling import Scaling
 from hcopt.errors import OutputError
 from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
-from hcopt.report.render.drawings import Drawing, draw_charts
+from hcopt.report.render.drawings import Drawing, drawings
 from hcopt.report.values import Report
-from hcopt.system.files import write_whole_bytes
+from hcopt.system.files import whole_file
 from hcopt.words import Language
 
 LayOut = Callable[[Report, Mapping[str, Drawing]], bytes]
@@ -33,9 +33,10 @@ def write_laid_out(
         OutputError: The report cannot be made or written.
     """
     content = build(run, language=language, price_per_hour=price_per_hour, scaling=scaling)
-    document = lay_out(content, draw_charts(run, language=language) if drawn is None else drawn)
+    document = lay_out(content, drawings(run, language=language) if drawn is None else drawn)
     try:
-        write_whole_bytes(path, document)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(document)
     except OSError as error:
         raise OutputError(
             f"cannot write the report {path}: {error.strerror or error}",
