@@ -98,6 +98,7 @@ class RemoteRuntime:
         carried = read_carried(repository) if self.carries_models else {}
         version = _check_answers(self.endpoint)
         with ModelControl(self.endpoint) as control, private_folder() as folder:
+            control.server_version()  # or gRPC does not answer
             _check_explicit(control, self.endpoint)
             if not self.carries_models:
                 _check_has(control, self.endpoint, names[0])
@@ -190,8 +191,6 @@ def _check_answers(endpoint: Endpoint) -> str:
             f"Triton's metrics are not at {endpoint.metrics_url}, and Model Analyzer does not go without",
             remedy="Set runtime.remote.metrics to their URL; the server must not run with --allow-metrics=false.",
         )
-    with ModelControl(endpoint) as control:
-        control.server_version()
     return found.version
 
 

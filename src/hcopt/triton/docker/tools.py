@@ -96,7 +96,9 @@ class DockerTools:
             return Finished(returncode=None, elapsed_s=elapsed_s)
         if returncode == _KILLED:
             how_it_ended_within(self.client, self.container)
-        return Finished(returncode=returncode, elapsed_s=elapsed_s, cpu_s=_difference(self._cpu_s(), cpu_before_s))
+        cpu_after_s = self._cpu_s()
+        cpu_s = None if cpu_before_s is None or cpu_after_s is None else cpu_after_s - cpu_before_s
+        return Finished(returncode=returncode, elapsed_s=elapsed_s, cpu_s=cpu_s)
 
     def _copy(
         self, execution: str, output: BinaryIO, on_line: Callable[[str], None] | None, *, deadline: float
@@ -154,10 +156,6 @@ class DockerTools:
             return cgroup_cpu_s(pid)
         except (RuntimeStartError, OSError):
             return None
-
-
-def _difference(after: float | None, before: float | None) -> float | None:
-    return None if after is None or before is None else after - before
 
 
 def find_programs(client: DockerClient, container: str, names: Sequence[Tool]) -> dict[Tool, str]:
