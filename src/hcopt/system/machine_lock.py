@@ -6,7 +6,6 @@ Not by filelock: in a folder for everybody it refuses the file that a killed run
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import os
 import stat
@@ -17,18 +16,13 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import psutil
+
 from hcopt.errors import BusyError
 from hcopt.records.note import Note
 
 _NAME = "hcopt.lock"
 _MAX_TEXT_BYTES = 65536
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an entry in passwd
-        return str(os.getuid())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +41,7 @@ class Owner:
     folder: str | None = None
     since: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     pid: int = field(default_factory=os.getpid)
-    user: str = field(default_factory=_user)
+    user: str = field(default_factory=lambda: psutil.Process().username())
 
     @property
     def said(self) -> str:
