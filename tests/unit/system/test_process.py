@@ -275,7 +275,7 @@ def parent(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        wait_until(lambda: len(shell.pids.read_text().split()) == 3)
+        wait_until(lambda: shell.pids.exists() and len(shell.pids.read_text().split()) == 3)
         yield process
         process.kill()
 
