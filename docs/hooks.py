@@ -66,22 +66,27 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
     """Replaces the markers of a page and leads its links."""
     root = str(config.extra["repository_url"])
-    source = f"{PAGES}/{page.file.src_uri}"
-    lines = _with_lists(_linked(markdown.splitlines(), source, page.file.src_uri, root))
-    return "\n".join(replaced for line in lines for replaced in _replaced(line, page.file.src_uri, root)) + "\n"
+    own = _linked(markdown.splitlines(), f"{PAGES}/{page.file.src_uri}", page.file.src_uri, root)
+    lines = [line for one in own for line in _expanded(one, page.file.src_uri, root)]
+    return "\n".join(_with_empty_lines([shown for line in lines for shown in _shown(line)])) + "\n"
 
 
-def _replaced(line: str, page: str, root: str) -> Iterator[str]:
+def _expanded(line: str, page: str, root: str) -> list[str]:
+    """A line of a page, or the file that it stands for; links in that lead to where they lead on the site."""
+    marker = _MARKER.match(line)
+    if marker is None or marker[1] != "include":
+        return [line]
+    return _linked(included(marker[2]), marker[2].partition("#")[0], page, root)
+
+
+def _shown(line: str) -> list[str]:
+    """A line, or what a marker stands for."""
     marker = _MARKER.match(line)
     if marker is None:
-        yield line
-    elif marker[1] == "generated":
-        yield GENERATED[marker[2]]()
-    elif marker[1] == "include":
-        yield from _with_lists(_linked(included(marker[2]), marker[2].partition("#")[0], page, root))
-    else:
-        yield f'<p class="needs">Needs {marker[2]}.</p>'
-        yield ""
+        return [line]
+    if marker[1] == "needs":
+        return [f'<p class="needs">Needs {marker[2]}.</p>', ""]
+    return GENERATED[marker[2]]().splitlines()
 
 
 def included(target: str) -> list[str]:
@@ -118,13 +123,14 @@ def _with_fences(lines: list[str]) -> Iterator[tuple[str, bool]]:
         inside ^= fence
 
 
-def _with_lists(lines: list[str]) -> list[str]:
-    """A list that follows a paragraph at once, as GitHub reads it: Python-Markdown wants an empty line before it."""
+def _with_empty_lines(lines: list[str]) -> list[str]:
+    """Python-Markdown wants an empty line before a list and before a table, GitHub does not."""
     found: list[str] = []
     for line, fenced in _with_fences(lines):
         before = found[-1] if found else ""
-        in_list = _LIST_ITEM.match(before) or before.startswith("  ")
-        if not fenced and _LIST_ITEM.match(line) and before.strip() and not in_list:
+        begins_list = _LIST_ITEM.match(line) and not _LIST_ITEM.match(before) and not before.startswith("  ")
+        begins_table = line.startswith("|") and not before.startswith("|")
+        if not fenced and before.strip() and (begins_list or begins_table):
             found.append("")
         found.append(line)
     return found

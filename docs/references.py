@@ -33,34 +33,34 @@ def _commands() -> Iterator[tuple[str, Any]]:
 def _command(name: str, command: Any) -> Iterator[str]:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
-    usage = " ".join(f"{one.name.upper()}" if one.required else f"[{one.name.upper()}]" for one in arguments)
-    needed = "".join(f"{one.opts[0]} … " for one in options if one.required)
-    yield from (f"## hcopt {name}", "", "```text", f"hcopt {name} {needed}[OPTIONS] {usage}".strip(), "```", "")
+    usage = [one.name.upper() if one.required else f"[{one.name.upper()}]" for one in arguments]
+    needed = [f"{one.opts[0]} {_value(one)}" for one in options if one.required]
+    yield from (f"## hcopt {name}", "", "```text", " ".join(["hcopt", name, *usage, *needed, "[OPTIONS]"]), "```", "")
     yield from (" ".join(part.split()) + "\n" for part in command.help.split("\n\n"))
-    yield from ("| argument or option | value | default | meaning |", "| --- | --- | --- | --- |")
     for one in arguments:
-        yield _row(f"`{one.name.upper()}`", "required" if one.required else "optional", "", one.help or "")
+        yield from _definition(f"`{one.name.upper()}`", one.help)
     for one in options:
         names = ", ".join(f"`{option}`" for option in (*one.opts, *one.secondary_opts))
-        default = "required" if one.required else _default(one)
-        yield _row(names, "" if one.is_flag else _value(one), default, one.help or "")
-    yield ""
+        value = "" if one.is_flag else f" {_value(one)}"
+        yield from _definition(f"{names}{value}", f"{one.help or ''} {_marks(one)}")
+
+
+def _marks(option: Any) -> str:
+    """What holds for an option beside its words."""
+    default = None if option.is_flag else option.default
+    if option.is_flag and option.secondary_opts:
+        default = option.opts[0] if option.default else option.secondary_opts[0]
+    said = "Required." if option.required else f"Default: `{default}`." if default not in (None, [], ()) else ""
+    return f"{said} May be given several times." if option.multiple and "several" not in option.help else said
 
 
 def _value(option: Any) -> str:
     kind = option.type_descriptor.annotation
-    name = {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(kind, "TEXT")
-    return f"{name}, several times" if option.multiple else name
-
-
-def _default(option: Any) -> str:
-    if option.is_flag and option.secondary_opts:
-        return f"`{option.opts[0] if option.default else option.secondary_opts[0]}`"
-    return "" if option.default in (None, False, (), []) else f"`{option.default}`"
+    return {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(kind, "TEXT")
 
 
 def configuration() -> str:
-    """Every key with its type, default and meaning: types and defaults from the sections, words from config.yaml too."""
+    """Every key: its type and default from the sections, its meaning from config.yaml where that says one."""
     from hcopt.config.sections import Config
 
     schema = Config.model_json_schema()
@@ -76,10 +76,8 @@ def _sections(schema: dict[str, Any], comments: dict[str, str]) -> Iterator[str]
             rows = [(f"{name}.{key}", value) for key, value in section["properties"].items()]
         else:
             rows = [(name, found)]
-        yield from ("| key | value | default | meaning |", "| --- | --- | --- | --- |")
         for path, value in rows:
             yield from _keys(path, value, schema, comments)
-        yield ""
 
 
 def _keys(path: str, value: dict[str, Any], schema: dict[str, Any], comments: dict[str, str]) -> Iterator[str]:
@@ -91,7 +89,8 @@ def _keys(path: str, value: dict[str, Any], schema: dict[str, Any], comments: di
     section = path.rpartition(".")[0]
     beside = comments.get(section, "") if "." in section else ""
     said = comments.get(path) or value.get("description") or beside
-    yield _row(f"`{path}`", _type(value, schema), f"`{_yaml(_default_of(value))}`", said)
+    kind, default = _type(value, schema), _yaml(_default_of(value))
+    yield from _definition(f"`{path}`", f"{said.removesuffix('.')}. *{kind}; default* `{default}`")
 
 
 def _default_of(value: dict[str, Any]) -> Any:
@@ -207,6 +206,10 @@ def _shown_type(value: dict[str, Any], schema: dict[str, Any]) -> str:
     if value.get("type") == "array" and value.get("items"):
         return f"list of: {_shown_type(value['items'], schema)}"
     return _type(value, schema)
+
+
+def _definition(term: str, text: str) -> Iterator[str]:
+    yield from (term, f":   {' '.join(text.replace('<', '&lt;').split())}", "")
 
 
 def _row(*cells: str) -> str:
