@@ -1,10 +1,11 @@
 """What MkDocs does beside its own work: generated references, pages that lie elsewhere, links out of the site.
 
-A page of `docs/pages` may hold four markers, which are comments on GitHub:
+A page of `docs/pages` may hold three markers, which are comments on GitHub, and two things are done for all:
 
 - `<!-- generated: command-line -->`: a table made from the program itself (the names are those of GENERATED);
 - `<!-- include: FILE -->`, `<!-- include: FILE#anchor -->`: a file of the repository, or one of its sections;
 - `<!-- needs: … -->` before a block of commands: what they need that a checkout and its `.venv` do not have;
+- a block of `text` is wrapped, unless it draws a table;
 - links to files of the repository, which work on GitHub, are led to the page that holds the file, or to GitHub.
 """
 
@@ -51,6 +52,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 _MARKER = re.compile(r"^<!-- (generated|include|needs): (.+?) -->$")
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?=\))")
 _LIST_ITEM = re.compile(r" {0,3}([-*]|\d+\.) ")
+_TEXT_BLOCK = re.compile(r"^```text\n.*?^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"(#+) (.+)")
 
 log = logging.getLogger("mkdocs.hooks.hcopt")
@@ -68,7 +70,12 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: An
     root = str(config.extra["repository_url"])
     own = _linked(markdown.splitlines(), f"{PAGES}/{page.file.src_uri}", page.file.src_uri, root)
     lines = [line for one in own for line in _expanded(one, page.file.src_uri, root)]
-    return "\n".join(_with_empty_lines([shown for line in lines for shown in _shown(line)])) + "\n"
+    shown = "\n".join(_with_empty_lines([shown for line in lines for shown in _shown(line)])) + "\n"
+    return _TEXT_BLOCK.sub(_wrapped, shown)
+
+
+def _wrapped(block: re.Match[str]) -> str:
+    return block[0] if re.search("[│├]", block[0]) else block[0].replace("```text", "``` { .text .wrapped }", 1)
 
 
 def _expanded(line: str, page: str, root: str) -> list[str]:
