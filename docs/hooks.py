@@ -2,7 +2,7 @@
 
 A page of `docs/pages` may hold three markers, which are comments on GitHub, and two things are done for all:
 
-- `<!-- generated: command-line -->`: a table made from the program itself (the names are those of GENERATED);
+- `<!-- generated: command-line -->`: text made from the program itself (the names are those of GENERATED);
 - `<!-- include: FILE -->`, `<!-- include: FILE#anchor -->`: a file of the repository, or one of its sections;
 - `<!-- needs: … -->` before a block of commands: what they need that a checkout and its `.venv` do not have;
 - a block of `text` is wrapped, unless it draws a table;
