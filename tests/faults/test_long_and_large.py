@@ -1,4 +1,4 @@
-"""Thousands of measurements, a large export and a night of faults: the short versions of what RELIABILITY.md lists.
+"""Thousands of measurements, a large export and a night of faults: the short versions of what reliability.md lists.
 
 Each runs as a program of its own, since memory is a matter of the process, and the virtual clock is too.
 """
