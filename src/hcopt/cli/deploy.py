@@ -25,7 +25,7 @@ from hcopt.cli.options import (
     WindowOption,
     runtime_options,
 )
-from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S
+from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, parse_growth
 
 
 @app.command()
@@ -56,7 +56,7 @@ def capacity(
 
         from hcopt.cli.show.deployment import print_answer
         from hcopt.cli.show.simulation import simulation_chart, write_chart
-        from hcopt.deploy.answers import Question, answer
+        from hcopt.deploy.answers import answer
         from hcopt.deploy.load_trace import read_trace
         from hcopt.errors import ConfigError
         from hcopt.store.run_folder import find_run
@@ -64,19 +64,19 @@ def capacity(
         if chart is not None and trace is None:
             raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
         folder = find_run(run, results=output)
-        question = Question(
+        found = answer(
+            folder,
             rate_infer_per_s=rate,
             replicas=replicas,
             trace=None if trace is None else read_trace(trace),
-            growth=growth,
+            growth=parse_growth(growth),
             scrape_interval_s=scrape_interval,
             rate_window_s=rate_window,
             pod_start_s=pod_start,
             price_per_hour=price_per_hour,
         )
-        found = answer(folder, question)
         if chart is not None and found.simulated is not None:
-            drawn = simulation_chart(found.simulated.result, capacity_infer_per_s=found.capacity_infer_per_s)
+            drawn = simulation_chart(found.simulated, capacity_infer_per_s=found.capacity_infer_per_s)
             write_chart(drawn, chart)
         if as_json:
             print(json.dumps(found.as_json(), indent=2))

@@ -71,6 +71,12 @@ def kubernetes(
     --strict.
     """
     with boundary(debug=debug):
+        from rich.console import Console
+
+        from hcopt.cli.show.deployment import print_deployment
+        from hcopt.deploy.answers import write_deployment
+        from hcopt.store.run_folder import find_run
+
         options = Options(
             base_infer_per_s=base,
             peak_infer_per_s=peak,
@@ -91,17 +97,7 @@ def kubernetes(
             exclusive_cpus=exclusive_cpus,
             prometheus_url=prometheus_url,
         )
-        _write_manifests(run, options, command=command_line(), strict=strict, out=out, results=output)
-
-
-def _write_manifests(run: str, options: Options, *, command: str, strict: bool, out: Path, results: Path) -> None:
-    from rich.console import Console
-
-    from hcopt.cli.show.deployment import print_deployment
-    from hcopt.deploy.answers import write_deployment
-    from hcopt.store.run_folder import find_run
-
-    folder = find_run(run, results=results)
-    plan, files = write_deployment(folder, options, command=command, strict=strict, out=out)
-    console = Console(soft_wrap=True, highlight=False)
-    print_deployment(console, plan, files, autoscaler=options.autoscaler, golden=folder.golden)
+        folder = find_run(run, results=output)
+        plan, files = write_deployment(folder, options, command=command_line(), strict=strict, out=out)
+        console = Console(soft_wrap=True, highlight=False)
+        print_deployment(console, plan, files, autoscaler=options.autoscaler, golden=folder.golden)

@@ -67,5 +67,5 @@ def ray_job(
             models=tuple(model or ()),
             overrides=tuple(set_ or ()),
         )
-        plan, file = write_profile_job(options, config, command=command_line(), out=out)
-        print_ray_job(Console(soft_wrap=True, highlight=False), plan, file)
+        file = write_profile_job(options, config, command=command_line(), out=out)
+        print_ray_job(Console(soft_wrap=True, highlight=False), options, file)
