@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hcopt.config.load import load_config
+from hcopt.check.baseline import golden_of
 from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, scaling_of
 from hcopt.errors import ConfigError, ProfileError
@@ -19,17 +19,16 @@ from hcopt.measure.window import Bench
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint, Measurement
-from hcopt.store.run_folder import RunFolder, read_record, recorded_config
+from hcopt.store.run_folder import RunFolder
 from hcopt.system.machine import format_cpu_list
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.tracking.registry import resolve_tracking
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
-from hcopt.words.notes import sentence
 
 BLOCKS = 8
-FEWEST_SERVERS = 2
+MIN_SERVERS = 2
 # Programs start one after another by tenths of a second: long windows overlap nearly all the time.
 _WINDOW_INTERVALS = 3
 
@@ -48,7 +47,7 @@ class ScaleJob:
 
     folder: RunFolder
     config: Config
-    servers: int = FEWEST_SERVERS
+    servers: int = MIN_SERVERS
     cpus_per_server: int | None = None
     blocks: int = BLOCKS
 
@@ -63,16 +62,10 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
         RuntimeStartError: A server does not serve.
         ProfileError: Too few blocks could be measured.
     """
-    record = read_record(job.folder)
-    best, golden = record.confirmation.best, job.folder.golden / record.model.name
-    if best is None or not golden.is_dir():
-        raise ConfigError(
-            f"run {record.run_id} has no golden configuration: {sentence(record.confirmation.reason)}",
-            remedy="Give a run that has one.",
-        )
+    record, best, golden = golden_of(job.folder, remedy="Give a run that has one.")
     cpus = job.cpus_per_server or record.environment.cpu_count
     sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=job.servers, cpus_per_server=cpus)
-    if job.config.runtime.kind == "remote":
+    if job.config.runtime.is_remote:
         raise ConfigError("hcopt scale-check starts servers of its own", remedy="Use another --runtime.")
     with temporary_folder("hcopt-scale-") as folder:
         progress.phase("fetch")
@@ -88,8 +81,7 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
         write_repository(folder / "repository", prepared.artifact, prepared.base.config)
         progress.phase("serve")
         with ExitStack() as stack:
-            servers = _Servers(stack=stack, config=job.config, prepared=prepared, root=folder, progress=progress)
-            benches = [servers.start(cpu_set) for cpu_set in sets]
+            benches = [_start(job.config, prepared, cpu_set, stack, root=folder, progress=progress) for cpu_set in sets]
             alone, together = _measure(job, benches, prepared, best.load, progress)
     if len(alone) < 2:
         raise ProfileError(f"only {len(alone)} of {job.blocks} blocks could be measured")
@@ -103,7 +95,7 @@ def disjoint_cpu_sets(cpus: Sequence[int], *, servers: int, cpus_per_server: int
         ConfigError: There are too few CPUs, or fewer than two servers.
     """
     needed = servers * cpus_per_server
-    if servers < FEWEST_SERVERS or cpus_per_server < 1:
+    if servers < MIN_SERVERS or cpus_per_server < 1:
         raise ConfigError(f"{servers} servers of {cpus_per_server} CPUs scale nowhere", remedy="Give at least 2 and 1.")
     if len(cpus) < needed:
         raise ConfigError(
@@ -116,30 +108,20 @@ def disjoint_cpu_sets(cpus: Sequence[int], *, servers: int, cpus_per_server: int
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Servers:
-    """Starts servers that serve the same model, each on CPUs of its own."""
-
-    stack: ExitStack
-    config: Config
-    prepared: Prepared
-    root: Path
-    progress: Progress
-
-    def start(self, cpu_set: str) -> Bench:
-        """One more, with the model loaded."""
-        folder = self.root / f"server_{cpu_set.replace(',', '_')}"
-        folder.mkdir()
-        cpuset = self.config.runtime.cpuset.model_copy(update={"server": cpu_set, "client": cpu_set})
-        runtime = self.config.runtime.model_copy(update={"cpuset": cpuset})
-        config = self.config.model_copy(update={"runtime": runtime})
-        choice = choose_runtime(config, progress=self.progress, note=self.progress.note)
-        server = self.stack.enter_context(choice.runtime.serve(self.root / "repository", folder))
-        control = self.stack.enter_context(ModelControl(server.endpoint))
-        taken: list[Measurement] = []
-        bench = open_bench(self.prepared, server, control, folder=folder, record=taken.append, progress=self.progress)
-        bench.served.reload(self.prepared.plan.default)
-        return bench
+def _start(
+    config: Config, prepared: Prepared, cpu_set: str, stack: ExitStack, *, root: Path, progress: Progress
+) -> Bench:
+    """Starts one more server on CPUs of its own, with the model loaded."""
+    folder = root / f"server_{cpu_set.replace(',', '_')}"
+    folder.mkdir()
+    cpuset = config.runtime.cpuset.model_copy(update={"server": cpu_set, "client": cpu_set})
+    runtime = config.runtime.model_copy(update={"cpuset": cpuset})
+    choice = choose_runtime(config.model_copy(update={"runtime": runtime}), progress=progress, note=progress.note)
+    server = stack.enter_context(choice.runtime.serve(root / "repository", folder))
+    control = stack.enter_context(ModelControl(server.endpoint))
+    bench = open_bench(prepared, server, control, folder=folder, record=lambda _: None, progress=progress)
+    bench.served.reload(prepared.plan.default)
+    return bench
 
 
 def _measure(
@@ -182,12 +164,3 @@ def _rates(taken: Sequence[Measurement]) -> list[float]:
     if failed is not None:
         raise ProfileError(f"{failed.variant.config_name} failed on its own account: {failed.error}")
     return [m.throughput_infer_per_s for m in taken if m.throughput_infer_per_s is not None]
-
-
-def config_of(folder: RunFolder, options: Mapping[str, object], overrides: Sequence[str]) -> Config:
-    """The run's own configuration with some changes.
-
-    Raises:
-        ConfigError: The run's files are damaged, or a change makes no sense.
-    """
-    return load_config(options=options, overrides=overrides, recorded=recorded_config(folder))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +28,9 @@ from hcopt.cli.options import (
     runtime_options,
 )
 from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, parse_growth
+
+if TYPE_CHECKING:
+    from hcopt.cli.progress_bar import TerminalProgress
 
 
 @app.command()
@@ -106,21 +111,15 @@ def scale_check(
     Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement; 9 another run measures.
     """
     with boundary(debug=debug):
-        from rich.console import Console
-
-        from hcopt.check.run_scaling import ScaleJob, config_of, run_scale_check
-        from hcopt.cli.progress_bar import TerminalProgress
+        from hcopt.check.run_scaling import ScaleJob, run_scale_check
+        from hcopt.config.load import load_config
         from hcopt.deploy.scaling import write_scaling
-        from hcopt.store.run_folder import find_run
-        from hcopt.system.machine_lock import measuring_alone
+        from hcopt.store.run_folder import find_run, recorded_config
 
         folder = find_run(run, results=output)
-        config = config_of(folder, runtime_options(runtime), set_ or [])
+        config = load_config(options=runtime_options(runtime), overrides=set_ or [], recorded=recorded_config(folder))
         job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
-        with (
-            TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-            measuring_alone(command_line(), force=force, note=progress.note),
-        ):
+        with _measuring(force=force) as progress:
             found = run_scale_check(job, progress)
         path = write_scaling(folder.path, found)
         print(
@@ -158,14 +157,10 @@ def check(
     8 a regression, its whole interval beyond --max-regression; 9 another run measures on this machine.
     """
     with boundary(debug=debug):
-        from rich.console import Console
-
         from hcopt.check.run_regression import CheckJob, run_check
-        from hcopt.cli.progress_bar import TerminalProgress
         from hcopt.cli.show.check import answer, write_answer
         from hcopt.config.load import load_config
         from hcopt.errors import RegressionError
-        from hcopt.system.machine_lock import measuring_alone
 
         job = CheckJob(
             config=load_config(config, options=runtime_options(runtime, endpoint), overrides=set_ or []),
@@ -175,15 +170,27 @@ def check(
             max_regression_ratio=max_regression / 100,
             blocks=blocks,
         )
-        with (
-            TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-            measuring_alone(command_line(), force=force, note=progress.note),
-        ):
+        with _measuring(force=force) as progress:
             checked = run_check(job, progress)
-        write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
-        print(answer(checked.found, checked.sides))
+        write_answer(checked.found, checked.compared, markdown_file=markdown, junit_file=junit)
+        print(answer(checked.found, checked.compared))
         if checked.found.outcome == "regression":
             raise RegressionError(
-                f"{checked.sides.candidate} is worse than {checked.sides.baseline}",
+                f"{checked.compared.candidate} is worse than {checked.compared.baseline}",
                 remedy="Find the change that did it, or give --max-regression if it is meant.",
             )
+
+
+@contextmanager
+def _measuring(*, force: bool) -> Iterator[TerminalProgress]:
+    """Progress on the terminal, while no other hcopt measures on this machine."""
+    from rich.console import Console
+
+    from hcopt.cli.progress_bar import TerminalProgress
+    from hcopt.system.machine_lock import measuring_alone
+
+    with (
+        TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+        measuring_alone(command_line(), force=force, note=progress.note),
+    ):
+        yield progress

@@ -106,6 +106,11 @@ class RuntimeSection(_Section):
     docker: DockerSection = DockerSection()
     remote: RemoteSection = RemoteSection()
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the server is somebody else's, and not started here."""
+        return self.kind == "remote"
+
 
 class ProfilerSection(_Section):
     """Who measures the sweep."""

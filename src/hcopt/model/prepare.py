@@ -93,7 +93,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
 
 def _server_cores(config: Config) -> int | None:
     """CPUs that the server may use; None where it runs elsewhere."""
-    if config.runtime.kind == "remote":
+    if config.runtime.is_remote:
         return None
     if config.runtime.cpuset.server is not None:
         return len(parse_cpu_list(config.runtime.cpuset.server))
