@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
 from hcopt.model import untrusted
+from hcopt.model.inputs.values import fits
 from hcopt.model.triton_config import CONFIG_FILE, CORRECT, has_other_kind, instance_count, kind_number, parse_text
 from hcopt.records.model import InstanceKind, ModelArtifact, TensorSpec
 from hcopt.records.note import Note
@@ -54,8 +55,7 @@ def base_configuration(
     """
     if artifact.config_pbtxt is None:
         config = _derived(artifact, batchable=batchable, instance_kind=instance_kind)
-        note = Note.of("config_derived")
-        return BaseConfiguration(config=config, notes=(note,))
+        return BaseConfiguration(config=config, notes=(Note.of("config_derived"),))
     config = parse_text(artifact.config_pbtxt)
     _refuse_unservable(config)
     notes = [*_name(config, artifact), *_complete(config, artifact)]
@@ -101,7 +101,7 @@ def _data_type(spec: TensorSpec) -> int:
 
 
 def _refuse_unservable(config: ModelConfig) -> None:
-    problem = None
+    problem: str | None
     if config.platform not in {"", _PLATFORM} or config.backend not in {"", _BACKEND}:
         problem = f"is for {config.platform or config.backend!r}, but the model is an ONNX file"
     elif config.HasField("sequence_batching") or config.HasField("ensemble_scheduling"):
@@ -166,11 +166,8 @@ def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int)
     batched = max_batch_size > 0
     shape = (*((-1,) if batched else ()), *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
     scalar = not spec.shape and not batched and all(dim == 1 for dim in shape)
-    fits = len(shape) == len(spec.shape) and all(
-        model in (-1, dim) for model, dim in zip(spec.shape, shape, strict=True)
-    )
-    fits = fits and all(map(untrusted.is_dim, (*shape, *tensor.dims)))
-    if tensor.data_type == _data_type(spec) and (fits or scalar):
+    as_served = fits(shape, spec.shape) and all(map(untrusted.is_dim, (*shape, *tensor.dims)))
+    if tensor.data_type == _data_type(spec) and (as_served or scalar):
         return
     batch = f"with the batch dimension of max_batch_size {max_batch_size}" if batched else "max_batch_size is 0"
     raise _contradiction(
@@ -184,10 +181,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _contradiction(said: str, found: str) -> ModelSourceError:
-    return ModelSourceError(
-        f"{CONFIG_FILE} {said}; {found}",
-        remedy=CORRECT,
-    )
+    return ModelSourceError(f"{CONFIG_FILE} {said}; {found}", remedy=CORRECT)
 
 
 def _batch(config: ModelConfig) -> list[Note]:

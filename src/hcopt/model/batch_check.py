@@ -1,4 +1,4 @@
-"""An ONNX model runs once with ONNX Runtime: whether it can be served at all, and whether it truly batches."""
+"""Runs an ONNX model once with ONNX Runtime: can it be served at all, and does it truly batch?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
+from hcopt.model.inputs.values import fits
 from hcopt.model.onnx_file import has_batch_dimension
 from hcopt.records.model import ModelSignature, TensorSpec
 from hcopt.records.note import Note
@@ -204,9 +205,9 @@ def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool
     Triton has no scalars, so that a client sends [1], and max_batch_size 0 has the batch dimension in each row.
     """
     dims = spec.shape[1:] if batched else spec.shape
-    if _fits(values.shape[1:], dims):
+    if fits(values.shape[1:], dims):
         return values
-    if _fits(values.shape[2:], dims):
+    if fits(values.shape[2:], dims):
         return values.reshape(-1, *values.shape[2:])
     try:
         return values.reshape(len(values), *dims)
@@ -214,10 +215,6 @@ def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool
         raise ModelSourceError(
             f"rows of shape {list(values.shape[1:])} do not fit the input {spec.name!r} of shape {list(spec.shape)}"
         ) from error
-
-
-def _fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
-    return len(shape) == len(dims) and all(dim in (-1, size) for dim, size in zip(dims, shape, strict=True))
 
 
 def _two_rows(values: NDArray[Any]) -> NDArray[Any]:

@@ -9,10 +9,10 @@ from pathlib import Path, PurePath
 
 from hcopt.errors import ModelSourceError
 from hcopt.model.onnx_file import locations_of, parse_onnx, resolve_inside
+from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.model.version_policy import is_version
 from hcopt.records.model import RegisteredVersion
 
-CONFIG = "config.pbtxt"
 INPUT_EXAMPLES = ("input_example.json", "serving_input_example.json")
 
 
@@ -50,6 +50,25 @@ class Fetched:
     version_folder: str | None = None
 
 
+def fetched_from(place: PurePath, root: Path, *, is_file: bool, version: str | None = None) -> Fetched:
+    """A model folder, or one ONNX file.
+
+    Args:
+        place: Its path at the source.
+        root: Where it is on this machine: the folder, or that of the file.
+        is_file: Whether the path is that of the ONNX file.
+        version: The source's own version; None: the version folder.
+    """
+    folder = version_of(place.parent if is_file else place)
+    return Fetched(
+        root=root,
+        name=name_of(place),
+        onnx_name=place.name if is_file else None,
+        version=version or folder,
+        version_folder=folder,
+    )
+
+
 def name_of(path: PurePath) -> str:
     """A model's name from where it lies: version folders and `model.onnx` say nothing."""
     if path.suffix == ".onnx" and path.stem != "model":
@@ -76,8 +95,8 @@ def fetch_companions(file_path: str, arrival: Arrival, fetch_if_there: Callable[
     for location in _external_locations(onnx_file):
         if target := resolve_inside(onnx_file.parent, location):
             fetch_if_there(posixpath.join(folder, location), target)
-    if not fetch_if_there(posixpath.join(folder, CONFIG), arrival.root / CONFIG) and folder:
-        fetch_if_there(posixpath.join(posixpath.dirname(folder), CONFIG), arrival.beside / CONFIG)
+    if not fetch_if_there(posixpath.join(folder, CONFIG_FILE), arrival.root / CONFIG_FILE) and folder:
+        fetch_if_there(posixpath.join(posixpath.dirname(folder), CONFIG_FILE), arrival.beside / CONFIG_FILE)
     for name in INPUT_EXAMPLES:
         fetch_if_there(posixpath.join(folder, name), arrival.root / name)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.model.download import CONFIG, Arrival, Fetched, fetch_companions, name_of, version_of
+from hcopt.model.download import Arrival, Fetched, fetch_companions, fetched_from
+from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.records.model import RegisteredVersion
 from hcopt.services.mlflow import error_code
 from hcopt.services.s3 import open_bucket
@@ -37,7 +38,7 @@ def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, config: Conf
     name, alias, number = match.groups()
     entry = _find_version(client, name, alias=alias, number=number)
     _fetch_location(uri, client.get_model_version_download_uri(name, entry.version), arrival, config)
-    if entry.run_id and not (arrival.root / CONFIG).exists():
+    if entry.run_id and not (arrival.root / CONFIG_FILE).exists():
         _fetch_config(client, entry.run_id, _logged_name(client, entry.source or ""), arrival)
     version = RegisteredVersion(name=name, version=str(entry.version))
     return Fetched(root=arrival.root, name=name, version=version.version, registered_version=version)
@@ -160,9 +161,9 @@ def _fetch_config(client: MlflowClient, run_id: str, folder: str, arrival: Arriv
         except MlflowException as error:
             _pass_unless_absent(error)
             return  # the run was deleted, its model was not
-        path = posixpath.join(parent, CONFIG)
+        path = posixpath.join(parent, CONFIG_FILE)
         if path in there:
-            _download(f"runs:/{run_id}/{path}", arrival.beside / CONFIG)
+            _download(f"runs:/{run_id}/{path}", arrival.beside / CONFIG_FILE)
             return
 
 
@@ -181,10 +182,9 @@ def fetch_run_path(uri: str, arrival: Arrival, client: MlflowClient) -> Fetched:
     if not sizes:
         return _fetch_run_file(uri, run_id, path, arrival, client)
     _download_folder(uri, f"runs:/{run_id}/{path}", sizes, arrival.root)
-    if CONFIG not in sizes:
+    if CONFIG_FILE not in sizes:
         _fetch_config(client, run_id, path, arrival)
-    place = PurePosixPath(path)
-    return Fetched(root=arrival.root, name=name_of(place), version=run_id, version_folder=version_of(place))
+    return fetched_from(PurePosixPath(path), arrival.root, is_file=False, version=run_id)
 
 
 def _check_run(client: MlflowClient, run_id: str) -> None:
@@ -210,11 +210,4 @@ def _fetch_run_file(uri: str, run_id: str, path: str, arrival: Arrival, client: 
         top = ", ".join(entry.path for entry in client.list_artifacts(run_id)) or "nothing"
         raise ModelSourceError(f"there is no artifact {uri}; the run has: {top}", remedy="Correct model.uri.")
     fetch_companions(path, arrival, fetch_if_there)
-    place = PurePosixPath(path)
-    return Fetched(
-        root=arrival.root,
-        onnx_name=name,
-        name=name_of(place),
-        version=run_id,
-        version_folder=version_of(place.parent),
-    )
+    return fetched_from(PurePosixPath(path), arrival.root, is_file=True, version=run_id)

@@ -1,14 +1,11 @@
-"""An ONNX file becomes its signature and the list of its external-data files, without being run.
-
-Where the file comes from is model_source's business; what Triton makes of it is model_repository's.
-"""
+"""Reads an ONNX file, without running it: its inputs and outputs, and the files of its external data."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -18,9 +15,6 @@ from hcopt.records.model import ModelSignature, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
-
-    Rows = Mapping[str, NDArray[Any]]
 
 # TensorProto.DataType -> Triton's name. Source: ConvertFromOnnxDataType in onnxruntime_backend/src/onnx_utils.cc.
 _TRITON_DATATYPES = {
@@ -40,12 +34,12 @@ _TRITON_DATATYPES = {
     16: "BF16",
 }
 # Longer ones cannot be: a protobuf message has its length in 31 bits.
-_MOST_BYTES = 2**31 - 1
+_MAX_BYTES = 2**31 - 1
 # ONNX Runtime takes the offset of such a tensor for an address in its own memory. Source: kTensorProtoMemoryAddressTag
 # in onnxruntime/core/framework/tensorprotoutils.h.
 _IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
 # Of Linux, in bytes: NAME_MAX, and PATH_MAX less some for the folder.
-_LONGEST_NAME, _LONGEST_PATH = 255, 4096 - 256
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4096 - 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +105,8 @@ def resolve_inside(folder: Path, name: str) -> Path | None:
     if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
         return None
     # Asking for such a file would be an error of its own.
-    if len(name.encode(errors="replace")) > _LONGEST_PATH or any(
-        len(part.encode(errors="replace")) > _LONGEST_NAME for part in relative.parts
+    if len(name.encode(errors="replace")) > _MAX_PATH_BYTES or any(
+        len(part.encode(errors="replace")) > _MAX_NAME_BYTES for part in relative.parts
     ):
         return None
     # Not Path.resolve, which fails on a loop of links before Python 3.13.
@@ -149,7 +143,7 @@ def _content(onnx_file: Path) -> bytes:
     about = onnx_file.stat()
     if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
         raise ModelSourceError(f"{onnx_file} is a device or a pipe", remedy="Give the path of an ONNX file.")
-    if about.st_size > _MOST_BYTES:
+    if about.st_size > _MAX_BYTES:
         raise ModelSourceError(
             f"{onnx_file} has {about.st_size} bytes, and an ONNX file has less than 2 GiB",
             remedy="Save the model with its weights as external data: onnx.save(…, save_as_external_data=True).",
@@ -234,7 +228,6 @@ def _type_name(elem_type: int) -> str:
 
 
 def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
-
     if _text(value.name) != value.name:
         raise ModelSourceError(
             f"{onnx_file}: the name {value.name!r} of an input or output is no text",

@@ -1,4 +1,4 @@
-"""A model's input example, or synthetic rows where it has none, become the rows that the load sends.
+"""The rows that the load sends: those of the model's input example, or synthetic ones where it has none.
 
 Never perf_analyzer's own random bits, which are values of 1e31 and the like. perf_analyzer is started elsewhere.
 """

@@ -48,9 +48,10 @@ def write_perf_analyzer_json(load: LoadData, path: Path) -> None:
 
 def _step(tensor: LoadTensor, index: int) -> dict[str, Any]:
     values = tensor.rows[index]
-    listed = _listed(values, tensor.datatype) if values.size <= _MAX_LISTED_ELEMENTS else None
-    encoded = {"b64": base64.b64encode(_bytes(values, tensor.datatype)).decode("ascii")} if listed is None else None
-    return {"content": encoded or listed, "shape": list(values.shape)}
+    content: Any = _listed(values, tensor.datatype) if values.size <= _MAX_LISTED_ELEMENTS else None
+    if content is None:
+        content = {"b64": base64.b64encode(_bytes(values, tensor.datatype)).decode("ascii")}
+    return {"content": content, "shape": list(values.shape)}
 
 
 def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
@@ -68,10 +69,10 @@ def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
 def _bytes(values: NDArray[Any], datatype: str) -> bytes:
     """The tensor as it goes over the wire: row-major, little-endian."""
     import numpy as np
+    from tritonclient.utils import serialize_byte_tensor
 
     if datatype == "BYTES":
-        texts = [text.encode() for text in values.ravel().tolist()]
-        return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+        return bytes(serialize_byte_tensor(values).item())
     if datatype == "BF16":
         return (values.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
     return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()

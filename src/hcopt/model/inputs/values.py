@@ -28,8 +28,6 @@ MAX_BYTES = 32 * 2**20
 # A file of examples is read whole, and a request is built whole.
 MAX_FILE_BYTES = 256 * 2**20
 MAX_ROW_BYTES = 256 * 2**20
-# numpy has no BF16: such rows are float32 here, as in tritonclient.
-_NUMPY_NAMES = {"BYTES": "object", "BF16": "float32", "FP16": "float16", "FP32": "float32", "FP64": "float64"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,7 +97,8 @@ def fits(shape: Sequence[int], dims: Sequence[int]) -> bool:
 
 
 def numpy_dtype(datatype: str) -> np.dtype[Any]:
-    """NumPy's type of a Triton datatype."""
+    """NumPy's type of a Triton datatype; float32 for BF16, which NumPy does not have."""
     import numpy as np
+    from tritonclient.utils import triton_to_np_dtype
 
-    return np.dtype(_NUMPY_NAMES.get(datatype, datatype.lower()))
+    return np.dtype(triton_to_np_dtype(datatype))
