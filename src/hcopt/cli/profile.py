@@ -35,8 +35,6 @@ from hcopt.errors import ConfigError
 if TYPE_CHECKING:
     from hcopt.cli.progress_bar import TerminalProgress
     from hcopt.config.sections import Config
-    from hcopt.job.batch import FinishedModels
-    from hcopt.job.run import FinishedRun
     from hcopt.store.unfinished import Unfinished
 
 
@@ -144,9 +142,11 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
     from rich.console import Console
 
     from hcopt.cli.progress_bar import TerminalProgress
-    from hcopt.job.batch import SeveralJob, profile_several
+    from hcopt.cli.show.run import print_closing, print_models
+    from hcopt.job.batch import FinishedModels, SeveralJob, profile_several
     from hcopt.job.executors import open_places
     from hcopt.job.plan import open_job
+    from hcopt.job.run import FinishedRun
     from hcopt.job.run import profile as run_profile
 
     command = command_line()
@@ -169,8 +169,10 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
             finished = run_profile(replace(job, program=program(), place=place), progress, places.opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
+    elif isinstance(finished, FinishedRun):
+        print_closing(Console(soft_wrap=True), finished)
     else:
-        _print_result(finished, config)
+        print_models(Console(soft_wrap=True), finished, config.report.price_of)
     if (error := finished.error) is not None:
         raise error
 
@@ -184,19 +186,6 @@ def _unfinished(config: Config, output: Path, run: str, progress: TerminalProgre
     if note is not None:
         progress.note(note)
     return found
-
-
-def _print_result(finished: FinishedRun | FinishedModels, config: Config) -> None:
-    from rich.console import Console
-
-    from hcopt.cli.show.run import print_closing, print_models
-    from hcopt.job.run import FinishedRun
-
-    console = Console(soft_wrap=True)
-    if isinstance(finished, FinishedRun):
-        print_closing(console, finished)
-    else:
-        print_models(console, finished, config.report.price_of)
 
 
 def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:
