@@ -1,4 +1,4 @@
-"""Measurements of several nodes become comparable: how much each node is faster or slower, and the figures without it.
+"""How much faster or slower each node of a cluster is, and the measurements without that, so that they compare.
 
 log(figure) = point + node, where a point is a configuration at a load. Points that several nodes have measured, above
 all the default's, tell the nodes apart. Pure, on NumPy.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from hcopt.records.measurement import LatencySummary, Measurement
+from hcopt.records.measurement import Measurement
 from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
@@ -130,13 +130,7 @@ def _without(measurement: Measurement, effect: NodeEffect) -> Measurement:
     return replace(
         measurement,
         throughput_infer_per_s=throughput / effect.throughput_ratio,
-        latency=LatencySummary(
-            avg_ms=latency.avg_ms / ratio,
-            p50_ms=None if latency.p50_ms is None else latency.p50_ms / ratio,
-            p90_ms=latency.p90_ms / ratio,
-            p95_ms=latency.p95_ms / ratio,
-            p99_ms=latency.p99_ms / ratio,
-        ),
+        latency=replace(latency, **{name: ms / ratio for name, ms in asdict(latency).items() if ms is not None}),
     )
 
 
@@ -158,20 +152,13 @@ def _design(taken: Sequence[Measurement], names: Sequence[str]) -> _Design:
     return _Design(np.array(numbers), np.array([places[m.node] for m in taken if m.node is not None]))
 
 
-def _counts(design: _Design) -> NDArray[np.float64]:
-    """Windows of each point on each node."""
-    import numpy as np
-
-    counts = np.zeros((design.point.max() + 1, design.node.max() + 1))
-    np.add.at(counts, (design.point, design.node), 1.0)
-    return counts
-
-
 def _links(design: _Design) -> NDArray[np.float64]:
     """The normal equations' matrix of the nodes, once each point has its own mean: the Laplacian of what they share."""
     import numpy as np
 
-    counts = _counts(design)
+    # Windows of each point on each node.
+    counts = np.zeros((design.point.max() + 1, design.node.max() + 1))
+    np.add.at(counts, (design.point, design.node), 1.0)
     shared = counts.T @ (counts / counts.sum(axis=1, keepdims=True))
     return np.asarray(np.diag(counts.sum(axis=0)) - shared)
 

@@ -28,6 +28,8 @@ _ENOUGH_AS_LARGE = 100
 _FIRST_DRAWS, _DRAWS, _MAX_DRAWS = 1_999, 99_999, 999_999
 _MAX_BLOCKS_TO_DECIDE = 10_000
 _MAX_GAIN_RATIO = 10.0
+# Probability of telling a gain apart that is there.
+_POWER = 0.9
 
 
 def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
@@ -216,7 +218,7 @@ def blocks_to_decide(differences: Sequence[float], *, alpha: float, comparisons:
         count = look.block_count
         error = spread / math.sqrt(count)
         confidence = max(1 - alpha * look.share / comparisons, look_confidence(0.95, look.share))
-        different = sequential.fewest_blocks(alpha * look.share, comparisons) <= count
+        different = sequential.min_blocks(alpha * look.share, comparisons) <= count
         different = different and abs(mean) > _t_quantile(confidence, count - 1) * error
         reach = _t_quantile(look_confidence(0.90, look.share), count - 1) * error
         return different or abs(mean) + reach <= math.log1p(zone)
@@ -235,8 +237,8 @@ def look_confidence(confidence: float, share: float) -> float:
     return 1 - (1 - confidence) * share
 
 
-def resolvable_ratio(pair_sd_ratio: float, blocks: int, *, alpha: float, power: float = 0.9) -> float:
-    """The smallest gain that `blocks` paired blocks tell apart at one-sided `alpha` with this power: 0.06 is 6 %.
+def resolvable_ratio(pair_sd_ratio: float, blocks: int, *, alpha: float) -> float:
+    """The smallest gain that `blocks` paired blocks tell apart at one-sided `alpha` in nine cases of ten: 0.06 is 6 %.
 
     At most 10, a gain of elevenfold: what is beyond that says no more than that nothing can be told apart.
 
@@ -244,11 +246,10 @@ def resolvable_ratio(pair_sd_ratio: float, blocks: int, *, alpha: float, power: 
         pair_sd_ratio: Standard deviation of the log-ratio of a block.
         blocks: At least two.
         alpha: Error rate of the one comparison.
-        power: Probability of telling it apart, 0.5-1.
 
     Source: the sample-size formula of the paired t test, Chow, Shao, Wang (2008), Sample Size Calculations, 3.1.2.
     """
-    quantiles = (_t_quantile(2 * probability - 1, blocks - 1) for probability in (1 - alpha, power))
+    quantiles = (_t_quantile(2 * probability - 1, blocks - 1) for probability in (1 - alpha, _POWER))
     return min(_MAX_GAIN_RATIO, math.expm1(min(1.0e2, sum(quantiles) * pair_sd_ratio / math.sqrt(blocks))))
 
 

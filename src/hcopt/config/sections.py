@@ -1,4 +1,4 @@
-"""config.yaml, the environment, .env and `--set` become one frozen Config. Nothing else reads the environment."""
+"""The keys of config.yaml, with their types, ranges and defaults."""
 
 from __future__ import annotations
 

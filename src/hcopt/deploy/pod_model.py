@@ -27,7 +27,7 @@ _PARAMETERS = 3
 _SETTLED_LIMITS = 4.0
 _NEAREST_SATURATION = 1.002
 # A fit that is further off than this at points it has not seen says nothing of those in between either.
-_WORST_ERROR_RATIO = 0.5
+_MAX_ERROR_RATIO = 0.5
 _FULL = 0.999
 
 
@@ -97,7 +97,7 @@ def fit_pod_model(capacity: Capacity) -> PodModel:
         if 0 < point.latency_p99_ms <= _SETTLED_LIMITS * capacity.latency_p99_limit_ms and point.rate_infer_per_s > 0
     )
     error = _held_out_error(points)
-    if error is None or error > _WORST_ERROR_RATIO:
+    if error is None or error > _MAX_ERROR_RATIO:
         return replace(_through_lower_bound(capacity), held_out_error_ratio=error, point_count=len(points))
     saturation, floor, slope = _fit(points)
     return PodModel(
