@@ -64,16 +64,11 @@ class CheckJob:
     blocks: int = BLOCKS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """The answer, and what was compared."""
-
-    found: RegressionCheck
-    compared: Compared
-
-
-def run_check(job: CheckJob, progress: Progress) -> Checked:
+def run_check(job: CheckJob, progress: Progress) -> tuple[RegressionCheck, Compared]:
     """Measures both on one server, in blocks of changing order; figures from elsewhere play no part.
+
+    Returns:
+        The answer, and what was compared.
 
     Raises:
         ConfigError: There is no such run, or nothing can be measured like this.
@@ -100,15 +95,13 @@ def run_check(job: CheckJob, progress: Progress) -> Checked:
         raise ProfileError(
             f"only {len(pairs)} of {job.blocks} blocks could be measured" + (f": {reason}" if reason else "")
         )
-    return Checked(
-        found=check_regression(pairs, max_regression_ratio=job.max_regression_ratio, failures=failures),
-        compared=Compared(
-            candidate=str(golden),
-            baseline=baseline.said,
-            load=f"concurrency {baseline.load.concurrency}, rows a request: {baseline.load.client_batch_size}",
-            environment=_machine(machine, job.config),
-            elapsed_s=time.monotonic() - started,
-        ),
+    found = check_regression(pairs, max_regression_ratio=job.max_regression_ratio, failures=failures)
+    return found, Compared(
+        candidate=str(golden),
+        baseline=baseline.said,
+        load=f"concurrency {baseline.load.concurrency}, rows a request: {baseline.load.client_batch_size}",
+        environment=_machine(machine, job.config),
+        elapsed_s=time.monotonic() - started,
     )
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hcopt.check.baseline import golden_of
@@ -33,58 +33,55 @@ MIN_SERVERS = 2
 _WINDOW_INTERVALS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleJob:
-    """What is to be measured.
-
-    Attributes:
-        folder: The run whose golden configuration serves.
-        config: The runtime and the windows.
-        servers: How many at once.
-        cpus_per_server: For a server and its load generator; None: as many as the run measured with.
-        blocks: How many.
-    """
-
-    folder: RunFolder
-    config: Config
-    servers: int = MIN_SERVERS
-    cpus_per_server: int | None = None
-    blocks: int = BLOCKS
-
-
-def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
+def run_scale_check(
+    folder: RunFolder,
+    config: Config,
+    progress: Progress,
+    *,
+    servers: int = MIN_SERVERS,
+    cpus_per_server: int | None = None,
+    blocks: int = BLOCKS,
+) -> Scaling:
     """Measures every server alone and all at once, block by block.
 
     A server shares its CPUs with its own load generator, and with nobody else: alone and together alike.
+
+    Args:
+        folder: The run whose golden configuration serves.
+        config: The runtime and the windows.
+        progress: Told what is measured.
+        servers: How many at once.
+        cpus_per_server: For a server and its load generator; None: as many as the run measured with.
+        blocks: How many.
 
     Raises:
         ConfigError: The machine is too small, or the run has no golden configuration.
         RuntimeStartError: A server does not serve.
         ProfileError: Too few blocks could be measured.
     """
-    record, best, golden = golden_of(job.folder, remedy="Give a run that has one.")
-    cpus = job.cpus_per_server or record.environment.cpu_count
-    sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=job.servers, cpus_per_server=cpus)
-    if job.config.runtime.is_remote:
+    record, best, golden = golden_of(folder, remedy="Give a run that has one.")
+    cpus = cpus_per_server or record.environment.cpu_count
+    sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=servers, cpus_per_server=cpus)
+    if config.runtime.is_remote:
         raise ConfigError("hcopt scale-check starts servers of its own", remedy="Use another --runtime.")
-    with temporary_folder("hcopt-scale-") as folder:
+    with temporary_folder("hcopt-scale-") as scratch:
         progress.phase("fetch")
-        tracking_uri = resolve_tracking(job.config, job.folder.results).tracking_uri
+        tracking_uri = resolve_tracking(config, folder.results).tracking_uri
         prepared = prepare_side(
-            job.config,
+            config,
             str(golden),
             name=record.model.name,
             label=best.variant.config_name,
-            into=folder,
+            into=scratch,
             tracking_uri=tracking_uri,
         )
-        write_repository(folder / "repository", prepared.artifact, prepared.base.config)
+        write_repository(scratch / "repository", prepared.artifact, prepared.base.config)
         progress.phase("serve")
         with ExitStack() as stack:
-            benches = [_start(job.config, prepared, cpu_set, stack, root=folder, progress=progress) for cpu_set in sets]
-            alone, together = _measure(job, benches, prepared, best.load, progress)
+            benches = [_start(config, prepared, cpu_set, stack, root=scratch, progress=progress) for cpu_set in sets]
+            alone, together = _measure(config, benches, prepared, best.load, blocks=blocks, progress=progress)
     if len(alone) < 2:
-        raise ProfileError(f"only {len(alone)} of {job.blocks} blocks could be measured")
+        raise ProfileError(f"only {len(alone)} of {blocks} blocks could be measured")
     return scaling_of(alone, together, cpus_per_server=cpus)
 
 
@@ -125,17 +122,17 @@ def _start(
 
 
 def _measure(
-    job: ScaleJob, benches: Sequence[Bench], prepared: Prepared, load: LoadPoint, progress: Progress
+    config: Config, benches: Sequence[Bench], prepared: Prepared, load: LoadPoint, *, blocks: int, progress: Progress
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Throughput of each server alone and together, for each block in which all gave figures."""
-    window_s = _WINDOW_INTERVALS * job.config.profiler.measurement_interval_ms / 1000
-    progress.phase("Servers alone, and all at once", steps=(2 * job.blocks + 1) * len(benches))
+    window_s = _WINDOW_INTERVALS * config.profiler.measurement_interval_ms / 1000
+    progress.phase("Servers alone, and all at once", steps=(2 * blocks + 1) * len(benches))
     first = measure_speed(
         prepared, load, window_s=window_s, measure=lambda window: _at_once(benches, window, progress)[0]
     )
     alone: list[list[float]] = []
     together: list[list[float]] = []
-    for number in range(job.blocks):
+    for number in range(blocks):
         window = replace(first, block=number)
         singles = [rate for bench in benches for rate in _rates(_at_once([bench], window, progress))]
         all_at_once = _rates(_at_once(benches, window, progress))

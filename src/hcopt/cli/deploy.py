@@ -10,23 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary, command_line
-from hcopt.cli.options import (
-    AnyRuntimeOption,
-    ConfigOption,
-    DebugOption,
-    EndpointOption,
-    ForceOption,
-    GrowthOption,
-    OutputOption,
-    PodStartOption,
-    RunArgument,
-    RuntimeOption,
-    ScrapeOption,
-    SetOption,
-    WindowOption,
-    runtime_options,
-)
 from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, parse_growth
 
 if TYPE_CHECKING:
@@ -35,7 +20,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def capacity(
-    run: RunArgument,
+    run: options.Run,
     *,
     rate: Annotated[float | None, typer.Option("--rate", min=0, help="A load in infer/s: replicas for it.")] = None,
     replicas: Annotated[int | None, typer.Option("--replicas", min=1, help="Pods: the load they carry.")] = None,
@@ -43,17 +28,17 @@ def capacity(
         Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
     ] = None,
     chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
-    growth: GrowthOption = USUAL_GROWTH,
-    scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
-    rate_window: WindowOption = USUAL_RATE_WINDOW_S,
-    pod_start: PodStartOption = None,
+    growth: options.Growth = USUAL_GROWTH,
+    scrape_interval: options.Scrape = USUAL_SCRAPE_INTERVAL_S,
+    rate_window: options.Window = USUAL_RATE_WINDOW_S,
+    pod_start: options.PodStart = None,
     price_per_hour: Annotated[
         float | None,
         typer.Option("--price-per-hour", min=0, help="Of one pod; report.price_per_hour if not given."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
-    output: OutputOption = Path("results"),
-    debug: DebugOption = False,
+    output: options.Output = Path("results"),
+    debug: options.Debug = False,
 ) -> None:
     """Replicas for a load, load for replicas, cost, and the autoscaler simulated over a load trace."""
     with boundary(debug=debug):
@@ -93,34 +78,35 @@ def capacity(
 
 @app.command("scale-check")
 def scale_check(
-    run: RunArgument,
+    run: options.Run,
     *,
     servers: Annotated[int, typer.Option("--servers", help="Isolated servers at once.")] = 2,
     cpus: Annotated[
         int | None, typer.Option("--cpus", min=1, help="CPUs of each server; those of the run, if not given.")
     ] = None,
     blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks to measure.")] = 8,
-    runtime: RuntimeOption = None,
-    set_: SetOption = None,
-    output: OutputOption = Path("results"),
-    force: ForceOption = False,
-    debug: DebugOption = False,
+    runtime: options.Runtime = None,
+    set_: options.Set = None,
+    output: options.Output = Path("results"),
+    force: options.Force = False,
+    debug: options.Debug = False,
 ) -> None:
     """Measure whether capacity grows with the servers: isolated ones on disjoint CPUs, alone and all at once.
 
     Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement; 9 another run measures.
     """
     with boundary(debug=debug):
-        from hcopt.check.run_scaling import ScaleJob, run_scale_check
+        from hcopt.check.run_scaling import run_scale_check
         from hcopt.config.load import load_config
         from hcopt.deploy.scaling import write_scaling
         from hcopt.store.run_folder import find_run, recorded_config
 
         folder = find_run(run, results=output)
-        config = load_config(options=runtime_options(runtime), overrides=set_ or [], recorded=recorded_config(folder))
-        job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
+        config = load_config(
+            options=options.runtime_options(runtime), overrides=set_ or [], recorded=recorded_config(folder)
+        )
         with _measuring(force=force) as progress:
-            found = run_scale_check(job, progress)
+            found = run_scale_check(folder, config, progress, servers=servers, cpus_per_server=cpus, blocks=blocks)
         path = write_scaling(folder.path, found)
         print(
             f"{found.servers} servers of {found.cpus_per_server} CPUs carry {found.ratio:.3f} "
@@ -143,13 +129,13 @@ def check(
         Path | None, typer.Option("--markdown", help="File that gets the answer appended, $GITHUB_STEP_SUMMARY.")
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="File for the answer as JUnit XML.")] = None,
-    config: ConfigOption = None,
-    runtime: AnyRuntimeOption = None,
-    endpoint: EndpointOption = None,
-    set_: SetOption = None,
-    output: OutputOption = Path("results"),
-    force: ForceOption = False,
-    debug: DebugOption = False,
+    config: options.Config = None,
+    runtime: options.AnyRuntime = None,
+    endpoint: options.Endpoint = None,
+    set_: options.Set = None,
+    output: options.Output = Path("results"),
+    force: options.Force = False,
+    debug: options.Debug = False,
 ) -> None:
     """For CI: measure a golden configuration and its baseline side by side on this machine.
 
@@ -163,7 +149,7 @@ def check(
         from hcopt.errors import RegressionError
 
         job = CheckJob(
-            config=load_config(config, options=runtime_options(runtime, endpoint), overrides=set_ or []),
+            config=load_config(config, options=options.runtime_options(runtime, endpoint), overrides=set_ or []),
             golden=golden,
             baseline=baseline,
             results=output,
@@ -171,12 +157,12 @@ def check(
             blocks=blocks,
         )
         with _measuring(force=force) as progress:
-            checked = run_check(job, progress)
-        write_answer(checked.found, checked.compared, markdown_file=markdown, junit_file=junit)
-        print(answer(checked.found, checked.compared))
-        if checked.found.outcome == "regression":
+            found, compared = run_check(job, progress)
+        write_answer(found, compared, markdown_file=markdown, junit_file=junit)
+        print(answer(found, compared))
+        if found.outcome == "regression":
             raise RegressionError(
-                f"{checked.compared.candidate} is worse than {checked.compared.baseline}",
+                f"{compared.candidate} is worse than {compared.baseline}",
                 remedy="Find the change that did it, or give --max-regression if it is meant.",
             )
 

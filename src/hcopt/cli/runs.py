@@ -9,18 +9,18 @@ from typing import Annotated
 
 import typer
 
+from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary
-from hcopt.cli.options import ConfigOption, DebugOption, OutputOption, RunArgument, SetOption
 from hcopt.errors import ConfigError
 
 
 @app.command()
 def log(
-    run: RunArgument,
+    run: options.Run,
     *,
-    output: OutputOption = Path("results"),
-    set_: SetOption = None,
-    debug: DebugOption = False,
+    output: options.Output = Path("results"),
+    set_: options.Set = None,
+    debug: options.Debug = False,
 ) -> None:
     """Log a finished run to MLflow, with the configuration it was made with; again, it completes what is missing."""
     with boundary(debug=debug):
@@ -36,11 +36,11 @@ def log(
 
 @app.command()
 def report(
-    run: RunArgument,
+    run: options.Run,
     *,
-    output: OutputOption = Path("results"),
-    set_: SetOption = None,
-    debug: DebugOption = False,
+    output: options.Output = Path("results"),
+    set_: options.Set = None,
+    debug: options.Debug = False,
 ) -> None:
     """Make a finished run's PDF again, from its files alone."""
     with boundary(debug=debug):
@@ -52,13 +52,13 @@ def report(
 
 @app.command()
 def compare(
-    run_a: RunArgument,
-    run_b: RunArgument,
+    run_a: options.Run,
+    run_b: options.Run,
     *,
-    output: OutputOption = Path("results"),
+    output: options.Output = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
-    debug: DebugOption = False,
+    debug: options.Debug = False,
 ) -> None:
     """Two finished runs side by side, from their files alone; ratios only where the conditions were the same."""
     with boundary(debug=debug):
@@ -86,12 +86,12 @@ def compare(
 @app.command()
 def doctor(
     *,
-    config: ConfigOption = None,
-    output: OutputOption = Path("results"),
-    set_: SetOption = None,
+    config: options.Config = None,
+    output: options.Output = Path("results"),
+    set_: options.Set = None,
     fix: Annotated[bool, typer.Option("--fix", help="Remove what killed runs have left in the Docker Engine.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    debug: DebugOption = False,
+    debug: options.Debug = False,
 ) -> None:
     """Look at this machine and the configured services: one line each, with the remedy where something is wrong.
 

@@ -67,10 +67,8 @@ def base_configuration(
 def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-    config = ModelConfig(name=artifact.name, platform=_PLATFORM)
-    config.max_batch_size = DEFAULT_MAX_BATCH_SIZE if batchable else 0
-    _add_tensors(config.input, artifact.signature.inputs, batched=batchable)
-    _add_tensors(config.output, artifact.signature.outputs, batched=batchable)
+    config = ModelConfig(name=artifact.name, max_batch_size=DEFAULT_MAX_BATCH_SIZE if batchable else 0)
+    _complete(config, artifact)
     config.instance_group.add(count=1, kind=kind_number(instance_kind))
     if batchable:
         config.dynamic_batching.SetInParent()
@@ -126,18 +124,22 @@ def _name(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
 
 def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
     """Writes down what Triton would complete by itself; a Python-based backend cannot."""
-    missing = [kind for kind in ("input", "output") if not getattr(config, kind)]
+    missing = []
     if not config.platform and not config.backend:
         config.platform = _PLATFORM
-        missing.insert(0, "platform")
-    batched = config.max_batch_size > 0
-    if not config.input:
-        _add_tensors(config.input, artifact.signature.inputs, batched=batched)
-    if not config.output:
-        _add_tensors(config.output, artifact.signature.outputs, batched=batched)
-    if not missing:
-        return []
-    return [Note.of("config_completed", missing=", ".join(missing))]
+        missing.append("platform")
+    for kind, tensors, specs in _inputs_and_outputs(config, artifact):
+        if not tensors:
+            _add_tensors(tensors, specs, batched=config.max_batch_size > 0)
+            missing.append(kind)
+    return [Note.of("config_completed", missing=", ".join(missing))] if missing else []
+
+
+def _inputs_and_outputs(
+    config: ModelConfig, artifact: ModelArtifact
+) -> tuple[tuple[str, Any, tuple[TensorSpec, ...]], ...]:
+    signature = artifact.signature
+    return ("input", config.input, signature.inputs), ("output", config.output, signature.outputs)
 
 
 def _tensors(config: ModelConfig) -> list[Any]:
@@ -145,17 +147,13 @@ def _tensors(config: ModelConfig) -> list[Any]:
 
 
 def _check_tensors(config: ModelConfig, artifact: ModelArtifact) -> None:
-    signature = artifact.signature
-    for kind, tensors, specs in (
-        ("input", config.input, signature.inputs),
-        ("output", config.output, signature.outputs),
-    ):
+    for kind, tensors, specs in _inputs_and_outputs(config, artifact):
         known = {spec.name: spec for spec in specs}
         for tensor in tensors:
             if tensor.name not in known:
                 raise _contradiction(f"has the {kind} {tensor.name!r}", f"the model has {_quoted(known)}")
             _check_tensor(kind, tensor, known[tensor.name], config.max_batch_size)
-    if missing := {spec.name for spec in signature.inputs} - {tensor.name for tensor in config.input}:
+    if missing := {spec.name for spec in artifact.signature.inputs} - {tensor.name for tensor in config.input}:
         given = _quoted(tensor.name for tensor in config.input)
         raise _contradiction(f"has the input {given}", f"the model needs {_quoted(missing)} too")
 

@@ -151,9 +151,11 @@ def _run(session: onnxruntime.InferenceSession, signature: ModelSignature, feed:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     specs = (*signature.inputs, *signature.outputs)
-    run = _outputs_with_bfloat16 if any(spec.datatype == "BF16" for spec in specs) else _outputs
+    names = [spec.name for spec in signature.outputs]
     try:
-        return run(session, signature, feed, options)
+        if any(spec.datatype == "BF16" for spec in specs):
+            return _outputs_with_bfloat16(session, signature, feed, options)
+        return dict(zip(names, session.run(names, dict(feed), options), strict=True))
     except _runtime_errors() as error:
         raise ModelSourceError(
             f"the model cannot run on its input rows: {_first_line(str(error))}",
@@ -161,17 +163,10 @@ def _run(session: onnxruntime.InferenceSession, signature: ModelSignature, feed:
         ) from error
 
 
-def _outputs(
-    session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows, options: onnxruntime.RunOptions
-) -> dict[str, NDArray[Any]]:
-    names = [spec.name for spec in signature.outputs]
-    return dict(zip(names, session.run(names, dict(feed), options), strict=True))
-
-
 def _outputs_with_bfloat16(
     session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows, options: onnxruntime.RunOptions
 ) -> dict[str, NDArray[Any]]:
-    """The same by OrtValue, since numpy has no such type; of a BF16 output the shape is right, and all values 0."""
+    """The outputs by OrtValue, since numpy has no such type; of a BF16 output the shape is right, and all values 0."""
     import numpy as np
     import onnxruntime
 

@@ -17,19 +17,6 @@ INPUT_EXAMPLES = ("input_example.json", "serving_input_example.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """Where a download goes.
-
-    Attributes:
-        root: An empty folder for what the URI names; becomes the model's folder.
-        beside: Its parent, for a config.pbtxt that lay one folder up; read and dropped.
-    """
-
-    root: Path
-    beside: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
     """A model that is on this machine, not yet looked at.
 
@@ -82,23 +69,23 @@ def version_of(folder: PurePath) -> str | None:
     return folder.name if is_version(folder.name) else None
 
 
-def fetch_companions(file_path: str, arrival: Arrival, fetch_if_there: Callable[[str, Path], bool]) -> None:
+def fetch_companions(file_path: str, root: Path, fetch_if_there: Callable[[str, Path], bool]) -> None:
     """Fetches what belongs to an ONNX file that came alone: its weights, and what may lie beside it.
 
     Args:
-        file_path: The ONNX file's path at the source; it has arrived in `arrival.root`.
-        arrival: Where the others go.
+        file_path: The ONNX file's path at the source.
+        root: The folder that it has arrived in; a config.pbtxt that lay one folder up goes into its parent.
         fetch_if_there: Gets one file by its path at the source; False where there is none.
     """
-    onnx_file = arrival.root / posixpath.basename(file_path)
+    onnx_file = root / posixpath.basename(file_path)
     folder = posixpath.dirname(file_path)
     for location in _external_locations(onnx_file):
         if target := resolve_inside(onnx_file.parent, location):
             fetch_if_there(posixpath.join(folder, location), target)
-    if not fetch_if_there(posixpath.join(folder, CONFIG_FILE), arrival.root / CONFIG_FILE) and folder:
-        fetch_if_there(posixpath.join(posixpath.dirname(folder), CONFIG_FILE), arrival.beside / CONFIG_FILE)
+    if not fetch_if_there(posixpath.join(folder, CONFIG_FILE), root / CONFIG_FILE) and folder:
+        fetch_if_there(posixpath.join(posixpath.dirname(folder), CONFIG_FILE), root.parent / CONFIG_FILE)
     for name in INPUT_EXAMPLES:
-        fetch_if_there(posixpath.join(folder, name), arrival.root / name)
+        fetch_if_there(posixpath.join(folder, name), root / name)
 
 
 def _external_locations(onnx_file: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import yaml
 from hcopt.config.load import NOT_YAML
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.model.download import INPUT_EXAMPLES, Arrival, Fetched, fetch_companions, fetched_from, version_of
+from hcopt.model.download import INPUT_EXAMPLES, Fetched, fetch_companions, fetched_from, version_of
 from hcopt.model.from_mlflow import fetch_run_path, fetch_version
 from hcopt.model.onnx_file import OnnxModel, inspect_onnx, resolve_inside, sha256_of
 from hcopt.model.repository import check_model_name
@@ -50,30 +50,27 @@ def fetch_model(config: Config, *, into: Path, tracking_uri: str) -> ModelArtifa
         return _artifact(config, _local(Path(uri).expanduser()))
     if scheme.group() not in ("models:", "runs:", "s3:"):
         raise ModelSourceError(f"no model can be fetched from {without_credentials(uri)!r}", remedy=f"Give {_KINDS}.")
-    with _arrival_in(into) as arrival:
-        if scheme.group() == "s3:":
-            fetched = _from_s3(uri, arrival, config)
-        else:
-            fetched = _from_mlflow(config, arrival, tracking_uri)
+    with _temporary_folder_in(into) as root:
+        fetched = _from_s3(uri, root, config) if scheme.group() == "s3:" else _from_mlflow(config, root, tracking_uri)
         return _artifact(config, fetched, into=into)
 
 
-def _from_mlflow(config: Config, arrival: Arrival, tracking_uri: str) -> Fetched:
+def _from_mlflow(config: Config, root: Path, tracking_uri: str) -> Fetched:
     with mlflow_session(tracking_uri, error=ModelSourceError, config=config) as client:
         if config.model.uri.startswith("runs:"):
-            return fetch_run_path(config.model.uri, arrival, client)
-        return fetch_version(config.model.uri, arrival, client, config)
+            return fetch_run_path(config.model.uri, root, client)
+        return fetch_version(config.model.uri, root, client, config)
 
 
 @contextmanager
-def _arrival_in(into: Path) -> Iterator[Arrival]:
-    """A temporary place in `into`, so that a rename is all that is left to do; gone with the context."""
+def _temporary_folder_in(into: Path) -> Iterator[Path]:
+    """An empty folder for a download, with a parent of its own: a rename is all that is left to do."""
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into, prefix=".fetch-") as folder:
             root = Path(folder) / "model"
             root.mkdir()
-            yield Arrival(root=root, beside=Path(folder))
+            yield root
     except OSError as error:
         raise ModelSourceError(
             f"cannot write the model to {into}: {error}", remedy="Check that the folder can be written and has room."
@@ -233,37 +230,37 @@ def _local(path: Path) -> Fetched:
     return fetched_from(place, place.parent, is_file=True)
 
 
-def _from_s3(uri: str, arrival: Arrival, config: Config) -> Fetched:
+def _from_s3(uri: str, root: Path, config: Config) -> Fetched:
     bucket_name, _, key = uri.removeprefix("s3://").strip("/").partition("/")
     if not uri.startswith("s3://") or not key or posixpath.basename(key) in (".", ".."):
         raise ModelSourceError(f"{uri!r} names no object in a bucket", remedy="Give s3://bucket/key-or-prefix.")
     path = PurePosixPath(bucket_name, key)
     with open_bucket(bucket_name, config) as bucket:
         # An ONNX file is asked for first, so that the right to read is enough and nobody needs that to list.
-        if not key.endswith(".onnx") and _fetch_prefix(bucket, key, arrival, uri):
-            return fetched_from(path, arrival.root, is_file=False)
+        if not key.endswith(".onnx") and _fetch_prefix(bucket, key, root, uri):
+            return fetched_from(path, root, is_file=False)
         if not bucket.has(key):
             raise ModelSourceError(
                 f"there is no object {uri}, and nothing under {uri}/", remedy="Check the bucket and the key."
             )
-        bucket.fetch(key, arrival.root / path.name)
-        fetch_companions(key, arrival, bucket.fetch_if_there)
-    return fetched_from(path, arrival.root, is_file=True)
+        bucket.fetch(key, root / path.name)
+        fetch_companions(key, root, bucket.fetch_if_there)
+    return fetched_from(path, root, is_file=True)
 
 
-def _fetch_prefix(bucket: Bucket, prefix: str, arrival: Arrival, uri: str) -> bool:
+def _fetch_prefix(bucket: Bucket, prefix: str, root: Path, uri: str) -> bool:
     """Fetches what is under a prefix, versions that are not served left out; False where there is nothing."""
     sizes = bucket.sizes(prefix)
     versions = {folder for folder, _, file in (name.partition("/") for name in sizes) if _is_model(folder, file)}
     if CONFIG_FILE in sizes:
         # First, since it says which version is served.
-        bucket.fetch(f"{prefix}/{CONFIG_FILE}", arrival.root / CONFIG_FILE)
-    others = versions - {served_version(_text_of_config(arrival.root), versions, uri=uri)} if versions else set()
+        bucket.fetch(f"{prefix}/{CONFIG_FILE}", root / CONFIG_FILE)
+    others = versions - {served_version(_text_of_config(root), versions, uri=uri)} if versions else set()
     for name in sizes:
         if name != CONFIG_FILE and name.partition("/")[0] not in others:
-            bucket.fetch(f"{prefix}/{name}", arrival.root / name)
+            bucket.fetch(f"{prefix}/{name}", root / name)
     if sizes and CONFIG_FILE not in sizes:
-        bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG_FILE), arrival.beside / CONFIG_FILE)
+        bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG_FILE), root.parent / CONFIG_FILE)
     return bool(sizes)
 
 

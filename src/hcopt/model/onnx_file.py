@@ -17,22 +17,9 @@ if TYPE_CHECKING:
     import onnx
 
 # TensorProto.DataType -> Triton's name. Source: ConvertFromOnnxDataType in onnxruntime_backend/src/onnx_utils.cc.
-_TRITON_DATATYPES = {
-    1: "FP32",
-    2: "UINT8",
-    3: "INT8",
-    4: "UINT16",
-    5: "INT16",
-    6: "INT32",
-    7: "INT64",
-    8: "BYTES",
-    9: "BOOL",
-    10: "FP16",
-    11: "FP64",
-    12: "UINT32",
-    13: "UINT64",
-    16: "BF16",
-}
+_SAME_NAMES = ("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+_OTHER_NAMES = {"FLOAT": "FP32", "FLOAT16": "FP16", "DOUBLE": "FP64", "BFLOAT16": "BF16", "STRING": "BYTES"}
+_TRITON_DATATYPES = {**{name: name for name in _SAME_NAMES}, **_OTHER_NAMES}
 # Longer ones cannot be: a protobuf message has its length in 31 bits.
 _MAX_BYTES = 2**31 - 1
 # ONNX Runtime takes the offset of such a tensor for an address in its own memory. Source: kTensorProtoMemoryAddressTag
@@ -240,9 +227,10 @@ def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
             remedy="Export the model with tensors as inputs and outputs (for scikit-learn classifiers: zipmap off).",
         )
     tensor = value.type.tensor_type
-    if tensor.elem_type not in _TRITON_DATATYPES:
+    datatype = _type_name(tensor.elem_type)
+    if datatype not in _TRITON_DATATYPES:
         raise ModelSourceError(
-            f"{onnx_file}: {value.name!r} is of type {_type_name(tensor.elem_type)}, which Triton has no name for",
+            f"{onnx_file}: {value.name!r} is of type {datatype}, which Triton has no name for",
             remedy="Cast it inside the model to a type that Triton serves, e.g. FLOAT or INT64.",
         )
     if not tensor.HasField("shape"):
@@ -251,4 +239,4 @@ def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
             remedy="Export the model with its output shapes, or add them with onnx.shape_inference.",
         )
     shape = tuple(dim.dim_value if dim.dim_value > 0 else -1 for dim in tensor.shape.dim)
-    return TensorSpec(name=value.name, datatype=_TRITON_DATATYPES[tensor.elem_type], shape=shape)
+    return TensorSpec(name=value.name, datatype=_TRITON_DATATYPES[datatype], shape=shape)

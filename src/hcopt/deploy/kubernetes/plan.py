@@ -31,6 +31,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity
 
+_SETTINGS = ("max_batch_size", "instance_count", "max_queue_delay_us")
 _PROBE_PERIOD_S = 5
 _START_MARGIN = 10
 _MIN_START_S = 60
@@ -237,9 +238,7 @@ def _config_facts(record: RunRecord) -> tuple[str, ...]:
         else f"threads, left open in the run: summary.json: environment.cpu_count = {record.environment.cpu_count}"
     )
     return (
-        f"summary.json: {key}.max_batch_size = {variant.max_batch_size}",
-        f"summary.json: {key}.instance_count = {variant.instance_count}",
-        f"summary.json: {key}.max_queue_delay_us = {variant.max_queue_delay_us}",
+        *(f"summary.json: {key}.{name} = {getattr(variant, name)}" for name in _SETTINGS),
         threads,
     )
 
