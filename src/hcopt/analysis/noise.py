@@ -1,4 +1,4 @@
-"""What the measurements themselves say about the machine, above all the default's against itself (A/A). Pure."""
+"""How noisy the machine is: from the default measured against itself (A/A), and from the run's own windows. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for the highest arrival rate that keeps the p99 limit. Pure: measuring and the clock are given.
+"""Searches for the highest arrival rate that keeps the p99 limit. Pure: measuring and the clock are given.
 
 Probes of one window each rise from half of the closed-loop throughput until one fails, then halve the bracket. They
 only propose. What is said of a rate rests on several windows with fresh arrivals at that rate, judged in blocks.

@@ -1,4 +1,4 @@
-"""When the blocks of a confirmation are judged, and which part of the error rates each look may spend. Pure."""
+"""After how many blocks a confirmation looks at its data, and which part of α each look may spend. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two finished runs, side by side. Pure.
+"""Compares two finished runs. Pure.
 
 Ratios are B / A, and only given where both runs measured under the same conditions: elsewhere the figures stand alone.
 """

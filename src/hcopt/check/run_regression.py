@@ -1,4 +1,4 @@
-"""A golden configuration and its baseline measured side by side on this machine, block by block, for `hcopt check`."""
+"""Measures a golden configuration and its baseline in turn on this machine, for `hcopt check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Isolated servers on disjoint CPUs, alone and all at once, for `hcopt scale-check`: how far capacity grows."""
+"""Measures servers on disjoint CPUs, alone and all at once, for `hcopt scale-check`."""
 
 from __future__ import annotations
 

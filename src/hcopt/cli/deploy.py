@@ -1,4 +1,4 @@
-"""The commands after a run: its deployment, capacity planning, and the check for CI."""
+"""`hcopt capacity`, `hcopt scale-check` and `hcopt check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hcopt profile`, and what it begins with by itself: `fetch` and `seed`."""
+"""`hcopt profile`, `hcopt fetch` and `hcopt seed`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done with finished runs, and the look at a machine before one: log, report, compare, doctor."""
+"""`hcopt log`, `hcopt report` and `hcopt compare` for finished runs, and `hcopt doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished run says about its deployment: manifests, replicas for a load, load for replicas, a simulation."""
+"""Writes a run's manifests, and answers `hcopt capacity`: replicas for a load, load for replicas, a simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A load over time, from a CSV file."""
+"""Reads a load over time from a CSV file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A load trace through pods and their autoscaler, second by second: replicas, misses of the limit, over-provisioning.
+"""Simulates the HPA over a load trace, second by second: replicas, requests over the limit, over-provisioning.
 
 Pure. Load is a fluid that the ready pods share evenly; what a pod cannot complete waits in it.
 """

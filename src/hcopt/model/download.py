@@ -1,4 +1,4 @@
-"""What every model source shares: where a download arrives, what belongs to an ONNX file, and what it is called."""
+"""What the sources of models share: a fetched model's name and version, and the files that belong to its ONNX file."""
 
 from __future__ import annotations
 

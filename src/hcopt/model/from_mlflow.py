@@ -1,4 +1,4 @@
-"""A registered model version, or an artifact of a run, out of MLflow into a local folder."""
+"""Downloads a registered model version, or an artifact of a run, from MLflow."""
 
 from __future__ import annotations
 

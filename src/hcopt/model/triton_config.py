@@ -1,4 +1,4 @@
-"""config.pbtxt: parsed, written, and varied, with Triton's own protobuf."""
+"""Parses and writes config.pbtxt with Triton's own protobuf, and applies a variant's settings to it."""
 
 from __future__ import annotations
 

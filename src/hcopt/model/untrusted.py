@@ -1,4 +1,4 @@
-"""What a config.pbtxt that came with a model may not hold: numbers that mean nothing, and code of its own."""
+"""What is refused in a config.pbtxt that came with a model: invalid numbers, and settings that run other code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions under which a run's claims hold, and where a Deployment leaves them. Pure."""
+"""Under which conditions a run's figures hold, and which of them the Deployment does not meet. Pure."""
 
 from __future__ import annotations
 

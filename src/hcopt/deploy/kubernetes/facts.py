@@ -1,4 +1,4 @@
-"""The figures behind the autoscaler's, each as a comment that says where it comes from. Pure.
+"""Comments of the manifests: the figures from which the autoscaler's are computed, and their sources. Pure.
 
 A source is a key of summary.json, an option, or a formula of the figures above it; what follows a semicolon is remark.
 """

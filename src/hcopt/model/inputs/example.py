@@ -1,4 +1,4 @@
-"""Rows out of an input example that came with the model, or that the user gave."""
+"""Reads the rows of an input example that came with the model, or that the user gave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as perf_analyzer reads them with `--input-data`."""
+"""Writes the rows of a load as the JSON file that perf_analyzer reads with `--input-data`."""
 
 from __future__ import annotations
 

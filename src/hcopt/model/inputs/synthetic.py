@@ -1,4 +1,4 @@
-"""Rows that are drawn from a seed, where there is no example."""
+"""Draws random rows from a seed, for a model without an input example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows for the load generator: what a tensor may hold, and the limits on it."""
+"""The rows that a load sends, as values, and the limits on their number and size."""
 
 from __future__ import annotations
 
