@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.records.measurement import Measurement
 from hcopt.records.run import RunRecord
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # Where nobody has measured it, a window's throughput is believed to vary by so much: on a quiet machine it is 2-3 %, on
 # a shared one up to 8 %. The ratio of p99 to the mean varies about twice as much, from 1 % of the requests.
@@ -143,8 +141,6 @@ def _logs(measurement: Measurement) -> tuple[float, float]:
 
 
 def _design(taken: Sequence[Measurement], names: Sequence[str]) -> _Design:
-    import numpy as np
-
     # Equal settings are one configuration, under whatever name: a default that is in the grid too links twice.
     points: dict[Hashable, int] = {}
     numbers = [points.setdefault((m.variant.settings, m.load), len(points)) for m in taken]
@@ -154,8 +150,6 @@ def _design(taken: Sequence[Measurement], names: Sequence[str]) -> _Design:
 
 def _links(design: _Design) -> NDArray[np.float64]:
     """The normal equations' matrix of the nodes, once each point has its own mean: the Laplacian of what they share."""
-    import numpy as np
-
     # Windows of each point on each node.
     counts = np.zeros((design.point.max() + 1, design.node.max() + 1))
     np.add.at(counts, (design.point, design.node), 1.0)
@@ -172,8 +166,6 @@ def _effects(design: _Design, logs: Sequence[float], noise: float, degrees: int)
         noise: Standard deviation that a window is believed to have.
         degrees: How many residuals that is worth.
     """
-    import numpy as np
-
     windows = np.bincount(design.point)
     values = np.array(logs) - (np.bincount(design.point, logs) / windows)[design.point]
     weights, directions = np.linalg.eigh(_links(design))

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hcopt.errors import ConfigError
 
 COLUMNS = ("t_s", "infer_per_s")
@@ -38,8 +40,6 @@ class LoadTrace:
 
     def rate_at(self, seconds: float) -> float:
         """The load so long after the beginning."""
-        import numpy as np
-
         return float(np.interp(self.times_s[0] + seconds, self.times_s, self.rates_infer_per_s))
 
 

@@ -12,15 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.deploy.capacity import lower_bound
 from hcopt.records.verdict import Capacity, RatePoint
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _PARAMETERS = 3
 # A p99 far beyond the limit is that of a queue which never settled: it says how long the window was.
@@ -137,7 +135,6 @@ def _measured_misses(capacity: Capacity) -> tuple[tuple[float, float], ...]:
 
 def _fit(points: Sequence[RatePoint], capacity: Capacity) -> PodModel:
     """Least squares of log p99; parameters as logarithms, so that all stay positive."""
-    import numpy as np
     from scipy.optimize import least_squares
 
     rates = np.array([point.rate_infer_per_s for point in points])

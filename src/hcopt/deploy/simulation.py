@@ -8,16 +8,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.deploy.capacity import Reaction
 from hcopt.deploy.hpa import Autoscaler, Controller
 from hcopt.deploy.load_trace import LoadTrace
 from hcopt.deploy.pod_model import PodModel
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _MAX_STEPS = 20_000
 _MINUTE_S = 60.0
@@ -105,8 +103,6 @@ class _Fleet:
     """All pods, in the order of their start; each an entry of the arrays."""
 
     def __init__(self, pod: PodModel, reaction: Reaction, *, replicas: int) -> None:
-        import numpy as np
-
         self._pod, self._reaction = pod, reaction
         self._ready_at_s: NDArray[np.float64] = np.full(replicas, -math.inf)
         self._backlog: NDArray[np.float64] = np.zeros(replicas)
@@ -122,8 +118,6 @@ class _Fleet:
 
     def advance(self, now_s: float, load: float, step_s: float) -> tuple[int, float]:
         """One step of load; the ready pods, and the share of requests over the limit."""
-        import numpy as np
-
         ready = self._ready_at_s <= now_s
         count = int(ready.sum())
         share = load / count if count else 0.0
@@ -144,8 +138,6 @@ class _Fleet:
 
     def metrics(self) -> tuple[list[float], list[float]]:
         """Completions a second and pending requests of the pods that Prometheus has seen twice."""
-        import numpy as np
-
         if len(self._scrapes) < 2:
             return [], []
         rates, gauges = [], []
@@ -163,8 +155,6 @@ class _Fleet:
 
     def scale(self, now_s: float, replicas: int) -> None:
         """Starts pods, or ends the youngest; what waits in those is answered before they go."""
-        import numpy as np
-
         more = replicas - self.replicas
         if more > 0:
             ready_at = np.full(more, now_s + self._reaction.pod_start_s)

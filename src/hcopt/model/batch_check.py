@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hcopt.errors import ModelSourceError
 from hcopt.model.inputs.values import fits
 from hcopt.model.onnx_file import has_batch_dimension
@@ -16,7 +19,6 @@ from hcopt.records.note import Note
 
 if TYPE_CHECKING:
     import onnxruntime
-    from numpy.typing import NDArray
 
     Rows = Mapping[str, NDArray[Any]]
 
@@ -167,7 +169,6 @@ def _outputs_with_bfloat16(
     session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows, options: onnxruntime.RunOptions
 ) -> dict[str, NDArray[Any]]:
     """The outputs by OrtValue, since numpy has no such type; of a BF16 output the shape is right, and all values 0."""
-    import numpy as np
     import onnxruntime
 
     def ort_value(spec: TensorSpec) -> onnxruntime.OrtValue:
@@ -214,8 +215,6 @@ def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool
 
 def _two_rows(values: NDArray[Any]) -> NDArray[Any]:
     """The first two rows; where there is only one, the second is a rearranged copy."""
-    import numpy as np
-
     if len(values) > 1:
         return values[:2]
     # Indices and strings stay as they are: moved to another place they may be out of range there.
@@ -235,8 +234,6 @@ def _why_unbatched(signature: ModelSignature) -> Note:
 
 def _compare(signature: ModelSignature, singles: Sequence[Rows], together: Rows) -> tuple[bool, Note | None]:
     """Compares both rows together with each alone; `singles` are row 0, row 1 and row 0 once more."""
-    import numpy as np
-
     caveat = None
     for spec in signature.outputs:
         first, second, again, both = (run[spec.name] for run in (*singles, together))
@@ -265,8 +262,6 @@ def _differing(spec: TensorSpec, difference: float) -> Note:
 
 def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest difference relative to the largest value; of what is no float, 0 or infinite."""
-    import numpy as np
-
     if one.dtype.kind != "f":
         return 0.0 if np.array_equal(one, other) else float("inf")
     if not np.array_equal(np.isfinite(one), np.isfinite(other)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.errors import OutputError
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.system.files import whole_file
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Longer tensors are written in base64, which perf_analyzer reads faster.
 _MAX_LISTED_ELEMENTS = 64
@@ -56,8 +56,6 @@ def _step(tensor: LoadTensor, index: int) -> dict[str, Any]:
 
 def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
     """The values as JSON, or None where JSON, or perf_analyzer's reading of it, has no form for them."""
-    import numpy as np
-
     flat: list[Any] = values.ravel().tolist()
     if datatype == "BYTES":
         return None if any("\0" in text for text in flat) else flat
@@ -68,7 +66,6 @@ def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
 
 def _bytes(values: NDArray[Any], datatype: str) -> bytes:
     """The tensor as it goes over the wire: row-major, little-endian."""
-    import numpy as np
     from tritonclient.utils import serialize_byte_tensor
 
     if datatype == "BYTES":

@@ -6,14 +6,13 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.records.note import Note
 from hcopt.words.notes import sentence
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Origin = Literal["input example", "synthetic"]
 # What NumPy and zipfile raise for an archive that is none, or one that lies about itself.
@@ -98,7 +97,6 @@ def fits(shape: Sequence[int], dims: Sequence[int]) -> bool:
 
 def numpy_dtype(datatype: str) -> np.dtype[Any]:
     """NumPy's type of a Triton datatype; float32 for BF16, which NumPy does not have."""
-    import numpy as np
     from tritonclient.utils import triton_to_np_dtype
 
     return np.dtype(triton_to_np_dtype(datatype))
