@@ -118,10 +118,10 @@ def _prepared(job: CheckJob, golden: Path, folder: Path) -> tuple[Baseline, dict
     # Somebody else's server may have models with any name.
     prefix = f"hcopt_check_{secrets.token_hex(4)}_" if job.config.runtime.is_remote else ""
     prepared = {
-        side: prepare_side(
-            job.config, uri, name=prefix + side, label=side, into=folder / "models", tracking_uri=tracking_uri
+        name: prepare_side(
+            job.config, uri, name=prefix + name, label=name, into=folder / "models", tracking_uri=tracking_uri
         )
-        for side, uri in ((BASELINE, baseline.uri), (CANDIDATE, str(golden)))
+        for name, uri in ((BASELINE, baseline.uri), (CANDIDATE, str(golden)))
     }
     for one in prepared.values():
         write_repository(folder / "repository", one.artifact, one.base.config)

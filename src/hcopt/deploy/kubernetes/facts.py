@@ -22,7 +22,7 @@ _CAPACITY = "summary.json: models[0].capacity"
 START_KEYS = "elapsed_phases_s.serve + elapsed_phases_s.load"
 
 
-def facts(options: Options, found: Capacity, reaction: Reaction) -> tuple[str, ...]:
+def fact_lines(options: Options, found: Capacity, reaction: Reaction) -> tuple[str, ...]:
     """A line each, in the order in which they build on each other."""
     growth, target = reaction.growth, target_rate(lower_bound(found), reaction)
     given = (

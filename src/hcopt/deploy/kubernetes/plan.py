@@ -22,7 +22,7 @@ from hcopt.deploy.capacity import (
 )
 from hcopt.deploy.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up
 from hcopt.deploy.kubernetes.envelope import Assumption, Claim, assumptions, image_of, validity_envelope
-from hcopt.deploy.kubernetes.facts import START_KEYS, facts
+from hcopt.deploy.kubernetes.facts import START_KEYS, fact_lines
 from hcopt.deploy.kubernetes.names import dns_label
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.scaling import Scaling
@@ -203,7 +203,7 @@ def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
     )
     check_cluster_holds(replicas.max_replicas)
     return Scale(
-        facts=facts(options, found, reaction),
+        facts=fact_lines(options, found, reaction),
         target=Sourced(value=quantity(target), source="floor(T)" if target >= _WHOLE else "floor(1000 · T)"),
         pending=Sourced(
             value=pending_target(found), source="ceil(C / rows · limit / 1000 / ln(100)); requests that wait"

@@ -13,7 +13,7 @@ from hcopt.errors import ConfigError, ModelSourceError
 from hcopt.model.inputs.values import MAX_BYTES, MAX_ROW_BYTES, MAX_SYNTHETIC_ROWS, Input, LoadTensor, numpy_dtype
 
 
-def synthetic(inputs: Sequence[Input], seed: int) -> tuple[LoadTensor, ...]:
+def synthetic_rows(inputs: Sequence[Input], seed: int) -> tuple[LoadTensor, ...]:
     """Rows drawn from a seed.
 
     Raises:
