@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hcopt.check.baseline import Baseline, BaselineSource
+from hcopt.check.baseline import Baseline, find_baseline
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError, OutputError
 from hcopt.model.triton_config import CONFIG_FILE, parse_text
@@ -75,10 +75,9 @@ def log(client: MlflowClient, registry: str, tmp_path: Path) -> Log:
 
 
 def baseline(registry: str, tmp_path: Path) -> Baseline:
-    source = BaselineSource(
-        config=Config(), results=tmp_path / "results", tracking_uri=registry, scratch=tmp_path / "scratch"
+    return find_baseline(
+        SAMPLE_URI, Config(), results=tmp_path / "results", tracking_uri=registry, scratch=tmp_path / "scratch"
     )
-    return source.find(SAMPLE_URI)
 
 
 def beside(found: Baseline) -> str:

@@ -1,1 +1,1 @@
-"""What measurements say: plan, order, proof. Pure: no process, service or file."""
+"""Plans a sweep, ranks its measurements, and judges the confirmation. Pure: no process, service or file."""

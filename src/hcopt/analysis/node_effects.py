@@ -1,4 +1,4 @@
-"""Measurements of several nodes become comparable: how much each node is faster or slower, and the figures without it.
+"""How much faster or slower each node of a cluster is, and the measurements without that, so that they compare.
 
 log(figure) = point + node, where a point is a configuration at a load. Points that several nodes have measured, above
 all the default's, tell the nodes apart. Pure, on NumPy.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
 
-from hcopt.records.measurement import LatencySummary, Measurement
+import numpy as np
+from numpy.typing import NDArray
+
+from hcopt.records.measurement import Measurement
 from hcopt.records.run import RunRecord
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # Where nobody has measured it, a window's throughput is believed to vary by so much: on a quiet machine it is 2-3 %, on
 # a shared one up to 8 %. The ratio of p99 to the mean varies about twice as much, from 1 % of the requests.
@@ -130,13 +128,7 @@ def _without(measurement: Measurement, effect: NodeEffect) -> Measurement:
     return replace(
         measurement,
         throughput_infer_per_s=throughput / effect.throughput_ratio,
-        latency=LatencySummary(
-            avg_ms=latency.avg_ms / ratio,
-            p50_ms=None if latency.p50_ms is None else latency.p50_ms / ratio,
-            p90_ms=latency.p90_ms / ratio,
-            p95_ms=latency.p95_ms / ratio,
-            p99_ms=latency.p99_ms / ratio,
-        ),
+        latency=replace(latency, **{name: ms / ratio for name, ms in asdict(latency).items() if ms is not None}),
     )
 
 
@@ -149,8 +141,6 @@ def _logs(measurement: Measurement) -> tuple[float, float]:
 
 
 def _design(taken: Sequence[Measurement], names: Sequence[str]) -> _Design:
-    import numpy as np
-
     # Equal settings are one configuration, under whatever name: a default that is in the grid too links twice.
     points: dict[Hashable, int] = {}
     numbers = [points.setdefault((m.variant.settings, m.load), len(points)) for m in taken]
@@ -158,20 +148,11 @@ def _design(taken: Sequence[Measurement], names: Sequence[str]) -> _Design:
     return _Design(np.array(numbers), np.array([places[m.node] for m in taken if m.node is not None]))
 
 
-def _counts(design: _Design) -> NDArray[np.float64]:
-    """Windows of each point on each node."""
-    import numpy as np
-
-    counts = np.zeros((design.point.max() + 1, design.node.max() + 1))
-    np.add.at(counts, (design.point, design.node), 1.0)
-    return counts
-
-
 def _links(design: _Design) -> NDArray[np.float64]:
     """The normal equations' matrix of the nodes, once each point has its own mean: the Laplacian of what they share."""
-    import numpy as np
-
-    counts = _counts(design)
+    # Windows of each point on each node.
+    counts = np.zeros((design.point.max() + 1, design.node.max() + 1))
+    np.add.at(counts, (design.point, design.node), 1.0)
     shared = counts.T @ (counts / counts.sum(axis=1, keepdims=True))
     return np.asarray(np.diag(counts.sum(axis=0)) - shared)
 
@@ -185,8 +166,6 @@ def _effects(design: _Design, logs: Sequence[float], noise: float, degrees: int)
         noise: Standard deviation that a window is believed to have.
         degrees: How many residuals that is worth.
     """
-    import numpy as np
-
     windows = np.bincount(design.point)
     values = np.array(logs) - (np.bincount(design.point, logs) / windows)[design.point]
     weights, directions = np.linalg.eigh(_links(design))

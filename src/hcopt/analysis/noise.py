@@ -1,4 +1,4 @@
-"""What the measurements themselves say about the machine, above all the default's against itself (A/A). Pure."""
+"""How noisy the machine is: from the default measured against itself (A/A), and from the run's own windows. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hcopt.records.note import Note
 from hcopt.records.verdict import Noise, NoiseLimit
 
 # Below so many blocks a spread says nothing.
-_FEWEST_BLOCKS = 4
+_MIN_BLOCKS = 4
 # Windows grow at most so many times: what remains after that is drift, which longer windows do not average out.
-_LONGEST_WINDOWS = 4
+_MAX_WINDOW_FACTOR = 4
 
 
 def assess(
@@ -41,14 +41,15 @@ def assess(
 
     Source: A/A tests as in Kohavi, Tang, Xu (2020), Trustworthy Online Controlled Experiments, chapter 19.
     """
-    if len(pairs) < _FEWEST_BLOCKS:
+    if len(pairs) < _MIN_BLOCKS:
         return None
     logs = [tuple(math.log(m.throughput_infer_per_s or math.nan) for m in pair) for pair in pairs]
     # The two are the same, so their mean difference is known to be zero and every block counts in full.
     pair_sd = math.sqrt(fmean((first - second) ** 2 for first, second in logs))
     block_sd = math.sqrt(fmean(standard_deviation(column) ** 2 for column in zip(*logs, strict=True)))
     windows = [m for pair in pairs for m in pair]
-    steal, throttled = (_largest(windows, name) for name in ("steal_ratio", "throttled_ratio"))
+    steal = max((m.steal_ratio for m in windows if m.steal_ratio is not None), default=None)
+    throttled = max((m.throttled_ratio for m in windows if m.throttled_ratio is not None), default=None)
     limits: tuple[tuple[NoiseLimit, float | None, float], ...] = (
         ("steal", steal, settings.max_steal_ratio),
         ("throttling", throttled, settings.max_throttled_ratio),
@@ -69,16 +70,11 @@ def assess(
     )
 
 
-def _largest(windows: Sequence[Measurement], name: str) -> float | None:
-    known = [value for m in windows if (value := getattr(m, name)) is not None]
-    return max(known, default=None)
-
-
 def _lengthened(block_sd_ratio: float, limit_ratio: float) -> int:
     """How many times longer a window has to be for its independent part of the variation to come under the limit."""
     if block_sd_ratio <= limit_ratio:
         return 1
-    return min(_LONGEST_WINDOWS, math.ceil((block_sd_ratio / limit_ratio) ** 2))
+    return min(_MAX_WINDOW_FACTOR, math.ceil((block_sd_ratio / limit_ratio) ** 2))
 
 
 def gate_note(noise: Noise, settings: NoiseSection) -> Note | None:
@@ -135,6 +131,6 @@ def _spread(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[
     for measurement in taken:
         if measurement.phase == "confirmation" and measurement.throughput_infer_per_s:
             by_name[measurement.variant.config_name].append(math.log(measurement.throughput_infer_per_s))
-    spreads = [standard_deviation(values) for values in by_name.values() if len(values) >= _FEWEST_BLOCKS]
+    spreads = [standard_deviation(values) for values in by_name.values() if len(values) >= _MIN_BLOCKS]
     if spreads and fmean(spreads) > settings.max_block_cv_ratio:
         yield Note.of("variation_seen", share=fmean(spreads), limit=settings.max_block_cv_ratio)

@@ -1,4 +1,4 @@
-"""Config and the user's own configuration become a SweepPlan: the grid, named and numbered as Model Analyzer does."""
+"""Plans a sweep: the grid over the user's own configuration, named and numbered as Model Analyzer does."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def plan_sweep(
             max_batch_size=size,
             instance_count=instances,
             max_queue_delay_us=delay,
-            parameters=_merged(default.parameters, _resolved(parameters, instances, server_cores)),
+            parameters=_parameters(default, dict(parameters), instances, server_cores),
             preferred_batch_sizes=chosen,
         )
         for instances, delay, preferred, parameters, size in product(
@@ -123,19 +123,18 @@ def _parameter_grid(sweep: SweepSection) -> list[tuple[tuple[str, str], ...]]:
     return [tuple(zip(keys, combination, strict=True)) for combination in product(*values)]
 
 
-def _resolved(
-    parameters: tuple[tuple[str, str], ...], instances: int, server_cores: int | None
+def _parameters(
+    default: ModelConfigVariant, swept: dict[str, str], instances: int, server_cores: int | None
 ) -> tuple[tuple[str, str], ...]:
-    """With a number of threads in the place of `auto`."""
-    if (THREADS, AUTO) not in parameters:
-        return parameters
-    if server_cores is None:
-        raise ConfigError(
-            f"sweep.parameters.{THREADS} is {AUTO}, but nobody knows the cores of a server that runs elsewhere",
-            remedy="List numbers of threads.",
-        )
-    threads = str(max(1, server_cores // instances))
-    return tuple((key, threads if (key, value) == (THREADS, AUTO) else value) for key, value in parameters)
+    """The default's parameters and those that are swept, with a number of threads in the place of `auto`."""
+    if swept.get(THREADS) == AUTO:
+        if server_cores is None:
+            raise ConfigError(
+                f"sweep.parameters.{THREADS} is {AUTO}, but nobody knows the cores of a server that runs elsewhere",
+                remedy="List numbers of threads.",
+            )
+        swept[THREADS] = str(max(1, server_cores // instances))
+    return tuple(sorted({**dict(default.parameters), **swept}.items()))
 
 
 def _preferred_grid(sweep: SweepSection, batches: bool) -> tuple[tuple[int, ...] | None, ...]:
@@ -157,13 +156,8 @@ def parameter_text(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _merged(own: tuple[tuple[str, str], ...], swept: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted({**dict(own), **dict(swept)}.items()))
-
-
 def _notes(sweep: SweepSection, variants: tuple[ModelConfigVariant, ...], batches: bool) -> tuple[Note, ...]:
     dropped = len(sweep.max_batch_size) * len(sweep.max_queue_delay_us) > 1 or sweep.client_batch_size != (1,)
     if batches or not dropped:
         return ()
-    note = Note.of("batch_not_swept", variants=len(variants))
-    return (note,)
+    return (Note.of("batch_not_swept", variants=len(variants)),)

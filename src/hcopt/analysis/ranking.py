@@ -1,4 +1,4 @@
-"""Measurements of the sweep become an order. Pure; it proposes candidates, the confirmation decides."""
+"""Ranks the variants by the measurements of the sweep. Pure; it proposes candidates, the confirmation decides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hcopt.records.note import Note
 from hcopt.records.verdict import RankedVariant, Ranking
 
 # A note names at most so many.
-_MOST_NAMES = 5
+_MAX_NAMES = 5
 
 Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...]]
 
@@ -69,7 +69,7 @@ def unmeasured(plan: SweepPlan, ranking: Ranking) -> Note | None:
     names = [group[0].config_name for settings, group in groups.items() if settings not in ranked]
     if not names:
         return None
-    named = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
+    named = ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else "")
     return Note.of("unmeasured", count=len(names), configurations=len(groups), names=named)
 
 

@@ -1,4 +1,4 @@
-"""The search for the highest arrival rate that keeps the p99 limit. Pure: measuring and the clock are given.
+"""Searches for the highest arrival rate that keeps the p99 limit. Pure: measuring and the clock are given.
 
 Probes of one window each rise from half of the closed-loop throughput until one fails, then halve the bracket. They
 only propose. What is said of a rate rests on several windows with fresh arrivals at that rate, judged in blocks.
@@ -20,7 +20,7 @@ _STEP = 1.25
 _CEILING = 2.0
 # Falling ones, where the first already fails.
 _FALL = 0.6
-_LOWEST_SHARE = 0.02
+_MIN_SHARE = 0.02
 # A bracket narrower than this is beyond what one window can tell.
 _NARROW = 1.08
 # The rest of the time is for the verdicts.
@@ -30,11 +30,11 @@ _PROBE_TIME_RATIO = 0.45
 _MARGIN = 0.92
 # Nor does it come nearer than this to the closed-loop throughput, whatever the probes say: a queue that near to
 # saturation does not recover from a stall of the machine, and one such window leaves the verdict open.
-_NEAREST_SHARE = 0.8
+_MAX_SHARE = 0.8
 _BACK_OFF = 0.85
 # As many blocks as in the confirmation, fewer where the time is short or nothing but a failure is to be shown.
 _WINDOWS = 8
-_FEWEST_WINDOWS = 4
+_MIN_WINDOWS = 4
 # A machine that stalls for a moment must not end the ascent, nor a verdict.
 _TRIES = 3
 _FAILURES_OF_A_VERDICT = 3
@@ -67,7 +67,6 @@ class FoundRate:
         unmeasured: Each rate without figures, in ascending order, and why: the load generator lagged, or the variant
             failed.
         window_count: Valid windows.
-        failed_count: Windows without figures, on whosever account.
         out_of_time: The time ended before the search did.
     """
 
@@ -75,7 +74,6 @@ class FoundRate:
     points: tuple[RatePoint, ...]
     unmeasured: tuple[tuple[float, str], ...]
     window_count: int
-    failed_count: int
     out_of_time: bool
 
 
@@ -144,7 +142,7 @@ class Search:
                 failing = rate
                 break
             passing, rate = rate, _rounded(rate * _STEP)
-        while not passing and failing is not None and failing * _FALL >= _LOWEST_SHARE * closed_loop:
+        while not passing and failing is not None and failing * _FALL >= _MIN_SHARE * closed_loop:
             rate = _rounded(failing * _FALL)
             if self._passes(rate, tries=_TRIES):
                 passing = rate
@@ -179,14 +177,14 @@ class Search:
         Each verdict that may raise `ci_low` has half of the error rate that is left, so that all of them together keep
         it. The one on a rate that clearly fails has all of it, for `ci_high`.
         """
-        candidate = _rounded(min(passing * _MARGIN, closed_loop * _NEAREST_SHARE))
+        candidate = _rounded(min(passing * _MARGIN, closed_loop * _MAX_SHARE))
         while self._judge(candidate, _WINDOWS, self._next_alpha(), to_promise=True) != "feasible":
             candidate = _rounded(candidate * _BACK_OFF)
-            if candidate < _LOWEST_SHARE * closed_loop:
+            if candidate < _MIN_SHARE * closed_loop:
                 return
         failing = [rate for rate, taken in self._rates.items() if p99_limit.clearly_breaks(_share(taken.probes))]
         if failing:
-            self._judge(min(failing), _FEWEST_WINDOWS, self._limits.alpha)
+            self._judge(min(failing), _MIN_WINDOWS, self._limits.alpha)
         if not self._rates[passing].examined:
             self._judge(passing, _WINDOWS, self._next_alpha(), to_promise=True)
 
@@ -200,7 +198,7 @@ class Search:
         A rate `to_promise` is given up at the first window that leaves its verdict open whatever the others show.
         """
         count = min(count, self._windows_left())
-        if count < _FEWEST_WINDOWS:
+        if count < _MIN_WINDOWS:
             raise _OutOfTimeError
         taken, failures = self._rates.setdefault(rate, _Rate()), 0
         taken.alpha = alpha
@@ -243,19 +241,14 @@ def _rounded(rate: float) -> float:
     return float(f"{rate:.3g}")
 
 
-def _counts(windows: Sequence[Measurement]) -> tuple[list[int], list[int]]:
-    """Misses and requests of each; a window in which the variant failed is missed throughout."""
-    return p99_limit.counts(windows) or ([], [])
-
-
 def _share(windows: Sequence[Measurement]) -> float:
     """Share of misses; 0 where there is no window."""
-    missed, asked = _counts(windows)
+    missed, asked = p99_limit.counts(windows) or ([], [])
     return sum(missed) / max(1, sum(asked))
 
 
 def _verdict(taken: _Rate, alpha: float) -> tuple[Feasibility, Estimate]:
-    missed, asked = _counts(taken.speaking)
+    missed, asked = p99_limit.counts(taken.speaking) or ([], [])
     return p99_limit.judge_counts(missed, asked, alpha=alpha)
 
 
@@ -271,8 +264,6 @@ def _found(rates: dict[float, _Rate], limits: Limits, *, out_of_time: bool) -> F
         points=points,
         unmeasured=tuple((rate, failures[-1]) for rate, failures in sorted(lost.items())),
         window_count=sum(one.error is None for taken in rates.values() for one in (*taken.probes, *taken.examined)),
-        failed_count=sum(len(taken.failures) for taken in rates.values())
-        + sum(one.error is not None for taken in rates.values() for one in (*taken.probes, *taken.examined)),
         out_of_time=out_of_time,
     )
 

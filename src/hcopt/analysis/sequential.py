@@ -1,4 +1,4 @@
-"""When the blocks of a confirmation are judged, and which part of the error rates each look may spend. Pure."""
+"""After how many blocks a confirmation looks at its data, and which part of α each look may spend. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CYCLE = 12
 
 
 # A look that came at once would spend nothing, and no quantile belongs to that.
-_SMALLEST_SHARE = 1e-9
+_MIN_SHARE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +52,14 @@ def share_to_spend(used_ratio: float, spent: float) -> float:
         spending function αt; (1989), Group Sequential Procedures: Calendar versus Information Time, Statistics in
         Medicine 8, 1191-1198. The union bound in place of their joint distribution holds for every statistic.
     """
-    return max(used_ratio - spent, _SMALLEST_SHARE)
+    return max(used_ratio - spent, _MIN_SHARE)
 
 
 def first_look(alpha: float, comparisons: int) -> int:
     """Blocks of the first look: a multiple of twelve at which the sign-flip test can reach its part of α by Holm."""
-    return _CYCLE * math.ceil(fewest_blocks(alpha / 2, comparisons) / _CYCLE)
+    return _CYCLE * math.ceil(min_blocks(alpha / 2, comparisons) / _CYCLE)
 
 
-def fewest_blocks(alpha: float, comparisons: int) -> int:
+def min_blocks(alpha: float, comparisons: int) -> int:
     """The fewest blocks whose two-sided sign-flip test can reach a family-wise α over so many comparisons by Holm."""
     return max(2, math.ceil(math.log2(2 * comparisons / alpha)))

@@ -1,4 +1,4 @@
-"""Blocks of the finalists become the verdict: whom to deploy, how much better than the default, how sure. Pure.
+"""The verdict on the finalists' blocks: which to deploy, how much better than the default, how sure. Pure.
 
 The sweep proposes who is measured; who is recommended is what the fresh data say, whichever way the sweep had pointed.
 """
@@ -262,7 +262,8 @@ def _default_kept(case: _Case) -> Confirmation | None:
     limited = case.evidence.latency_p99_limit_ms is not None
     reason = Note.of("default_has_most_within_limit" if limited else "default_has_most")
     if rivals:
-        compared = tuple(_gain_over_default(case.compared[arm, default]) for arm in rivals)
+        gains = [case.compared[arm, default] for arm in rivals]
+        compared = tuple(Note.of("against_default", name=gain.candidate, figures=_figures(gain)) for gain in gains)
         reason = Note.of("default_is_best", compared=compared)
     rival = next(iter(rivals), None)
     return Confirmation(
@@ -300,10 +301,6 @@ def _held_back(case: _Case, found: Confirmation) -> Confirmation:
     why = Note.of("not_side_by_side") if comparison is None else _figures(comparison)
     reason = Note.of("default_undecided", name=name, why=why)
     return replace(found, verdict="undecided", reason=reason)
-
-
-def _gain_over_default(comparison: Comparison) -> Note:
-    return Note.of("against_default", name=comparison.candidate, figures=_figures(comparison))
 
 
 def _figures(comparison: Comparison) -> Note:

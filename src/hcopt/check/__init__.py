@@ -1,1 +1,1 @@
-"""Something compared with something: two runs, a configuration with its baseline, several servers with one."""
+"""Comparisons: two runs, a configuration with its baseline, several servers with one."""

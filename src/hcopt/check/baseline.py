@@ -1,4 +1,4 @@
-"""The two sides of `hcopt check`: which model, with which configuration, under which load, and what is said of it."""
+"""What `hcopt check` compares: the golden configuration and its baseline, with their load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from hcopt.model import triton_config
 from hcopt.model.fetch import fetch_model
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelArtifact
-from hcopt.store.run_folder import find_run, read_record
+from hcopt.records.run import RunRecord
+from hcopt.records.verdict import ConfirmedVariant
+from hcopt.store.run_folder import RunFolder, find_run, read_record
 from hcopt.system.files import write_whole
 from hcopt.tracking.last_answer import GoldenAnswer, VersionAnswer, read_answer
 from hcopt.tracking.values import MLFLOW_RUN_TAG
@@ -33,69 +35,63 @@ class Baseline:
     said: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineSource:
-    """Where baselines are looked for.
+def find_baseline(reference: str, config: Config, *, results: Path, tracking_uri: str, scratch: Path) -> Baseline:
+    """A run's golden configuration at its best load, or that of a registered version's last run.
 
-    Attributes:
+    A model about which hcopt has said nothing has the configuration beside it, at the highest load of the sweep.
+
+    Args:
+        reference: A run, or a model's URI.
         config: MLflow, S3 and the sweep's loads.
         results: Where runs are.
-        tracking_uri: The MLflow of `models:/` and `runs:/`.
+        tracking_uri: The MLflow of `models:/`.
         scratch: A folder of the check's own, for what is fetched.
+
+    Raises:
+        ConfigError: There is no such run, or it has no golden configuration.
+        ModelSourceError: The model, or the answer that it names, cannot be had.
     """
-
-    config: Config
-    results: Path
-    tracking_uri: str
-    scratch: Path
-
-    def find(self, reference: str) -> Baseline:
-        """A run's golden configuration at its best load, or that of a registered version's last run.
-
-        A model about which hcopt has said nothing has the configuration beside it, at the highest load of the sweep.
-
-        Raises:
-            ConfigError: There is no such run, or it has no golden configuration.
-            ModelSourceError: The model, or the answer that it names, cannot be had.
-        """
-        if ":/" not in reference or Path(reference).exists():
-            return self._of_run(reference)
-        if not reference.startswith("models:"):
-            return Baseline(uri=reference, load=self._highest_load(), said=reference)
-        return self._of_version(reference)
-
-    def _of_run(self, reference: str) -> Baseline:
-        folder = find_run(reference, results=self.results)
-        record = read_record(folder)
-        best, golden = record.confirmation.best, folder.golden / record.model.name
-        if best is None or not golden.is_dir():
-            raise ConfigError(
-                f"run {folder.run_id} has no golden configuration: {sentence(record.confirmation.reason)}",
-                remedy="Give a run that has one, or a model as models:/NAME@alias.",
-            )
+    if ":/" not in reference or Path(reference).exists():
+        folder = find_run(reference, results=results)
+        _, best, golden = golden_of(folder, remedy="Give a run that has one, or a model as models:/NAME@alias.")
         said = f"run {folder.run_id}, {best.variant.config_name}"
         return Baseline(uri=str(golden), load=best.load, said=said)
+    if not reference.startswith("models:"):
+        return Baseline(uri=reference, load=_highest_load(config), said=reference)
+    return _of_version(reference, config, tracking_uri=tracking_uri, scratch=scratch)
 
-    def _of_version(self, uri: str) -> Baseline:
-        model = self.config.model.model_copy(update={"uri": uri, "name": None})
-        artifact = fetch_model(
-            self.config.model_copy(update={"model": model}), into=self.scratch, tracking_uri=self.tracking_uri
+
+def golden_of(folder: RunFolder, *, remedy: str) -> tuple[RunRecord, ConfirmedVariant, Path]:
+    """A run's record, its best configuration, and the folder of the model with it.
+
+    Raises:
+        ConfigError: The run has no golden configuration.
+    """
+    record = read_record(folder)
+    best, golden = record.confirmation.best, folder.golden / record.model.name
+    if best is None or not golden.is_dir():
+        raise ConfigError(
+            f"run {record.run_id} has no golden configuration: {sentence(record.confirmation.reason)}", remedy=remedy
         )
-        version = artifact.registered_version
-        answer = None
-        if version is not None:
-            answer = read_answer(version, tracking_uri=self.tracking_uri, config=self.config)
-        named = f"{uri} (version {artifact.version})"
-        place = str(artifact.folder / artifact.onnx_file)
-        if answer is None or answer.golden is None:
-            return Baseline(uri=place, load=self._highest_load(), said=f"{named}: {_own(artifact, answer)}")
-        # Beside the ONNX file, where it comes before every other.
-        write_whole(artifact.folder / triton_config.CONFIG_FILE, answer.golden.config_pbtxt)
-        return Baseline(uri=place, load=answer.golden.load, said=f"{named}: {_golden(answer, answer.golden)}")
+    return record, best, golden
 
-    def _highest_load(self) -> LoadPoint:
-        sweep = self.config.sweep
-        return LoadPoint(concurrency=max(sweep.concurrency), client_batch_size=max(sweep.client_batch_size))
+
+def _of_version(uri: str, config: Config, *, tracking_uri: str, scratch: Path) -> Baseline:
+    model = config.model.model_copy(update={"uri": uri, "name": None})
+    artifact = fetch_model(config.model_copy(update={"model": model}), into=scratch, tracking_uri=tracking_uri)
+    version = artifact.registered_version
+    answer = None if version is None else read_answer(version, tracking_uri=tracking_uri, config=config)
+    named = f"{uri} (version {artifact.version})"
+    place = str(artifact.folder / artifact.onnx_file)
+    if answer is None or answer.golden is None:
+        return Baseline(uri=place, load=_highest_load(config), said=f"{named}: {_own(artifact, answer)}")
+    # Beside the ONNX file, where it comes before every other.
+    write_whole(artifact.folder / triton_config.CONFIG_FILE, answer.golden.config_pbtxt)
+    return Baseline(uri=place, load=answer.golden.load, said=f"{named}: {_golden(answer, answer.golden)}")
+
+
+def _highest_load(config: Config) -> LoadPoint:
+    return LoadPoint(concurrency=max(config.sweep.concurrency), client_batch_size=max(config.sweep.client_batch_size))
 
 
 def _golden(answer: VersionAnswer, golden: GoldenAnswer) -> str:

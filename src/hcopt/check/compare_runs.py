@@ -1,4 +1,4 @@
-"""Two finished runs, side by side. Pure.
+"""Compares two finished runs. Pure.
 
 Ratios are B / A, and only given where both runs measured under the same conditions: elsewhere the figures stand alone.
 """
@@ -6,10 +6,10 @@ Ratios are B / A, and only given where both runs measured under the same conditi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hcopt.analysis import stats
+from hcopt.analysis.stats import unpaired_ratio
 from hcopt.check.conclusion import Difference, Ratios, conclusion_of, remarks_on, why_no_ratio
 from hcopt.records.measurement import Measurement
 from hcopt.records.run import RunRecord
@@ -33,6 +33,8 @@ _WHY: Mapping[str, str] = {
     "model.sha256": "Another network takes another amount of work for each request.",
     "client_batch_size": "A request of more rows is more work.",
 }
+# A figure's natural logarithm, by block.
+_Logs = Mapping[int, float]
 _WHY_UNNAMED = "Figures of different conditions cannot be told apart from those of different configurations."
 
 
@@ -73,9 +75,11 @@ def compare_runs(a: RunRecord, b: RunRecord) -> RunComparison:
     """
     differences = _differences(a, b)
     best_a, best_b = a.confirmation.best, b.confirmation.best
-    ratios = None if differences or best_a is None or best_b is None else _ratios(a, best_a, b, best_b)
-    same_configuration = best_a is not None and best_b is not None and _same_golden(a, best_a, b, best_b)
-    same_load = best_a is not None and best_b is not None and best_a.load == best_b.load
+    ratios, same_configuration, same_load = None, False, False
+    if best_a is not None and best_b is not None:
+        ratios = None if differences else _ratios(a, best_a, b, best_b)
+        same_configuration = _is_same(best_a, a.best_config_pbtxt, best_b, b.best_config_pbtxt)
+        same_load = best_a.load == best_b.load
     repeated = same_configuration and same_load
     return RunComparison(
         a=a,
@@ -86,39 +90,6 @@ def compare_runs(a: RunRecord, b: RunRecord) -> RunComparison:
         ratios=ratios,
         conclusion=why_no_ratio(a, b, differences) if ratios is None else conclusion_of(ratios, repeated=repeated),
         remarks=remarks_on(a, b, ratios, same_configuration=same_configuration),
-    )
-
-
-def unpaired_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
-    """Ratio candidate / baseline of the logarithms of blocks that do not pair: geometric means, 95 % Welch interval.
-
-    Blocks of two runs have neither their number nor their variance in common. The interval covers the variation between
-    blocks, not what changed between the runs. Fewer than two blocks on a side give no interval.
-
-    Raises:
-        ValueError: A side is empty.
-
-    Source: Welch (1947), The Generalization of "Student's" Problem; degrees of freedom by Satterthwaite (1946). Assumes
-        logarithms of independent blocks that are about normal.
-    """
-    from scipy import special
-
-    if not candidate or not baseline:
-        raise ValueError("no blocks")
-    difference = math.fsum(candidate) / len(candidate) - math.fsum(baseline) / len(baseline)
-    if min(len(candidate), len(baseline)) < 2:
-        return Estimate(estimate=math.exp(difference))
-    parts = [stats.standard_deviation(side) ** 2 / len(side) for side in (candidate, baseline)]
-    variance = math.fsum(parts)
-    half = 0.0
-    if variance > 0:
-        # As shares of the whole: the squares of tiny variances would vanish.
-        shares = [
-            (part / variance) ** 2 / (len(side) - 1) for part, side in zip(parts, (candidate, baseline), strict=True)
-        ]
-        half = float(special.stdtrit(1 / math.fsum(shares), 0.975)) * math.sqrt(variance)
-    return Estimate(
-        estimate=math.exp(difference), ci_low=math.exp(difference - half), ci_high=math.exp(difference + half)
     )
 
 
@@ -156,47 +127,53 @@ def _text(value: object) -> str | None:
 def _ratios(a: RunRecord, best_a: ConfirmedVariant, b: RunRecord, best_b: ConfirmedVariant) -> Ratios | None:
     if "infeasible" in (best_a.feasibility, best_b.feasibility):
         return None
-    blocks_a, blocks_b = _blocks(a, best_a), _blocks(b, best_b)
-    if not blocks_a or not blocks_b:
+    throughput_a, throughput_b = _log_throughputs(a, best_a), _log_throughputs(b, best_b)
+    if not throughput_a or not throughput_b:
         return None
-    default_throughput, gain = _against_default(a, b)
+    default_throughput, gain = _against_default(a, throughput_a, b, throughput_b)
     return Ratios(
-        throughput=unpaired_ratio(_log_throughputs(blocks_b), _log_throughputs(blocks_a)),
-        latency_p99=unpaired_ratio(_log_p99s(blocks_b), _log_p99s(blocks_a)),
+        throughput=_ratio(throughput_b, throughput_a),
+        latency_p99=_ratio(_log_p99s(b, best_b), _log_p99s(a, best_a)),
         default_throughput=default_throughput,
         gain_over_default=gain,
     )
 
 
-def _against_default(a: RunRecord, b: RunRecord) -> tuple[Estimate | None, Estimate | None]:
+def _against_default(
+    a: RunRecord, golden_a: _Logs, b: RunRecord, golden_b: _Logs
+) -> tuple[Estimate | None, Estimate | None]:
     """The default's own ratio, and that of golden / default; None where the two defaults are not the same."""
     default_a, default_b = a.confirmation.default, b.confirmation.default
-    if default_a is None or default_b is None or not _same_default(a, default_a, b, default_b):
+    if default_a is None or default_b is None or default_a.load != default_b.load:
         return None, None
-    blocks_a, blocks_b = _blocks(a, default_a), _blocks(b, default_b)
-    if not blocks_a or not blocks_b:
+    logs_a, logs_b = _log_throughputs(a, default_a), _log_throughputs(b, default_b)
+    same = _is_same(default_a, a.default_config_pbtxt, default_b, b.default_config_pbtxt)
+    if not same or not logs_a or not logs_b:
         return None, None
-    gains_a, gains_b = _log_gains(a, blocks_a), _log_gains(b, blocks_b)
-    default_throughput = unpaired_ratio(_log_throughputs(blocks_b), _log_throughputs(blocks_a))
-    return default_throughput, unpaired_ratio(gains_b, gains_a) if any((*gains_a, *gains_b)) else None
+    # Of the blocks that hold both.
+    gains_a, gains_b = (
+        {block: golden[block] - default[block] for block in golden if block in default}
+        for golden, default in ((golden_a, logs_a), (golden_b, logs_b))
+    )
+    has_gain = any((*gains_a.values(), *gains_b.values()))
+    return _ratio(logs_b, logs_a), _ratio(gains_b, gains_a) if has_gain else None
 
 
-def _log_gains(run: RunRecord, default: Mapping[int, Measurement]) -> list[float]:
-    """Logarithm of golden / default in each block that holds both."""
-    best = run.confirmation.best
-    golden = {} if best is None else _blocks(run, best)
-    both = [block for block in golden if block in default]
-    return [
-        ours - theirs
-        for ours, theirs in zip(
-            _log_throughputs({block: golden[block] for block in both}),
-            _log_throughputs({block: default[block] for block in both}),
-            strict=True,
-        )
-    ]
+def _ratio(candidate: _Logs, baseline: _Logs) -> Estimate:
+    return unpaired_ratio(tuple(candidate.values()), tuple(baseline.values()))
 
 
-def _blocks(run: RunRecord, confirmed: ConfirmedVariant) -> dict[int, Measurement]:
+def _log_throughputs(run: RunRecord, confirmed: ConfirmedVariant) -> _Logs:
+    windows = _windows(run, confirmed).items()
+    return {block: math.log(m.throughput_infer_per_s) for block, m in windows if m.throughput_infer_per_s is not None}
+
+
+def _log_p99s(run: RunRecord, confirmed: ConfirmedVariant) -> _Logs:
+    windows = _windows(run, confirmed).items()
+    return {block: math.log(m.latency.p99_ms) for block, m in windows if m.latency is not None}
+
+
+def _windows(run: RunRecord, confirmed: ConfirmedVariant) -> dict[int, Measurement]:
     """The windows on which a confirmed variant's figures rest, by block.
 
     They are its last ones with figures: earlier blocks belong to a candidate that was refuted.
@@ -211,25 +188,9 @@ def _blocks(run: RunRecord, confirmed: ConfirmedVariant) -> dict[int, Measuremen
     return {block: own[block] for block in last}
 
 
-def _log_throughputs(blocks: Mapping[int, Measurement]) -> list[float]:
-    return [math.log(m.throughput_infer_per_s) for m in blocks.values() if m.throughput_infer_per_s is not None]
-
-
-def _log_p99s(blocks: Mapping[int, Measurement]) -> list[float]:
-    return [math.log(m.latency.p99_ms) for m in blocks.values() if m.latency is not None]
-
-
-# Configurations
-
-
-def _same_golden(a: RunRecord, best_a: ConfirmedVariant, b: RunRecord, best_b: ConfirmedVariant) -> bool:
-    same_text = _config_lines(a.best_config_pbtxt) == _config_lines(b.best_config_pbtxt)
-    return best_a.variant.settings == best_b.variant.settings and same_text
-
-
-def _same_default(a: RunRecord, default_a: ConfirmedVariant, b: RunRecord, default_b: ConfirmedVariant) -> bool:
-    same_text = _config_lines(a.default_config_pbtxt) == _config_lines(b.default_config_pbtxt)
-    return default_a.variant.settings == default_b.variant.settings and default_a.load == default_b.load and same_text
+def _is_same(one: ConfirmedVariant, config_pbtxt: str | None, other: ConfirmedVariant, other_pbtxt: str | None) -> bool:
+    """Whether two configurations are the same but for their names."""
+    return one.variant.settings == other.variant.settings and _config_lines(config_pbtxt) == _config_lines(other_pbtxt)
 
 
 def _config_lines(config_pbtxt: str | None) -> list[str]:

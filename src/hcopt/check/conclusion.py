@@ -1,4 +1,4 @@
-"""What a comparison of two runs comes to, in words, and the values that it rests on. Pure."""
+"""The conclusion of a comparison of two runs, in words. Pure."""
 
 from __future__ import annotations
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hcopt.analysis import p99_limit
 from hcopt.analysis.stats import ratio_interval, sign_flip_p_value
 from hcopt.records.measurement import Measurement
 from hcopt.records.verdict import Estimate
+from hcopt.store.measurements import is_usable
 
 Outcome = Literal["passed", "regression", "undecided"]
 Metric = Literal["throughput", "p99 latency", "failed requests"]
@@ -22,17 +23,15 @@ Metric = Literal["throughput", "p99 latency", "failed requests"]
 CONFIDENCE = 1 - 0.05 / 2
 # Failed requests are judged on one side, with what is left of the 5 %, and some to spare.
 _FAILURE_ALPHA = 0.01
-FEWEST_BLOCKS = 4
+MIN_BLOCKS = 4
+_WORST_FIRST: tuple[Outcome, ...] = ("regression", "undecided", "passed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """One block: both configurations, one after the other, on this machine."""
+class Figures(NamedTuple):
+    """What one window gave."""
 
-    baseline_infer_per_s: float
-    candidate_infer_per_s: float
-    baseline_p99_ms: float
-    candidate_p99_ms: float
+    infer_per_s: float
+    p99_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class RegressionCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedSides:
+class Compared:
     """What was compared.
 
     Attributes:
@@ -128,46 +127,61 @@ def _fails_more(baseline: Sequence[Measurement], candidate: Sequence[Measurement
     return bool(differences) and sum(differences) > 0 and sign_flip_p_value(differences) <= 2 * _FAILURE_ALPHA
 
 
+def paired_figures(baseline: Sequence[Measurement], candidate: Sequence[Measurement]) -> list[tuple[Figures, Figures]]:
+    """The figures of both, baseline first, of each block in which both have some."""
+    theirs, ours = (
+        {one.block: figures for one in windows if (figures := _figures(one)) is not None}
+        for windows in (baseline, candidate)
+    )
+    return [(theirs[block], ours[block]) for block in theirs if block in ours]
+
+
+def _figures(window: Measurement) -> Figures | None:
+    rate, latency = window.throughput_infer_per_s, window.latency
+    if rate is None or latency is None or not is_usable(rate, latency.p99_ms):
+        return None
+    return Figures(rate, latency.p99_ms)
+
+
 def check_regression(
-    blocks: Sequence[Block], *, max_regression_ratio: float, failures: MetricCheck | None = None
+    pairs: Sequence[tuple[Figures, Figures]], *, max_regression_ratio: float, failures: MetricCheck | None = None
 ) -> RegressionCheck:
     """Judges paired blocks.
 
     Args:
-        blocks: At least `FEWEST_BLOCKS`; as few as there are where `failures` are a regression by themselves.
+        pairs: Figures of baseline and candidate, a block each. At least `MIN_BLOCKS`; as few as there are where
+            `failures` are a regression by themselves.
         max_regression_ratio: The loss of throughput, and the rise of p99, that is still allowed; 0 to below 1.
         failures: What `check_failures` says.
 
     Raises:
         ValueError: Too few blocks, or a ratio out of range.
     """
-    told = () if failures is None else (failures,)
-    if len(blocks) < FEWEST_BLOCKS and failures is not None and failures.outcome == "regression":
-        return RegressionCheck(
-            outcome="regression", max_regression_ratio=max_regression_ratio, checks=told, block_count=len(blocks)
+    enough = len(pairs) >= MIN_BLOCKS
+    if not 0 <= max_regression_ratio < 1 or not (enough or (failures is not None and failures.outcome == "regression")):
+        raise ValueError(f"{len(pairs)} blocks, allowed {max_regression_ratio}: nothing can be said")
+    checks = () if failures is None else (failures,)
+    if enough:
+        throughput = ratio_interval(
+            [candidate.infer_per_s for _, candidate in pairs],
+            [baseline.infer_per_s for baseline, _ in pairs],
+            confidence=CONFIDENCE,
         )
-    if len(blocks) < FEWEST_BLOCKS or not 0 <= max_regression_ratio < 1:
-        raise ValueError(f"{len(blocks)} blocks, allowed {max_regression_ratio}: nothing can be said")
-    throughput = ratio_interval(
-        [block.candidate_infer_per_s for block in blocks],
-        [block.baseline_infer_per_s for block in blocks],
-        confidence=CONFIDENCE,
-    )
-    latency = ratio_interval(
-        [block.candidate_p99_ms for block in blocks],
-        [block.baseline_p99_ms for block in blocks],
-        confidence=CONFIDENCE,
-    )
-    checks = (
-        _checked("throughput", throughput, 1 - max_regression_ratio),
-        _checked("p99 latency", latency, 1 + max_regression_ratio),
-        *told,
-    )
+        latency = ratio_interval(
+            [candidate.p99_ms for _, candidate in pairs],
+            [baseline.p99_ms for baseline, _ in pairs],
+            confidence=CONFIDENCE,
+        )
+        checks = (
+            _checked("throughput", throughput, 1 - max_regression_ratio),
+            _checked("p99 latency", latency, 1 + max_regression_ratio),
+            *checks,
+        )
     return RegressionCheck(
-        outcome=_worst([check.outcome for check in checks]),
+        outcome=min((check.outcome for check in checks), key=_WORST_FIRST.index),
         max_regression_ratio=max_regression_ratio,
         checks=checks,
-        block_count=len(blocks),
+        block_count=len(pairs),
     )
 
 
@@ -180,8 +194,3 @@ def _checked(metric: Metric, ratio: Estimate, allowed: float) -> MetricCheck:
     wholly_fine = low >= allowed if more_is_better else high <= allowed
     outcome: Outcome = "regression" if wholly_worse else "passed" if wholly_fine else "undecided"
     return MetricCheck(metric=metric, ratio=ratio, allowed_ratio=allowed, outcome=outcome)
-
-
-def _worst(outcomes: Sequence[Outcome]) -> Outcome:
-    order: tuple[Outcome, ...] = ("regression", "undecided", "passed")
-    return next(outcome for outcome in order if outcome in outcomes)

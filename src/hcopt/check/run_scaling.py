@@ -1,15 +1,15 @@
-"""Isolated servers on disjoint CPUs, alone and all at once, for `hcopt scale-check`: how far capacity grows."""
+"""Measures servers on disjoint CPUs, alone and all at once, for `hcopt scale-check`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from hcopt.config.load import load_config
+from hcopt.check.baseline import golden_of
 from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, scaling_of
 from hcopt.errors import ConfigError, ProfileError
@@ -19,80 +19,69 @@ from hcopt.measure.window import Bench
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint, Measurement
-from hcopt.store.run_folder import RunFolder, read_record, recorded_config
+from hcopt.store.run_folder import RunFolder
 from hcopt.system.machine import format_cpu_list
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.tracking.registry import resolve_tracking
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
-from hcopt.words.notes import sentence
 
 BLOCKS = 8
-FEWEST_SERVERS = 2
+MIN_SERVERS = 2
 # Programs start one after another by tenths of a second: long windows overlap nearly all the time.
 _WINDOW_INTERVALS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleJob:
-    """What is to be measured.
-
-    Attributes:
-        folder: The run whose golden configuration serves.
-        config: The runtime and the windows.
-        servers: How many at once.
-        cpus_per_server: For a server and its load generator; None: as many as the run measured with.
-        blocks: How many.
-    """
-
-    folder: RunFolder
-    config: Config
-    servers: int = FEWEST_SERVERS
-    cpus_per_server: int | None = None
-    blocks: int = BLOCKS
-
-
-def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
+def run_scale_check(
+    folder: RunFolder,
+    config: Config,
+    progress: Progress,
+    *,
+    servers: int = MIN_SERVERS,
+    cpus_per_server: int | None = None,
+    blocks: int = BLOCKS,
+) -> Scaling:
     """Measures every server alone and all at once, block by block.
 
     A server shares its CPUs with its own load generator, and with nobody else: alone and together alike.
+
+    Args:
+        folder: The run whose golden configuration serves.
+        config: The runtime and the windows.
+        progress: Told what is measured.
+        servers: How many at once.
+        cpus_per_server: For a server and its load generator; None: as many as the run measured with.
+        blocks: How many.
 
     Raises:
         ConfigError: The machine is too small, or the run has no golden configuration.
         RuntimeStartError: A server does not serve.
         ProfileError: Too few blocks could be measured.
     """
-    record = read_record(job.folder)
-    best, golden = record.confirmation.best, job.folder.golden / record.model.name
-    if best is None or not golden.is_dir():
-        raise ConfigError(
-            f"run {record.run_id} has no golden configuration: {sentence(record.confirmation.reason)}",
-            remedy="Give a run that has one.",
-        )
-    cpus = job.cpus_per_server or record.environment.cpu_count
-    sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=job.servers, cpus_per_server=cpus)
-    if job.config.runtime.kind == "remote":
+    record, best, golden = golden_of(folder, remedy="Give a run that has one.")
+    cpus = cpus_per_server or record.environment.cpu_count
+    sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=servers, cpus_per_server=cpus)
+    if config.runtime.is_remote:
         raise ConfigError("hcopt scale-check starts servers of its own", remedy="Use another --runtime.")
-    with temporary_folder("hcopt-scale-") as folder:
+    with temporary_folder("hcopt-scale-") as scratch:
         progress.phase("fetch")
-        tracking_uri = resolve_tracking(job.config, job.folder.results).tracking_uri
+        tracking_uri = resolve_tracking(config, folder.results).tracking_uri
         prepared = prepare_side(
-            job.config,
+            config,
             str(golden),
             name=record.model.name,
             label=best.variant.config_name,
-            into=folder,
+            into=scratch,
             tracking_uri=tracking_uri,
         )
-        write_repository(folder / "repository", prepared.artifact, prepared.base.config)
+        write_repository(scratch / "repository", prepared.artifact, prepared.base.config)
         progress.phase("serve")
         with ExitStack() as stack:
-            servers = _Servers(stack=stack, config=job.config, prepared=prepared, root=folder, progress=progress)
-            benches = [servers.start(cpu_set) for cpu_set in sets]
-            alone, together = _measure(job, benches, prepared, best.load, progress)
+            benches = [_start(config, prepared, cpu_set, stack, root=scratch, progress=progress) for cpu_set in sets]
+            alone, together = _measure(config, benches, prepared, best.load, blocks=blocks, progress=progress)
     if len(alone) < 2:
-        raise ProfileError(f"only {len(alone)} of {job.blocks} blocks could be measured")
+        raise ProfileError(f"only {len(alone)} of {blocks} blocks could be measured")
     return scaling_of(alone, together, cpus_per_server=cpus)
 
 
@@ -103,7 +92,7 @@ def disjoint_cpu_sets(cpus: Sequence[int], *, servers: int, cpus_per_server: int
         ConfigError: There are too few CPUs, or fewer than two servers.
     """
     needed = servers * cpus_per_server
-    if servers < FEWEST_SERVERS or cpus_per_server < 1:
+    if servers < MIN_SERVERS or cpus_per_server < 1:
         raise ConfigError(f"{servers} servers of {cpus_per_server} CPUs scale nowhere", remedy="Give at least 2 and 1.")
     if len(cpus) < needed:
         raise ConfigError(
@@ -116,44 +105,34 @@ def disjoint_cpu_sets(cpus: Sequence[int], *, servers: int, cpus_per_server: int
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Servers:
-    """Starts servers that serve the same model, each on CPUs of its own."""
-
-    stack: ExitStack
-    config: Config
-    prepared: Prepared
-    root: Path
-    progress: Progress
-
-    def start(self, cpu_set: str) -> Bench:
-        """One more, with the model loaded."""
-        folder = self.root / f"server_{cpu_set.replace(',', '_')}"
-        folder.mkdir()
-        cpuset = self.config.runtime.cpuset.model_copy(update={"server": cpu_set, "client": cpu_set})
-        runtime = self.config.runtime.model_copy(update={"cpuset": cpuset})
-        config = self.config.model_copy(update={"runtime": runtime})
-        choice = choose_runtime(config, progress=self.progress, note=self.progress.note)
-        server = self.stack.enter_context(choice.runtime.serve(self.root / "repository", folder))
-        control = self.stack.enter_context(ModelControl(server.endpoint))
-        taken: list[Measurement] = []
-        bench = open_bench(self.prepared, server, control, folder=folder, record=taken.append, progress=self.progress)
-        bench.served.reload(self.prepared.plan.default)
-        return bench
+def _start(
+    config: Config, prepared: Prepared, cpu_set: str, stack: ExitStack, *, root: Path, progress: Progress
+) -> Bench:
+    """Starts one more server on CPUs of its own, with the model loaded."""
+    folder = root / f"server_{cpu_set.replace(',', '_')}"
+    folder.mkdir()
+    cpuset = config.runtime.cpuset.model_copy(update={"server": cpu_set, "client": cpu_set})
+    runtime = config.runtime.model_copy(update={"cpuset": cpuset})
+    choice = choose_runtime(config.model_copy(update={"runtime": runtime}), progress=progress, note=progress.note)
+    server = stack.enter_context(choice.runtime.serve(root / "repository", folder))
+    control = stack.enter_context(ModelControl(server.endpoint))
+    bench = open_bench(prepared, server, control, folder=folder, record=lambda _: None, progress=progress)
+    bench.served.reload(prepared.plan.default)
+    return bench
 
 
 def _measure(
-    job: ScaleJob, benches: Sequence[Bench], prepared: Prepared, load: LoadPoint, progress: Progress
+    config: Config, benches: Sequence[Bench], prepared: Prepared, load: LoadPoint, *, blocks: int, progress: Progress
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Throughput of each server alone and together, for each block in which all gave figures."""
-    window_s = _WINDOW_INTERVALS * job.config.profiler.measurement_interval_ms / 1000
-    progress.phase("Servers alone, and all at once", steps=(2 * job.blocks + 1) * len(benches))
+    window_s = _WINDOW_INTERVALS * config.profiler.measurement_interval_ms / 1000
+    progress.phase("Servers alone, and all at once", steps=(2 * blocks + 1) * len(benches))
     first = measure_speed(
         prepared, load, window_s=window_s, measure=lambda window: _at_once(benches, window, progress)[0]
     )
     alone: list[list[float]] = []
     together: list[list[float]] = []
-    for number in range(job.blocks):
+    for number in range(blocks):
         window = replace(first, block=number)
         singles = [rate for bench in benches for rate in _rates(_at_once([bench], window, progress))]
         all_at_once = _rates(_at_once(benches, window, progress))
@@ -182,12 +161,3 @@ def _rates(taken: Sequence[Measurement]) -> list[float]:
     if failed is not None:
         raise ProfileError(f"{failed.variant.config_name} failed on its own account: {failed.error}")
     return [m.throughput_infer_per_s for m in taken if m.throughput_infer_per_s is not None]
-
-
-def config_of(folder: RunFolder, options: Mapping[str, object], overrides: Sequence[str]) -> Config:
-    """The run's own configuration with some changes.
-
-    Raises:
-        ConfigError: The run's files are damaged, or a change makes no sense.
-    """
-    return load_config(options=options, overrides=overrides, recorded=recorded_config(folder))

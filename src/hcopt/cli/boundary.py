@@ -1,4 +1,4 @@
-"""The program that commands are added to, and what stands around each: errors become messages and exit codes."""
+"""The Typer program, and the boundary of each command: it shows errors as messages and exit codes."""
 
 from __future__ import annotations
 

@@ -1,36 +1,26 @@
-"""The commands after a run: its deployment, capacity planning, and the check for CI."""
+"""`hcopt capacity`, `hcopt scale-check` and `hcopt check`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary, command_line
-from hcopt.cli.options import (
-    AnyRuntimeOption,
-    ConfigOption,
-    DebugOption,
-    EndpointOption,
-    ForceOption,
-    GrowthOption,
-    OutputOption,
-    PodStartOption,
-    RunArgument,
-    RuntimeOption,
-    ScrapeOption,
-    SetOption,
-    WindowOption,
-    runtime_options,
-)
-from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S
+from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, parse_growth
+
+if TYPE_CHECKING:
+    from hcopt.cli.progress_bar import TerminalProgress
 
 
 @app.command()
 def capacity(
-    run: RunArgument,
+    run: options.Run,
     *,
     rate: Annotated[float | None, typer.Option("--rate", min=0, help="A load in infer/s: replicas for it.")] = None,
     replicas: Annotated[int | None, typer.Option("--replicas", min=1, help="Pods: the load they carry.")] = None,
@@ -38,17 +28,17 @@ def capacity(
         Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
     ] = None,
     chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
-    growth: GrowthOption = USUAL_GROWTH,
-    scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
-    rate_window: WindowOption = USUAL_RATE_WINDOW_S,
-    pod_start: PodStartOption = None,
+    growth: options.Growth = USUAL_GROWTH,
+    scrape_interval: options.Scrape = USUAL_SCRAPE_INTERVAL_S,
+    rate_window: options.Window = USUAL_RATE_WINDOW_S,
+    pod_start: options.PodStart = None,
     price_per_hour: Annotated[
         float | None,
         typer.Option("--price-per-hour", min=0, help="Of one pod; report.price_per_hour if not given."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
-    output: OutputOption = Path("results"),
-    debug: DebugOption = False,
+    output: options.Output = Path("results"),
+    debug: options.Debug = False,
 ) -> None:
     """Replicas for a load, load for replicas, cost, and the autoscaler simulated over a load trace."""
     with boundary(debug=debug):
@@ -56,7 +46,7 @@ def capacity(
 
         from hcopt.cli.show.deployment import print_answer
         from hcopt.cli.show.simulation import simulation_chart, write_chart
-        from hcopt.deploy.answers import Question, answer
+        from hcopt.deploy.answers import answer
         from hcopt.deploy.load_trace import read_trace
         from hcopt.errors import ConfigError
         from hcopt.store.run_folder import find_run
@@ -64,19 +54,19 @@ def capacity(
         if chart is not None and trace is None:
             raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
         folder = find_run(run, results=output)
-        question = Question(
+        found = answer(
+            folder,
             rate_infer_per_s=rate,
             replicas=replicas,
             trace=None if trace is None else read_trace(trace),
-            growth=growth,
+            growth=parse_growth(growth),
             scrape_interval_s=scrape_interval,
             rate_window_s=rate_window,
             pod_start_s=pod_start,
             price_per_hour=price_per_hour,
         )
-        found = answer(folder, question)
         if chart is not None and found.simulated is not None:
-            drawn = simulation_chart(found.simulated.result, capacity_infer_per_s=found.capacity_infer_per_s)
+            drawn = simulation_chart(found.simulated, capacity_infer_per_s=found.capacity_infer_per_s)
             write_chart(drawn, chart)
         if as_json:
             print(json.dumps(found.as_json(), indent=2))
@@ -88,40 +78,35 @@ def capacity(
 
 @app.command("scale-check")
 def scale_check(
-    run: RunArgument,
+    run: options.Run,
     *,
     servers: Annotated[int, typer.Option("--servers", help="Isolated servers at once.")] = 2,
     cpus: Annotated[
         int | None, typer.Option("--cpus", min=1, help="CPUs of each server; those of the run, if not given.")
     ] = None,
     blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks to measure.")] = 8,
-    runtime: RuntimeOption = None,
-    set_: SetOption = None,
-    output: OutputOption = Path("results"),
-    force: ForceOption = False,
-    debug: DebugOption = False,
+    runtime: options.Runtime = None,
+    set_: options.Set = None,
+    output: options.Output = Path("results"),
+    force: options.Force = False,
+    debug: options.Debug = False,
 ) -> None:
     """Measure whether capacity grows with the servers: isolated ones on disjoint CPUs, alone and all at once.
 
     Exit codes: 0 measured; 2 the machine is too small; 4 Triton; 5 no usable measurement; 9 another run measures.
     """
     with boundary(debug=debug):
-        from rich.console import Console
-
-        from hcopt.check.run_scaling import ScaleJob, config_of, run_scale_check
-        from hcopt.cli.progress_bar import TerminalProgress
+        from hcopt.check.run_scaling import run_scale_check
+        from hcopt.config.load import load_config
         from hcopt.deploy.scaling import write_scaling
-        from hcopt.store.run_folder import find_run
-        from hcopt.system.machine_lock import measuring_alone
+        from hcopt.store.run_folder import find_run, recorded_config
 
         folder = find_run(run, results=output)
-        config = config_of(folder, runtime_options(runtime), set_ or [])
-        job = ScaleJob(folder=folder, config=config, servers=servers, cpus_per_server=cpus, blocks=blocks)
-        with (
-            TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-            measuring_alone(command_line(), force=force, note=progress.note),
-        ):
-            found = run_scale_check(job, progress)
+        config = load_config(
+            options=options.runtime_options(runtime), overrides=set_ or [], recorded=recorded_config(folder)
+        )
+        with _measuring(force=force) as progress:
+            found = run_scale_check(folder, config, progress, servers=servers, cpus_per_server=cpus, blocks=blocks)
         path = write_scaling(folder.path, found)
         print(
             f"{found.servers} servers of {found.cpus_per_server} CPUs carry {found.ratio:.3f} "
@@ -144,13 +129,13 @@ def check(
         Path | None, typer.Option("--markdown", help="File that gets the answer appended, $GITHUB_STEP_SUMMARY.")
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="File for the answer as JUnit XML.")] = None,
-    config: ConfigOption = None,
-    runtime: AnyRuntimeOption = None,
-    endpoint: EndpointOption = None,
-    set_: SetOption = None,
-    output: OutputOption = Path("results"),
-    force: ForceOption = False,
-    debug: DebugOption = False,
+    config: options.Config = None,
+    runtime: options.AnyRuntime = None,
+    endpoint: options.Endpoint = None,
+    set_: options.Set = None,
+    output: options.Output = Path("results"),
+    force: options.Force = False,
+    debug: options.Debug = False,
 ) -> None:
     """For CI: measure a golden configuration and its baseline side by side on this machine.
 
@@ -158,32 +143,40 @@ def check(
     8 a regression, its whole interval beyond --max-regression; 9 another run measures on this machine.
     """
     with boundary(debug=debug):
-        from rich.console import Console
-
         from hcopt.check.run_regression import CheckJob, run_check
-        from hcopt.cli.progress_bar import TerminalProgress
         from hcopt.cli.show.check import answer, write_answer
         from hcopt.config.load import load_config
         from hcopt.errors import RegressionError
-        from hcopt.system.machine_lock import measuring_alone
 
         job = CheckJob(
-            config=load_config(config, options=runtime_options(runtime, endpoint), overrides=set_ or []),
+            config=load_config(config, options=options.runtime_options(runtime, endpoint), overrides=set_ or []),
             golden=golden,
             baseline=baseline,
             results=output,
             max_regression_ratio=max_regression / 100,
             blocks=blocks,
         )
-        with (
-            TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-            measuring_alone(command_line(), force=force, note=progress.note),
-        ):
-            checked = run_check(job, progress)
-        write_answer(checked.found, checked.sides, markdown_file=markdown, junit_file=junit)
-        print(answer(checked.found, checked.sides))
-        if checked.found.outcome == "regression":
+        with _measuring(force=force) as progress:
+            found, compared = run_check(job, progress)
+        write_answer(found, compared, markdown_file=markdown, junit_file=junit)
+        print(answer(found, compared))
+        if found.outcome == "regression":
             raise RegressionError(
-                f"{checked.sides.candidate} is worse than {checked.sides.baseline}",
+                f"{compared.candidate} is worse than {compared.baseline}",
                 remedy="Find the change that did it, or give --max-regression if it is meant.",
             )
+
+
+@contextmanager
+def _measuring(*, force: bool) -> Iterator[TerminalProgress]:
+    """Progress on the terminal, while no other hcopt measures on this machine."""
+    from rich.console import Console
+
+    from hcopt.cli.progress_bar import TerminalProgress
+    from hcopt.system.machine_lock import measuring_alone
+
+    with (
+        TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
+        measuring_alone(command_line(), force=force, note=progress.note),
+    ):
+        yield progress

@@ -7,30 +7,20 @@ from typing import Annotated
 
 import typer
 
+from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary, command_line
-from hcopt.cli.options import (
-    DebugOption,
-    GrowthOption,
-    NamespaceOption,
-    NodeSelectorOption,
-    OutputOption,
-    PodStartOption,
-    RunArgument,
-    ScrapeOption,
-    WindowOption,
-)
 from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, parse_growth
 from hcopt.deploy.kubernetes.options import USUAL_POD_MEMORY_MB, Options, parse_node_selector
 
 
 @app.command()
 def kubernetes(
-    run: RunArgument,
+    run: options.Run,
     *,
     peak: Annotated[float, typer.Option("--peak", help="Highest load to carry, in infer/s.")],
     base: Annotated[float, typer.Option("--base", help="Load that is always there, in infer/s.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the manifests.")] = Path("deploy"),
-    growth: GrowthOption = USUAL_GROWTH,
+    growth: options.Growth = USUAL_GROWTH,
     keda: Annotated[bool, typer.Option("--keda/--hpa", help="KEDA's ScaledObject, or a plain HPA.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse where the Deployment is not what was measured.")
@@ -39,7 +29,7 @@ def kubernetes(
         str | None,
         typer.Option("--name", help="Of all objects; the model's if not given."),
     ] = None,
-    namespace: NamespaceOption = "default",
+    namespace: options.Namespace = "default",
     image: Annotated[
         str | None,
         typer.Option("--image", help="Triton's; that of the run if not given."),
@@ -49,10 +39,10 @@ def kubernetes(
     ] = None,
     s3_endpoint_url: Annotated[str | None, typer.Option("--s3-endpoint-url", help="Of MinIO and others.")] = None,
     memory: Annotated[int, typer.Option("--memory", min=1, help="Of a pod, in MiB.")] = USUAL_POD_MEMORY_MB,
-    scrape_interval: ScrapeOption = USUAL_SCRAPE_INTERVAL_S,
-    rate_window: WindowOption = USUAL_RATE_WINDOW_S,
-    pod_start: PodStartOption = None,
-    node_selector: NodeSelectorOption = None,
+    scrape_interval: options.Scrape = USUAL_SCRAPE_INTERVAL_S,
+    rate_window: options.Window = USUAL_RATE_WINDOW_S,
+    pod_start: options.PodStart = None,
+    node_selector: options.NodeSelector = None,
     node_cpu: Annotated[
         str | None, typer.Option("--node-cpu", help="CPU model of the nodes, as /proc/cpuinfo names it.")
     ] = None,
@@ -62,8 +52,8 @@ def kubernetes(
     prometheus_url: Annotated[
         str, typer.Option("--prometheus-url", help="Where KEDA finds Prometheus.")
     ] = "http://prometheus-operated.monitoring.svc:9090",
-    output: OutputOption = Path("results"),
-    debug: DebugOption = False,
+    output: options.Output = Path("results"),
+    debug: options.Debug = False,
 ) -> None:
     """Write a run's Deployment, Service, autoscaler and the rest as YAML; every number says where it comes from.
 
@@ -71,7 +61,13 @@ def kubernetes(
     --strict.
     """
     with boundary(debug=debug):
-        options = Options(
+        from rich.console import Console
+
+        from hcopt.cli.show.deployment import print_deployment
+        from hcopt.deploy.answers import write_deployment
+        from hcopt.store.run_folder import find_run
+
+        asked = Options(
             base_infer_per_s=base,
             peak_infer_per_s=peak,
             growth=parse_growth(growth),
@@ -91,17 +87,7 @@ def kubernetes(
             exclusive_cpus=exclusive_cpus,
             prometheus_url=prometheus_url,
         )
-        _write_manifests(run, options, command=command_line(), strict=strict, out=out, results=output)
-
-
-def _write_manifests(run: str, options: Options, *, command: str, strict: bool, out: Path, results: Path) -> None:
-    from rich.console import Console
-
-    from hcopt.cli.show.deployment import print_deployment
-    from hcopt.deploy.answers import write_deployment
-    from hcopt.store.run_folder import find_run
-
-    folder = find_run(run, results=results)
-    plan, files = write_deployment(folder, options, command=command, strict=strict, out=out)
-    console = Console(soft_wrap=True, highlight=False)
-    print_deployment(console, plan, files, autoscaler=options.autoscaler, golden=folder.golden)
+        folder = find_run(run, results=output)
+        plan, files = write_deployment(folder, asked, command=command_line(), strict=strict, out=out)
+        console = Console(soft_wrap=True, highlight=False)
+        print_deployment(console, plan, files, autoscaler=asked.autoscaler, golden=folder.golden)

@@ -12,49 +12,49 @@ import typer
 # Who has not installed what one needs for several machines has no use for it, and is told so when it is asked for.
 WITHOUT_CLUSTERS = find_spec("ray") is None
 
-RunArgument = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-GrowthOption = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
-ScrapeOption = Annotated[int, typer.Option("--scrape-interval", min=1, help="Prometheus's, in seconds.")]
-WindowOption = Annotated[int, typer.Option("--rate-window", min=1, help="Window of rate(), in seconds.")]
-SetOption = Annotated[
+Run = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Growth = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
+Scrape = Annotated[int, typer.Option("--scrape-interval", min=1, help="Prometheus's, in seconds.")]
+Window = Annotated[int, typer.Option("--rate-window", min=1, help="Window of rate(), in seconds.")]
+Set = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
 ]
-RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
-AnyRuntimeOption = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
-EndpointOption = Annotated[
+Runtime = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
+AnyRuntime = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
+Endpoint = Annotated[
     str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Measure although another hcopt measures on this machine.")]
-PodStartOption = Annotated[
+Force = Annotated[bool, typer.Option("--force", help="Measure although another hcopt measures on this machine.")]
+PodStart = Annotated[
     int | None,
     typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
 ]
 
-NamespaceOption = Annotated[str, typer.Option("--namespace")]
-NodeSelectorOption = Annotated[
+Namespace = Annotated[str, typer.Option("--namespace")]
+NodeSelector = Annotated[
     list[str] | None,
     typer.Option("--node-selector", help="LABEL=VALUE of the nodes; may be given several times."),
 ]
-ConfigOption = Annotated[
+Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="config.yaml; without it ./config.yaml, else the defaults.")
 ]
-ModelOption = Annotated[
+Model = Annotated[
     str | None, typer.Option("--model", help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file.")
 ]
-ModelsOption = Annotated[
+Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
         help="models:/NAME@alias, runs:/ID/path, s3://bucket/key, a folder or a file; several models: several times.",
     ),
 ]
-ExecutorOption = Annotated[
+Executor = Annotated[
     str | None,
     typer.Option("--executor", hidden=WITHOUT_CLUSTERS, help="local, or ray: on the nodes of a Ray cluster."),
 ]
-AddressOption = Annotated[
+Address = Annotated[
     str | None,
     typer.Option(
         "--address",
@@ -62,14 +62,12 @@ AddressOption = Annotated[
         help="With --executor ray: the head, host:port; auto: that of this machine.",
     ),
 ]
-ProfilerOption = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
-MaxMinutesOption = Annotated[
-    float | None, typer.Option("--max-minutes", help="Budget of an adaptive search, in minutes.")
-]
-PromoteOption = Annotated[
+Profiler = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
+MaxMinutes = Annotated[float | None, typer.Option("--max-minutes", help="Budget of an adaptive search, in minutes.")]
+Promote = Annotated[
     str | None, typer.Option("--promote", help="Alias that the model version gets if the best is proven better.")
 ]
-StrictOption = Annotated[
+Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse to compare on a machine that is noisier than `noise` allows.")
 ]
 

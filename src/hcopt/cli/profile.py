@@ -1,4 +1,4 @@
-"""`hcopt profile`, and what it begins with by itself: `fetch` and `seed`."""
+"""`hcopt profile`, `hcopt fetch` and `hcopt seed`."""
 
 from __future__ import annotations
 
@@ -9,34 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary, command_line, program
-from hcopt.cli.options import (
-    AddressOption,
-    AnyRuntimeOption,
-    ConfigOption,
-    DebugOption,
-    EndpointOption,
-    ExecutorOption,
-    ForceOption,
-    MaxMinutesOption,
-    ModelOption,
-    ModelsOption,
-    OutputOption,
-    ProfilerOption,
-    PromoteOption,
-    SetOption,
-    StrictOption,
-    given,
-    model_options,
-    runtime_options,
-)
 from hcopt.errors import ConfigError
 
 if TYPE_CHECKING:
     from hcopt.cli.progress_bar import TerminalProgress
     from hcopt.config.sections import Config
-    from hcopt.job.batch import FinishedModels
-    from hcopt.job.run import FinishedRun
     from hcopt.store.unfinished import Unfinished
 
 
@@ -46,18 +25,18 @@ def profile(
         str | None, typer.Argument(help="With --resume: the run; the latest unfinished if not given.")
     ] = None,
     *,
-    config: ConfigOption = None,
-    output: OutputOption = Path("results"),
-    model: ModelsOption = None,
-    runtime: AnyRuntimeOption = None,
-    endpoint: EndpointOption = None,
-    profiler: ProfilerOption = None,
-    max_minutes: MaxMinutesOption = None,
-    executor: ExecutorOption = None,
-    address: AddressOption = None,
-    set_: SetOption = None,
-    promote: PromoteOption = None,
-    strict: StrictOption = False,
+    config: options.Config = None,
+    output: options.Output = Path("results"),
+    model: options.Models = None,
+    runtime: options.AnyRuntime = None,
+    endpoint: options.Endpoint = None,
+    profiler: options.Profiler = None,
+    max_minutes: options.MaxMinutes = None,
+    executor: options.Executor = None,
+    address: options.Address = None,
+    set_: options.Set = None,
+    promote: options.Promote = None,
+    strict: options.Strict = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run of this configuration, if there is one.")
     ] = False,
@@ -65,8 +44,8 @@ def profile(
         bool, typer.Option("--dry-run", help="Print the plan and the expected time; measure and write nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json, or the plan, to stdout.")] = False,
-    force: ForceOption = False,
-    debug: DebugOption = False,
+    force: options.Force = False,
+    debug: options.Debug = False,
 ) -> None:
     """Sweep, rank, prove, report and log: the whole job.
 
@@ -78,10 +57,10 @@ def profile(
 
         if run is not None and not resume:
             raise ConfigError(f"what is {run} for? A run is named with --resume only", remedy="Add --resume.")
-        options = {
-            **model_options(model or []),
-            **runtime_options(runtime, endpoint),
-            **given(
+        given = {
+            **options.model_options(model or []),
+            **options.runtime_options(runtime, endpoint),
+            **options.given(
                 {
                     "profiler.kind": profiler,
                     "profiler.max_minutes": max_minutes,
@@ -92,7 +71,7 @@ def profile(
                 }
             ),
         }
-        loaded = load_config(config, options=options, overrides=set_ or [])
+        loaded = load_config(config, options=given, overrides=set_ or [])
         if dry_run:
             _print_plan(loaded, output, as_json=as_json)
         else:
@@ -102,17 +81,17 @@ def profile(
 @app.command()
 def fetch(
     *,
-    config: ConfigOption = None,
-    output: OutputOption = Path("results"),
-    model: ModelOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
+    config: options.Config = None,
+    output: options.Output = Path("results"),
+    model: options.Model = None,
+    set_: options.Set = None,
+    debug: options.Debug = False,
 ) -> None:
     """Pull the model and build its Triton model repository; no measurement."""
     with boundary(debug=debug):
         from hcopt.config.load import load_config
 
-        loaded = load_config(config, options=model_options([model] if model else []), overrides=set_ or [])
+        loaded = load_config(config, options=options.model_options([model] if model else []), overrides=set_ or [])
         from rich.console import Console
 
         from hcopt.cli.progress_bar import TerminalProgress
@@ -126,10 +105,10 @@ def fetch(
 @app.command()
 def seed(
     *,
-    config: ConfigOption = None,
-    output: OutputOption = Path("results"),
-    set_: SetOption = None,
-    debug: DebugOption = False,
+    config: options.Config = None,
+    output: options.Output = Path("results"),
+    set_: options.Set = None,
+    debug: options.Debug = False,
 ) -> None:
     """Register the sample model in the configured MLflow, where it is not there yet."""
     with boundary(debug=debug):
@@ -144,9 +123,11 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
     from rich.console import Console
 
     from hcopt.cli.progress_bar import TerminalProgress
-    from hcopt.job.batch import SeveralJob, profile_several
+    from hcopt.cli.show.run import print_closing, print_models
+    from hcopt.job.batch import FinishedModels, SeveralJob, profile_several
     from hcopt.job.executors import open_places
     from hcopt.job.plan import open_job
+    from hcopt.job.run import FinishedRun
     from hcopt.job.run import profile as run_profile
 
     command = command_line()
@@ -169,8 +150,10 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
             finished = run_profile(replace(job, program=program(), place=place), progress, places.opened)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
+    elif isinstance(finished, FinishedRun):
+        print_closing(Console(soft_wrap=True), finished)
     else:
-        _print_result(finished, config)
+        print_models(Console(soft_wrap=True), finished, config.report.price_of)
     if (error := finished.error) is not None:
         raise error
 
@@ -184,19 +167,6 @@ def _unfinished(config: Config, output: Path, run: str, progress: TerminalProgre
     if note is not None:
         progress.note(note)
     return found
-
-
-def _print_result(finished: FinishedRun | FinishedModels, config: Config) -> None:
-    from rich.console import Console
-
-    from hcopt.cli.show.run import print_closing, print_models
-    from hcopt.job.run import FinishedRun
-
-    console = Console(soft_wrap=True)
-    if isinstance(finished, FinishedRun):
-        print_closing(console, finished)
-    else:
-        print_models(console, finished, config.report.price_of)
 
 
 def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:

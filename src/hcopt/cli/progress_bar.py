@@ -50,7 +50,7 @@ class TerminalProgress(Progress):
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task: TaskID | None = None
+        self._task: TaskID = self._bar.add_task("", total=None, visible=False)
         self._title = ""
         self._steps: int | None = None
         self._done = 0
@@ -75,52 +75,46 @@ class TerminalProgress(Progress):
             self._console.print(Text.assemble((shown, "bold"), count), highlight=False)
         self._title, self._steps, self._done, self._known = shown, steps, 0, 0
         self._phase_started = time.monotonic()
-        if self._task is not None:
-            self._bar.remove_task(self._task)
+        self._bar.remove_task(self._task)
         self._task = self._bar.add_task(shown, total=steps)
 
     def extended(self, steps: int) -> None:
         """See `Progress.extended`."""
-        self._steps = (self._steps or 0) + steps
-        if self._task is not None:
-            self._bar.update(self._task, total=self._steps)
+        self._advance(0, more=steps)
         self._console.print(f"  not decided yet: up to {steps} measurements more", highlight=False)
 
     def started(self, what: str) -> None:
         """See `Progress.started`."""
-        if self._task is not None:
-            self._bar.update(self._task, description=f"{self._title}: {_short(what)}")
+        self._bar.update(self._task, description=f"{self._title}: {_short(what)}")
 
     def measured(self, measurement: Measurement) -> None:
         """See `Progress.measured`."""
-        self._done += 1
-        if self._task is not None:
-            self._bar.advance(self._task)
+        self._advance(1)
         line = f"  {self._count()}{printable(describe(measurement))}{self._left()}"
         self._console.print(Text(line), highlight=False)
 
     def known(self) -> None:
         """See `Progress.known`: counted, but not told as if it were new."""
-        self._done += 1
         self._known += 1
         self._phase_started = time.monotonic()
-        if self._task is not None:
-            self._bar.advance(self._task)
+        self._advance(1)
 
     def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
         """See `Progress.told`; called from threads."""
         with self._telling:
-            self._done += steps
-            if more:
-                self._steps = (self._steps or 0) + more
-            if self._task is not None:
-                self._bar.update(self._task, advance=steps, total=self._steps)
+            self._advance(steps, more=more)
             count, left = (self._count(), self._left()) if steps else ("", "")
             self._console.print(Text(f"  {count}{printable(line)}{left}"), highlight=False)
 
     def note(self, note: Note) -> None:
         """See `Progress.note`."""
         print_note(self._console, note)
+
+    def _advance(self, steps: int, *, more: int = 0) -> None:
+        self._done += steps
+        if more:
+            self._steps = (self._steps or 0) + more
+        self._bar.update(self._task, advance=steps, total=self._steps)
 
     def _count(self) -> str:
         if self._steps is None:

@@ -7,28 +7,20 @@ from typing import Annotated
 
 import typer
 
+from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary, command_line
-from hcopt.cli.options import (
-    WITHOUT_CLUSTERS,
-    ConfigOption,
-    DebugOption,
-    ModelsOption,
-    NamespaceOption,
-    NodeSelectorOption,
-    SetOption,
-)
 from hcopt.deploy.kubernetes.options import parse_node_selector
 from hcopt.deploy.kubernetes.ray_job_options import USUAL_CPUS, USUAL_MEMORY_MB, USUAL_NAME, RayJobOptions
 
 
-@app.command("ray-job", hidden=WITHOUT_CLUSTERS)
+@app.command("ray-job", hidden=options.WITHOUT_CLUSTERS)
 def ray_job(
     *,
     image: Annotated[str, typer.Option("--image", help="Has hcopt[ray], bash and wget; for head and workers.")],
     workers: Annotated[int, typer.Option("--workers", min=1, help="Nodes that measure, of each class.")] = 1,
     cpus: Annotated[int, typer.Option("--cpus", min=1, help="Whole CPUs of a measuring pod.")] = USUAL_CPUS,
     memory: Annotated[int, typer.Option("--memory", min=1, help="Of each pod, in MiB.")] = USUAL_MEMORY_MB,
-    node_selector: NodeSelectorOption = None,
+    node_selector: options.NodeSelector = None,
     node_class: Annotated[
         list[str] | None,
         typer.Option("--node-class", help="LABEL=VALUE of one class of nodes; a worker group for each given."),
@@ -36,13 +28,13 @@ def ray_job(
     results_claim: Annotated[
         str | None, typer.Option("--results-claim", help="PersistentVolumeClaim that keeps the head's results.")
     ] = None,
-    model: ModelsOption = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
+    model: options.Models = None,
+    config: options.Config = None,
+    set_: options.Set = None,
     name: Annotated[str, typer.Option("--name", help="Of all objects.")] = USUAL_NAME,
-    namespace: NamespaceOption = "default",
+    namespace: options.Namespace = "default",
     out: Annotated[Path, typer.Option("--out", help="Folder for the manifest.")] = Path("deploy"),
-    debug: DebugOption = False,
+    debug: options.Debug = False,
 ) -> None:
     """Write a job for KubeRay that measures on the nodes of a cluster, with --config in a ConfigMap for the head.
 
@@ -54,7 +46,7 @@ def ray_job(
         from hcopt.cli.show.deployment import print_ray_job
         from hcopt.deploy.answers import write_profile_job
 
-        options = RayJobOptions(
+        asked = RayJobOptions(
             name=name,
             namespace=namespace,
             image=image,
@@ -67,5 +59,5 @@ def ray_job(
             models=tuple(model or ()),
             overrides=tuple(set_ or ()),
         )
-        plan, file = write_profile_job(options, config, command=command_line(), out=out)
-        print_ray_job(Console(soft_wrap=True, highlight=False), plan, file)
+        file = write_profile_job(asked, config, command=command_line(), out=out)
+        print_ray_job(Console(soft_wrap=True, highlight=False), asked, file)

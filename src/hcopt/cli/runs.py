@@ -1,30 +1,26 @@
-"""What is done with finished runs, and the look at a machine before one: log, report, compare, doctor."""
+"""`hcopt log`, `hcopt report` and `hcopt compare` for finished runs, and `hcopt doctor`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary
-from hcopt.cli.options import ConfigOption, DebugOption, OutputOption, RunArgument, SetOption
 from hcopt.errors import ConfigError
-
-if TYPE_CHECKING:
-    from hcopt.config.sections import Config
-    from hcopt.doctor.findings import Finding
 
 
 @app.command()
 def log(
-    run: RunArgument,
+    run: options.Run,
     *,
-    output: OutputOption = Path("results"),
-    set_: SetOption = None,
-    debug: DebugOption = False,
+    output: options.Output = Path("results"),
+    set_: options.Set = None,
+    debug: options.Debug = False,
 ) -> None:
     """Log a finished run to MLflow, with the configuration it was made with; again, it completes what is missing."""
     with boundary(debug=debug):
@@ -40,11 +36,11 @@ def log(
 
 @app.command()
 def report(
-    run: RunArgument,
+    run: options.Run,
     *,
-    output: OutputOption = Path("results"),
-    set_: SetOption = None,
-    debug: DebugOption = False,
+    output: options.Output = Path("results"),
+    set_: options.Set = None,
+    debug: options.Debug = False,
 ) -> None:
     """Make a finished run's PDF again, from its files alone."""
     with boundary(debug=debug):
@@ -56,77 +52,65 @@ def report(
 
 @app.command()
 def compare(
-    run_a: RunArgument,
-    run_b: RunArgument,
+    run_a: options.Run,
+    run_b: options.Run,
     *,
-    output: OutputOption = Path("results"),
+    output: options.Output = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
-    debug: DebugOption = False,
+    debug: options.Debug = False,
 ) -> None:
     """Two finished runs side by side, from their files alone; ratios only where the conditions were the same."""
     with boundary(debug=debug):
         if as_json and as_markdown:
             raise ConfigError("--json and --markdown exclude each other")
-        _compare(run_a, run_b, output, form="json" if as_json else "markdown" if as_markdown else "table")
+        from rich.console import Console
+
+        from hcopt.check.compare_runs import compare_runs
+        from hcopt.cli.show import comparison
+        from hcopt.store.run_folder import find_run, read_record
+
+        folders = [find_run(reference, results=output) for reference in (run_a, run_b)]
+        if folders[0].path == folders[1].path:
+            raise ConfigError(f"{run_a} and {run_b} are the same run, {folders[0].run_id}", remedy="Name two runs.")
+        found = compare_runs(*map(read_record, folders))
+        if as_json:
+            print(json.dumps(comparison.as_json(found), indent=2, allow_nan=False))
+        elif as_markdown:
+            print(comparison.markdown(found), end="")
+        else:
+            # A terminal gets whole words, a pipe whole lines.
+            comparison.print_comparison(Console(soft_wrap=not sys.stdout.isatty()), found)
 
 
 @app.command()
 def doctor(
     *,
-    config: ConfigOption = None,
-    output: OutputOption = Path("results"),
-    set_: SetOption = None,
+    config: options.Config = None,
+    output: options.Output = Path("results"),
+    set_: options.Set = None,
     fix: Annotated[bool, typer.Option("--fix", help="Remove what killed runs have left in the Docker Engine.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    debug: DebugOption = False,
+    debug: options.Debug = False,
 ) -> None:
     """Look at this machine and the configured services: one line each, with the remedy where something is wrong.
 
     Exit codes: 0 no error; 1 an error.
     """
     with boundary(debug=debug):
+        from rich.console import Console
+
+        from hcopt.cli.show.run import print_finding
         from hcopt.config.load import load_config
+        from hcopt.doctor.examination import examine
+        from hcopt.doctor.findings import as_json as findings_json
 
-        findings = _examined(load_config(config, overrides=set_ or []), output, fix=fix, quiet=as_json)
+        console, findings = Console(soft_wrap=True), {}
+        for name, finding in examine(load_config(config, overrides=set_ or []), output, fix=fix):
+            findings[name] = finding
+            if not as_json:
+                print_finding(console, name, finding)
         if as_json:
-            from hcopt.doctor.findings import as_json as findings_json
-
             print(json.dumps(findings_json(findings), indent=2))
         if any(finding.status == "error" for finding in findings.values()):
             raise typer.Exit(1)
-
-
-def _compare(run_a: str, run_b: str, output: Path, *, form: Literal["table", "json", "markdown"]) -> None:
-    from rich.console import Console
-
-    from hcopt.check.compare_runs import compare_runs
-    from hcopt.cli.show import comparison
-    from hcopt.store.run_folder import find_run, read_record
-
-    folders = [find_run(reference, results=output) for reference in (run_a, run_b)]
-    if folders[0].path == folders[1].path:
-        raise ConfigError(f"{run_a} and {run_b} are the same run, {folders[0].run_id}", remedy="Name two runs.")
-    found = compare_runs(*map(read_record, folders))
-    if form == "json":
-        print(json.dumps(comparison.as_json(found), indent=2, allow_nan=False))
-    elif form == "markdown":
-        print(comparison.markdown(found), end="")
-    else:
-        # A terminal gets whole words, a pipe whole lines.
-        comparison.print_comparison(Console(soft_wrap=not sys.stdout.isatty()), found)
-
-
-def _examined(config: Config, output: Path, *, fix: bool, quiet: bool) -> dict[str, Finding]:
-    from rich.console import Console
-
-    from hcopt.cli.show.run import print_finding
-    from hcopt.doctor.examination import examine
-
-    console = Console(soft_wrap=True)
-    findings = {}
-    for name, finding in examine(config, output, fix=fix):
-        findings[name] = finding
-        if not quiet:
-            print_finding(console, name, finding)
-    return findings

@@ -1,1 +1,1 @@
-"""config.yaml, `--set` and the environment become one Config."""
+"""The configuration: config.yaml, `--set` and the environment."""

@@ -1,4 +1,4 @@
-"""config.yaml, `--set` and the environment become one Config, or a ConfigError that names key, value and remedy."""
+"""Reads config.yaml, `--set` and the environment into one Config; a ConfigError names key, value and remedy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import yaml
-from pydantic import (
-    SecretStr,
-    ValidationError,
-)
+from pydantic import SecretStr, ValidationError
 
 from hcopt.config.dotenv import ENV_FILE, beside, read_dotenv
 from hcopt.config.sections import Config, KeyPath
@@ -28,8 +25,8 @@ _SEE_CONFIG = "config.yaml in the repository comments every key with its unit an
 # it, `!!int ""` a number), or no end of recursion where an alias stands inside of what it names.
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 # Far more than there are keys; a few lines of aliases of aliases would be millions.
-_MOST_BYTES = 1 << 18
-_MOST_KEYS = 20_000
+_MAX_BYTES = 1 << 18
+_MAX_KEYS = 20_000
 _NO_TEXT = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp"))
 _FAULTS = {
     "extra_forbidden": "unknown key",
@@ -87,9 +84,9 @@ def _read(path: Path | None) -> tuple[str, str]:
     file = path or DEFAULT_CONFIG_FILE
     try:
         with file.open("rb") as content:
-            text = content.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ConfigError(f"{file} has more than {_MOST_BYTES} bytes: that is no configuration", remedy=_SEE_CONFIG)
+            text = content.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ConfigError(f"{file} has more than {_MAX_BYTES} bytes: that is no configuration", remedy=_SEE_CONFIG)
         return str(file), text.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {file}: {error}", remedy="Give --config FILE.") from error
@@ -98,15 +95,13 @@ def _read(path: Path | None) -> tuple[str, str]:
 def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None]]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[KeyPath, int | None] = dict(islice(_lines(root, ()), _MOST_KEYS)) if root is not None else {}
-        if len(lines) == _MOST_KEYS:
+        lines: dict[KeyPath, int | None] = dict(islice(_lines(root, source), _MAX_KEYS)) if root is not None else {}
+        if len(lines) == _MAX_KEYS:
             raise ConfigError(
-                f"{source} has {_MOST_KEYS} keys and values or more: do its aliases (*name) stand for each other?",
+                f"{source} has {_MAX_KEYS} keys and values or more: do its aliases (*name) stand for each other?",
                 remedy=_SEE_CONFIG,
             )
         data = yaml.safe_load(text)
-    except _KeyError as error:
-        raise ConfigError(f"{source}, line {error.line}: the key {error.key} {error.fault}") from error
     except NOT_YAML as error:
         raise ConfigError(f"{source} is not YAML: {error}", remedy=_SEE_CONFIG) from error
     if data is None:
@@ -116,31 +111,23 @@ def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None
     return data, lines
 
 
-class _KeyError(Exception):
-    def __init__(self, key: str, line: int, fault: str) -> None:
-        super().__init__(key)
-        self.key = key
-        self.line = line
-        self.fault = fault
-
-
-def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
+def _lines(node: yaml.Node, source: str, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
     """Every key's path with its line, from 1."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen:
-                raise _KeyError(name, line, "stands twice")
+                raise ConfigError(f"{source}, line {line}: the key {name} stands twice")
             if key.tag in _NO_TEXT:
-                raise _KeyError(name, line, "is no text to YAML: put it in quotes")
+                raise ConfigError(f"{source}, line {line}: the key {name} is no text to YAML: put it in quotes")
             seen.add(name)
             yield (*path, name), line
-            yield from _lines(value, (*path, name))
+            yield from _lines(value, source, (*path, name))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*path, index), item.start_mark.line + 1
-            yield from _lines(item, (*path, index))
+            yield from _lines(item, source, (*path, index))
 
 
 def _parsed(override: str) -> tuple[tuple[str, ...], object]:

@@ -1,4 +1,4 @@
-"""config.yaml, the environment, .env and `--set` become one frozen Config. Nothing else reads the environment."""
+"""The keys of config.yaml, with their types, ranges and defaults."""
 
 from __future__ import annotations
 
@@ -246,10 +246,9 @@ class ExecutorSection(_Section):
     )
 
 
-class ModelEntry(_Section):
-    """One of several models: what it has of its own. Keys that are left out are those of the whole file."""
+class _ModelKeys(_Section):
+    """The keys that may differ from model to model."""
 
-    model: ModelSection
     profiler: ProfilerSection = ProfilerSection()
     sweep: SweepSection = SweepSection()
     instance_kind: InstanceKind = "KIND_CPU"
@@ -257,6 +256,12 @@ class ModelEntry(_Section):
     noise: NoiseSection = NoiseSection()
     confirmation: ConfirmationSection = ConfirmationSection()
     capacity: CapacitySection = CapacitySection()
+
+
+class ModelEntry(_ModelKeys):
+    """One of several models: what it has of its own. Keys that are left out are those of the whole file."""
+
+    model: ModelSection
 
     @field_validator("model")
     @classmethod
@@ -278,18 +283,11 @@ def _given(section: object, written: Any) -> Any:
     return {key: value for key, value in written.items() if key in section.model_fields_set}
 
 
-class Config(_Section):
+class Config(_ModelKeys):
     """All of config.yaml. Every key has a default; units are in the names."""
 
     model: ModelSection = ModelSection()
     runtime: RuntimeSection = RuntimeSection()
-    profiler: ProfilerSection = ProfilerSection()
-    sweep: SweepSection = SweepSection()
-    instance_kind: InstanceKind = "KIND_CPU"
-    constraints: ConstraintsSection = ConstraintsSection()
-    noise: NoiseSection = NoiseSection()
-    confirmation: ConfirmationSection = ConfirmationSection()
-    capacity: CapacitySection = CapacitySection()
     s3: S3Section = S3Section()
     mlflow: MlflowSection = MlflowSection()
     report: ReportSection = ReportSection()

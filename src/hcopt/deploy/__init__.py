@@ -1,1 +1,1 @@
-"""From the capacity of one pod to replicas, autoscaler and manifests."""
+"""How many pods a load needs, and the Kubernetes manifests of a run."""

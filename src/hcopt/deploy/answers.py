@@ -1,78 +1,43 @@
-"""What a finished run says about its deployment: manifests, replicas for a load, load for replicas, a simulation."""
+"""Writes a run's manifests, and answers `hcopt capacity`: replicas for a load, load for replicas, a simulation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hcopt.config.load import load_config
 from hcopt.deploy.capacity import (
+    USUAL_RATE_WINDOW_S,
+    USUAL_SCRAPE_INTERVAL_S,
+    Growth,
     Reaction,
     check_cluster_holds,
     cost_per_million,
     lower_bound,
-    parse_growth,
     pending_target,
     plan_replicas,
     pods_for,
-    rate_for,
     reaction_of,
     scale_down_window_s,
     sustained,
     target_rate,
 )
-from hcopt.deploy.hpa import Autoscaler, Policy, ScalingRules
+from hcopt.deploy.hpa import Autoscaler
 from hcopt.deploy.kubernetes.manifests import write_manifests
 from hcopt.deploy.kubernetes.options import Options, check_rate_window
 from hcopt.deploy.kubernetes.plan import Plan, plan_deployment
-from hcopt.deploy.kubernetes.ray_job import RayJobPlan, plan_ray_job, write_ray_job
+from hcopt.deploy.kubernetes.ray_job import write_ray_job
 from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
 from hcopt.deploy.load_trace import LoadTrace
 from hcopt.deploy.pod_model import PodModel, fit_pod_model
 from hcopt.deploy.scaling import Scaling, read_scaling
-from hcopt.deploy.simulation import Simulation, Timing, simulate
+from hcopt.deploy.simulation import Simulation, simulate
 from hcopt.errors import ConfigError
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Capacity
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
-
-# As in the manifests.
-_DOWN_POLICY = Policy(kind="Percent", value=10, period_s=60)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What `hcopt capacity` is asked.
-
-    Attributes:
-        rate_infer_per_s: A load, for the replicas that it needs.
-        replicas: Replicas, for the load that they carry.
-        trace: A load over time.
-        growth: As in `--growth`.
-        scrape_interval_s: Of Prometheus.
-        rate_window_s: Of `rate()`.
-        pod_start_s: None: from the run.
-        price_per_hour: Price of one pod for one hour; None: what the run's configuration says of its CPU.
-    """
-
-    rate_infer_per_s: float | None
-    replicas: int | None
-    trace: LoadTrace | None
-    growth: str
-    scrape_interval_s: int
-    rate_window_s: int
-    pod_start_s: int | None
-    price_per_hour: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Simulated:
-    """A trace through the autoscaler."""
-
-    autoscaler: Autoscaler
-    result: Simulation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +68,7 @@ class Answer:
     load_at_target_infer_per_s: float | None
     load_at_capacity_infer_per_s: float | None
     cost_per_million: float | None
-    simulated: Simulated | None
+    simulated: Simulation | None
 
     def as_json(self) -> JsonObject:
         """The same for machines."""
@@ -129,11 +94,11 @@ class Answer:
             else {
                 "min_replicas": found.autoscaler.min_replicas,
                 "max_replicas": found.autoscaler.max_replicas,
-                "miss_ratio": found.result.miss_ratio,
-                "worst_minute_miss_ratio": found.result.worst_minute_miss_ratio,
-                "pod_hours": found.result.pod_hours,
-                "needed_pod_hours": found.result.needed_pod_hours,
-                "over_provisioning_ratio": found.result.over_provisioning_ratio,
+                "miss_ratio": found.miss_ratio,
+                "worst_minute_miss_ratio": found.worst_minute_miss_ratio,
+                "pod_hours": found.pod_hours,
+                "needed_pod_hours": found.needed_pod_hours,
+                "over_provisioning_ratio": found.over_provisioning_ratio,
             },
         }
 
@@ -152,10 +117,8 @@ def write_deployment(
     return plan, write_manifests(plan, options.autoscaler, out)
 
 
-def write_profile_job(
-    options: RayJobOptions, config: Path | None, *, command: str, out: Path
-) -> tuple[RayJobPlan, Path]:
-    """Writes a measurement on a Ray cluster; the plan and the file.
+def write_profile_job(options: RayJobOptions, config: Path | None, *, command: str, out: Path) -> Path:
+    """Writes a measurement on a Ray cluster; the file.
 
     Args:
         options: What the user says.
@@ -170,37 +133,56 @@ def write_profile_job(
     # The environment is the cluster's, not this one's; without a file the defaults count.
     load_config(config, overrides=options.overrides, environment={}, recorded={} if config is None else None)
     text = None if config is None else config.read_text(encoding="utf-8-sig")
-    plan = plan_ray_job(replace(options, config_text=text), command=command)
-    return plan, write_ray_job(plan, out)
+    return write_ray_job(replace(options, config_text=text), out, command=command)
 
 
-def answer(folder: RunFolder, question: Question) -> Answer:
+def answer(
+    folder: RunFolder,
+    *,
+    growth: Growth,
+    rate_infer_per_s: float | None = None,
+    replicas: int | None = None,
+    trace: LoadTrace | None = None,
+    scrape_interval_s: int = USUAL_SCRAPE_INTERVAL_S,
+    rate_window_s: int = USUAL_RATE_WINDOW_S,
+    pod_start_s: int | None = None,
+    price_per_hour: float | None = None,
+) -> Answer:
     """Answers from a run's files.
+
+    Args:
+        folder: The run.
+        growth: The steepest rise of the load to keep up with.
+        rate_infer_per_s: A load, for the replicas that it needs.
+        replicas: Replicas, for the load that they carry.
+        trace: A load over time, which is simulated.
+        scrape_interval_s: Of Prometheus.
+        rate_window_s: Of `rate()`.
+        pod_start_s: None: from the run.
+        price_per_hour: Price of one pod for one hour; None: what the run's configuration says of its CPU.
 
     Raises:
         ConfigError: The run has no capacity to plan with, or the question makes no sense.
     """
-    if question.rate_infer_per_s is not None and not math.isfinite(question.rate_infer_per_s):
-        raise ConfigError(f"--rate {question.rate_infer_per_s} is no load", remedy="Give inferences per second.")
-    check_cluster_holds(question.replicas or 0)
-    check_rate_window(scrape_interval_s=question.scrape_interval_s, rate_window_s=question.rate_window_s)
+    if rate_infer_per_s is not None and not math.isfinite(rate_infer_per_s):
+        raise ConfigError(f"--rate {rate_infer_per_s} is no load", remedy="Give inferences per second.")
+    check_cluster_holds(replicas or 0)
+    check_rate_window(scrape_interval_s=scrape_interval_s, rate_window_s=rate_window_s)
     record = read_record(folder)
-    found = sustained(record)
+    capacity = sustained(record)
     reaction = reaction_of(
         record,
-        growth=parse_growth(question.growth),
-        scrape_interval_s=question.scrape_interval_s,
-        rate_window_s=question.rate_window_s,
-        pod_start_s=question.pod_start_s,
+        growth=growth,
+        scrape_interval_s=scrape_interval_s,
+        rate_window_s=rate_window_s,
+        pod_start_s=pod_start_s,
     )
-    price = question.price_per_hour
-    if price is None:
-        price = _recorded_price(folder, record)
-    lower = lower_bound(found)
-    target, pod = target_rate(lower, reaction), fit_pod_model(found)
-    rate = question.rate_infer_per_s
-    replicas = None if rate is None else pods_for(rate, target)
-    check_cluster_holds(replicas or 0)
+    price = _recorded_price(folder, record) if price_per_hour is None else price_per_hour
+    lower = lower_bound(capacity)
+    target, pod = target_rate(lower, reaction), fit_pod_model(capacity)
+    needed = None if rate_infer_per_s is None else pods_for(rate_infer_per_s, target)
+    check_cluster_holds(needed or 0)
+    rate_per_pod = rate_infer_per_s / needed if rate_infer_per_s and needed else target
     return Answer(
         record=record,
         capacity_infer_per_s=lower,
@@ -208,18 +190,12 @@ def answer(folder: RunFolder, question: Question) -> Answer:
         target_infer_per_s=target,
         scaling=read_scaling(folder.path),
         pod=pod,
-        replicas=replicas,
-        load_at_target_infer_per_s=_if_asked(question.replicas, lambda count: rate_for(count, target)),
-        load_at_capacity_infer_per_s=_if_asked(question.replicas, lambda count: rate_for(count, lower)),
-        cost_per_million=_cost(price, question.rate_infer_per_s, target, replicas),
-        simulated=None
-        if question.trace is None
-        else _simulated(question.trace, (target, float(pending_target(found))), lower, pod, reaction),
+        replicas=needed,
+        load_at_target_infer_per_s=None if replicas is None else replicas * target,
+        load_at_capacity_infer_per_s=None if replicas is None else replicas * lower,
+        cost_per_million=None if price is None else cost_per_million(price, rate_per_pod),
+        simulated=None if trace is None else _simulated(trace, capacity, target, pod, reaction),
     )
-
-
-def _if_asked(count: int | None, of: Callable[[int], float]) -> float | None:
-    return None if count is None else of(count)
 
 
 def _recorded_price(folder: RunFolder, record: RunRecord) -> float | None:
@@ -228,29 +204,16 @@ def _recorded_price(folder: RunFolder, record: RunRecord) -> float | None:
     return load_config(recorded=report, environment={}).report.price_of(record.environment.cpu_model)
 
 
-def _cost(price: float | None, rate: float | None, target: float, replicas: int | None) -> float | None:
-    if price is None:
-        return None
-    return cost_per_million(price, target if rate is None or replicas is None or rate <= 0 else rate / replicas)
-
-
 def _simulated(
-    trace: LoadTrace, targets: tuple[float, float], lower: float, pod: PodModel, reaction: Reaction
-) -> Simulated:
-    plan = plan_replicas(
-        targets[0], base_infer_per_s=min(trace.rates_infer_per_s), peak_infer_per_s=max(trace.rates_infer_per_s)
-    )
+    trace: LoadTrace, capacity: Capacity, target_infer_per_s: float, pod: PodModel, reaction: Reaction
+) -> Simulation:
+    rates = trace.rates_infer_per_s
+    plan = plan_replicas(target_infer_per_s, base_infer_per_s=min(rates), peak_infer_per_s=max(rates))
     check_cluster_holds(plan.max_replicas)
     autoscaler = Autoscaler(
-        targets=targets,
+        targets=(target_infer_per_s, float(pending_target(capacity))),
         min_replicas=plan.min_replicas,
         max_replicas=plan.max_replicas,
-        down=ScalingRules(stabilization_s=scale_down_window_s(reaction), policies=(_DOWN_POLICY,)),
+        scale_down_window_s=scale_down_window_s(reaction),
     )
-    timing = Timing(
-        scrape_interval_s=reaction.scrape_interval_s,
-        rate_window_s=reaction.rate_window_s,
-        pod_start_s=reaction.pod_start_s,
-    )
-    result = simulate(trace, autoscaler, pod, timing, capacity_infer_per_s=lower)
-    return Simulated(autoscaler=autoscaler, result=result)
+    return simulate(trace, autoscaler, pod, reaction, capacity_infer_per_s=lower_bound(capacity))

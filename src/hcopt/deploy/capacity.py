@@ -1,4 +1,4 @@
-"""From one server's confirmed capacity to replicas: the autoscaler's target, minimum and maximum, load and cost. Pure.
+"""How many pods a load needs, from the confirmed capacity of one: target, minimum and maximum of the HPA, cost. Pure.
 
 All rates are inferences (rows) per second, never requests.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
@@ -21,15 +22,15 @@ TOLERANCE_RATIO = 0.1
 SYNC_PERIOD_S = 15.0
 # One pod more than the load needs, so that a pod that goes does not take the others over their capacity.
 SPARE_PODS = 1
-FEWEST_PODS = 2
+MIN_PODS = 2
 # Source: Kubernetes' documentation, Considerations for large clusters.
-MOST_PODS = 150_000
+MAX_PODS = 150_000
 # Scheduling a pod, and fetching the model; an image that the node lacks takes minutes more.
 SCHEDULING_S = 20
 # gRPC clients look for new pods when a connection ends; after so long the manifests' Triton ends each.
 CONNECTION_AGE_S = 30
 # Kubernetes' default of --horizontal-pod-autoscaler-downscale-stabilization.
-SHORTEST_SCALE_DOWN_S = 300
+MIN_SCALE_DOWN_WINDOW_S = 300
 # What the commands assume where the user says nothing.
 USUAL_GROWTH = "2x/10m"
 USUAL_SCRAPE_INTERVAL_S = 15
@@ -68,9 +69,8 @@ def parse_growth(text: str) -> Growth:
     """
     found = _GROWTH.fullmatch(text.strip())
     if found is not None:
-        factor, within_s = float(found["factor"]), float(found["count"]) * _SECONDS[found["unit"]]
-        if factor >= 1 and 0 < within_s < math.inf and math.isfinite(factor):
-            return Growth(factor=factor, within_s=within_s)
+        with suppress(ValueError):
+            return Growth(factor=float(found["factor"]), within_s=float(found["count"]) * _SECONDS[found["unit"]])
     raise ConfigError(
         f"--growth {text!r} is no growth", remedy="Give a factor of at least 1 and a time, such as 2x/10m or 1.5x/90s."
     )
@@ -116,12 +116,10 @@ class ReplicaPlan:
     """What the autoscaler is to do.
 
     Attributes:
-        target_infer_per_s: T, the load of one pod that it aims at.
         min_replicas: For the base load, with one pod to spare, and never fewer than two.
         max_replicas: For the peak load, with one pod to spare.
     """
 
-    target_infer_per_s: float
     min_replicas: int
     max_replicas: int
 
@@ -188,12 +186,12 @@ def plan_replicas(target_infer_per_s: float, *, base_infer_per_s: float, peak_in
         )
     lowest = pods_for(base_infer_per_s, target_infer_per_s)
     highest = max(lowest, pods_for(peak_infer_per_s, target_infer_per_s))
-    return ReplicaPlan(target_infer_per_s=target_infer_per_s, min_replicas=lowest, max_replicas=highest)
+    return ReplicaPlan(min_replicas=lowest, max_replicas=highest)
 
 
 def pods_for(rate_infer_per_s: float, target_infer_per_s: float) -> int:
     """max(2, ceil(load / T) + 1): pods for a load, one of them to spare."""
-    return max(FEWEST_PODS, replicas_for(rate_infer_per_s, target_infer_per_s) + SPARE_PODS)
+    return max(MIN_PODS, math.ceil(rate_infer_per_s / target_infer_per_s) + SPARE_PODS)
 
 
 def check_cluster_holds(pods: int) -> None:
@@ -202,26 +200,11 @@ def check_cluster_holds(pods: int) -> None:
     Raises:
         ConfigError: None is.
     """
-    if pods > MOST_PODS:
+    if pods > MAX_PODS:
         raise ConfigError(
-            f"{pods:.3g} pods are asked for, and a Kubernetes cluster has at most {MOST_PODS:,}",
+            f"{pods:.3g} pods are asked for, and a Kubernetes cluster has at most {MAX_PODS:,}",
             remedy="Give a smaller load, or a --growth and --pod-start that leave a pod more of its capacity.",
         )
-
-
-def replicas_for(rate_infer_per_s: float, per_pod_infer_per_s: float) -> int:
-    """The fewest pods that carry a load, none of them above `per_pod_infer_per_s`."""
-    return math.ceil(rate_infer_per_s / per_pod_infer_per_s)
-
-
-def rate_for(replicas: int, per_pod_infer_per_s: float) -> float:
-    """The load of so many pods, each at `per_pod_infer_per_s`; assumes that capacity grows with the pods."""
-    return replicas * per_pod_infer_per_s
-
-
-def default_pod_start_s(record: RunRecord) -> int:
-    """From the decision to the first answer: the run's own start and load, scheduling, and clients finding the pod."""
-    return math.ceil(measured_start_s(record)) + SCHEDULING_S + CONNECTION_AGE_S
 
 
 def measured_start_s(record: RunRecord) -> float:
@@ -237,11 +220,16 @@ def reaction_of(
     rate_window_s: int = USUAL_RATE_WINDOW_S,
     pod_start_s: int | None = None,
 ) -> Reaction:
-    """The reaction of a run's Deployment; a pod start that nobody has said is the run's."""
+    """The delays of a run's Deployment.
+
+    A pod start that is not given is the run's own start and load, scheduling, and the time in which clients find it.
+    """
+    if pod_start_s is None:
+        pod_start_s = math.ceil(measured_start_s(record)) + SCHEDULING_S + CONNECTION_AGE_S
     return Reaction(
         scrape_interval_s=scrape_interval_s,
         rate_window_s=rate_window_s,
-        pod_start_s=default_pod_start_s(record) if pod_start_s is None else pod_start_s,
+        pod_start_s=pod_start_s,
         growth=growth,
     )
 
@@ -253,7 +241,7 @@ def usual_reaction(record: RunRecord) -> Reaction:
 
 def scale_down_window_s(reaction: Reaction) -> int:
     """How long pods stay after the load has gone: twice what it would take to bring them back."""
-    return max(SHORTEST_SCALE_DOWN_S, math.ceil(2 * reaction.total_s))
+    return max(MIN_SCALE_DOWN_WINDOW_S, math.ceil(2 * reaction.total_s))
 
 
 def pending_target(capacity: Capacity) -> int:

@@ -1,12 +1,13 @@
-"""A load over time, from a CSV file."""
+"""Reads a load over time from a CSV file."""
 
 from __future__ import annotations
 
 import csv
 import math
-from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from hcopt.errors import ConfigError
 
@@ -39,11 +40,7 @@ class LoadTrace:
 
     def rate_at(self, seconds: float) -> float:
         """The load so long after the beginning."""
-        time = self.times_s[0] + seconds
-        after = min(max(bisect_right(self.times_s, time), 1), len(self.times_s) - 1)
-        (t0, t1), (r0, r1) = self.times_s[after - 1 : after + 1], self.rates_infer_per_s[after - 1 : after + 1]
-        share = min(1.0, max(0.0, (time - t0) / (t1 - t0)))
-        return r0 + share * (r1 - r0)
+        return float(np.interp(self.times_s[0] + seconds, self.times_s, self.rates_infer_per_s))
 
 
 def read_trace(path: Path) -> LoadTrace:

@@ -12,22 +12,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.deploy.capacity import lower_bound
 from hcopt.records.verdict import Capacity, RatePoint
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _PARAMETERS = 3
 # A p99 far beyond the limit is that of a queue which never settled: it says how long the window was.
 _SETTLED_LIMITS = 4.0
 _NEAREST_SATURATION = 1.002
 # A fit that is further off than this at points it has not seen says nothing of those in between either.
-_WORST_ERROR_RATIO = 0.5
+_MAX_ERROR_RATIO = 0.5
 _FULL = 0.999
 
 
@@ -96,21 +94,10 @@ def fit_pod_model(capacity: Capacity) -> PodModel:
         for point in capacity.points
         if 0 < point.latency_p99_ms <= _SETTLED_LIMITS * capacity.latency_p99_limit_ms and point.rate_infer_per_s > 0
     )
-    error = _held_out_error(points)
-    if error is None or error > _WORST_ERROR_RATIO:
+    error = _held_out_error(points, capacity)
+    if error is None or error > _MAX_ERROR_RATIO:
         return replace(_through_lower_bound(capacity), held_out_error_ratio=error, point_count=len(points))
-    saturation, floor, slope = _fit(points)
-    return PodModel(
-        saturation_infer_per_s=saturation,
-        floor_ms=floor,
-        slope_ms=slope,
-        limit_ms=capacity.latency_p99_limit_ms,
-        rows_per_request=capacity.client_batch_size,
-        measured_misses=_measured_misses(capacity),
-        held_out_error_ratio=error,
-        point_count=len(points),
-        fitted=True,
-    )
+    return replace(_fit(points, capacity), held_out_error_ratio=error, point_count=len(points), fitted=True)
 
 
 def _through_lower_bound(capacity: Capacity) -> PodModel:
@@ -146,9 +133,8 @@ def _measured_misses(capacity: Capacity) -> tuple[tuple[float, float], ...]:
     return tuple(sorted(pair for pair in found if pair[0] <= lower))
 
 
-def _fit(points: Sequence[RatePoint]) -> tuple[float, float, float]:
+def _fit(points: Sequence[RatePoint], capacity: Capacity) -> PodModel:
     """Least squares of log p99; parameters as logarithms, so that all stay positive."""
-    import numpy as np
     from scipy.optimize import least_squares
 
     rates = np.array([point.rate_infer_per_s for point in points])
@@ -166,17 +152,23 @@ def _fit(points: Sequence[RatePoint]) -> tuple[float, float, float]:
     bounds = (np.log([1e-6, 1e-4 * lowest, 1e-4 * lowest]), np.log([10.0, 2 * lowest, 100 * lowest]))
     found = least_squares(residuals, begin, bounds=bounds)
     above, floor, slope = (float(value) for value in np.exp(found.x))
-    return nearest * (1 + above), floor, slope
+    return PodModel(
+        saturation_infer_per_s=nearest * (1 + above),
+        floor_ms=floor,
+        slope_ms=slope,
+        limit_ms=capacity.latency_p99_limit_ms,
+        rows_per_request=capacity.client_batch_size,
+        measured_misses=_measured_misses(capacity),
+    )
 
 
-def _held_out_error(points: Sequence[RatePoint]) -> float | None:
+def _held_out_error(points: Sequence[RatePoint], capacity: Capacity) -> float | None:
     """Each point but the outermost two predicted from all others; None where a fit would then have too few."""
     if len(points) <= _PARAMETERS:
         return None
     inner = sorted(points, key=lambda point: point.rate_infer_per_s)[1:-1]
     errors = []
     for held_out in inner:
-        saturation, floor, slope = _fit([point for point in points if point is not held_out])
-        load = held_out.rate_infer_per_s / saturation
-        errors.append(abs((floor + slope * load / (1 - load)) / held_out.latency_p99_ms - 1))
+        model = _fit([point for point in points if point is not held_out], capacity)
+        errors.append(abs(model.p99_ms(held_out.rate_infer_per_s) / held_out.latency_p99_ms - 1))
     return median(errors)

@@ -1,4 +1,4 @@
-"""How capacity grows with isolated servers: C(N) / (N · C(1)) over blocks, and the file of a run that keeps it."""
+"""Whether N servers carry N times the load of one, as `hcopt scale-check` has measured it: C(N) / (N · C(1))."""
 
 from __future__ import annotations
 

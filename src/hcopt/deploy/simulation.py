@@ -1,4 +1,4 @@
-"""A load trace through pods and their autoscaler, second by second: replicas, misses of the limit, over-provisioning.
+"""Simulates the HPA over a load trace, second by second: replicas, requests over the limit, over-provisioning.
 
 Pure. Load is a fluid that the ready pods share evenly; what a pod cannot complete waits in it.
 """
@@ -8,27 +8,17 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hcopt.deploy.capacity import Reaction
 from hcopt.deploy.hpa import Autoscaler, Controller
 from hcopt.deploy.load_trace import LoadTrace
 from hcopt.deploy.pod_model import PodModel
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_MOST_STEPS = 20_000
+_MAX_STEPS = 20_000
 _MINUTE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """What lies between a load and the pods for it, in seconds."""
-
-    scrape_interval_s: float
-    rate_window_s: float
-    pod_start_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +42,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What came of it.
+    """A load trace served by autoscaled pods.
 
     Attributes:
+        autoscaler: The HPA.
         moments: Every step.
         miss_ratio: Share of all requests that took longer than the limit.
         worst_minute_miss_ratio: The same of the worst minute.
@@ -62,6 +53,7 @@ class Simulation:
         needed_pod_hours: The fewest that would have done, had one known the load.
     """
 
+    autoscaler: Autoscaler
     moments: tuple[Moment, ...]
     miss_ratio: float
     worst_minute_miss_ratio: float
@@ -75,7 +67,7 @@ class Simulation:
 
 
 def simulate(
-    trace: LoadTrace, spec: Autoscaler, pod: PodModel, timing: Timing, *, capacity_infer_per_s: float
+    trace: LoadTrace, spec: Autoscaler, pod: PodModel, reaction: Reaction, *, capacity_infer_per_s: float
 ) -> Simulation:
     """Runs the trace, from the replicas that its first load asks for.
 
@@ -84,12 +76,12 @@ def simulate(
         spec: The autoscaler; its first target is inferences a second a pod, its second, where it has one, pending
             requests a pod.
         pod: One pod.
-        timing: The delays.
+        reaction: The delays.
         capacity_infer_per_s: What one pod is planned with, for the pods that would have been needed.
     """
-    step_s = max(1.0, trace.duration_s / _MOST_STEPS)
+    step_s = max(1.0, trace.duration_s / _MAX_STEPS)
     wanted = math.ceil(trace.rate_at(0) / spec.targets[0])
-    fleet = _Fleet(pod, timing, replicas=min(max(wanted, spec.min_replicas), spec.max_replicas))
+    fleet = _Fleet(pod, reaction, replicas=min(max(wanted, spec.min_replicas), spec.max_replicas))
     controller = Controller(spec=spec)
     moments = []
     next_sync_s = 0.0
@@ -98,27 +90,25 @@ def simulate(
         load = trace.rate_at(now_s)
         ready, miss_ratio = fleet.advance(now_s, load, step_s)
         if now_s >= next_sync_s:
-            next_sync_s += spec.sync_period_s
+            next_sync_s += reaction.sync_period_s
             metrics = fleet.metrics()[: len(spec.targets)]
             fleet.scale(now_s, controller.sync(now_s, fleet.replicas, metrics))
         moments.append(
             Moment(time_s=now_s, load_infer_per_s=load, replicas=fleet.replicas, ready=ready, miss_ratio=miss_ratio)
         )
-    return _summed(tuple(moments), step_s, spec.min_replicas, capacity_infer_per_s)
+    return _summed(tuple(moments), step_s, spec, capacity_infer_per_s)
 
 
 class _Fleet:
     """All pods, in the order of their start; each an entry of the arrays."""
 
-    def __init__(self, pod: PodModel, timing: Timing, *, replicas: int) -> None:
-        import numpy as np
-
-        self._pod, self._timing = pod, timing
+    def __init__(self, pod: PodModel, reaction: Reaction, *, replicas: int) -> None:
+        self._pod, self._reaction = pod, reaction
         self._ready_at_s: NDArray[np.float64] = np.full(replicas, -math.inf)
         self._backlog: NDArray[np.float64] = np.zeros(replicas)
         self._completed: NDArray[np.float64] = np.zeros(replicas)
         # What Prometheus has: time, counter and gauge of every pod at each scrape of the window.
-        scrapes = math.floor(timing.rate_window_s / timing.scrape_interval_s) + 1
+        scrapes = math.floor(reaction.rate_window_s / reaction.scrape_interval_s) + 1
         self._scrapes: deque[tuple[float, NDArray[np.float64], NDArray[np.float64]]] = deque(maxlen=scrapes)
         self._next_scrape_s = 0.0
 
@@ -128,14 +118,12 @@ class _Fleet:
 
     def advance(self, now_s: float, load: float, step_s: float) -> tuple[int, float]:
         """One step of load; the ready pods, and the share of requests over the limit."""
-        import numpy as np
-
         ready = self._ready_at_s <= now_s
         count = int(ready.sum())
         share = load / count if count else 0.0
         most = self._pod.saturation_infer_per_s * step_s
         if now_s >= self._next_scrape_s:
-            self._next_scrape_s += self._timing.scrape_interval_s
+            self._next_scrape_s += self._reaction.scrape_interval_s
             pending = self._backlog / self._pod.rows_per_request + self._pod.pending_requests(share)
             gauge = np.where(ready, pending, np.nan)
             self._scrapes.append((now_s, np.where(ready, self._completed, np.nan), gauge))
@@ -150,8 +138,6 @@ class _Fleet:
 
     def metrics(self) -> tuple[list[float], list[float]]:
         """Completions a second and pending requests of the pods that Prometheus has seen twice."""
-        import numpy as np
-
         if len(self._scrapes) < 2:
             return [], []
         rates, gauges = [], []
@@ -169,11 +155,9 @@ class _Fleet:
 
     def scale(self, now_s: float, replicas: int) -> None:
         """Starts pods, or ends the youngest; what waits in those is answered before they go."""
-        import numpy as np
-
         more = replicas - self.replicas
         if more > 0:
-            ready_at = np.full(more, now_s + self._timing.pod_start_s)
+            ready_at = np.full(more, now_s + self._reaction.pod_start_s)
             self._ready_at_s = np.concatenate([self._ready_at_s, ready_at])
             self._backlog = np.concatenate([self._backlog, np.zeros(more)])
             self._completed = np.concatenate([self._completed, np.zeros(more)])
@@ -185,11 +169,12 @@ class _Fleet:
             self._scrapes.extend(kept)
 
 
-def _summed(moments: tuple[Moment, ...], step_s: float, fewest: int, capacity_infer_per_s: float) -> Simulation:
-    needed = (max(fewest, math.ceil(m.load_infer_per_s / capacity_infer_per_s)) for m in moments)
+def _summed(moments: tuple[Moment, ...], step_s: float, spec: Autoscaler, capacity_infer_per_s: float) -> Simulation:
+    needed = (max(spec.min_replicas, math.ceil(m.load_infer_per_s / capacity_infer_per_s)) for m in moments)
     per_minute = max(1, round(_MINUTE_S / step_s))
     minutes = (moments[start : start + per_minute] for start in range(0, len(moments), per_minute))
     return Simulation(
+        autoscaler=spec,
         moments=moments,
         miss_ratio=_missed(moments),
         worst_minute_miss_ratio=max((_missed(minute) for minute in minutes), default=0.0),

@@ -1,1 +1,1 @@
-"""A URI becomes a model that Triton can serve: fetched, looked at, configured, with rows to send."""
+"""Fetches a model by its URI and prepares it for Triton: its configuration, and rows to send."""

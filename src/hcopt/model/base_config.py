@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
 from hcopt.model import untrusted
+from hcopt.model.inputs.values import fits
 from hcopt.model.triton_config import CONFIG_FILE, CORRECT, has_other_kind, instance_count, kind_number, parse_text
 from hcopt.records.model import InstanceKind, ModelArtifact, TensorSpec
 from hcopt.records.note import Note
@@ -54,8 +55,7 @@ def base_configuration(
     """
     if artifact.config_pbtxt is None:
         config = _derived(artifact, batchable=batchable, instance_kind=instance_kind)
-        note = Note.of("config_derived")
-        return BaseConfiguration(config=config, notes=(note,))
+        return BaseConfiguration(config=config, notes=(Note.of("config_derived"),))
     config = parse_text(artifact.config_pbtxt)
     _refuse_unservable(config)
     notes = [*_name(config, artifact), *_complete(config, artifact)]
@@ -67,10 +67,8 @@ def base_configuration(
 def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-    config = ModelConfig(name=artifact.name, platform=_PLATFORM)
-    config.max_batch_size = DEFAULT_MAX_BATCH_SIZE if batchable else 0
-    _add_tensors(config.input, artifact.signature.inputs, batched=batchable)
-    _add_tensors(config.output, artifact.signature.outputs, batched=batchable)
+    config = ModelConfig(name=artifact.name, max_batch_size=DEFAULT_MAX_BATCH_SIZE if batchable else 0)
+    _complete(config, artifact)
     config.instance_group.add(count=1, kind=kind_number(instance_kind))
     if batchable:
         config.dynamic_batching.SetInParent()
@@ -101,7 +99,7 @@ def _data_type(spec: TensorSpec) -> int:
 
 
 def _refuse_unservable(config: ModelConfig) -> None:
-    problem = None
+    problem: str | None
     if config.platform not in {"", _PLATFORM} or config.backend not in {"", _BACKEND}:
         problem = f"is for {config.platform or config.backend!r}, but the model is an ONNX file"
     elif config.HasField("sequence_batching") or config.HasField("ensemble_scheduling"):
@@ -126,18 +124,22 @@ def _name(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
 
 def _complete(config: ModelConfig, artifact: ModelArtifact) -> list[Note]:
     """Writes down what Triton would complete by itself; a Python-based backend cannot."""
-    missing = [kind for kind in ("input", "output") if not getattr(config, kind)]
+    missing = []
     if not config.platform and not config.backend:
         config.platform = _PLATFORM
-        missing.insert(0, "platform")
-    batched = config.max_batch_size > 0
-    if not config.input:
-        _add_tensors(config.input, artifact.signature.inputs, batched=batched)
-    if not config.output:
-        _add_tensors(config.output, artifact.signature.outputs, batched=batched)
-    if not missing:
-        return []
-    return [Note.of("config_completed", missing=", ".join(missing))]
+        missing.append("platform")
+    for kind, tensors, specs in _inputs_and_outputs(config, artifact):
+        if not tensors:
+            _add_tensors(tensors, specs, batched=config.max_batch_size > 0)
+            missing.append(kind)
+    return [Note.of("config_completed", missing=", ".join(missing))] if missing else []
+
+
+def _inputs_and_outputs(
+    config: ModelConfig, artifact: ModelArtifact
+) -> tuple[tuple[str, Any, tuple[TensorSpec, ...]], ...]:
+    signature = artifact.signature
+    return ("input", config.input, signature.inputs), ("output", config.output, signature.outputs)
 
 
 def _tensors(config: ModelConfig) -> list[Any]:
@@ -145,17 +147,13 @@ def _tensors(config: ModelConfig) -> list[Any]:
 
 
 def _check_tensors(config: ModelConfig, artifact: ModelArtifact) -> None:
-    signature = artifact.signature
-    for kind, tensors, specs in (
-        ("input", config.input, signature.inputs),
-        ("output", config.output, signature.outputs),
-    ):
+    for kind, tensors, specs in _inputs_and_outputs(config, artifact):
         known = {spec.name: spec for spec in specs}
         for tensor in tensors:
             if tensor.name not in known:
                 raise _contradiction(f"has the {kind} {tensor.name!r}", f"the model has {_quoted(known)}")
             _check_tensor(kind, tensor, known[tensor.name], config.max_batch_size)
-    if missing := {spec.name for spec in signature.inputs} - {tensor.name for tensor in config.input}:
+    if missing := {spec.name for spec in artifact.signature.inputs} - {tensor.name for tensor in config.input}:
         given = _quoted(tensor.name for tensor in config.input)
         raise _contradiction(f"has the input {given}", f"the model needs {_quoted(missing)} too")
 
@@ -166,11 +164,8 @@ def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int)
     batched = max_batch_size > 0
     shape = (*((-1,) if batched else ()), *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
     scalar = not spec.shape and not batched and all(dim == 1 for dim in shape)
-    fits = len(shape) == len(spec.shape) and all(
-        model in (-1, dim) for model, dim in zip(spec.shape, shape, strict=True)
-    )
-    fits = fits and all(map(untrusted.is_dim, (*shape, *tensor.dims)))
-    if tensor.data_type == _data_type(spec) and (fits or scalar):
+    as_served = fits(shape, spec.shape) and all(map(untrusted.is_dim, (*shape, *tensor.dims)))
+    if tensor.data_type == _data_type(spec) and (as_served or scalar):
         return
     batch = f"with the batch dimension of max_batch_size {max_batch_size}" if batched else "max_batch_size is 0"
     raise _contradiction(
@@ -184,10 +179,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _contradiction(said: str, found: str) -> ModelSourceError:
-    return ModelSourceError(
-        f"{CONFIG_FILE} {said}; {found}",
-        remedy=CORRECT,
-    )
+    return ModelSourceError(f"{CONFIG_FILE} {said}; {found}", remedy=CORRECT)
 
 
 def _batch(config: ModelConfig) -> list[Note]:

@@ -1,4 +1,4 @@
-"""An ONNX model runs once with ONNX Runtime: whether it can be served at all, and whether it truly batches."""
+"""Runs an ONNX model once with ONNX Runtime: can it be served at all, and does it truly batch?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hcopt.errors import ModelSourceError
+from hcopt.model.inputs.values import fits
 from hcopt.model.onnx_file import has_batch_dimension
 from hcopt.records.model import ModelSignature, TensorSpec
 from hcopt.records.note import Note
 
 if TYPE_CHECKING:
     import onnxruntime
-    from numpy.typing import NDArray
 
     Rows = Mapping[str, NDArray[Any]]
 
@@ -150,9 +153,11 @@ def _run(session: onnxruntime.InferenceSession, signature: ModelSignature, feed:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     specs = (*signature.inputs, *signature.outputs)
-    run = _outputs_with_bfloat16 if any(spec.datatype == "BF16" for spec in specs) else _outputs
+    names = [spec.name for spec in signature.outputs]
     try:
-        return run(session, signature, feed, options)
+        if any(spec.datatype == "BF16" for spec in specs):
+            return _outputs_with_bfloat16(session, signature, feed, options)
+        return dict(zip(names, session.run(names, dict(feed), options), strict=True))
     except _runtime_errors() as error:
         raise ModelSourceError(
             f"the model cannot run on its input rows: {_first_line(str(error))}",
@@ -160,18 +165,10 @@ def _run(session: onnxruntime.InferenceSession, signature: ModelSignature, feed:
         ) from error
 
 
-def _outputs(
-    session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows, options: onnxruntime.RunOptions
-) -> dict[str, NDArray[Any]]:
-    names = [spec.name for spec in signature.outputs]
-    return dict(zip(names, session.run(names, dict(feed), options), strict=True))
-
-
 def _outputs_with_bfloat16(
     session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows, options: onnxruntime.RunOptions
 ) -> dict[str, NDArray[Any]]:
-    """The same by OrtValue, since numpy has no such type; of a BF16 output the shape is right, and all values 0."""
-    import numpy as np
+    """The outputs by OrtValue, since numpy has no such type; of a BF16 output the shape is right, and all values 0."""
     import onnxruntime
 
     def ort_value(spec: TensorSpec) -> onnxruntime.OrtValue:
@@ -204,9 +201,9 @@ def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool
     Triton has no scalars, so that a client sends [1], and max_batch_size 0 has the batch dimension in each row.
     """
     dims = spec.shape[1:] if batched else spec.shape
-    if _fits(values.shape[1:], dims):
+    if fits(values.shape[1:], dims):
         return values
-    if _fits(values.shape[2:], dims):
+    if fits(values.shape[2:], dims):
         return values.reshape(-1, *values.shape[2:])
     try:
         return values.reshape(len(values), *dims)
@@ -216,14 +213,8 @@ def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool
         ) from error
 
 
-def _fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
-    return len(shape) == len(dims) and all(dim in (-1, size) for dim, size in zip(dims, shape, strict=True))
-
-
 def _two_rows(values: NDArray[Any]) -> NDArray[Any]:
     """The first two rows; where there is only one, the second is a rearranged copy."""
-    import numpy as np
-
     if len(values) > 1:
         return values[:2]
     # Indices and strings stay as they are: moved to another place they may be out of range there.
@@ -243,8 +234,6 @@ def _why_unbatched(signature: ModelSignature) -> Note:
 
 def _compare(signature: ModelSignature, singles: Sequence[Rows], together: Rows) -> tuple[bool, Note | None]:
     """Compares both rows together with each alone; `singles` are row 0, row 1 and row 0 once more."""
-    import numpy as np
-
     caveat = None
     for spec in signature.outputs:
         first, second, again, both = (run[spec.name] for run in (*singles, together))
@@ -273,8 +262,6 @@ def _differing(spec: TensorSpec, difference: float) -> Note:
 
 def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest difference relative to the largest value; of what is no float, 0 or infinite."""
-    import numpy as np
-
     if one.dtype.kind != "f":
         return 0.0 if np.array_equal(one, other) else float("inf")
     if not np.array_equal(np.isfinite(one), np.isfinite(other)):

@@ -1,4 +1,4 @@
-"""What every model source shares: where a download arrives, what belongs to an ONNX file, and what it is called."""
+"""What the sources of models share: a fetched model's name and version, and the files that belong to its ONNX file."""
 
 from __future__ import annotations
 
@@ -9,24 +9,11 @@ from pathlib import Path, PurePath
 
 from hcopt.errors import ModelSourceError
 from hcopt.model.onnx_file import locations_of, parse_onnx, resolve_inside
+from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.model.version_policy import is_version
 from hcopt.records.model import RegisteredVersion
 
-CONFIG = "config.pbtxt"
 INPUT_EXAMPLES = ("input_example.json", "serving_input_example.json")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """Where a download goes.
-
-    Attributes:
-        root: An empty folder for what the URI names; becomes the model's folder.
-        beside: Its parent, for a config.pbtxt that lay one folder up; read and dropped.
-    """
-
-    root: Path
-    beside: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +37,25 @@ class Fetched:
     version_folder: str | None = None
 
 
+def fetched_from(place: PurePath, root: Path, *, is_file: bool, version: str | None = None) -> Fetched:
+    """A model folder, or one ONNX file.
+
+    Args:
+        place: Its path at the source.
+        root: Where it is on this machine: the folder, or that of the file.
+        is_file: Whether the path is that of the ONNX file.
+        version: The source's own version; None: the version folder.
+    """
+    folder = version_of(place.parent if is_file else place)
+    return Fetched(
+        root=root,
+        name=name_of(place),
+        onnx_name=place.name if is_file else None,
+        version=version or folder,
+        version_folder=folder,
+    )
+
+
 def name_of(path: PurePath) -> str:
     """A model's name from where it lies: version folders and `model.onnx` say nothing."""
     if path.suffix == ".onnx" and path.stem != "model":
@@ -63,23 +69,23 @@ def version_of(folder: PurePath) -> str | None:
     return folder.name if is_version(folder.name) else None
 
 
-def fetch_companions(file_path: str, arrival: Arrival, fetch_if_there: Callable[[str, Path], bool]) -> None:
+def fetch_companions(file_path: str, root: Path, fetch_if_there: Callable[[str, Path], bool]) -> None:
     """Fetches what belongs to an ONNX file that came alone: its weights, and what may lie beside it.
 
     Args:
-        file_path: The ONNX file's path at the source; it has arrived in `arrival.root`.
-        arrival: Where the others go.
+        file_path: The ONNX file's path at the source.
+        root: The folder that it has arrived in; a config.pbtxt that lay one folder up goes into its parent.
         fetch_if_there: Gets one file by its path at the source; False where there is none.
     """
-    onnx_file = arrival.root / posixpath.basename(file_path)
+    onnx_file = root / posixpath.basename(file_path)
     folder = posixpath.dirname(file_path)
     for location in _external_locations(onnx_file):
         if target := resolve_inside(onnx_file.parent, location):
             fetch_if_there(posixpath.join(folder, location), target)
-    if not fetch_if_there(posixpath.join(folder, CONFIG), arrival.root / CONFIG) and folder:
-        fetch_if_there(posixpath.join(posixpath.dirname(folder), CONFIG), arrival.beside / CONFIG)
+    if not fetch_if_there(posixpath.join(folder, CONFIG_FILE), root / CONFIG_FILE) and folder:
+        fetch_if_there(posixpath.join(posixpath.dirname(folder), CONFIG_FILE), root.parent / CONFIG_FILE)
     for name in INPUT_EXAMPLES:
-        fetch_if_there(posixpath.join(folder, name), arrival.root / name)
+        fetch_if_there(posixpath.join(folder, name), root / name)
 
 
 def _external_locations(onnx_file: Path) -> tuple[str, ...]:

@@ -1,7 +1,4 @@
-"""A model URI (MLflow registry, MLflow run, S3, local folder or file) becomes a ModelArtifact in a local folder.
-
-What the ONNX file says is `onnx_model`'s business, what Triton makes of it `model_repository`'s.
-"""
+"""Fetches a model by its URI (MLflow registry, MLflow run, S3, local folder or file) into a local folder."""
 
 from __future__ import annotations
 
@@ -18,10 +15,11 @@ import yaml
 from hcopt.config.load import NOT_YAML
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.model.download import CONFIG, INPUT_EXAMPLES, Arrival, Fetched, fetch_companions, name_of, version_of
+from hcopt.model.download import INPUT_EXAMPLES, Fetched, fetch_companions, fetched_from, version_of
 from hcopt.model.from_mlflow import fetch_run_path, fetch_version
 from hcopt.model.onnx_file import OnnxModel, inspect_onnx, resolve_inside, sha256_of
 from hcopt.model.repository import check_model_name
+from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.model.version_policy import is_version, served_version, version_of_a_single_model
 from hcopt.records.json import JsonObject
 from hcopt.records.model import ModelArtifact
@@ -52,30 +50,27 @@ def fetch_model(config: Config, *, into: Path, tracking_uri: str) -> ModelArtifa
         return _artifact(config, _local(Path(uri).expanduser()))
     if scheme.group() not in ("models:", "runs:", "s3:"):
         raise ModelSourceError(f"no model can be fetched from {without_credentials(uri)!r}", remedy=f"Give {_KINDS}.")
-    with _arrival_in(into) as arrival:
-        if scheme.group() == "s3:":
-            fetched = _from_s3(uri, arrival, config)
-        else:
-            fetched = _from_mlflow(config, arrival, tracking_uri)
+    with _temporary_folder_in(into) as root:
+        fetched = _from_s3(uri, root, config) if scheme.group() == "s3:" else _from_mlflow(config, root, tracking_uri)
         return _artifact(config, fetched, into=into)
 
 
-def _from_mlflow(config: Config, arrival: Arrival, tracking_uri: str) -> Fetched:
+def _from_mlflow(config: Config, root: Path, tracking_uri: str) -> Fetched:
     with mlflow_session(tracking_uri, error=ModelSourceError, config=config) as client:
         if config.model.uri.startswith("runs:"):
-            return fetch_run_path(config.model.uri, arrival, client)
-        return fetch_version(config.model.uri, arrival, client, config)
+            return fetch_run_path(config.model.uri, root, client)
+        return fetch_version(config.model.uri, root, client, config)
 
 
 @contextmanager
-def _arrival_in(into: Path) -> Iterator[Arrival]:
-    """A temporary place in `into`, so that a rename is all that is left to do; gone with the context."""
+def _temporary_folder_in(into: Path) -> Iterator[Path]:
+    """An empty folder for a download, with a parent of its own: a rename is all that is left to do."""
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into, prefix=".fetch-") as folder:
             root = Path(folder) / "model"
             root.mkdir()
-            yield Arrival(root=root, beside=Path(folder))
+            yield root
     except OSError as error:
         raise ModelSourceError(
             f"cannot write the model to {into}: {error}", remedy="Check that the folder can be written and has room."
@@ -90,8 +85,13 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
     if resolve_inside(fetched.root, str(onnx_file.relative_to(fetched.root))) is None:
         raise ModelSourceError(f"{uri}: the link {onnx_file.name} leads out of the model's folder", remedy=_NO_LINKS)
     inspected = inspect_onnx(onnx_file) if into is None else _inspect(onnx_file, fetched.root, uri)
-    config_pbtxt, example = _read_config(onnx_file), _find_input_example(onnx_file)
-    version_folder = version_of_a_single_model(config_pbtxt, _named_version(fetched, onnx_file), uri=uri)
+    # MLflow puts what `extra_files` names into a folder of that name; the parent is a Triton model's folder, or the top
+    # of MLflow's run.
+    config_pbtxt = _text_of_config(onnx_file.parent, onnx_file.parent / "extra_files", onnx_file.parent.parent)
+    example = _find_input_example(onnx_file)
+    # The version folder that the file lay in at its source; what a registry calls a version is something else.
+    named = version_of(onnx_file.parent) or fetched.version_folder
+    version_folder = version_of_a_single_model(config_pbtxt, named, uri=uri)
     place = fetched.root if into is None else _moved(fetched.root, into / name)
     folder = place / onnx_file.parent.relative_to(fetched.root)
     files = (onnx_file.name, *inspected.external_files)
@@ -109,11 +109,6 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
         registered_version=fetched.registered_version,
         version_folder=version_folder,
     )
-
-
-def _named_version(fetched: Fetched, onnx_file: Path) -> str | None:
-    """The version folder that the file lay in at its source; what a registry calls a version is something else."""
-    return version_of(onnx_file.parent) or fetched.version_folder
 
 
 def _inspect(onnx_file: Path, root: Path, uri: str) -> OnnxModel:
@@ -187,23 +182,19 @@ def _read_mlmodel(folder: Path) -> JsonObject:
     return content if isinstance(content, dict) else {}
 
 
-def _read_config(onnx_file: Path) -> str | None:
-    """The config.pbtxt in the ONNX file's folder, else in its parent (a Triton model, or the top of MLflow's run)."""
-    # MLflow puts what `extra_files` names into a folder of that name.
-    return _text_of_config(onnx_file.parent, onnx_file.parent / "extra_files", onnx_file.parent.parent)
-
-
 def _text_of_config(*folders: Path) -> str | None:
     """The first config.pbtxt that lies in one of some folders."""
-    file = next((folder / CONFIG for folder in folders if (folder / CONFIG).is_file()), None)
+    file = next((folder / CONFIG_FILE for folder in folders if (folder / CONFIG_FILE).is_file()), None)
     if file is None:
         return None
-    if resolve_inside(file.parent, CONFIG) is None:
+    if resolve_inside(file.parent, CONFIG_FILE) is None:
         raise ModelSourceError(f"the link {file} leads out of its folder", remedy=_NO_LINKS)
     try:
         return _text_of(file, at_most_bytes=_CONFIG_MAX_BYTES)
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelSourceError(f"cannot read the model's {CONFIG}: {error}", remedy="It has to be UTF-8.") from error
+        raise ModelSourceError(
+            f"cannot read the model's {CONFIG_FILE}: {error}", remedy="It has to be UTF-8."
+        ) from error
 
 
 def _text_of(file: Path, *, at_most_bytes: int) -> str:
@@ -233,46 +224,43 @@ def _local(path: Path) -> Fetched:
     place = path.absolute()
     if place.is_dir():
         place = place.resolve()  # `.` and `..` have no name
-        return Fetched(root=place, name=name_of(place), version=version_of(place), version_folder=version_of(place))
+        return fetched_from(place, place, is_file=False)
     if not place.exists():
         raise ModelSourceError(f"there is no model {path}", remedy=f"Give {_KINDS}.")
-    named = version_of(place.parent)
-    return Fetched(root=place.parent, onnx_name=place.name, name=name_of(place), version=named, version_folder=named)
+    return fetched_from(place, place.parent, is_file=True)
 
 
-def _from_s3(uri: str, arrival: Arrival, config: Config) -> Fetched:
+def _from_s3(uri: str, root: Path, config: Config) -> Fetched:
     bucket_name, _, key = uri.removeprefix("s3://").strip("/").partition("/")
     if not uri.startswith("s3://") or not key or posixpath.basename(key) in (".", ".."):
         raise ModelSourceError(f"{uri!r} names no object in a bucket", remedy="Give s3://bucket/key-or-prefix.")
     path = PurePosixPath(bucket_name, key)
     with open_bucket(bucket_name, config) as bucket:
         # An ONNX file is asked for first, so that the right to read is enough and nobody needs that to list.
-        if not key.endswith(".onnx") and _fetch_prefix(bucket, key, arrival, uri):
-            named = version_of(path)
-            return Fetched(root=arrival.root, name=name_of(path), version=named, version_folder=named)
+        if not key.endswith(".onnx") and _fetch_prefix(bucket, key, root, uri):
+            return fetched_from(path, root, is_file=False)
         if not bucket.has(key):
             raise ModelSourceError(
                 f"there is no object {uri}, and nothing under {uri}/", remedy="Check the bucket and the key."
             )
-        bucket.fetch(key, arrival.root / path.name)
-        fetch_companions(key, arrival, bucket.fetch_if_there)
-    named = version_of(path.parent)
-    return Fetched(root=arrival.root, onnx_name=path.name, name=name_of(path), version=named, version_folder=named)
+        bucket.fetch(key, root / path.name)
+        fetch_companions(key, root, bucket.fetch_if_there)
+    return fetched_from(path, root, is_file=True)
 
 
-def _fetch_prefix(bucket: Bucket, prefix: str, arrival: Arrival, uri: str) -> bool:
+def _fetch_prefix(bucket: Bucket, prefix: str, root: Path, uri: str) -> bool:
     """Fetches what is under a prefix, versions that are not served left out; False where there is nothing."""
     sizes = bucket.sizes(prefix)
     versions = {folder for folder, _, file in (name.partition("/") for name in sizes) if _is_model(folder, file)}
-    if CONFIG in sizes:
+    if CONFIG_FILE in sizes:
         # First, since it says which version is served.
-        bucket.fetch(f"{prefix}/{CONFIG}", arrival.root / CONFIG)
-    others = versions - {served_version(_text_of_config(arrival.root), versions, uri=uri)} if versions else set()
+        bucket.fetch(f"{prefix}/{CONFIG_FILE}", root / CONFIG_FILE)
+    others = versions - {served_version(_text_of_config(root), versions, uri=uri)} if versions else set()
     for name in sizes:
-        if name != CONFIG and name.partition("/")[0] not in others:
-            bucket.fetch(f"{prefix}/{name}", arrival.root / name)
-    if sizes and CONFIG not in sizes:
-        bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG), arrival.beside / CONFIG)
+        if name != CONFIG_FILE and name.partition("/")[0] not in others:
+            bucket.fetch(f"{prefix}/{name}", root / name)
+    if sizes and CONFIG_FILE not in sizes:
+        bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG_FILE), root.parent / CONFIG_FILE)
     return bool(sizes)
 
 

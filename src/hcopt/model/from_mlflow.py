@@ -1,4 +1,4 @@
-"""A registered model version, or an artifact of a run, out of MLflow into a local folder."""
+"""Downloads a registered model version, or an artifact of a run, from MLflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.model.download import CONFIG, Arrival, Fetched, fetch_companions, name_of, version_of
+from hcopt.model.download import Fetched, fetch_companions, fetched_from
+from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.records.model import RegisteredVersion
 from hcopt.services.mlflow import error_code
 from hcopt.services.s3 import open_bucket
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, config: Config) -> Fetched:
+def fetch_version(uri: str, root: Path, client: MlflowClient, config: Config) -> Fetched:
     """Fetches `models:/NAME@alias` or `models:/NAME/VERSION`.
 
     Raises:
@@ -36,11 +37,11 @@ def fetch_version(uri: str, arrival: Arrival, client: MlflowClient, config: Conf
         )
     name, alias, number = match.groups()
     entry = _find_version(client, name, alias=alias, number=number)
-    _fetch_location(uri, client.get_model_version_download_uri(name, entry.version), arrival, config)
-    if entry.run_id and not (arrival.root / CONFIG).exists():
-        _fetch_config(client, entry.run_id, _logged_name(client, entry.source or ""), arrival)
+    _fetch_location(uri, client.get_model_version_download_uri(name, entry.version), root, config)
+    if entry.run_id and not (root / CONFIG_FILE).exists():
+        _fetch_config(client, entry.run_id, _logged_name(client, entry.source or ""), root)
     version = RegisteredVersion(name=name, version=str(entry.version))
-    return Fetched(root=arrival.root, name=name, version=version.version, registered_version=version)
+    return Fetched(root=root, name=name, version=version.version, registered_version=version)
 
 
 def _find_version(client: MlflowClient, name: str, *, alias: str | None, number: str | None) -> ModelVersion:
@@ -79,21 +80,21 @@ def _pass_unless_absent(error: Exception) -> None:
         raise error
 
 
-def _fetch_location(uri: str, location: str, arrival: Arrival, config: Config) -> None:
+def _fetch_location(uri: str, location: str, root: Path, config: Config) -> None:
     """Fetches the folder in which MLflow keeps a version."""
     if location.startswith("s3://"):
         # A server that does not hand out artifacts itself.
         bucket_name, _, prefix = location.removeprefix("s3://").partition("/")
         with open_bucket(bucket_name, config) as bucket:
             for name in bucket.sizes(prefix):
-                bucket.fetch(posixpath.join(prefix, name), arrival.root / name)
+                bucket.fetch(posixpath.join(prefix, name), root / name)
         return
     import mlflow.artifacts
 
     def list_folder(path: str) -> Sequence[FileInfo]:
         return mlflow.artifacts.list_artifacts(artifact_uri=posixpath.join(location, path))
 
-    _download_folder(uri, location, _sizes(list_folder, ""), arrival.root)
+    _download_folder(uri, location, _sizes(list_folder, ""), root)
 
 
 def _sizes(list_folder: Callable[[str], Sequence[FileInfo]], folder: str) -> dict[str, int]:
@@ -150,7 +151,7 @@ def _logged_name(client: MlflowClient, source: str) -> str:
     return PurePosixPath(source).name
 
 
-def _fetch_config(client: MlflowClient, run_id: str, folder: str, arrival: Arrival) -> None:
+def _fetch_config(client: MlflowClient, run_id: str, folder: str, root: Path) -> None:
     """Fetches the config.pbtxt that a run logged beside the model: under the same name, or one folder up."""
     from mlflow.exceptions import MlflowException
 
@@ -160,44 +161,39 @@ def _fetch_config(client: MlflowClient, run_id: str, folder: str, arrival: Arriv
         except MlflowException as error:
             _pass_unless_absent(error)
             return  # the run was deleted, its model was not
-        path = posixpath.join(parent, CONFIG)
+        path = posixpath.join(parent, CONFIG_FILE)
         if path in there:
-            _download(f"runs:/{run_id}/{path}", arrival.beside / CONFIG)
+            _download(f"runs:/{run_id}/{path}", root.parent / CONFIG_FILE)
             return
 
 
-def fetch_run_path(uri: str, arrival: Arrival, client: MlflowClient) -> Fetched:
+def fetch_run_path(uri: str, root: Path, client: MlflowClient) -> Fetched:
     """Fetches `runs:/ID/path`, where the path is a model's folder or an ONNX file.
 
     Raises:
         ModelSourceError: Not such a URI, no such run or artifact, or not all of it came.
     """
+    from mlflow.exceptions import MlflowException
+
     match = re.fullmatch(r"runs:/([^/]+)/(.+?)/*", uri)
     if match is None:
         raise ModelSourceError(f"{uri!r} names no artifact of a run", remedy="Give runs:/RUN_ID/path.")
     run_id, path = match.groups()
-    _check_run(client, run_id)
-    sizes = _sizes(lambda folder: client.list_artifacts(run_id, posixpath.join(path, folder).rstrip("/")), "")
-    if not sizes:
-        return _fetch_run_file(uri, run_id, path, arrival, client)
-    _download_folder(uri, f"runs:/{run_id}/{path}", sizes, arrival.root)
-    if CONFIG not in sizes:
-        _fetch_config(client, run_id, path, arrival)
-    place = PurePosixPath(path)
-    return Fetched(root=arrival.root, name=name_of(place), version=run_id, version_folder=version_of(place))
-
-
-def _check_run(client: MlflowClient, run_id: str) -> None:
-    from mlflow.exceptions import MlflowException
-
     try:
         client.get_run(run_id)
     except MlflowException as error:
         _pass_unless_absent(error)
         raise ModelSourceError(f"MLflow has no run {run_id!r}", remedy="Correct model.uri.") from error
+    sizes = _sizes(lambda folder: client.list_artifacts(run_id, posixpath.join(path, folder).rstrip("/")), "")
+    if not sizes:
+        return _fetch_run_file(uri, run_id, path, root, client)
+    _download_folder(uri, f"runs:/{run_id}/{path}", sizes, root)
+    if CONFIG_FILE not in sizes:
+        _fetch_config(client, run_id, path, root)
+    return fetched_from(PurePosixPath(path), root, is_file=False, version=run_id)
 
 
-def _fetch_run_file(uri: str, run_id: str, path: str, arrival: Arrival, client: MlflowClient) -> Fetched:
+def _fetch_run_file(uri: str, run_id: str, path: str, root: Path, client: MlflowClient) -> Fetched:
     def fetch_if_there(wanted: str, target: Path) -> bool:
         folder = posixpath.dirname(wanted)
         there = any(entry.path == wanted for entry in client.list_artifacts(run_id, folder or None))
@@ -206,15 +202,8 @@ def _fetch_run_file(uri: str, run_id: str, path: str, arrival: Arrival, client: 
         return there
 
     name = posixpath.basename(path)
-    if not fetch_if_there(path, arrival.root / name):
+    if not fetch_if_there(path, root / name):
         top = ", ".join(entry.path for entry in client.list_artifacts(run_id)) or "nothing"
         raise ModelSourceError(f"there is no artifact {uri}; the run has: {top}", remedy="Correct model.uri.")
-    fetch_companions(path, arrival, fetch_if_there)
-    place = PurePosixPath(path)
-    return Fetched(
-        root=arrival.root,
-        onnx_name=name,
-        name=name_of(place),
-        version=run_id,
-        version_folder=version_of(place.parent),
-    )
+    fetch_companions(path, root, fetch_if_there)
+    return fetched_from(PurePosixPath(path), root, is_file=True, version=run_id)

@@ -1,14 +1,11 @@
-"""An ONNX file becomes its signature and the list of its external-data files, without being run.
-
-Where the file comes from is model_source's business; what Triton makes of it is model_repository's.
-"""
+"""Reads an ONNX file, without running it: its inputs and outputs, and the files of its external data."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -18,34 +15,18 @@ from hcopt.records.model import ModelSignature, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
-
-    Rows = Mapping[str, NDArray[Any]]
 
 # TensorProto.DataType -> Triton's name. Source: ConvertFromOnnxDataType in onnxruntime_backend/src/onnx_utils.cc.
-_TRITON_DATATYPES = {
-    1: "FP32",
-    2: "UINT8",
-    3: "INT8",
-    4: "UINT16",
-    5: "INT16",
-    6: "INT32",
-    7: "INT64",
-    8: "BYTES",
-    9: "BOOL",
-    10: "FP16",
-    11: "FP64",
-    12: "UINT32",
-    13: "UINT64",
-    16: "BF16",
-}
+_SAME_NAMES = ("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+_OTHER_NAMES = {"FLOAT": "FP32", "FLOAT16": "FP16", "DOUBLE": "FP64", "BFLOAT16": "BF16", "STRING": "BYTES"}
+_TRITON_DATATYPES = {**{name: name for name in _SAME_NAMES}, **_OTHER_NAMES}
 # Longer ones cannot be: a protobuf message has its length in 31 bits.
-_MOST_BYTES = 2**31 - 1
+_MAX_BYTES = 2**31 - 1
 # ONNX Runtime takes the offset of such a tensor for an address in its own memory. Source: kTensorProtoMemoryAddressTag
 # in onnxruntime/core/framework/tensorprotoutils.h.
 _IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
 # Of Linux, in bytes: NAME_MAX, and PATH_MAX less some for the folder.
-_LONGEST_NAME, _LONGEST_PATH = 255, 4096 - 256
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4096 - 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +92,8 @@ def resolve_inside(folder: Path, name: str) -> Path | None:
     if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
         return None
     # Asking for such a file would be an error of its own.
-    if len(name.encode(errors="replace")) > _LONGEST_PATH or any(
-        len(part.encode(errors="replace")) > _LONGEST_NAME for part in relative.parts
+    if len(name.encode(errors="replace")) > _MAX_PATH_BYTES or any(
+        len(part.encode(errors="replace")) > _MAX_NAME_BYTES for part in relative.parts
     ):
         return None
     # Not Path.resolve, which fails on a loop of links before Python 3.13.
@@ -149,7 +130,7 @@ def _content(onnx_file: Path) -> bytes:
     about = onnx_file.stat()
     if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
         raise ModelSourceError(f"{onnx_file} is a device or a pipe", remedy="Give the path of an ONNX file.")
-    if about.st_size > _MOST_BYTES:
+    if about.st_size > _MAX_BYTES:
         raise ModelSourceError(
             f"{onnx_file} has {about.st_size} bytes, and an ONNX file has less than 2 GiB",
             remedy="Save the model with its weights as external data: onnx.save(…, save_as_external_data=True).",
@@ -234,7 +215,6 @@ def _type_name(elem_type: int) -> str:
 
 
 def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
-
     if _text(value.name) != value.name:
         raise ModelSourceError(
             f"{onnx_file}: the name {value.name!r} of an input or output is no text",
@@ -247,9 +227,10 @@ def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
             remedy="Export the model with tensors as inputs and outputs (for scikit-learn classifiers: zipmap off).",
         )
     tensor = value.type.tensor_type
-    if tensor.elem_type not in _TRITON_DATATYPES:
+    datatype = _type_name(tensor.elem_type)
+    if datatype not in _TRITON_DATATYPES:
         raise ModelSourceError(
-            f"{onnx_file}: {value.name!r} is of type {_type_name(tensor.elem_type)}, which Triton has no name for",
+            f"{onnx_file}: {value.name!r} is of type {datatype}, which Triton has no name for",
             remedy="Cast it inside the model to a type that Triton serves, e.g. FLOAT or INT64.",
         )
     if not tensor.HasField("shape"):
@@ -258,4 +239,4 @@ def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
             remedy="Export the model with its output shapes, or add them with onnx.shape_inference.",
         )
     shape = tuple(dim.dim_value if dim.dim_value > 0 else -1 for dim in tensor.shape.dim)
-    return TensorSpec(name=value.name, datatype=_TRITON_DATATYPES[tensor.elem_type], shape=shape)
+    return TensorSpec(name=value.name, datatype=_TRITON_DATATYPES[datatype], shape=shape)

@@ -1,4 +1,4 @@
-"""A configuration becomes all that a sweep needs: the model, its default configuration, the rows to send, the plan."""
+"""Prepares all that a sweep needs: the model, its default configuration, the rows to send, the plan."""
 
 from __future__ import annotations
 

@@ -86,15 +86,30 @@ def add_name(root: Path, name: str, other: str) -> None:
         raise OutputError(f"cannot write the model repository {root}: {error.strerror}") from error
 
 
+def model_file_name(config: ModelConfig) -> str:
+    """The name of the ONNX file in the version's folder."""
+    return config.default_model_filename or _MODEL_FILE
+
+
+def names_in_version_folder(artifact: ModelArtifact, config: ModelConfig) -> tuple[str, ...]:
+    """The names of the model's files in the version's folder, in the order in which the SHA-256 takes them."""
+    # The ONNX file names its external data relative to itself.
+    folder = PurePosixPath(artifact.onnx_file).parent
+    return tuple(
+        model_file_name(config) if name == artifact.onnx_file else str(PurePosixPath(name).relative_to(folder))
+        for name in artifact.files
+    )
+
+
 def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, str]]:
     """Each file of the model with its name in the version's folder."""
-    model_file = config.default_model_filename or _MODEL_FILE
+    model_file = model_file_name(config)
     if PurePosixPath(model_file).name != model_file or model_file == "..":
         raise ModelSourceError(
             f"{CONFIG_FILE}: default_model_filename {model_file!r} is not the name of a file", remedy=CORRECT
         )
     folder = PurePosixPath(artifact.onnx_file).parent
-    copies: list[tuple[Path, str]] = []
+    sources: list[Path] = []
     for name in artifact.files:
         source = resolve_inside(artifact.folder, name)
         if source is None or not PurePosixPath(name).is_relative_to(folder):
@@ -102,12 +117,11 @@ def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, st
                 f"{name!r} lies outside of the model's folder {artifact.folder / folder}",
                 remedy="Save the model again with its external data beside it.",
             )
-        # The ONNX file names its external data relative to itself.
-        inside = str(PurePosixPath(name).relative_to(folder))
-        copies.append((source, model_file if name == artifact.onnx_file else inside))
-    if len({name for _, name in copies}) < len(copies):
+        sources.append(source)
+    names = names_in_version_folder(artifact, config)
+    if len(set(names)) < len(names):
         raise ModelSourceError(
             f"a file of the model's external data has the name {model_file!r} of the model itself",
             remedy="Leave out default_model_filename in config.pbtxt, or give the file another name.",
         )
-    return copies
+    return list(zip(sources, names, strict=True))

@@ -1,8 +1,9 @@
-"""config.pbtxt: parsed, written, and varied, with Triton's own protobuf."""
+"""Parses and writes config.pbtxt with Triton's own protobuf, and applies a variant's settings to it."""
 
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
@@ -18,7 +19,7 @@ CORRECT = "Correct the config.pbtxt beside the model, or leave it out: then it i
 # has two for this backend.
 _UNSAID_CPU_INSTANCES = 2
 # Far more than any model needs.
-_MOST_CHARACTERS = 1 << 20
+_MAX_CHARACTERS = 1 << 20
 
 
 def parse_text(text: str) -> ModelConfig:
@@ -30,7 +31,7 @@ def parse_text(text: str) -> ModelConfig:
     from google.protobuf import text_format
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-    if len(text) > _MOST_CHARACTERS:
+    if len(text) > _MAX_CHARACTERS:
         raise ModelSourceError(f"{CONFIG_FILE} has {len(text)} characters: that is none", remedy=CORRECT)
     try:
         config = text_format.Parse(text, ModelConfig())
@@ -74,7 +75,7 @@ def variant_of(config: ModelConfig, config_name: str) -> ModelConfigVariant:
 
 def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind: InstanceKind) -> ModelConfig:
     """A configuration that differs from `base` only in what the variant sets."""
-    config = _copy(base)
+    config = deepcopy(base)
     config.max_batch_size = variant.max_batch_size
     if variant.instance_count != instance_count(base) or has_other_kind(base, instance_kind):
         del config.instance_group[:]
@@ -86,12 +87,6 @@ def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind:
     elif variant.max_batch_size > 0:
         _set_dynamic_batching(config, variant)
     return config
-
-
-def _copy(config: ModelConfig) -> ModelConfig:
-    copy = type(config)()
-    copy.CopyFrom(config)
-    return copy
 
 
 def kind_number(instance_kind: InstanceKind) -> int:

@@ -1,4 +1,4 @@
-"""What a config.pbtxt that came with a model may not hold: numbers that mean nothing, and code of its own."""
+"""What is refused in a config.pbtxt that came with a model: invalid numbers, and settings that run other code."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ def _items(field: Any, value: Any) -> Iterable[Any]:
 
 def refused(config: ModelConfig) -> str | None:
     """Why Triton is not started with this configuration; None where it may be."""
-    if named := _code_in(config):
-        return f"has {named}, which makes Triton load other files than the model"
+    fields = [field.name for field, _ in config.ListFields() if field.name in _CODE_FIELDS]
+    parameters = [f"the parameter {key}" for key in _CODE_PARAMETERS if key in config.parameters]
+    if named := [*fields, *parameters]:
+        return f"has {named[0]}, which makes Triton load other files than the model"
     if config.max_batch_size < 0 or any(group.count < 0 for group in config.instance_group):
         return "has a negative max_batch_size or instance count"
     return None
@@ -54,10 +56,3 @@ def refused(config: ModelConfig) -> str | None:
 def is_dim(dim: int) -> bool:
     """Whether a dimension is a size, or -1 for any."""
     return dim == -1 or dim > 0
-
-
-def _code_in(config: ModelConfig) -> str:
-    """The first setting through which a model brings code of its own; empty where there is none."""
-    fields = [field.name for field, _ in config.ListFields() if field.name in _CODE_FIELDS]
-    parameters = [f"the parameter {key}" for key in _CODE_PARAMETERS if key in config.parameters]
-    return next(iter([*fields, *parameters]), "")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hcopt.analysis.node_effects import node_effects, without_node_effects
 from hcopt.analysis.plan import plan_sweep
-from hcopt.analysis.plan_shards import plan_blocks
+from hcopt.analysis.plan_shards import cut_into_shards
 from hcopt.analysis.ranking import rank
 from hcopt.config.sections import SweepSection
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
@@ -217,7 +217,7 @@ def sweep(seed: int, *, node_sd: float, noise: float = 0.03, nodes: int = 4) -> 
 
     measurements = tuple(
         window(node, variant, load)
-        for node, block in enumerate(plan_blocks(grid(), nodes))
+        for node, block in enumerate(cut_into_shards(grid(), nodes))
         for variant in block.all_variants
         for load in block.loads
     )

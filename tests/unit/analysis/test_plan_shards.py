@@ -1,4 +1,4 @@
-"""Blocks of a plan: every variant once, nothing but them for Model Analyzer to measure, and none much larger."""
+"""Shards of a plan: every variant once, nothing but them for Model Analyzer to measure, and none much larger."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.analysis.plan import plan_sweep
-from hcopt.analysis.plan_shards import SMALLEST_BLOCK, plan_blocks
+from hcopt.analysis.plan_shards import MIN_SHARD_VARIANTS, cut_into_shards
 from hcopt.config.sections import SweepSection
 from hcopt.measure.model_analyzer.config import _model_config_parameters
 from hcopt.records.json import JsonObject
@@ -80,57 +80,57 @@ def settings_of(found: SweepPlan) -> set[tuple[object, ...]]:
     return {variant.settings for variant in found.variants}
 
 
-def sizes(blocks: tuple[SweepPlan, ...]) -> list[int]:
-    return [len(block.variants) for block in blocks]
+def sizes(shards: tuple[SweepPlan, ...]) -> list[int]:
+    return [len(shard.variants) for shard in shards]
 
 
 @given(st.one_of(full_plans(), ragged_plans()), COUNTS)
-def test_every_variant_is_in_one_block_by_its_name_and_in_the_plan_s_order(whole: SweepPlan, count: int) -> None:
-    blocks = plan_blocks(whole, count)
-    assert 1 <= len(blocks) <= count
-    assert sorted(v.config_name for block in blocks for v in block.variants) == sorted(
+def test_every_variant_is_in_one_shard_by_its_name_and_in_the_plan_s_order(whole: SweepPlan, count: int) -> None:
+    shards = cut_into_shards(whole, count)
+    assert 1 <= len(shards) <= count
+    assert sorted(v.config_name for shard in shards for v in shard.variants) == sorted(
         v.config_name for v in whole.variants
     )
-    for block in blocks:
-        assert block.variants == tuple(v for v in whole.variants if v in block.variants)
-        assert replace(block, variants=whole.variants, notes=whole.notes) == whole
-    assert sum(block.measurement_count for block in blocks) == whole.measurement_count + (len(blocks) - 1) * len(
+    for shard in shards:
+        assert shard.variants == tuple(v for v in whole.variants if v in shard.variants)
+        assert replace(shard, variants=whole.variants, notes=whole.notes) == whole
+    assert sum(shard.measurement_count for shard in shards) == whole.measurement_count + (len(shards) - 1) * len(
         whole.loads
     )
 
 
 @given(full_plans(), COUNTS)
-def test_model_analyzer_measures_exactly_the_block_s_variants(whole: SweepPlan, count: int) -> None:
-    for block in plan_blocks(whole, count):
-        assert combinations(block) == settings_of(block)
+def test_model_analyzer_measures_exactly_the_shard_s_variants(whole: SweepPlan, count: int) -> None:
+    for shard in cut_into_shards(whole, count):
+        assert combinations(shard) == settings_of(shard)
 
 
 @given(ragged_plans(), COUNTS)
-def test_model_analyzer_measures_no_variant_of_another_block_where_the_plan_leaves_some_out(
+def test_model_analyzer_measures_no_variant_of_another_shard_where_the_plan_leaves_some_out(
     whole: SweepPlan, count: int
 ) -> None:
-    for block in plan_blocks(whole, count):
-        assert combinations(block) & settings_of(whole) == settings_of(block)
+    for shard in cut_into_shards(whole, count):
+        assert combinations(shard) & settings_of(whole) == settings_of(shard)
 
 
 @given(st.one_of(full_plans(), ragged_plans()), COUNTS)
-def test_no_block_is_so_small_that_it_is_not_worth_a_machine(whole: SweepPlan, count: int) -> None:
-    blocks = plan_blocks(whole, count)
-    assert len(blocks) == 1 or min(sizes(blocks)) >= SMALLEST_BLOCK
+def test_no_shard_is_so_small_that_it_is_not_worth_a_machine(whole: SweepPlan, count: int) -> None:
+    shards = cut_into_shards(whole, count)
+    assert len(shards) == 1 or min(sizes(shards)) >= MIN_SHARD_VARIANTS
 
 
 @given(full_plans(), COUNTS)
-def test_more_machines_never_make_the_largest_block_larger_and_it_comes_first(whole: SweepPlan, count: int) -> None:
-    blocks = plan_blocks(whole, count)
-    assert sizes(blocks) == sorted(sizes(blocks), reverse=True)
-    assert sizes(plan_blocks(whole, count + 1))[0] <= sizes(blocks)[0]
+def test_more_machines_never_make_the_largest_shard_larger_and_it_comes_first(whole: SweepPlan, count: int) -> None:
+    shards = cut_into_shards(whole, count)
+    assert sizes(shards) == sorted(sizes(shards), reverse=True)
+    assert sizes(cut_into_shards(whole, count + 1))[0] <= sizes(shards)[0]
 
 
 @given(full_plans(), st.integers(1, 4))
-def test_blocks_are_equal_where_one_setting_s_values_can_be_shared_out(whole: SweepPlan, count: int) -> None:
+def test_shards_are_equal_where_one_setting_s_values_can_be_shared_out(whole: SweepPlan, count: int) -> None:
     shares = len({v.instance_count for v in whole.variants}), len(whole.variants) // count
-    if shares[0] % count == 0 and shares[1] >= SMALLEST_BLOCK:
-        assert sizes(plan_blocks(whole, count)) == [shares[1]] * count
+    if shares[0] % count == 0 and shares[1] >= MIN_SHARD_VARIANTS:
+        assert sizes(cut_into_shards(whole, count)) == [shares[1]] * count
 
 
 @pytest.mark.parametrize(
@@ -145,49 +145,49 @@ def test_blocks_are_equal_where_one_setting_s_values_can_be_shared_out(whole: Sw
 )
 def test_four_by_four_is_cut_as_equally_as_can_be(count: int, expected: list[int]) -> None:
     whole = plan(max_batch_size=[4, 8, 16, 32], instance_count=[1, 2, 3, 4], max_queue_delay_us=[0])
-    assert sizes(plan_blocks(whole, count)) == expected
+    assert sizes(cut_into_shards(whole, count)) == expected
 
 
-def test_where_the_largest_cannot_be_smaller_there_are_as_few_blocks_as_possible_and_those_are_equal() -> None:
+def test_where_the_largest_cannot_be_smaller_there_are_as_few_shards_as_possible_and_those_are_equal() -> None:
     whole = plan(max_batch_size=[4, 8], instance_count=[1, 2, 3, 4, 5], max_queue_delay_us=[0, 100])
-    assert sizes(plan_blocks(whole, 3)) == [8, 6, 6]
-    assert sizes(plan_blocks(whole, 4)) == [5, 5, 5, 5]
+    assert sizes(cut_into_shards(whole, 3)) == [8, 6, 6]
+    assert sizes(cut_into_shards(whole, 4)) == [5, 5, 5, 5]
 
 
 def test_a_row_of_values_is_cut_only_where_enough_is_left_on_both_sides() -> None:
     eight, seven = ([1, 2, 3, 4, 5, 6, 7, 8][:count] for count in (8, 7))
     one = {"max_batch_size": [8], "max_queue_delay_us": [0]}
-    assert sizes(plan_blocks(plan(**one, instance_count=eight), 3)) == [4, 4]
-    assert sizes(plan_blocks(plan(**one, instance_count=seven), 3)) == [7]
+    assert sizes(cut_into_shards(plan(**one, instance_count=eight), 3)) == [4, 4]
+    assert sizes(cut_into_shards(plan(**one, instance_count=seven), 3)) == [7]
 
 
 def test_threads_that_belong_to_the_instances_are_cut_by_them() -> None:
-    # In one block Model Analyzer would measure 2 × 2 × 4 combinations for 8 variants.
+    # In one shard Model Analyzer would measure 2 × 2 × 4 combinations for 8 variants.
     whole = plan(
         max_batch_size=[4, 8, 16, 32],
         instance_count=[1, 2],
         max_queue_delay_us=[0],
         parameters={"intra_op_thread_count": ["auto"]},
     )
-    blocks = plan_blocks(whole, 2)
-    assert [{v.instance_count for v in block.variants} for block in blocks] == [{1}, {2}]
-    assert all(combinations(block) == settings_of(block) for block in blocks)
+    shards = cut_into_shards(whole, 2)
+    assert [{v.instance_count for v in shard.variants} for shard in shards] == [{1}, {2}]
+    assert all(combinations(shard) == settings_of(shard) for shard in shards)
 
 
-def test_one_block_is_the_plan_itself_and_notes_stay_with_the_first() -> None:
+def test_one_shard_is_the_plan_itself_and_notes_stay_with_the_first() -> None:
     whole = plan()
-    assert plan_blocks(whole, 1) == (whole,)
-    assert [block.notes for block in plan_blocks(whole, 2)] == [(NOTE,), ()]
+    assert cut_into_shards(whole, 1) == (whole,)
+    assert [shard.notes for shard in cut_into_shards(whole, 2)] == [(NOTE,), ()]
 
 
 def test_the_same_plan_is_cut_in_the_same_way() -> None:
     whole = plan(instance_count=[1, 2, 3], max_batch_size=[4, 8, 16])
-    assert plan_blocks(whole, 3) == plan_blocks(whole, 3)
+    assert cut_into_shards(whole, 3) == cut_into_shards(whole, 3)
 
 
-def test_no_blocks_are_refused() -> None:
-    with pytest.raises(ValueError, match="not a number of blocks: 0"):
-        plan_blocks(plan(), 0)
+def test_no_shards_are_refused() -> None:
+    with pytest.raises(ValueError, match="not a number of shards: 0"):
+        cut_into_shards(plan(), 0)
 
 
 @pytest.mark.parametrize("count", [2, 7, 60])
@@ -195,9 +195,9 @@ def test_large_plan_is_cut_quickly_and_nearly_equally(count: int) -> None:
     whole = plan(
         max_batch_size=list(range(1, 11)), instance_count=list(range(1, 11)), max_queue_delay_us=list(range(0, 100, 10))
     )
-    blocks = plan_blocks(whole, count)
-    assert len(blocks) == count
-    assert sum(sizes(blocks)) == len(whole.variants) == 1000
-    assert len(set().union(*map(settings_of, blocks))) == 1000
-    assert all(combinations(block) == settings_of(block) for block in blocks)
-    assert sizes(blocks)[0] <= 2.5 * 1000 / count
+    shards = cut_into_shards(whole, count)
+    assert len(shards) == count
+    assert sum(sizes(shards)) == len(whole.variants) == 1000
+    assert len(set().union(*map(settings_of, shards))) == 1000
+    assert all(combinations(shard) == settings_of(shard) for shard in shards)
+    assert sizes(shards)[0] <= 2.5 * 1000 / count

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from hcopt.analysis.sequential import fewest_blocks, first_look, planned, share_to_spend
+from hcopt.analysis.sequential import first_look, min_blocks, planned, share_to_spend
 
 
 def test_looks_come_after_whole_cycles_of_orders_and_ever_more_blocks() -> None:
@@ -30,8 +30,8 @@ def test_first_look_waits_for_the_blocks_that_can_reach_half_of_alpha(alpha: flo
 @pytest.mark.parametrize(
     ("alpha", "comparisons", "blocks"), [(0.01, 2, 9), (0.05, 1, 6), (1 / 128, 2, 9), (0.25, 2, 4), (0.49, 1, 3)]
 )
-def test_fewest_blocks_can_just_reach_alpha(alpha: float, comparisons: int, blocks: int) -> None:
-    assert fewest_blocks(alpha, comparisons) == blocks
+def test_min_blocks_can_just_reach_alpha(alpha: float, comparisons: int, blocks: int) -> None:
+    assert min_blocks(alpha, comparisons) == blocks
     assert comparisons * 2.0 ** (1 - blocks) <= alpha
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hcopt.check.regression import Block, CheckedSides, RegressionCheck, check_failures, check_regression
+from hcopt.check.regression import Compared, Figures, RegressionCheck, check_failures, check_regression, paired_figures
 from hcopt.check.run_regression import BLOCKS
 from hcopt.cli.show.check import answer, junit, markdown
 from hcopt.records.measurement import FailureCause, Measurement
@@ -22,7 +22,7 @@ from tests.support.records import HEAVY, default_variant, measurement
 SIMULATIONS = 2000
 BLOCK_NOISE = 0.05
 ALLOWED = 0.05
-SIDES = CheckedSides(
+COMPARED = Compared(
     candidate="golden/model",
     baseline="models:/model@prod",
     load="concurrency 32, 1 row a request",
@@ -31,20 +31,15 @@ SIDES = CheckedSides(
 )
 
 
-def blocks(throughput: list[float], p99: list[float] | None = None) -> list[Block]:
+def blocks(throughput: list[float], p99: list[float] | None = None) -> list[tuple[Figures, Figures]]:
     """Blocks with these ratios to a baseline of 100 infer/s and 10 ms."""
     return [
-        Block(
-            baseline_infer_per_s=100.0,
-            candidate_infer_per_s=100.0 * ratio,
-            baseline_p99_ms=10.0,
-            candidate_p99_ms=10.0 * slower,
-        )
+        (Figures(100.0, 10.0), Figures(100.0 * ratio, 10.0 * slower))
         for ratio, slower in zip(throughput, p99 or [1.0] * len(throughput), strict=True)
     ]
 
 
-def check(found: list[Block]) -> RegressionCheck:
+def check(found: list[tuple[Figures, Figures]]) -> RegressionCheck:
     return check_regression(found, max_regression_ratio=ALLOWED)
 
 
@@ -57,11 +52,9 @@ def simulated(speed: float) -> Iterator[RegressionCheck]:
         windows = np.exp(noise)
         yield check(
             [
-                Block(
-                    baseline_infer_per_s=100 * drift[i] * windows[i, 0],
-                    candidate_infer_per_s=100 * speed * drift[i] * windows[i, 1],
-                    baseline_p99_ms=10 / drift[i] * windows[i, 2],
-                    candidate_p99_ms=10 / speed / drift[i] * windows[i, 3],
+                (
+                    Figures(100 * drift[i] * windows[i, 0], 10 / drift[i] * windows[i, 2]),
+                    Figures(100 * speed * drift[i] * windows[i, 1], 10 / speed / drift[i] * windows[i, 3]),
                 )
                 for i in range(BLOCKS)
             ]
@@ -130,7 +123,7 @@ def test_allowing_more_never_fails_what_passed(ratios: list[float], one: float, 
 
 
 def test_markdown_names_both_sides_and_the_figures() -> None:
-    text = markdown(check(blocks([0.80, 0.81, 0.79, 0.80])), SIDES)
+    text = markdown(check(blocks([0.80, 0.81, 0.79, 0.80])), COMPARED)
     assert text.startswith("## hcopt check: regression")
     assert "| throughput | 80.0 % |" in text
     assert "| p99 latency | 100.0 % | [100.0, 100.0] | ≤ 105.0 % | passed |" in text
@@ -139,7 +132,7 @@ def test_markdown_names_both_sides_and_the_figures() -> None:
 
 
 def test_answer_for_the_terminal_says_what_was_compared() -> None:
-    lines = answer(check(blocks([0.80, 0.81, 0.79, 0.80])), SIDES).splitlines()
+    lines = answer(check(blocks([0.80, 0.81, 0.79, 0.80])), COMPARED).splitlines()
     assert lines[0] == "hcopt check: regression"
     assert lines[1].startswith("  throughput is 80.0 % of the baseline's [")
     assert lines[3:] == [
@@ -153,7 +146,9 @@ def test_answer_for_the_terminal_says_what_was_compared() -> None:
 
 @pytest.mark.parametrize(("ratio", "failures"), [(0.8, "1"), (1.0, "0")])
 def test_junit_fails_the_metric_that_regressed(ratio: float, failures: str) -> None:
-    suite = ElementTree.fromstring(junit(check(blocks([ratio, ratio, ratio * 1.01, ratio])), SIDES)).find("testsuite")
+    suite = ElementTree.fromstring(junit(check(blocks([ratio, ratio, ratio * 1.01, ratio])), COMPARED)).find(
+        "testsuite"
+    )
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("2", failures)
     assert {case.get("name") for case in suite.iter("testcase")} == {"throughput", "p99 latency"}
@@ -188,14 +183,19 @@ def test_failed_requests_of_the_candidate_are_a_metric(
     assert (failures.reason is None) == all(one.error is None for one in candidate)
     found = check_regression(blocks([1.0] * 6), max_regression_ratio=ALLOWED, failures=failures)
     assert found.outcome == outcome
-    assert "of the requests failed" in answer(found, SIDES)
-    assert "failed requests" in markdown(found, SIDES)
-    assert len(ElementTree.fromstring(junit(found, SIDES)).findall(".//testcase")) == 3
+    assert "of the requests failed" in answer(found, COMPARED)
+    assert "failed requests" in markdown(found, COMPARED)
+    assert len(ElementTree.fromstring(junit(found, COMPARED)).findall(".//testcase")) == 3
 
 
 def test_without_a_failure_of_their_own_nothing_is_said_of_failures() -> None:
     assert check_failures(windows(0), windows(0)) is None
     assert check_failures(windows(2, cause="other"), windows(3, cause="other")) is None
+
+
+def test_only_blocks_in_which_both_have_figures_count() -> None:
+    pairs = paired_figures(windows(2), windows(1))
+    assert pairs == [(Figures(1000.0, 5.0), Figures(1000.0, 5.0))] * 10
 
 
 def test_candidate_that_fails_everything_is_a_regression_though_no_block_is_whole() -> None:

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.deploy.capacity import (
+    SPARE_PODS,
     Growth,
     Reaction,
     cost_per_million,
     parse_growth,
     plan_replicas,
-    rate_for,
-    replicas_for,
+    pods_for,
     sustained,
     target_rate,
 )
@@ -58,10 +58,9 @@ def test_replicas_are_two_at_least_without_any_load() -> None:
     assert (plan.min_replicas, plan.max_replicas) == (2, 2)
 
 
-def test_load_and_replicas_are_each_others_inverse() -> None:
-    assert replicas_for(20_000, 5000) == 4
-    assert replicas_for(20_001, 5000) == 5
-    assert rate_for(4, 5000) == 20_000
+def test_load_above_a_multiple_of_the_target_takes_one_pod_more() -> None:
+    assert pods_for(20_000, 5000) == 4 + SPARE_PODS
+    assert pods_for(20_001, 5000) == 5 + SPARE_PODS
 
 
 def test_cost_of_a_million_inferences() -> None:
@@ -119,7 +118,7 @@ def test_minimum_is_never_above_maximum(target: float, one: float, other: float)
 @given(capacities, rates, rates)
 def test_more_load_never_needs_fewer_replicas(target: float, one: float, other: float) -> None:
     less, more = sorted((one, other))
-    assert replicas_for(less, target) <= replicas_for(more, target)
+    assert pods_for(less, target) <= pods_for(more, target)
     lower = plan_replicas(target, base_infer_per_s=0, peak_infer_per_s=less)
     higher = plan_replicas(target, base_infer_per_s=0, peak_infer_per_s=more)
     assert lower.max_replicas <= higher.max_replicas
@@ -134,6 +133,6 @@ def test_steeper_growth_never_raises_the_target(lower: float, reaction: Reaction
 @given(st.floats(1, 10_000), st.floats(0, 1e7))
 def test_pods_at_target_stay_within_capacity_while_new_ones_start(lower: float, load: float) -> None:
     target = target_rate(lower, REACTION)
-    pods = max(1, replicas_for(load, target))
+    pods = max(1, pods_for(load, target) - SPARE_PODS)
     worst = load / pods * REACTION.headroom_ratio
     assert worst <= lower * (1 + 1e-9)

@@ -6,17 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcopt.deploy.hpa import DEFAULT_DOWN, DEFAULT_UP, Autoscaler, Controller, Policy, ScalingRules, desired_replicas
-
-FOUR_PODS_OR_TEN_PERCENT = ScalingRules(
-    stabilization_s=0,
-    policies=(Policy(kind="Pods", value=4, period_s=60), Policy(kind="Percent", value=10, period_s=60)),
-)
-AT_ONCE = ScalingRules(stabilization_s=0, policies=DEFAULT_DOWN.policies)
+from hcopt.deploy.hpa import Autoscaler, Controller, desired_replicas
 
 
 def desired(current: int, values: list[float], target: float, without_value: int = 0) -> int:
-    return desired_replicas(current, values, target, without_value=without_value, tolerance_ratio=0.1)
+    return desired_replicas(current, values, target, without_value=without_value)
 
 
 def autoscaler(**changes: object) -> Autoscaler:
@@ -72,18 +66,17 @@ def test_scaling_up_is_limited_to_four_pods_or_twice_as_many() -> None:
 
 
 def test_policy_counts_what_was_done_within_its_period() -> None:
-    rules = ScalingRules(stabilization_s=0, policies=(Policy(kind="Pods", value=4, period_s=60),))
-    controller = Controller(spec=autoscaler(up=rules))
-    replicas = [2]
-    for step in range(6):
-        replicas.append(controller.sync(15 * step, replicas[-1], [[1000.0] * replicas[-1]]))
-    # 4 at once, none until a minute is over, then 4 again.
-    assert replicas == [2, 6, 6, 6, 6, 10, 10]
+    controller = Controller(spec=autoscaler(scale_down_window_s=0))
+    replicas = [80]
+    for step in range(9):
+        replicas.append(controller.sync(15 * step, replicas[-1], [[1.0] * replicas[-1]]))
+    # A tenth at once, none until a minute is over, then a tenth again.
+    assert replicas == [80, 72, 72, 72, 72, 64, 64, 64, 64, 57]
 
 
-def test_scaling_down_by_ten_percent_or_four_pods_as_documented() -> None:
-    """80 pods to 10: 8 go, then 7.2 rounded up, … below 40 four at a time."""
-    controller = Controller(spec=autoscaler(down=FOUR_PODS_OR_TEN_PERCENT))
+def test_scaling_down_by_ten_percent_a_minute() -> None:
+    """80 pods to 10: 8 go, then 7.2 rounded up, …"""
+    controller = Controller(spec=autoscaler(scale_down_window_s=0))
     replicas = [80]
     for minute in range(8):
         pods = replicas[-1]
@@ -96,20 +89,11 @@ def test_scaling_down_waits_for_the_highest_recommendation_of_five_minutes() -> 
     assert controller.sync(0, 10, [[100.0] * 10]) == 10
     for at in range(15, 300, 15):
         assert controller.sync(at, 10, [[50.0] * 10]) == 10
-    assert controller.sync(300, 10, [[50.0] * 10]) == 5
-
-
-def test_scaling_up_waits_for_the_lowest_recommendation_of_its_window() -> None:
-    rules = ScalingRules(stabilization_s=60, policies=DEFAULT_UP.policies)
-    controller = Controller(spec=autoscaler(up=rules))
-    assert controller.sync(0, 10, [[100.0] * 10]) == 10
-    assert controller.sync(15, 10, [[200.0] * 10]) == 10
-    assert controller.sync(45, 10, [[150.0] * 10]) == 10
-    assert controller.sync(60, 10, [[200.0] * 10]) == 15
+    assert controller.sync(300, 10, [[50.0] * 10]) == 9
 
 
 def test_minimum_and_maximum_hold() -> None:
-    spec = autoscaler(min_replicas=3, max_replicas=5, down=AT_ONCE)
+    spec = autoscaler(min_replicas=3, max_replicas=5, scale_down_window_s=0)
     assert Controller(spec=spec).sync(0, 4, [[1000.0] * 4]) == 5
     assert Controller(spec=spec).sync(0, 4, [[1.0] * 4]) == 3
     assert Controller(spec=spec).sync(0, 1, [[100.0]]) == 3

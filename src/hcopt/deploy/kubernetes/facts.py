@@ -1,11 +1,9 @@
-"""The figures behind the autoscaler's, each as a comment that says where it comes from. Pure.
+"""Comments of the manifests: the figures from which the autoscaler's are computed, and their sources. Pure.
 
 A source is a key of summary.json, an option, or a formula of the figures above it; what follows a semicolon is remark.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from hcopt.deploy.capacity import (
     CONNECTION_AGE_S,
@@ -24,31 +22,8 @@ _CAPACITY = "summary.json: models[0].capacity"
 START_KEYS = "elapsed_phases_s.serve + elapsed_phases_s.load"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """One figure.
-
-    Attributes:
-        name: As formulas call it.
-        text: Its value.
-        unit: And what of.
-        source: Where it comes from.
-    """
-
-    name: str
-    text: str
-    unit: str
-    source: str
-
-    @property
-    def line(self) -> str:
-        """As a comment."""
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{self.name} = {self.text}{unit}: {self.source}"
-
-
-def facts(options: Options, found: Capacity, reaction: Reaction) -> tuple[Fact, ...]:
-    """In the order in which they build on each other."""
+def fact_lines(options: Options, found: Capacity, reaction: Reaction) -> tuple[str, ...]:
+    """A line each, in the order in which they build on each other."""
     growth, target = reaction.growth, target_rate(lower_bound(found), reaction)
     given = (
         ("base", exact(options.base_infer_per_s), "infer/s", "--base"),
@@ -70,7 +45,7 @@ def facts(options: Options, found: Capacity, reaction: Reaction) -> tuple[Fact, 
         ("τ", exact(reaction.total_s), "s", "scrape + window + sync + start"),
         ("T", f"{target:.6g}", "infer/s a pod", "C / ((1 + tolerance) · (1 + g · τ))"),
     )
-    return tuple(Fact(name=name, text=text, unit=unit, source=source) for name, text, unit, source in given)
+    return tuple(f"{name} = {f'{text} {unit}'.rstrip()}: {source}" for name, text, unit, source in given)
 
 
 def _start_source(options: Options) -> str:

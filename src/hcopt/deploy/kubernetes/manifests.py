@@ -1,4 +1,4 @@
-"""A plan becomes YAML files with comments, ready for `kubectl apply -k`."""
+"""Writes the manifests as YAML files with comments, ready for `kubectl apply -k`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's name, or a node's label, becomes a name that Kubernetes takes. Pure."""
+"""Names that Kubernetes takes, from a model's name or a node's label. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import re
 
 # 63 is the longest label; what is appended to it (-config, the ReplicaSet's and the pod's hash) has to fit too.
-_LONGEST = 40
+_MAX_LENGTH = 40
 _HASH = 8
 
 
@@ -22,9 +22,9 @@ def dns_label(name: str, *, kind: str = "model") -> str:
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not label or not label[0].isalpha():
         label = f"{kind}-{label}".rstrip("-")
-    if label == kind or len(label) > _LONGEST:
+    if label == kind or len(label) > _MAX_LENGTH:
         digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH]
-        label = f"{label[: _LONGEST - _HASH - 1].rstrip('-')}-{digest}"
+        label = f"{label[: _MAX_LENGTH - _HASH - 1].rstrip('-')}-{digest}"
     return label
 
 

@@ -16,9 +16,9 @@ Autoscaler = Literal["hpa", "keda"]
 
 USUAL_POD_MEMORY_MB = 2048
 # Prometheus needs two samples in the window to give a rate at all.
-_FEWEST_SCRAPES = 2
+_MIN_SCRAPES = 2
 _URL = r"https?://[^\s/]+\S*"
-_IMAGE = r"[^\s'\"#]+"
+IMAGE = r"[^\s'\"#]+"
 _PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL = re.compile(rf"(?P<label>([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_PART})=(?P<value>({_PART})?)")
 
@@ -69,13 +69,13 @@ class Options:
     def __post_init__(self) -> None:
         check_name("--name", self.name)
         check_name("--namespace", self.namespace)
-        check_image(self.image, "nvcr.io/nvidia/tritonserver:26.09-py3")
         if not (self.peak_infer_per_s > 0 and 0 <= self.base_infer_per_s <= self.peak_infer_per_s < math.inf):
             raise ConfigError(
                 f"--base {self.base_infer_per_s:g} and --peak {self.peak_infer_per_s:g} are no range of loads",
                 remedy="Give both in inferences per second, the peak above 0 and the base no higher than it.",
             )
         for option, text, pattern, example in (
+            ("--image", self.image, IMAGE, "nvcr.io/nvidia/tritonserver:26.09-py3"),
             ("--model-uri", self.model_uri, r"s3://[^\s/]+/[^\n\r\t]+", "s3://bucket/folder"),
             ("--s3-endpoint-url", self.s3_endpoint_url, _URL, "http://minio.storage.svc:9000"),
             ("--prometheus-url", self.prometheus_url, _URL, "http://prometheus-operated.monitoring.svc:9090"),
@@ -102,15 +102,6 @@ def check_name(option: str, name: str | None) -> None:
         )
 
 
-def check_image(image: str | None, example: str) -> None:
-    """Whether it can name an image.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    check_text("--image", image, _IMAGE, example)
-
-
 def check_text(option: str, text: str | None, pattern: str, example: str) -> None:
     """Whether an option's text, if there is one, has the form that it needs.
 
@@ -127,11 +118,11 @@ def check_rate_window(*, scrape_interval_s: int, rate_window_s: int) -> None:
     Raises:
         ConfigError: It would have one sample, or none.
     """
-    fewest_s = _FEWEST_SCRAPES * scrape_interval_s
-    if rate_window_s < fewest_s:
+    min_s = _MIN_SCRAPES * scrape_interval_s
+    if rate_window_s < min_s:
         raise ConfigError(
             f"--rate-window {rate_window_s} s holds fewer than two scrapes of {scrape_interval_s} s",
-            remedy=f"Give at least {fewest_s} s, better twice that.",
+            remedy=f"Give at least {min_s} s, better twice that.",
         )
 
 
@@ -141,11 +132,13 @@ def parse_node_selector(texts: Sequence[str], *, option: str = "--node-selector"
     Raises:
         ConfigError: One is none.
     """
-    found = [_LABEL.fullmatch(text) for text in texts]
-    for text, match in zip(texts, found, strict=True):
+    labels = []
+    for text in texts:
+        match = _LABEL.fullmatch(text)
         if match is None:
             raise ConfigError(
                 f"{option} {text!r} is no label of a node",
                 remedy="Give one such as node.kubernetes.io/instance-type=c7i.xlarge.",
             )
-    return tuple((match["label"], match["value"]) for match in found if match is not None)
+        labels.append((match["label"], match["value"]))
+    return tuple(labels)

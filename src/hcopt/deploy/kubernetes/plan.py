@@ -1,4 +1,4 @@
-"""A run and the user's options become everything that the manifests say; each number with where it comes from. Pure."""
+"""Everything that the manifests of a run say, each number with where it comes from. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+from hcopt.analysis.plan import THREADS
 from hcopt.deploy.capacity import (
     CONNECTION_AGE_S,
-    SHORTEST_SCALE_DOWN_S,
-    ReplicaPlan,
+    MIN_SCALE_DOWN_WINDOW_S,
     check_cluster_holds,
     lower_bound,
     measured_start_s,
@@ -20,9 +20,9 @@ from hcopt.deploy.capacity import (
     sustained,
     target_rate,
 )
-from hcopt.deploy.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up, model_files
+from hcopt.deploy.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up
 from hcopt.deploy.kubernetes.envelope import Assumption, Claim, assumptions, image_of, validity_envelope
-from hcopt.deploy.kubernetes.facts import START_KEYS, facts
+from hcopt.deploy.kubernetes.facts import START_KEYS, fact_lines
 from hcopt.deploy.kubernetes.names import dns_label
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.scaling import Scaling
@@ -31,14 +31,15 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity
 
+_SETTINGS = ("max_batch_size", "instance_count", "max_queue_delay_us")
 _PROBE_PERIOD_S = 5
 _START_MARGIN = 10
-_SHORTEST_START_S = 60
+_MIN_START_S = 60
 _SHA_LENGTH = 12
 # From here on a target is rounded down to a whole number.
 _WHOLE = 10
 # A thousandth: what Kubernetes counts in.
-SMALLEST_QUANTITY = 0.001
+MIN_QUANTITY = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +55,18 @@ class Model:
     """The model as a pod fetches and serves it.
 
     Attributes:
-        uri: The folder on S3 with its files; `uri_given`: whether the user said so.
+        uri: The folder on S3 with its files.
         config_text: Its config.pbtxt; `config_facts`: where the numbers in it come from.
         warm_up: Whether it is warmed up before it counts as ready.
         script: Fetches it, in the init container.
-        version_folder: In the Triton repository.
     """
 
-    name: str
     uri: str
-    uri_given: bool
-    sha256: str
     config_text: str
     config_sha256: str
     config_facts: tuple[str, ...]
     warm_up: bool
     script: str
-    version_folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,41 +75,42 @@ class Scale:
 
     Attributes:
         facts: The figures behind the others, in the order in which they build on each other.
-        replicas: Its minimum and maximum.
         target: Inferences per second a pod; `pending`: requests a pod, the guard.
     """
 
     facts: tuple[str, ...]
-    replicas: ReplicaPlan
     target: Sourced
     pending: Sourced
     min_replicas: Sourced
     max_replicas: Sourced
-    scrape_interval: Sourced
-    rate_window: Sourced
     scale_down_window_s: Sourced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the templates fill in."""
+    """What the templates fill in.
 
+    Attributes:
+        record: The run.
+        options: What the user says.
+        name: Of all objects.
+        command: The command line.
+        image: Triton's.
+        envelope: What the run's figures hold for.
+        assumptions: Where the Deployment is not what was measured.
+        scaling: What `hcopt scale-check` has measured.
+    """
+
+    record: RunRecord
+    options: Options
     name: str
-    namespace: str
-    run_id: str
     command: str
     image: str
-    node_selector: tuple[tuple[str, str], ...]
-    cpu_model: str
-    s3_endpoint_url: str | None
-    prometheus_url: str
     envelope: JsonObject
     assumptions: tuple[Assumption, ...]
     scaling: Scaling | None
     model: Model
     scale: Scale
-    cpus: Sourced
-    memory: Sourced
     start_failures: Sourced
     connection_age_ms: Sourced
 
@@ -156,22 +153,16 @@ def plan_deployment(
         _refuse(differing)
     name = options.name or dns_label(record.model.name)
     return Plan(
+        record=record,
+        options=options,
         name=name,
-        namespace=options.namespace,
-        run_id=record.run_id,
         command=" ".join(command.split()),
         image=image,
-        node_selector=options.node_selector,
-        cpu_model=record.environment.cpu_model,
-        s3_endpoint_url=options.s3_endpoint_url,
-        prometheus_url=options.prometheus_url,
         envelope=validity_envelope(record),
         assumptions=differing,
         scaling=scaling,
         model=_model(record, options, name),
         scale=_scale(record, options, found),
-        cpus=Sourced(value=record.environment.cpu_count, source="summary.json: environment.cpu_count"),
-        memory=Sourced(value=f"{options.memory_mb}Mi", source="--memory; not measured"),
         start_failures=_start_failures(record),
         connection_age_ms=Sourced(
             value=1000 * CONNECTION_AGE_S, source=f"1000 · {CONNECTION_AGE_S}; ms, part of start in τ"
@@ -184,16 +175,12 @@ def _model(record: RunRecord, options: Options, name: str) -> Model:
     # By content, so that a new model never changes what an old Deployment fetches.
     uri = options.model_uri or f"s3://hcopt-models/{name}/{record.model.sha256[:_SHA_LENGTH]}"
     return Model(
-        name=record.model.name,
         uri=uri.rstrip("/") + "/",
-        uri_given=options.model_uri is not None,
-        sha256=record.model.sha256,
         config_text=text,
         config_sha256=hashlib.sha256(text.encode()).hexdigest()[:_SHA_LENGTH],
         config_facts=_config_facts(record),
         warm_up=has_warm_up(text),
-        script=fetch_script(model_files(record.model, text), record.model.version_folder),
-        version_folder=record.model.version_folder,
+        script=fetch_script(record.model, text),
     )
 
 
@@ -206,7 +193,7 @@ def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
         pod_start_s=options.pod_start_s,
     )
     target = target_rate(lower_bound(found), reaction)
-    if target < SMALLEST_QUANTITY:
+    if target < MIN_QUANTITY:
         raise ConfigError(
             f"a pod's target of {target:.2g} infer/s is less than Kubernetes can count",
             remedy="Give a --growth that leaves a pod more of its capacity.",
@@ -216,18 +203,15 @@ def _scale(record: RunRecord, options: Options, found: Capacity) -> Scale:
     )
     check_cluster_holds(replicas.max_replicas)
     return Scale(
-        facts=tuple(fact.line for fact in facts(options, found, reaction)),
-        replicas=replicas,
+        facts=fact_lines(options, found, reaction),
         target=Sourced(value=quantity(target), source="floor(T)" if target >= _WHOLE else "floor(1000 · T)"),
         pending=Sourced(
             value=pending_target(found), source="ceil(C / rows · limit / 1000 / ln(100)); requests that wait"
         ),
         min_replicas=Sourced(value=replicas.min_replicas, source="max(2, ceil(base / T) + 1)"),
         max_replicas=Sourced(value=replicas.max_replicas, source="max(2, ceil(base / T) + 1, ceil(peak / T) + 1)"),
-        scrape_interval=Sourced(value=f"{options.scrape_interval_s}s", source="--scrape-interval; part of τ"),
-        rate_window=Sourced(value=f"{options.rate_window_s}s", source="--rate-window; part of τ"),
         scale_down_window_s=Sourced(
-            value=scale_down_window_s(reaction), source=f"ceil(max({SHORTEST_SCALE_DOWN_S}, 2 · τ))"
+            value=scale_down_window_s(reaction), source=f"ceil(max({MIN_SCALE_DOWN_WINDOW_S}, 2 · τ))"
         ),
     )
 
@@ -247,22 +231,16 @@ def _config_facts(record: RunRecord) -> tuple[str, ...]:
     if best is None:
         return ()
     variant, key = best.variant, "models[0].best"
-    set_here = dict(variant.parameters).get("intra_op_thread_count")
+    set_here = dict(variant.parameters).get(THREADS)
     threads = (
         f"summary.json: {key}.intra_op_thread_count = {set_here}"
         if set_here is not None
-        else f"threads, left open in the run: summary.json: environment.cpu_count = {_cpus(record)}"
+        else f"threads, left open in the run: summary.json: environment.cpu_count = {record.environment.cpu_count}"
     )
     return (
-        f"summary.json: {key}.max_batch_size = {variant.max_batch_size}",
-        f"summary.json: {key}.instance_count = {variant.instance_count}",
-        f"summary.json: {key}.max_queue_delay_us = {variant.max_queue_delay_us}",
+        *(f"summary.json: {key}.{name} = {getattr(variant, name)}" for name in _SETTINGS),
         threads,
     )
-
-
-def _cpus(record: RunRecord) -> int:
-    return record.environment.cpu_count
 
 
 def quantity(value: float) -> str:
@@ -271,9 +249,9 @@ def quantity(value: float) -> str:
 
 
 def _start_failures(record: RunRecord) -> Sourced:
-    allowed_s = max(_SHORTEST_START_S, _START_MARGIN * measured_start_s(record))
+    allowed_s = max(_MIN_START_S, _START_MARGIN * measured_start_s(record))
     return Sourced(
         value=math.ceil(allowed_s / _PROBE_PERIOD_S),
-        source=f"ceil(max({_SHORTEST_START_S}, {_START_MARGIN} · ({START_KEYS})) / "
+        source=f"ceil(max({_MIN_START_S}, {_START_MARGIN} · ({START_KEYS})) / "
         f"{_PROBE_PERIOD_S}); s allowed / s a period",
     )

@@ -1,4 +1,4 @@
-"""What the user says of a cluster becomes a RayJob of KubeRay that runs `hcopt profile` on it, as YAML with comments.
+"""The RayJob of KubeRay that runs `hcopt profile` on a cluster, as YAML with comments.
 
 The model travels through Ray's object store, so that only the head needs logins, configuration and results.
 """
@@ -6,11 +6,9 @@ The model travels through Ray's object store, so that only the head needs logins
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
-from hcopt.deploy.kubernetes.plan import Sourced
-from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions, WorkerGroup
+from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
 from hcopt.deploy.kubernetes.rendering import environment, write_files
 
 RAY_JOB_FILE = "rayjob.yaml"
@@ -18,62 +16,24 @@ _CONFIG_PATH = "/etc/hcopt/config.yaml"
 _RESULTS_PATH = "/results"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayJobPlan:
-    """What the template fills in.
-
-    Attributes:
-        command: The command line that made the file.
-        entrypoint: What the head runs.
-    """
-
-    name: str
-    namespace: str
-    command: str
-    image: str
-    entrypoint: str
-    config_text: str | None
-    results_claim: str | None
-    groups: tuple[WorkerGroup, ...]
-    workers: Sourced
-    cpus: Sourced
-    memory: Sourced
-
-
-def plan_ray_job(options: RayJobOptions, *, command: str) -> RayJobPlan:
-    """Lays out the job.
+def render_ray_job(options: RayJobOptions, *, command: str) -> str:
+    """The file.
 
     Args:
         options: What the user says.
         command: The command line, for the file.
     """
-    return RayJobPlan(
-        name=options.name,
-        namespace=options.namespace,
-        command=command,
-        image=options.image,
-        entrypoint=_entrypoint(options),
-        config_text=options.config_text,
-        results_claim=options.results_claim,
-        groups=options.groups,
-        workers=Sourced(value=options.workers, source="--workers"),
-        cpus=Sourced(value=options.cpus, source="--cpus"),
-        memory=Sourced(value=f"{options.memory_mb}Mi", source="--memory; not measured"),
-    )
+    template = environment().get_template(f"{RAY_JOB_FILE}.j2")
+    return template.render(options=options, command=command, entrypoint=_entrypoint(options))
 
 
-def render_ray_job(plan: RayJobPlan) -> str:
-    """The file."""
-    return environment().get_template(f"{RAY_JOB_FILE}.j2").render(plan=plan)
-
-
-def write_ray_job(plan: RayJobPlan, folder: Path) -> Path:
+def write_ray_job(options: RayJobOptions, folder: Path, *, command: str) -> Path:
     """Writes the file.
 
     Raises:
         OutputError: The folder cannot be written, or has such a file from elsewhere.
     """
-    (path,) = write_files({RAY_JOB_FILE: render_ray_job(plan)}, folder)
+    (path,) = write_files({RAY_JOB_FILE: render_ray_job(options, command=command)}, folder)
     return path
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hcopt.deploy.kubernetes.names import dns_label
-from hcopt.deploy.kubernetes.options import check_image, check_name, check_text
+from hcopt.deploy.kubernetes.options import IMAGE, check_name, check_text
 from hcopt.errors import ConfigError
 from hcopt.system.redaction import without_credentials
 
@@ -61,7 +61,7 @@ class RayJobOptions:
     def __post_init__(self) -> None:
         check_name("--name", self.name)
         check_name("--namespace", self.namespace)
-        check_image(self.image, "registry.example.com/hcopt:0.1.0")
+        check_text("--image", self.image, IMAGE, "registry.example.com/hcopt:0.1.0")
         check_text("--results-claim", self.results_claim, _SUBDOMAIN, "hcopt-results")
         if min(self.workers, self.cpus, self.memory_mb) < 1:
             raise ConfigError("--workers, --cpus and --memory are at least 1", remedy="Pods, CPUs and MiB.")

@@ -1,4 +1,4 @@
-"""Templates become YAML texts, and those files that replace no one else's."""
+"""Renders the Jinja templates, and writes the files; those of somebody else are never replaced."""
 
 from __future__ import annotations
 

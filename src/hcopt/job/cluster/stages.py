@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from hcopt.analysis.plan_shards import plan_blocks
+from hcopt.analysis.plan_shards import cut_into_shards
 from hcopt.errors import HcoptError, ProfileError, RuntimeStartError
 from hcopt.job.cluster.blocks import Block, Stage, model_files
 from hcopt.job.cluster.pool import Pool
@@ -71,7 +71,7 @@ class ClusterExecutor:
             count = int(json.loads(file.read_text(encoding="utf-8"))["sweep_blocks"])
         except FileNotFoundError:
             write_whole(file, json.dumps({"sweep_blocks": count}) + "\n")
-        return plan_blocks(request.prepared.plan, count)
+        return cut_into_shards(request.prepared.plan, count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

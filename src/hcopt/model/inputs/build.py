@@ -1,4 +1,4 @@
-"""A model's input example, or synthetic rows where it has none, become the rows that the load sends.
+"""The rows that the load sends: those of the model's input example, or synthetic ones where it has none.
 
 Never perf_analyzer's own random bits, which are values of 1e31 and the like. perf_analyzer is started elsewhere.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hcopt.errors import ConfigError, ModelSourceError
 from hcopt.model.inputs.example import from_example
-from hcopt.model.inputs.synthetic import synthetic
+from hcopt.model.inputs.synthetic import synthetic_rows
 from hcopt.model.inputs.values import Input, LoadData, MisfitError, fits
 from hcopt.records.model import ModelArtifact
 from hcopt.records.note import Note
@@ -60,7 +60,7 @@ def build_load(
     notes.append(Note.of("synthetic_rows"))
     if any(tensor.has_row_dimension and tensor.dims[0] == -1 for tensor in inputs):
         notes.append(Note.of("dynamic_rows"))
-    return LoadData(tensors=synthetic(inputs, seed), origin="synthetic", notes=tuple(notes))
+    return LoadData(tensors=synthetic_rows(inputs, seed), origin="synthetic", notes=tuple(notes))
 
 
 def _inputs(

@@ -1,4 +1,4 @@
-"""Rows out of an input example that came with the model, or that the user gave."""
+"""Reads the rows of an input example that came with the model, or that the user gave."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.model.inputs.values import (
     MAX_BYTES,
@@ -21,9 +24,6 @@ from hcopt.model.inputs.values import (
     numpy_dtype,
 )
 from hcopt.records.note import Note
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def from_example(file: Path, inputs: Sequence[Input]) -> LoadData:
@@ -75,8 +75,6 @@ def _too_large(size_bytes: int) -> MisfitError:
 
 def _arrays(file: Path) -> dict[str, Any]:
     """The arrays of an archive; its members are read, never unpacked to files."""
-    import numpy as np
-
     with zipfile.ZipFile(file) as archive:
         unpacked_bytes = sum(member.file_size for member in archive.infolist())
     # Compressed a thousandfold it may be small.
@@ -151,8 +149,6 @@ def _mismatch(tensor: Input, *, expected: object, found: object) -> MisfitError:
 
 
 def _typed(tensor: Input, values: Any) -> NDArray[Any]:
-    import numpy as np
-
     dtype = numpy_dtype(tensor.datatype)
     # As Python's own integers, since numpy makes floats of some lists of large ones.
     keeps_objects = dtype.itemsize == 8 and dtype.kind in "iu" and not isinstance(values, np.ndarray)
@@ -176,8 +172,6 @@ def _typed(tensor: Input, values: Any) -> NDArray[Any]:
 
 
 def _texts(tensor: Input, array: NDArray[Any]) -> NDArray[Any]:
-    import numpy as np
-
     texts = [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()]
     if not all(isinstance(text, str) for text in texts):
         raise _mismatch(tensor, expected="strings", found=array.dtype)

@@ -1,18 +1,18 @@
-"""Rows as perf_analyzer reads them with `--input-data`."""
+"""Writes the rows of a load as the JSON file that perf_analyzer reads with `--input-data`."""
 
 from __future__ import annotations
 
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.errors import OutputError
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.system.files import whole_file
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Longer tensors are written in base64, which perf_analyzer reads faster.
 _MAX_LISTED_ELEMENTS = 64
@@ -48,15 +48,14 @@ def write_perf_analyzer_json(load: LoadData, path: Path) -> None:
 
 def _step(tensor: LoadTensor, index: int) -> dict[str, Any]:
     values = tensor.rows[index]
-    listed = _listed(values, tensor.datatype) if values.size <= _MAX_LISTED_ELEMENTS else None
-    encoded = {"b64": base64.b64encode(_bytes(values, tensor.datatype)).decode("ascii")} if listed is None else None
-    return {"content": encoded or listed, "shape": list(values.shape)}
+    content: Any = _listed(values, tensor.datatype) if values.size <= _MAX_LISTED_ELEMENTS else None
+    if content is None:
+        content = {"b64": base64.b64encode(_bytes(values, tensor.datatype)).decode("ascii")}
+    return {"content": content, "shape": list(values.shape)}
 
 
 def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
     """The values as JSON, or None where JSON, or perf_analyzer's reading of it, has no form for them."""
-    import numpy as np
-
     flat: list[Any] = values.ravel().tolist()
     if datatype == "BYTES":
         return None if any("\0" in text for text in flat) else flat
@@ -67,11 +66,10 @@ def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
 
 def _bytes(values: NDArray[Any], datatype: str) -> bytes:
     """The tensor as it goes over the wire: row-major, little-endian."""
-    import numpy as np
+    from tritonclient.utils import serialize_byte_tensor
 
     if datatype == "BYTES":
-        texts = [text.encode() for text in values.ravel().tolist()]
-        return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+        return bytes(serialize_byte_tensor(values).item())
     if datatype == "BF16":
         return (values.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
     return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()

@@ -1,28 +1,25 @@
-"""Rows that are drawn from a seed, where there is no example."""
+"""Draws random rows from a seed, for a model without an input example."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.errors import ConfigError, ModelSourceError
 from hcopt.model.inputs.values import MAX_BYTES, MAX_ROW_BYTES, MAX_SYNTHETIC_ROWS, Input, LoadTensor, numpy_dtype
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
-
-def synthetic(inputs: Sequence[Input], seed: int) -> tuple[LoadTensor, ...]:
+def synthetic_rows(inputs: Sequence[Input], seed: int) -> tuple[LoadTensor, ...]:
     """Rows drawn from a seed.
 
     Raises:
         ConfigError: An input's shape is open.
         ModelSourceError: A row is larger than what is sent.
     """
-    import numpy as np
-
     shapes = [_known_dims(tensor) for tensor in inputs]
     size = sum(
         math.prod(shape) * numpy_dtype(tensor.datatype).itemsize for tensor, shape in zip(inputs, shapes, strict=True)
@@ -53,8 +50,6 @@ def _known_dims(tensor: Input) -> tuple[int, ...]:
 
 
 def _drawn(datatype: str, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[Any]:
-    import numpy as np
-
     if datatype in {"FP32", "BF16"}:
         return random.standard_normal(shape, dtype=np.float32)
     if datatype in {"FP16", "FP64"}:

@@ -1,4 +1,4 @@
-"""Rows for the load generator: what a tensor may hold, and the limits on it."""
+"""The rows that a load sends, as values, and the limits on their number and size."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcopt.records.note import Note
 from hcopt.words.notes import sentence
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Origin = Literal["input example", "synthetic"]
 # What NumPy and zipfile raise for an archive that is none, or one that lies about itself.
@@ -28,8 +27,6 @@ MAX_BYTES = 32 * 2**20
 # A file of examples is read whole, and a request is built whole.
 MAX_FILE_BYTES = 256 * 2**20
 MAX_ROW_BYTES = 256 * 2**20
-# numpy has no BF16: such rows are float32 here, as in tritonclient.
-_NUMPY_NAMES = {"BYTES": "object", "BF16": "float32", "FP16": "float16", "FP32": "float32", "FP64": "float64"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,7 +96,7 @@ def fits(shape: Sequence[int], dims: Sequence[int]) -> bool:
 
 
 def numpy_dtype(datatype: str) -> np.dtype[Any]:
-    """NumPy's type of a Triton datatype."""
-    import numpy as np
+    """NumPy's type of a Triton datatype; float32 for BF16, which NumPy does not have."""
+    from tritonclient.utils import triton_to_np_dtype
 
-    return np.dtype(_NUMPY_NAMES.get(datatype, datatype.lower()))
+    return np.dtype(triton_to_np_dtype(datatype))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hcopt.cli.show.simulation import simulation_chart, write_chart
+from hcopt.deploy.hpa import Autoscaler
 from hcopt.deploy.simulation import Moment, Simulation
 from hcopt.errors import ConfigError, OutputError
 
@@ -24,6 +25,7 @@ def simulation(seconds: int, worst_at: int) -> Simulation:
         for at in range(seconds)
     )
     return Simulation(
+        autoscaler=Autoscaler(targets=(1.0,), min_replicas=1, max_replicas=2),
         moments=moments,
         miss_ratio=0.5 / seconds,
         worst_minute_miss_ratio=0.5 / 60,

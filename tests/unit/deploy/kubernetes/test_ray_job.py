@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hcopt.cli.app import app
-from hcopt.deploy.kubernetes.ray_job import plan_ray_job, render_ray_job
+from hcopt.deploy.kubernetes.ray_job import render_ray_job
 from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
 from hcopt.errors import ConfigError
 from tests.support.traced import outside_of_blocks
@@ -46,7 +46,7 @@ def options(**changes: Any) -> RayJobOptions:
 
 
 def rendered(**changes: Any) -> str:
-    return render_ray_job(plan_ray_job(options(**changes), command=COMMAND))
+    return render_ray_job(options(**changes), command=COMMAND)
 
 
 def documents(**changes: Any) -> list[dict[str, Any]]:
@@ -268,7 +268,7 @@ def test_config_of_any_form_stays_one_text(text: str) -> None:
 
 def test_command_of_any_form_stays_one_comment() -> None:
     odd = "hcopt kubernetes --set 'a\nkind: Pod' \u2028kind: Pod"
-    text = render_ray_job(plan_ray_job(options(), command=odd))
+    text = render_ray_job(options(), command=odd)
     assert text.splitlines()[0] == "# Made by: hcopt kubernetes --set 'a kind: Pod' kind: Pod"
     assert yaml.safe_load(text)["kind"] == "RayJob"
 

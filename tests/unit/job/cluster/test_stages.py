@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from hcopt.analysis.plan_shards import plan_blocks
+from hcopt.analysis.plan_shards import cut_into_shards
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, ProfileError, RuntimeStartError
 from hcopt.job.cluster import pool as pool_module
@@ -50,7 +50,7 @@ from tests.support.records import (
 )
 
 PLAN = SweepPlan(model_name=MODEL_NAME, default=default_variant(), variants=grid_variants(), loads=(LIGHT,))
-HALVES = plan_blocks(PLAN, 2)
+HALVES = cut_into_shards(PLAN, 2)
 ROWS = LoadTensor(name="input", datatype="FP32", rows=np.zeros((2, 10), np.float32))
 RANKING = run_record().ranking
 PROVED = Proved(

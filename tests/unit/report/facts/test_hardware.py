@@ -16,7 +16,8 @@ from rich.console import Console
 
 from hcopt.cli.show.run import print_models
 from hcopt.config.sections import Config, ReportSection
-from hcopt.deploy.answers import Question, answer
+from hcopt.deploy.answers import answer
+from hcopt.deploy.capacity import Growth
 from hcopt.job.batch import FinishedModels, SeveralJob, _Several
 from hcopt.job.cluster.nodes import slug
 from hcopt.job.executors import Places
@@ -382,17 +383,7 @@ def test_capacity_goes_by_the_recorded_price_of_its_cpu(
     tmp_path: Path, recorded: float | dict[str, float] | None, given: float | None, price: float | None
 ) -> None:
     folder = write_finished_run(tmp_path, Config(report=ReportSection(price_per_hour=recorded)))
-    question = Question(
-        rate_infer_per_s=None,
-        replicas=None,
-        trace=None,
-        growth="2x/10m",
-        scrape_interval_s=15,
-        rate_window_s=60,
-        pod_start_s=None,
-        price_per_hour=given,
-    )
-    found = answer(folder, question)
+    found = answer(folder, growth=Growth(factor=2, within_s=600), price_per_hour=given)
     if price is None:
         assert found.cost_per_million is None
     else:

@@ -45,8 +45,8 @@ def test_figures_are_those_of_the_manifests():
     assert "C = 5,800 infer/s" in section.lines[0] and "T = 4,235 infer/s" in section.lines[1]
     assert section.table is not None
     pods = {row[0].value: row[1].value for row in section.table.rows}
-    assert pods["100,000"] == str(plan.scale.replicas.max_replicas)
-    assert pods["10,000"] == str(plan.scale.replicas.min_replicas)
+    assert pods["100,000"] == str(plan.scale.max_replicas.value)
+    assert pods["10,000"] == str(plan.scale.min_replicas.value)
 
 
 def test_more_load_never_takes_fewer_pods_and_none_is_above_its_target():
