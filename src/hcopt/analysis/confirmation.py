@@ -1,4 +1,4 @@
-"""Finalists of the sweep, measured again side by side, become a claim. Pure but for the `measure` it is given.
+"""The verdict on the sweep's finalists from fresh, paired measurements. Pure but for the `measure` it is given.
 
 The sweep's figures play no part in the claim: a maximum over noisy measurements is too good to be true.
 """
@@ -21,7 +21,7 @@ from hcopt.records.verdict import Confirmation, ConfirmedVariant, FailedWindows,
 
 def first_window_count(finalists: Finalists, settings: ConfirmationSection) -> int:
     """Windows up to the first look."""
-    return len(finalists.cast.arms) * sequential.first_look(settings.alpha, COMPARISONS)
+    return len(finalists.plan.candidates) * sequential.first_look(settings.alpha, COMPARISONS)
 
 
 def confirm(
@@ -47,14 +47,14 @@ def confirm(
         extend: Told how many windows more there will be, where a look decided nothing.
         clock: Seconds that only grow.
     """
-    taken, timer, arms = list[Measurement](), BlockClock(max_s, clock), finalists.cast.arms
+    taken, timer, candidates = list[Measurement](), BlockClock(max_s, clock), finalists.plan.candidates
     done, spent = 0, 0.0
     for look_count, look in enumerate(sequential.planned(settings.alpha, COMPARISONS), start=1):
         if done and extend is not None:
-            extend((look.block_count - done) * len(arms))
+            extend((look.block_count - done) * len(candidates))
         while done < look.block_count and timer.has_time():
             with timer.block():
-                taken += measure_block(arms, measure, first_block + done)
+                taken += measure_block(candidates, measure, first_block + done)
             done += 1
         used_ratio = timer.used_ratio()
         found = decide(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hcopt.analysis.blocks import Arm, measure_block, paired, windows_of
+from hcopt.analysis.blocks import Candidate, measure_block, paired, windows_of
 from hcopt.check.baseline import Baseline, BaselineSource, model_folder
 from hcopt.check.regression import (
     FEWEST_BLOCKS,
@@ -208,21 +208,21 @@ class _Blocks:
             name: measure_speed(side, self.load, window_s=window_s, measure=partial(window_of, name))
             for name, side in self.prepared.items()
         }
-        arms = {name: Arm(variant=window.variant, load=self.load) for name, window in windows.items()}
-        names = {arm.variant: name for name, arm in arms.items()}
+        compared = {name: Candidate(variant=window.variant, load=self.load) for name, window in windows.items()}
+        names = {one.variant: name for name, one in compared.items()}
 
-        def measure_arm(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
+        def measure_side(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
             return window_of(names[variant], replace(windows[names[variant]], block=block))
 
         for number in range(self.job.blocks):
-            measure_block(tuple(arms.values()), measure_arm, number)
-        taken = windows_of(arms.values(), self.taken)
-        both = zip(*paired(taken[arms[BASELINE]], taken[arms[CANDIDATE]]), strict=True)
+            measure_block(tuple(compared.values()), measure_side, number)
+        taken = windows_of(compared.values(), self.taken)
+        both = zip(*paired(taken[compared[BASELINE]], taken[compared[CANDIDATE]]), strict=True)
         return _Taken(
             blocks=[block for pair in both if (block := _block(*pair)) is not None],
             windows={
-                name: [one for one in self.taken if one.block is not None and one.variant == arm.variant]
-                for name, arm in arms.items()
+                name: [one for one in self.taken if one.block is not None and one.variant == side.variant]
+                for name, side in compared.items()
             },
         )
 

@@ -26,7 +26,7 @@ class Proof:
     A resumed run goes on with the blocks that an interrupted one has measured, the one that was cut in two included.
     That is sound: looks spend their part of the error rates by the time used, which `Earlier.clock` goes on counting,
     and not by what was seen; the interruption knows nothing of the figures either. Within the block that was cut, the
-    gap adds noise to its differences. Its sign is as likely to favour the one arm as the other, since orders balance:
+    gap adds noise to its differences. Its sign is as likely to favour either candidate, as orders balance:
     the sign-flip test, which asks for symmetric differences and not for equal variances, stays exact. To measure the
     blocks again instead would give up data, and a second chance to whoever interrupts.
 
