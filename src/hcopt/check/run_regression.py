@@ -22,8 +22,10 @@ from hcopt.check.regression import (
 )
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
+from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
+from hcopt.measure.side_by_side import measure_speed, prepare_side
+from hcopt.measure.window import open_runner
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment, LoadPoint, Measurement
@@ -188,21 +190,27 @@ class _Blocks:
 
     def measure(self, server: Server, control: ModelControl) -> _Taken:
         """All blocks."""
-        benches = {
-            name: open_bench(
-                side, server, control, folder=self.folder, record=self.taken.append, progress=self.progress
+        context = RunContext(record=self.taken.append, progress=self.progress)
+        runners = {
+            name: open_runner(
+                side,
+                server,
+                control,
+                folder=self.folder,
+                context=context,
+                input_file=f"input_{side.artifact.name}.json",
             )
             for name, side in self.prepared.items()
         }
 
         def window_of(name: str, window: Window) -> Measurement:
             # An idle model's threads may spin: it is not to be there.
-            for other in benches:
+            for other in runners:
                 if other != name:
                     control.unload(self.prepared[other].artifact.name)
-            return benches[name].measure(window)
+            return runners[name].measure(window)
 
-        self.progress.phase("Baseline and candidate, block by block", steps=len(benches) * (self.job.blocks + 1))
+        self.progress.phase("Baseline and candidate, block by block", steps=len(runners) * (self.job.blocks + 1))
         window_s = _WINDOW_INTERVALS * self.job.config.profiler.measurement_interval_ms / 1000
         windows = {
             name: measure_speed(side, self.load, window_s=window_s, measure=partial(window_of, name))

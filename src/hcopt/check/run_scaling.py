@@ -13,9 +13,10 @@ from hcopt.config.load import load_config
 from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, scaling_of
 from hcopt.errors import ConfigError, ProfileError
+from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
-from hcopt.measure.window import Bench
+from hcopt.measure.side_by_side import measure_speed, prepare_side
+from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint, Measurement
@@ -89,8 +90,8 @@ def run_scale_check(job: ScaleJob, progress: Progress) -> Scaling:
         progress.phase("serve")
         with ExitStack() as stack:
             servers = _Servers(stack=stack, config=job.config, prepared=prepared, root=folder, progress=progress)
-            benches = [servers.start(cpu_set) for cpu_set in sets]
-            alone, together = _measure(job, benches, prepared, best.load, progress)
+            runners = [servers.start(cpu_set) for cpu_set in sets]
+            alone, together = _measure(job, runners, prepared, best.load, progress)
     if len(alone) < 2:
         raise ProfileError(f"only {len(alone)} of {job.blocks} blocks could be measured")
     return scaling_of(alone, together, cpus_per_server=cpus)
@@ -126,7 +127,7 @@ class _Servers:
     root: Path
     progress: Progress
 
-    def start(self, cpu_set: str) -> Bench:
+    def start(self, cpu_set: str) -> WindowRunner:
         """One more, with the model loaded."""
         folder = self.root / f"server_{cpu_set.replace(',', '_')}"
         folder.mkdir()
@@ -136,37 +137,37 @@ class _Servers:
         choice = choose_runtime(config, progress=self.progress, note=self.progress.note)
         server = self.stack.enter_context(choice.runtime.serve(self.root / "repository", folder))
         control = self.stack.enter_context(ModelControl(server.endpoint))
-        taken: list[Measurement] = []
-        bench = open_bench(self.prepared, server, control, folder=folder, record=taken.append, progress=self.progress)
-        bench.served.reload(self.prepared.plan.default)
-        return bench
+        context = RunContext(progress=self.progress)
+        runner = open_runner(self.prepared, server, control, folder=folder, context=context)
+        runner.served.reload(self.prepared.plan.default)
+        return runner
 
 
 def _measure(
-    job: ScaleJob, benches: Sequence[Bench], prepared: Prepared, load: LoadPoint, progress: Progress
+    job: ScaleJob, runners: Sequence[WindowRunner], prepared: Prepared, load: LoadPoint, progress: Progress
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Throughput of each server alone and together, for each block in which all gave figures."""
     window_s = _WINDOW_INTERVALS * job.config.profiler.measurement_interval_ms / 1000
-    progress.phase("Servers alone, and all at once", steps=(2 * job.blocks + 1) * len(benches))
+    progress.phase("Servers alone, and all at once", steps=(2 * job.blocks + 1) * len(runners))
     first = measure_speed(
-        prepared, load, window_s=window_s, measure=lambda window: _at_once(benches, window, progress)[0]
+        prepared, load, window_s=window_s, measure=lambda window: _at_once(runners, window, progress)[0]
     )
     alone: list[list[float]] = []
     together: list[list[float]] = []
     for number in range(job.blocks):
         window = replace(first, block=number)
-        singles = [rate for bench in benches for rate in _rates(_at_once([bench], window, progress))]
-        all_at_once = _rates(_at_once(benches, window, progress))
-        if len(singles) == len(all_at_once) == len(benches):
+        singles = [rate for runner in runners for rate in _rates(_at_once([runner], window, progress))]
+        all_at_once = _rates(_at_once(runners, window, progress))
+        if len(singles) == len(all_at_once) == len(runners):
             alone.append(singles)
             together.append(all_at_once)
     return alone, together
 
 
-def _at_once(benches: Sequence[Bench], window: Window, progress: Progress) -> list[Measurement]:
+def _at_once(runners: Sequence[WindowRunner], window: Window, progress: Progress) -> list[Measurement]:
     """One window on each of some servers, at the same time; the model is loaded already."""
-    with ThreadPoolExecutor(max_workers=len(benches)) as pool:
-        taken = list(pool.map(lambda bench: bench.perf_analyzer.measure(window), benches))
+    with ThreadPoolExecutor(max_workers=len(runners)) as pool:
+        taken = list(pool.map(lambda runner: runner.perf_analyzer.measure(window), runners))
     for measurement in taken:
         progress.measured(measurement)
     return taken

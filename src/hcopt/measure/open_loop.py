@@ -22,8 +22,8 @@ _LIMITS_OF_LOAD = 4.0
 _LIMITS_OF_DRAIN = 1.2
 # A window lasts several times the limit, and a verdict takes several windows.
 _LIMITS_OF_CHECK = 20.0
-_FEWEST_REQUESTS = 40
-_MOST_REQUESTS = 200_000
+_MIN_REQUESTS = 40
+_MAX_REQUESTS = 200_000
 # Beyond what the server can do perf_analyzer waits for it to catch up; another try would wait as long.
 _GRACE_S = 8.0
 
@@ -85,10 +85,10 @@ class OpenLoop:
     def schedule(self, rate_infer_per_s: float, window_index: int) -> Schedule:
         """The arrivals of one window, always the same ones for the same seed, rate and index."""
         rate_per_s, limit_s = rate_infer_per_s / self.client_batch_size, self.latency_p99_limit_ms / 1000
-        longest_s = max(self.window_s, _LIMITS_OF_LOAD * limit_s, _FEWEST_REQUESTS / rate_per_s)
+        longest_s = max(self.window_s, _LIMITS_OF_LOAD * limit_s, _MIN_REQUESTS / rate_per_s)
         return poisson_schedule(
             rate_per_s,
-            load_s=min(longest_s, _MOST_REQUESTS / rate_per_s),
+            load_s=min(longest_s, _MAX_REQUESTS / rate_per_s),
             warm_up_ratio=WARM_UP_RATIO,
             drain_s=max(_DRAIN_S, _LIMITS_OF_DRAIN * limit_s),
             seed=self.seed,

@@ -12,7 +12,8 @@ from typing import Literal
 from hcopt.config.sections import Config
 from hcopt.errors import BusyError, HcoptError, ModelSourceError
 from hcopt.job.cluster.values import Files, Outcome
-from hcopt.job.stages import Request, ServedStages, Stopwatch, served
+from hcopt.job.stages import ModelRun, ServedStages, served_stages
+from hcopt.measure.context import RunContext
 from hcopt.model.base_config import BaseConfiguration
 from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import sha256_of
@@ -24,7 +25,7 @@ from hcopt.records.model import ModelArtifact
 from hcopt.records.note import Note
 from hcopt.records.run import RunFailure
 from hcopt.records.verdict import Noise, Ranking
-from hcopt.store.replay import Earlier
+from hcopt.store.replay import Replay
 from hcopt.system.environ import remove_variables
 from hcopt.system.files import write_whole_bytes
 from hcopt.system.machine import read_cpu_times, steal_ratio
@@ -66,7 +67,7 @@ class Probe:
                 with choice.runtime.serve(folder / "repository", folder) as server:
                     found = server.environment
         except HcoptError as error:
-            return Outcome(notes=tuple(notes), failure=failure_of(error))
+            return Outcome(notes=tuple(notes), failure=RunFailure.of(error))
         return Outcome(environment=found, notes=tuple(notes), steal_ratio=steal_ratio(before, read_cpu_times()))
 
 
@@ -104,7 +105,7 @@ class Block:
         Raises:
             OSError: The node's disk takes nothing.
         """
-        taken, notes, stopwatch = list[Measurement](), list[Note](), Stopwatch()
+        taken, notes = list[Measurement](), list[Note]()
         before = read_cpu_times()
 
         def record(measurement: Measurement) -> None:
@@ -112,30 +113,28 @@ class Block:
             taken.append(found)
             tell(found)
 
+        context = RunContext(record=record, note=notes.append, replay=Replay(self.known))
+
         with temporary_folder() as folder:
             outcome = Outcome()
             try:
                 with _alone(f"hcopt, {self.stage} of {self.artifact.name}"):
-                    request = Request(
+                    run = ModelRun(
                         config=Config.model_validate(self.config),
                         folder=folder / "run",
                         prepared=self._prepared(_unpacked(self.artifact, files, folder)),
-                        record=record,
-                        stopwatch=stopwatch,
-                        note=notes.append,
-                        progress=SilentProgress(),
-                        earlier=Earlier(self.known),
+                        context=context,
                     )
-                    with served(request) as stages:
+                    with served_stages(run) as stages:
                         outcome = replace(outcome, environment=stages.environment)
                         outcome = replace(outcome, found=self._staged(stages))
             except HcoptError as error:
-                outcome = replace(outcome, failure=failure_of(error))
+                outcome = replace(outcome, failure=RunFailure.of(error))
             return replace(
                 outcome,
                 measurements=tuple(taken),
                 notes=tuple(notes),
-                elapsed_s=stopwatch.elapsed_s,
+                elapsed_s=context.stopwatch.elapsed_s,
                 files=dict(_left_in(folder / "run")),
                 steal_ratio=steal_ratio(before, read_cpu_times()),
             )
@@ -152,11 +151,6 @@ class Block:
             return None
         assert self.ranking is not None  # a proof has one
         return stages.prove(self.ranking, self.noise)
-
-
-def failure_of(error: HcoptError) -> RunFailure:
-    """An error as a value."""
-    return RunFailure(exit_code=error.exit_code, message=error.message, remedy=error.remedy)
 
 
 @contextmanager

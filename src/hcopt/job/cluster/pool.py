@@ -24,10 +24,10 @@ from hcopt.records.note import Note
 
 _STEP_S = 0.5
 # A node that has lost so many blocks gets none any more: it is the node then, and no accident.
-_MOST_LOSSES = 2
+_MAX_LOSSES = 2
 # A block that was lost so often is what kills the nodes.
-_MOST_TRIES = 5
-_MOST_PROBES = 64
+_MAX_TRIES = 5
+_MAX_PROBES = 64
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class Pool:
             RuntimeStartError: No node of the kind is left, or the task was lost too often.
             KeyboardInterrupt: `stop` was called, or the result is no longer wanted.
         """
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             with self._free_node(kind, ended) as state:
                 tell(state.node, None)
                 try:
@@ -145,7 +145,7 @@ class Pool:
                     state.blocks += 1
                     return state.node, outcome
         raise RuntimeStartError(
-            f"a block was lost {_MOST_TRIES} times, each time with its node or the process there",
+            f"a block was lost {_MAX_TRIES} times, each time with its node or the process there",
             remedy="Do the nodes have memory enough for the model? Try one of them alone, without --executor ray.",
         )
 
@@ -200,7 +200,7 @@ class Pool:
         with self._changed:
             state.losses += 1
             # One that is silent may still be measuring: what runs there beside it would be disturbed.
-            if state.losses >= _MOST_LOSSES or "sign of life" in reason:
+            if state.losses >= _MAX_LOSSES or "sign of life" in reason:
                 self._refused.add(state.node.node_id)
             self._changed.notify_all()
 
@@ -263,7 +263,7 @@ class Pool:
             if not new:
                 return
             shared = self.cluster.share({})
-            with ThreadPoolExecutor(min(len(new), _MOST_PROBES)) as threads:
+            with ThreadPoolExecutor(min(len(new), _MAX_PROBES)) as threads:
                 futures = [threads.submit(self._probed, node, shared) for node in new]
                 try:
                     found = [future.result() for future in futures]

@@ -33,7 +33,7 @@ from hcopt.system.process import watch_from_apart
 # Each measuring node has one of it, so that one task at a time has the node.
 RESOURCE = "hcopt"
 _BEAT_S = 5.0
-_LONGEST_REASON = 300
+_MAX_REASON_LENGTH = 300
 _CONNECT_S = 10.0
 _CURRENT = Path("/tmp/ray/ray_current_cluster")
 _END_S = 10.0
@@ -275,4 +275,4 @@ def _pins() -> list[str]:
 
 def _short(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:_LONGEST_REASON]
+    return (lines[0] if lines else type(error).__name__)[:_MAX_REASON_LENGTH]

@@ -24,7 +24,7 @@ SURE = 0.996
 # By how much the share of requests over the limit grows with p99, as a power of it; and how many windows that is worth.
 _STEEPNESS = 5.0
 _STEEPNESS_WINDOWS = 4.0
-_MOST_SKEW = 0.3
+_MAX_SKEW = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Belief:
         if self.limit_ms is None:
             return math.inf
         variance = sum(surface.noise**2 + surface.block**2 for surface in (self.tail, self.speed))
-        return math.log(self.limit_ms) - min(_MOST_SKEW, 0.5 * self.steepness * variance)
+        return math.log(self.limit_ms) - min(_MAX_SKEW, 0.5 * self.steepness * variance)
 
     @cached_property
     def feasible(self) -> Array:

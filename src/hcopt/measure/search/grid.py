@@ -1,4 +1,4 @@
-"""A SweepPlan becomes points in a space: equal variants once, each with every load that it can be measured at."""
+"""The points of a SweepPlan in a space: equal variants once, each with every load that it can be measured at."""
 
 from __future__ import annotations
 

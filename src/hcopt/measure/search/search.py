@@ -20,9 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from hcopt.measure.search.belief import SURE, Belief, Taken, believe
 from hcopt.measure.search.grid import grid_of
-from hcopt.measure.search.order import believe_afresh, best_point, candidates_of, failing_points, window_of
+from hcopt.measure.search.order import believe_afresh, best_point, failing_points, window_of
 from hcopt.measure.search.surface import Array, Integers
-from hcopt.measure.search.values import Candidate, Measure, SearchResult, SearchSettings
+from hcopt.measure.search.values import Measure, SearchResult, SearchSettings
 from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.search import Action, Decision, DropCause, StopCause
 
@@ -30,7 +30,7 @@ from hcopt.records.search import Action, Decision, DropCause, StopCause
 # that would be more than Model Analyzer's whole grid is worth.
 _WINDOWS_A_ROOT = 10.0
 _WINDOWS_A_POINT = 1.75
-_FEWEST_WINDOWS = 12
+_MIN_WINDOWS = 12
 _FIRST_A_ROOT = 1.5
 _FIRST_WINDOWS = 4
 _BLOCK_WINDOWS = 8
@@ -41,10 +41,10 @@ _FIRST_REFITS = 3
 _REFIT_GROWTH = 1.25
 _FAILURES = 2
 _GAIN_SHARE = 0.1
-_FEWEST_OF_A_WINNER = 3
+_MIN_WINDOWS_OF_A_WINNER = 3
 _HOPELESS = 0.01
 _UNMEASURED_CAUTION = 2.0
-_MOST_CANDIDATES = 300
+_MAX_CANDIDATES = 300
 
 
 def search(
@@ -137,7 +137,7 @@ class _Search:
             stop = self._stop(belief, best, points, draws)
             if stop is not None:
                 return stop
-            left = _most_windows(len(self._grid)) - len(self._measurements)
+            left = _max_windows(len(self._grid)) - len(self._measurements)
             self._measure_block("race", self._next_block(belief, best, points, draws)[:left])
 
     def _first_points(self) -> list[int]:
@@ -265,7 +265,7 @@ class _Search:
         hope = np.where(belief.feasible > _HOPELESS, mean + 2 * sd, -np.inf)
         hope[~self._open] = -np.inf
         hope[best] = np.inf
-        order = np.argsort(-hope, kind="stable")[:_MOST_CANDIDATES]
+        order = np.argsort(-hope, kind="stable")[:_MAX_CANDIDATES]
         return np.sort(order[hope[order] > -np.inf])
 
     def _stop(self, belief: Belief, best: int, points: Integers, draws: Array) -> _Stop | None:
@@ -273,14 +273,13 @@ class _Search:
             return _Stop(cause="time", reason=f"the time of {self._settings.budget_s:g} s is up")
         if not self._open.any():
             return _Stop(cause="nothing_left", reason="nothing is left that could be measured")
-        most = _most_windows(len(self._grid))
         gain = self._expected_gain(best, points, draws)
-        if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _FEWEST_OF_A_WINNER:
+        if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _MIN_WINDOWS_OF_A_WINNER:
             goal = _GAIN_SHARE * self._settings.indifference_ratio
             if gain <= goal:
                 reason = f"going on would gain {gain:.2%} on average, less than {goal:.2%}"
                 return _Stop(cause="gain", reason=reason, gain_ratio=gain)
-        if len(self._measurements) >= most:
+        if len(self._measurements) >= _max_windows(len(self._grid)):
             left = "" if gain is None else f"; going on would gain {gain:.2%} on average"
             reason = f"{len(self._measurements)} windows are what {len(self._grid)} points are worth{left}"
             return _Stop(cause="windows", reason=reason, gain_ratio=gain)
@@ -314,10 +313,9 @@ class _Search:
         return budget is not None and self._clock() - self._started_s >= budget
 
     def _result(self) -> SearchResult:
-        """What all windows say, fitted afresh: the same as can be had from them later."""
+        """Explains the end by what all windows say, fitted afresh: the same as can be had from them later."""
         visited = {int(self._grid.owner[point]) for point in self._windows}
         unvisited = [owner for owner in range(len(self._grid.variants)) if owner not in visited | self._dropped]
-        candidates: tuple[Candidate, ...] = ()
         if self._taken:
             belief = believe_afresh(
                 self._grid,
@@ -326,12 +324,7 @@ class _Search:
                 failing=failing_points(self._grid, self._measurements),
             )
             self._explain_end(belief, unvisited)
-            candidates = candidates_of(belief, self._windows)
-        return SearchResult(
-            candidates=candidates,
-            decisions=tuple(self._decisions),
-            measurements=tuple(self._measurements),
-        )
+        return SearchResult(decisions=tuple(self._decisions), measurements=tuple(self._measurements))
 
     def _explain_end(self, belief: Belief, unvisited: Iterable[int]) -> None:
         best = self._best(belief)
@@ -395,5 +388,5 @@ class _Search:
             self._decided(decision)
 
 
-def _most_windows(points: int) -> int:
-    return max(_FEWEST_WINDOWS, math.ceil(min(_WINDOWS_A_ROOT * math.sqrt(points), _WINDOWS_A_POINT * points)))
+def _max_windows(points: int) -> int:
+    return max(_MIN_WINDOWS, math.ceil(min(_WINDOWS_A_ROOT * math.sqrt(points), _WINDOWS_A_POINT * points)))

@@ -1,4 +1,4 @@
-"""What a search is asked for, what it decides on its way, and what it hands over."""
+"""What a search is asked for, and what it hands over."""
 
 from __future__ import annotations
 
@@ -37,38 +37,13 @@ class SearchSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One variant at its best load as the search sees it in the end.
-
-    Attributes:
-        variant: The variant; the default where several names have the same settings.
-        load: The load.
-        throughput_infer_per_s: Estimated from all windows together.
-        latency_p99_ms: Likewise.
-        feasible: Whether it counts as keeping the limit.
-        window_count: Windows at this load.
-        equal_names: Further names of the same settings.
-    """
-
-    variant: ModelConfigVariant
-    load: LoadPoint
-    throughput_infer_per_s: float
-    latency_p99_ms: float
-    feasible: bool
-    window_count: int
-    equal_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """What a search found.
+    """What a search has done; `rank_windows` says what its measurements show.
 
     Attributes:
-        candidates: Every variant that was measured: first those that keep the limit, by throughput.
         decisions: In order.
         measurements: In order, failed ones included.
     """
 
-    candidates: tuple[Candidate, ...]
     decisions: tuple[Decision, ...]
     measurements: tuple[Measurement, ...]
