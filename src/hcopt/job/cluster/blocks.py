@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +55,7 @@ class Probe:
 
     config: JsonObject
 
-    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:  # noqa: ARG002 - as Task
+    def perform(self, files: Files) -> Outcome:  # noqa: ARG002 - as Task
         """See `Task.perform`."""
         notes = list[Note]()
         before = read_cpu_times()
@@ -99,22 +99,15 @@ class Block:
     noise: Noise | None = None
     ranking: Ranking | None = None
 
-    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:
+    def perform(self, files: Files) -> Outcome:
         """See `Task.perform`.
 
         Raises:
             OSError: The node's disk takes nothing.
         """
         taken, notes = list[Measurement](), list[Note]()
+        context = RunContext(record=taken.append, note=notes.append, replay=Replay(self.known))
         before = read_cpu_times()
-
-        def record(measurement: Measurement) -> None:
-            found = replace(measurement, node=self.node)
-            taken.append(found)
-            tell(found)
-
-        context = RunContext(record=record, note=notes.append, replay=Replay(self.known))
-
         with temporary_folder() as folder:
             outcome = Outcome()
             try:
@@ -132,7 +125,7 @@ class Block:
                 outcome = replace(outcome, failure=RunFailure.of(error))
             return replace(
                 outcome,
-                measurements=tuple(taken),
+                measurements=tuple(replace(one, node=self.node) for one in taken),
                 notes=tuple(notes),
                 elapsed_s=context.stopwatch.elapsed_s,
                 files=dict(_left_in(folder / "run")),

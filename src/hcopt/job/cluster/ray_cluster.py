@@ -57,7 +57,7 @@ def connected(address: str, *, bring_package: bool) -> Iterator[RayCluster]:
     """
     if address.startswith("ray://"):
         raise RuntimeStartError(
-            f"{address} is an address for Ray's client, which passes no measurements on while they are made",
+            f"{address} is an address for Ray's client, which passes on no signs of life of the nodes",
             remedy="Start hcopt on a machine of the cluster, or there with `ray job submit`, and --address auto.",
         )
     _check_answers(address)
@@ -221,7 +221,7 @@ class _RayRunning:
 
 def _performed(task: Task, files: Files, put: Callable[[Event], None]) -> None:
     try:
-        put(task.perform(files, put))
+        put(task.perform(files))
     except Exception as error:  # noqa: BLE001 - the driver has to be told, whatever it is
         said = error.message if isinstance(error, HcoptError) else f"unexpected {type(error).__name__}: {error}"
         put(Outcome(failure=RunFailure(exit_code=1, message=f"on the node: {said}")))

@@ -1,6 +1,6 @@
 """The stages of one model on nodes of one kind: noise and proof on one node each, the sweep on as many as there are.
 
-What a block brings back becomes files and records here, all of it or nothing.
+What a block brings back is written and recorded here, all of it or nothing.
 """
 
 from __future__ import annotations
@@ -176,15 +176,11 @@ class ClusterStages:
         )
         said = _said(stage, number, len(self.plans))
 
-        def tell(node: Node, measurement: Measurement | None) -> None:
-            if measurement is None:
-                context.progress.told(f"{said} begins on {node.name}")
-
         node, outcome = self.pool.run(
             lambda node: replace(block, node=node.name),
             self.shared,
             self.environment,
-            tell=tell,
+            begun=lambda node: context.progress.told(f"{said} begins on {node.name}"),
             note=context.note,
             ended=self.over.is_set,
         )

@@ -110,9 +110,7 @@ class Scene:
 
     def _play(self, task: Task, where: Node) -> Iterator[Event | None]:
         yield Beat()
-        outcome = self.work(cast("Block", task), where)
-        yield from outcome.measurements
-        yield outcome
+        yield self.work(cast("Block", task), where)
 
     def _record(self, found: Measurement) -> None:
         assert found.samples_file is None or (self.folder / found.samples_file).is_file(), "its samples come first"
