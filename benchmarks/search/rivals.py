@@ -32,15 +32,15 @@ class Outcome:
 
 
 def adaptive(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int) -> Outcome:
-    found = search(
+    measured = search(
         plan,
         measure=replay.measure,
         clock=replay.clock,
         settings=SearchSettings(latency_p99_limit_ms=limit_ms, seed=seed),
     )
-    ranked = rank_windows(plan, found.measurements, latency_p99_limit_ms=limit_ms).feasible
+    ranked = rank_windows(plan, measured, latency_p99_limit_ms=limit_ms).feasible
     variant, load = (ranked[0].variant, ranked[0].load) if ranked else (None, None)
-    return Outcome(variant, load, replay.load_s, replay.wall_s, len(found.measurements))
+    return Outcome(variant, load, replay.load_s, replay.wall_s, len(measured))
 
 
 def model_analyzer(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int, mode: Mode) -> Outcome:

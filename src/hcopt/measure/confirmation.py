@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from hcopt.analysis import confirmation
 from hcopt.analysis.finalists import Finalists, choose_finalists
-from hcopt.analysis.p99_limit import fails_too_often
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.perf_analyzer import Window
@@ -48,7 +46,7 @@ def confirm_finalists(
         excluded = [found.refuted for found in refuted if found.refuted is not None]
         finalists = choose_finalists(ranking.feasible, default, excluded=excluded)
         if finalists is None:
-            return _nothing_feasible(ranking, refuted, config.constraints.latency_p99_ms)
+            return confirmation.nothing_feasible(ranking, refuted, config.constraints.latency_p99_ms)
         found = _confirm(
             runner,
             finalists,
@@ -70,27 +68,6 @@ def _not_alone(found: Confirmation, plan: SweepPlan, ranking: Ranking) -> Confir
     if found.verdict != "tied" or not alone or len(pooled(plan)) == 1:
         return found
     return replace(found, verdict="undecided", reason=Note.of("default_alone"))
-
-
-def _nothing_feasible(ranking: Ranking, refuted: Sequence[Confirmation], limit_ms: float | None) -> Confirmation:
-    """What the sweep found feasible, and fresh data did not, stands with its fresh figures."""
-    fresh = {found.best.variant.config_name: found.best.latency_p99_ms.estimate for found in refuted if found.best}
-    failures = tuple(failed for found in refuted for failed in found.failures)
-    failing = {failed.config_name for failed in failures if failed.variant_count}
-    entries = [
-        replace(entry, latency_p99_ms=fresh.get(entry.variant.config_name, entry.latency_p99_ms))
-        for entry in ranking.ranked
-        # A low p99 of few answers is no short distance from the limit.
-        if not fails_too_often(entry.failed_ratio) and entry.variant.config_name not in failing
-    ]
-    return confirmation.nothing_feasible(
-        min(entries, key=lambda entry: entry.latency_p99_ms, default=None),
-        limit_ms,
-        default=refuted[-1].default if refuted else None,
-        block_count=refuted[-1].block_count if refuted else 0,
-        failures=failures,
-        least_failing=min(ranking.ranked, key=lambda entry: entry.failed_ratio, default=None),
-    )
 
 
 def _confirm(

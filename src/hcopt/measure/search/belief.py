@@ -13,10 +13,9 @@ from scipy.special import ndtr
 from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.measure.search.grid import Grid
 from hcopt.measure.search.surface import Array, Integers, Prior, Surface, Windows, draw, fit
+from hcopt.measure.search.values import NOISE
 
 _MS_PER_S = 1000
-# How far windows of one point vary where nobody knows better.
-NOISE = 0.08
 _SPEED = {"signal": 0.5, "point": 0.12, "block": 0.05}
 _TAIL = Prior(signal=0.3, point=0.05, block=0.05, noise=0.15)
 # With which probability a point has to keep the limit to be proposed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from hcopt.measure.search.belief import SURE, Belief, Taken, believe
 from hcopt.measure.search.grid import grid_of
 from hcopt.measure.search.order import believe_afresh, best_point, failing_points, window_of
 from hcopt.measure.search.surface import Array, Integers
-from hcopt.measure.search.values import Measure, SearchResult, SearchSettings
+from hcopt.measure.search.values import Measure, SearchSettings
 from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.search import Action, Decision, DropCause, StopCause
 
@@ -53,8 +53,8 @@ def search(
     measure: Measure,
     clock: Callable[[], float],
     settings: SearchSettings,
-    decided: Callable[[Decision], None] | None = None,
-) -> SearchResult:
+    decided: Callable[[Decision], None] = lambda _: None,
+) -> tuple[Measurement, ...]:
     """Looks for the point of a plan with the most throughput within the limit.
 
     The same seed, plan and measurements give the same decisions, as long as the clock ends neither.
@@ -65,6 +65,9 @@ def search(
         clock: Seconds that only grow.
         settings: Limit, length of a window, budget, seed.
         decided: Takes each decision at once.
+
+    Returns:
+        In order, failed ones included; `rank_windows` says what they show.
     """
     # Threads of the linear algebra would go on spinning into the windows that are measured.
     with threadpool_limits(1):
@@ -85,7 +88,7 @@ class _Search:
         measure: Measure,
         clock: Callable[[], float],
         settings: SearchSettings,
-        decided: Callable[[Decision], None] | None,
+        decided: Callable[[Decision], None],
     ) -> None:
         self._grid = grid_of(plan)
         self._measure = measure
@@ -94,7 +97,6 @@ class _Search:
         self._decided = decided
         self._random = np.random.default_rng(settings.seed)
         self._started_s = clock()
-        self._decisions: list[Decision] = []
         self._measurements: list[Measurement] = []
         self._taken: list[Taken] = []
         self._windows: Counter[int] = Counter()
@@ -107,7 +109,7 @@ class _Search:
         self._fitted_at = 0
         self._belief: Belief | None = None
 
-    def run(self) -> SearchResult:
+    def run(self) -> tuple[Measurement, ...]:
         for variant, load in self._grid.left_out:
             self._decide(
                 "left_out",
@@ -122,7 +124,9 @@ class _Search:
         stop = self._race()
         budget_s = self._settings.budget_s
         self._decide("stop", stop.reason, cause=stop.cause, gain_ratio=stop.gain_ratio, budget_s=budget_s)
-        return self._result()
+        if self._taken:
+            self._explain_end()
+        return tuple(self._measurements)
 
     def _race(self) -> _Stop:
         """Measures blocks until there is a reason to stop."""
@@ -312,24 +316,20 @@ class _Search:
         budget = self._settings.budget_s
         return budget is not None and self._clock() - self._started_s >= budget
 
-    def _result(self) -> SearchResult:
-        """Explains the end by what all windows say, fitted afresh: the same as can be had from them later."""
-        visited = {int(self._grid.owner[point]) for point in self._windows}
-        unvisited = [owner for owner in range(len(self._grid.variants)) if owner not in visited | self._dropped]
-        if self._taken:
-            belief = believe_afresh(
-                self._grid,
-                self._taken,
-                limit_ms=self._settings.latency_p99_limit_ms,
-                failing=failing_points(self._grid, self._measurements),
-            )
-            self._explain_end(belief, unvisited)
-        return SearchResult(decisions=tuple(self._decisions), measurements=tuple(self._measurements))
-
-    def _explain_end(self, belief: Belief, unvisited: Iterable[int]) -> None:
+    def _explain_end(self) -> None:
+        """Says what all windows show, fitted afresh: the same as can be had from them later."""
+        belief = believe_afresh(
+            self._grid,
+            self._taken,
+            limit_ms=self._settings.latency_p99_limit_ms,
+            failing=failing_points(self._grid, self._measurements),
+        )
         best = self._best(belief)
         mean, sd = belief.against(best)
-        for owner in unvisited:
+        visited = {int(self._grid.owner[point]) for point in self._windows}
+        for owner in range(len(self._grid.variants)):
+            if owner in visited | self._dropped:
+                continue
             own = np.flatnonzero(self._grid.owner == owner)
             point = int(own[np.argmax(np.where(belief.feasible[own] >= 0.5, (mean + 2 * sd)[own], -np.inf))])
             self._decide(
@@ -383,9 +383,7 @@ class _Search:
             elapsed_s=self._clock() - self._started_s,
             **details,
         )
-        self._decisions.append(decision)
-        if self._decided is not None:
-            self._decided(decision)
+        self._decided(decision)
 
 
 def _max_windows(points: int) -> int:

@@ -1,4 +1,4 @@
-"""What a search is asked for, and what it hands over."""
+"""What a search is asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
-from hcopt.records.search import Decision
 
+# How far windows of one point vary where nobody knows better.
+NOISE = 0.08
 # Variant, load, length of the window in s, number of the block: windows of a block lie close together in time.
 Measure = Callable[[ModelConfigVariant, LoadPoint, float, int], Measurement]
 
@@ -33,17 +34,4 @@ class SearchSettings:
     seed: int = 0
     alpha: float = 0.01
     indifference_ratio: float = 0.02
-    noise_ratio: float = 0.08
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """What a search has done; `rank_windows` says what its measurements show.
-
-    Attributes:
-        decisions: In order.
-        measurements: In order, failed ones included.
-    """
-
-    decisions: tuple[Decision, ...]
-    measurements: tuple[Measurement, ...]
+    noise_ratio: float = NOISE

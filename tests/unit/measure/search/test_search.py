@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,9 +15,10 @@ from benchmarks.recordings.replay import Replay, Truth
 from benchmarks.recordings.synthetic import synthetic
 from hcopt.measure.search.order import rank_windows
 from hcopt.measure.search.search import search
-from hcopt.measure.search.values import SearchResult, SearchSettings
-from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.measure.search.values import Measure, SearchSettings
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
+from hcopt.records.search import Decision
 from hcopt.records.verdict import RankedVariant
 
 CLEAR_MISS_RATIO = 0.008
@@ -27,24 +29,38 @@ def truth(count: int, seed: int = 0) -> Truth:
     return Truth(synthetic(count, seed=seed))
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a search has measured and decided, in order."""
+
+    measurements: tuple[Measurement, ...]
+    decisions: tuple[Decision, ...]
+
+
+def searched(plan: SweepPlan, *, measure: Measure, clock: Callable[[], float], settings: SearchSettings) -> Result:
+    decisions: list[Decision] = []
+    measured = search(plan, measure=measure, clock=clock, settings=settings, decided=decisions.append)
+    return Result(measured, tuple(decisions))
+
+
 def found(
     known: Truth, *, seed: int = 0, noise: float | None = 0.03, budget_s: float | None = None
-) -> tuple[SearchResult, Replay]:
+) -> tuple[Result, Replay]:
     replay = Replay(known, seed=seed, noise_ratio=noise)
     settings = SearchSettings(latency_p99_limit_ms=known.recording.limit_ms, seed=seed, budget_s=budget_s)
-    return search(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings), replay
+    return searched(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings), replay
 
 
-def ranked(known: Truth, result: SearchResult, limit_ms: float | None) -> tuple[RankedVariant, ...]:
+def ranked(known: Truth, result: Result, limit_ms: float | None) -> tuple[RankedVariant, ...]:
     return rank_windows(known.recording.plan, result.measurements, latency_p99_limit_ms=limit_ms).ranked
 
 
-def winner_of(known: Truth, result: SearchResult) -> RankedVariant:
+def winner_of(known: Truth, result: Result) -> RankedVariant:
     return ranked(known, result, known.recording.limit_ms)[0]
 
 
 @cache
-def large_search() -> SearchResult:
+def large_search() -> Result:
     return found(truth(250))[0]
 
 
@@ -125,7 +141,7 @@ def test_variant_that_cannot_be_loaded_is_closed_with_its_reason() -> None:
         return replace(measured, throughput_infer_per_s=None, latency=None, error="no memory")
 
     settings = SearchSettings(latency_p99_limit_ms=known.recording.limit_ms)
-    result = search(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
+    result = searched(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
     entries = ranked(known, result, known.recording.limit_ms)
     assert {entry.variant.instance_count for entry in entries} == {1}
     failed = {d.config_name: d.reason for d in result.decisions if d.action == "fail"}
@@ -147,7 +163,7 @@ def test_point_at_which_windows_fail_on_the_variant_s_own_account_is_not_propose
         return replace(measured, throughput_infer_per_s=None, latency=None, error="full", failure_cause="refused")
 
     settings = SearchSettings(latency_p99_limit_ms=known.recording.limit_ms)
-    result = search(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
+    result = searched(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
     best = winner_of(known, result)
     assert (best.variant, best.load) != (winner.variant, winner.load)
     assert best.feasible
@@ -159,7 +175,7 @@ def test_search_of_which_every_window_fails_ends_without_a_candidate() -> None:
         known.recording.plan.default, LoadPoint(concurrency=8), 1, 0
     )
     failed = replace(measured, throughput_infer_per_s=None, latency=None, error="gone")
-    result = search(
+    result = searched(
         known.recording.plan,
         measure=lambda variant, load, window_s, block: replace(failed, variant=variant, load=load),
         clock=lambda: 0.0,
@@ -173,7 +189,7 @@ def test_nothing_within_the_limit_is_said_so() -> None:
     known = truth(8)
     replay = Replay(known, seed=0, noise_ratio=0.03)
     settings = SearchSettings(latency_p99_limit_ms=0.05)
-    result = search(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
+    result = searched(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
     entries = ranked(known, result, 0.05)
     assert not any(entry.feasible for entry in entries)
     latencies = [entry.latency_p99_ms for entry in entries]
@@ -184,7 +200,7 @@ def test_without_a_limit_the_fastest_point_wins() -> None:
     known = truth(60)
     replay = Replay(known, seed=0, noise_ratio=0.03)
     settings = SearchSettings(latency_p99_limit_ms=None)
-    result = search(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
+    result = searched(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
     entries = ranked(known, result, None)
     winner = entries[0]
     place = known.place(winner.variant, winner.load)
@@ -202,7 +218,7 @@ def test_request_that_no_batch_holds_is_left_out() -> None:
         assert load.client_batch_size <= variant.max_batch_size
         return replace(replay.measure(variant, replace(load, client_batch_size=1), window_s, block), load=load)
 
-    result = search(plan, measure=measure, clock=replay.clock, settings=SearchSettings(latency_p99_limit_ms=None))
+    result = searched(plan, measure=measure, clock=replay.clock, settings=SearchSettings(latency_p99_limit_ms=None))
     left_out = [d for d in result.decisions if d.action == "left_out"]
     assert {d.client_batch_size for d in left_out} == {16}
     assert len(left_out) == 4  # the variants of 8 rows
