@@ -289,16 +289,7 @@ class _Batch:
             "started_at": self.started_at,
             "command": self.command,
             "config": self.job.config.model_dump(mode="json"),
-            "parts": [
-                {
-                    "source_uri": outcome.source_uri,
-                    "label": outcome.label,
-                    "hardware": outcome.hardware,
-                    "run_id": outcome.run_id,
-                    "failure": None if outcome.failure is None else asdict(outcome.failure),
-                }
-                for outcome in self.outcomes
-            ],
+            "parts": [_without_record(outcome) for outcome in self.outcomes],
         }
         self.folder.write_state(state, details)
 
@@ -312,6 +303,12 @@ def _labels(name: str, number: int) -> Iterator[str]:
 def _waiting(config: Config, executor: Executor) -> ModelOutcome:
     uri = without_credentials(config.model.uri)
     return ModelOutcome(source_uri=uri, label=uri, hardware=executor.name)
+
+
+def _without_record(outcome: ModelOutcome) -> JsonObject:
+    values = asdict(replace(outcome, record=None))
+    del values["record"]
+    return values
 
 
 def _said(outcome: ModelOutcome) -> str:
