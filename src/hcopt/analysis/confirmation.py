@@ -46,7 +46,7 @@ def confirm(
         settings: α and the indifference zone.
         max_s: No block begins that would not end within it, if it took as long as the longest so far.
         first_block: The number of the first block; a further round goes on with the numbers, since its data are new.
-        extend: Told how many windows more there will be, where a look decided nothing.
+        extend: Takes how many windows more there will be, where a look decided nothing.
         clock: Seconds that only grow.
     """
     taken, timer, candidates = list[Measurement](), BlockClock(max_s, clock), finalists.plan.candidates

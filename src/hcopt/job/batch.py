@@ -72,12 +72,11 @@ def profile_all(job: Job, executors: Executors, progress: Progress) -> FinishedR
         OutputError: The results cannot be written.
         InterruptedRunError: What is finished and measured is kept.
     """
-    begun = None if job.unfinished is None else job.unfinished.state
-    if job.config.models or (len(executors.all) > 1 if begun is None else "parts" in begun):
+    if job.config.models or (len(executors.all) > 1 if job.unfinished is None else "parts" in job.state):
         with own_folder(job.results, job.unfinished, executors.opened, turn=nullcontext()) as folder:
             return _Batch(job=job, executors=executors, folder=folder, progress=progress).execute()
     tracking_uri = open_tracking(job.config, results=job.results, progress=progress)
-    executor = executors.named(None if begun is None else begun.get("hardware"))
+    executor = executors.named(job.state.get("hardware"))
     return profile(replace(job, tracking_uri=tracking_uri, executor=executor), progress, executors.opened)
 
 
@@ -98,9 +97,8 @@ class _Batch:
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        state = {} if self.job.unfinished is None else self.job.unfinished.state
-        self.started_at = state.get("started_at", self.started_at)
-        self.command = state.get("command", self.job.command)
+        self.started_at = self.job.state.get("started_at", self.started_at)
+        self.command = self.job.state.get("command", self.job.command)
 
     def execute(self) -> FinishedBatch:
         with self._interruptible():
@@ -135,7 +133,7 @@ class _Batch:
 
     def _begun_before(self) -> list[str | None]:
         """For each member, the run that an interrupted batch has begun for it."""
-        parts = [] if self.job.unfinished is None else self.job.unfinished.state.get("parts", [])
+        parts = self.job.state.get("parts", [])
         # Its kinds of machines may have been others, or in another order.
         kinds = len({part.get("hardware") for part in parts}) or 1
         models = [index // kinds for index in range(len(parts))]

@@ -75,6 +75,11 @@ class Job:
     executor: Executor = field(default_factory=Executor)
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
+    @property
+    def state(self) -> JsonObject:
+        """run.json of the run to go on with; empty for a new one."""
+        return {} if self.unfinished is None else self.unfinished.state
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
@@ -173,12 +178,11 @@ class _Run:
     record: RunRecord | None = None
 
     def __post_init__(self) -> None:
-        self.command = self.job.command
-        if (unfinished := self.job.unfinished) is not None:
-            self.started_at = unfinished.state.get("started_at", self.started_at)
-            self.command = unfinished.state.get("command", self.command)
-            self.conditions = unfinished.state.get("conditions", {})
-            self.taken = list(unfinished.measurements)
+        self.started_at = self.job.state.get("started_at", self.started_at)
+        self.command = self.job.state.get("command", self.job.command)
+        self.conditions = self.job.state.get("conditions", {})
+        if self.job.unfinished is not None:
+            self.taken = list(self.job.unfinished.measurements)
         self.context = RunContext(
             record=self._record_measurement, note=self._note, progress=self.progress, replay=Replay(self.taken)
         )

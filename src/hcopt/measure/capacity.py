@@ -5,7 +5,7 @@ from __future__ import annotations
 from hcopt.analysis.rate_search import FoundRate, Limits, Search
 from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
-from hcopt.measure.open_loop import OpenLoop, shortest_check_s
+from hcopt.measure.open_loop import OpenLoop, min_check_s
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
@@ -27,7 +27,7 @@ def find_capacity(runner: WindowRunner, best: ConfirmedVariant | None, config: C
     max_s = 60 * config.capacity.max_minutes
     if best is None or limit_ms is None or max_s == 0:
         return None
-    if shortest_check_s(limit_ms) > max_s:
+    if min_check_s(limit_ms) > max_s:
         note(Note.of("capacity_failed", reason=f"a limit of {limit_ms:g} ms needs a longer capacity.max_minutes"))
         return None
     open_loop = OpenLoop(
@@ -80,8 +80,8 @@ def find_rate(runner: WindowRunner, open_loop: OpenLoop, closed_loop_infer_per_s
         return runner.measure_by(
             lambda: open_loop.measure(rate_infer_per_s, window_index),
             open_loop.window(rate_infer_per_s, window_index),
-            said=f"{variant.config_name}, {rate_infer_per_s:,.0f} infer/s, window {window_index + 1}",
-            revived=lambda: runner.served.reload(variant),
+            what=f"{variant.config_name}, {rate_infer_per_s:,.0f} infer/s, window {window_index + 1}",
+            on_restart=lambda: runner.served.reload(variant),
         )
 
     runner.context.progress.phase("open_loop")

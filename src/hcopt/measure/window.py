@@ -40,7 +40,7 @@ class WindowRunner:
             RuntimeStartError: The server died and cannot be brought back.
         """
 
-        def measured() -> Measurement:
+        def loaded_and_measured() -> Measurement:
             # One that goes on with a visit may be the first to be measured of it: the others were known.
             if window.reload or self.served.serving != window.variant:
                 (self.served.load_or_reuse if window.keep_loaded else self.served.reload)(window.variant)
@@ -49,23 +49,23 @@ class WindowRunner:
                 self.served.invalidate()
             return found
 
-        return self.measure_by(measured, window, said=_described(window), revived=self.served.forget_all)
+        return self.measure_by(loaded_and_measured, window, what=_described(window), on_restart=self.served.forget_all)
 
     def measure_by(
         self,
-        measured: Callable[[], Measurement],
+        measure: Callable[[], Measurement],
         window: Window,
         *,
-        said: str,
-        revived: Callable[[], None] = lambda: None,
+        what: str,
+        on_restart: Callable[[], None] = lambda: None,
     ) -> Measurement:
         """A window in whatever way it is measured, unless it is known; a new one is recorded.
 
         Args:
-            measured: Measures it.
+            measure: Measures it.
             window: What is measured.
-            said: That, for the progress.
-            revived: Called where the server had died and is there again.
+            what: That in words, for the progress.
+            on_restart: Called where the server had died and is there again.
 
         Raises:
             RuntimeStartError: The server died and cannot be brought back.
@@ -75,10 +75,10 @@ class WindowRunner:
         if known is not None:
             progress.known()
             return known
-        progress.started(said)
+        progress.started(what)
         began = replay.begin()
         try:
-            measurement = measured()
+            measurement = measure()
         except ModelLoadError as error:
             measurement = failed(window, error.message, cause="refused")
         except RuntimeStartError as error:
@@ -87,7 +87,7 @@ class WindowRunner:
             died = self.restart_server_if_dead()
             measurement = with_reason(measurement, died)
             if died is not None:
-                revived()
+                on_restart()
         finally:
             measurement = replace(measurement, elapsed_s=replay.end(window.phase, began))
             self.context.record(measurement)

@@ -123,7 +123,7 @@ class Pool:
             shared: See `Cluster.start`.
             kind: The fingerprint that the node has to have.
             begun: Takes the node when it begins there.
-            note: Takes where it begins again, and why.
+            note: Takes why it begins again elsewhere.
             ended: Whether the result is no longer wanted.
 
         Raises:

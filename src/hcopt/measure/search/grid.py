@@ -46,8 +46,8 @@ class Grid:
         return self.variants[int(self.owner[point])]
 
     @cached_property
-    def places(self) -> dict[tuple[Settings, LoadPoint], int]:
-        """Where each setting and load stands among the points."""
+    def point_of(self) -> dict[tuple[Settings, LoadPoint], int]:
+        """The point of each setting and load."""
         return {(self.variant(point).settings, load): point for point, load in enumerate(self.loads)}
 
     @cached_property

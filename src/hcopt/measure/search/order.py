@@ -43,7 +43,7 @@ def rank_windows(
 
 
 def _point(grid: Grid, measured: Measurement) -> int:
-    return grid.places[measured.variant.settings, measured.load]
+    return grid.point_of[measured.variant.settings, measured.load]
 
 
 def failing_points(grid: Grid, measurements: Iterable[Measurement]) -> frozenset[int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,13 +73,6 @@ def search(
         return _Search(plan, measure, clock, settings, decided).run()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stop:
-    cause: StopCause
-    reason: str
-    gain_ratio: float | None = None
-
-
 class _Search:
     def __init__(
         self,
@@ -121,26 +113,24 @@ class _Search:
         first = self._first_points()
         for begin in range(0, len(first), _BLOCK_WINDOWS):
             self._measure_block("start", first[begin : begin + _BLOCK_WINDOWS])
-        stop = self._race()
-        budget_s = self._settings.budget_s
-        self._decide("stop", stop.reason, cause=stop.cause, gain_ratio=stop.gain_ratio, budget_s=budget_s)
+        self._race()
         if self._taken:
             self._explain_end()
         return tuple(self._measurements)
 
-    def _race(self) -> _Stop:
+    def _race(self) -> None:
         """Measures blocks until there is a reason to stop."""
+        if not self._taken:
+            self._stop("nothing_measured", "no window could be measured")
+            return
         while True:
-            if not self._taken:
-                return _Stop(cause="nothing_measured", reason="no window could be measured")
             belief = self._update()
             best = self._best(belief)
             self._drop(belief, best)
             points = self._candidates(belief, best)
             draws = belief.draws(points, _DRAWS, self._random)
-            stop = self._stop(belief, best, points, draws)
-            if stop is not None:
-                return stop
+            if self._is_over(belief, best, points, draws):
+                return
             left = _max_windows(len(self._grid)) - len(self._measurements)
             self._measure_block("race", self._next_block(belief, best, points, draws)[:left])
 
@@ -272,22 +262,26 @@ class _Search:
         order = np.argsort(-hope, kind="stable")[:_MAX_CANDIDATES]
         return np.sort(order[hope[order] > -np.inf])
 
-    def _stop(self, belief: Belief, best: int, points: Integers, draws: Array) -> _Stop | None:
+    def _is_over(self, belief: Belief, best: int, points: Integers, draws: Array) -> bool:
+        """Whether there is a reason to stop, which is decided then."""
         if self._out_of_time():
-            return _Stop(cause="time", reason=f"the time of {self._settings.budget_s:g} s is up")
+            return self._stop("time", f"the time of {self._settings.budget_s:g} s is up")
         if not self._open.any():
-            return _Stop(cause="nothing_left", reason="nothing is left that could be measured")
+            return self._stop("nothing_left", "nothing is left that could be measured")
         gain = self._expected_gain(best, points, draws)
         if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _MIN_WINDOWS_OF_A_WINNER:
             goal = _GAIN_SHARE * self._settings.indifference_ratio
             if gain <= goal:
-                reason = f"going on would gain {gain:.2%} on average, less than {goal:.2%}"
-                return _Stop(cause="gain", reason=reason, gain_ratio=gain)
+                return self._stop("gain", f"going on would gain {gain:.2%} on average, less than {goal:.2%}", gain)
         if len(self._measurements) >= _max_windows(len(self._grid)):
             left = "" if gain is None else f"; going on would gain {gain:.2%} on average"
             reason = f"{len(self._measurements)} windows are what {len(self._grid)} points are worth{left}"
-            return _Stop(cause="windows", reason=reason, gain_ratio=gain)
-        return None
+            return self._stop("windows", reason, gain)
+        return False
+
+    def _stop(self, cause: StopCause, reason: str, gain_ratio: float | None = None) -> bool:
+        self._decide("stop", reason, cause=cause, gain_ratio=gain_ratio, budget_s=self._settings.budget_s)
+        return True
 
     def _expected_gain(self, best: int, points: Integers, draws: Array) -> float | None:
         """How much more than the best point the winner of a draw has, on average; None where the best is too late."""
