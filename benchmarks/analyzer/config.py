@@ -1,4 +1,4 @@
-"""A recorded grid becomes what `model-analyzer profile` reads: a model repository, and YAML as hcopt writes it."""
+"""A recorded grid as `model-analyzer profile` reads it: a model repository, and YAML as hcopt writes it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Literal, cast
 import yaml
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.config import analyzer_config
-from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import CONFIG_FILE, apply_variant, to_text
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
-from hcopt.system.progress import SilentProgress
 from hcopt.triton.base import Endpoint, Server
 
 Mode = Literal["brute", "quick", "optuna"]
@@ -65,11 +64,12 @@ def write_files(
         repository=repository,
         folder=folder,
         input_arguments=(),
-        record=SilentProgress().measured,
-        progress=SilentProgress(),
+        context=RunContext(),
     )
-    profiler = ModelAnalyzer(interval_ms=INTERVAL_MS, latency_p99_limit_ms=limit_ms)
-    config = _in_mode(mode, plan, analyzer_config(profiler.windows, job, work=folder, perf_analyzer=perf_analyzer))
+    brute = analyzer_config(
+        job, interval_ms=INTERVAL_MS, latency_p99_limit_ms=limit_ms, work=folder, perf_analyzer=perf_analyzer
+    )
+    config = _in_mode(mode, plan, brute)
     file = folder / "analyzer.yaml"
     file.write_text(yaml.safe_dump({**config, **(extra or {})}, sort_keys=False), encoding="utf-8")
     return file

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from hcopt.config.sections import Config
 from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.ray_cluster import connected
 from hcopt.job.cluster.values import Files, Node, Outcome
-from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.measurement import Environment
 from hcopt.words.notes import sentence
 
 _SAMPLES_BYTES = 200_000
@@ -32,7 +31,7 @@ class Pause:
 
     seconds: float
 
-    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:  # noqa: ARG002 - as Task
+    def perform(self, files: Files) -> Outcome:  # noqa: ARG002 - as Task
         time.sleep(self.seconds)
         return Outcome(files={"samples/one.npz": os.urandom(_SAMPLES_BYTES)})
 
@@ -41,7 +40,7 @@ def _elapsed_s(pool: Pool, kind: Environment, *, blocks: int, seconds: float) ->
     shared = pool.cluster.share({"model.onnx": os.urandom(_MODEL_BYTES)})
 
     def one(_: int) -> None:
-        pool.run(_pause, shared, kind, tell=lambda *_: None, note=print)
+        pool.run(_pause, shared, kind, begun=lambda _: None, note=print)
 
     def _pause(_: Node) -> Pause:
         return Pause(seconds=seconds)

@@ -80,9 +80,9 @@ class TimedTools:
 def _process(server: Live, window_s: float) -> tuple[float, float]:
     """Medians of the seconds under load and of perf_analyzer's life, for windows of one variant that is loaded."""
     variant, load = server.prepared.plan.default, server.prepared.plan.loads[-1]
-    server.bench.served.reload(variant)
+    server.runner.served.reload(variant)
     tools = TimedTools(server.server.tools)
-    perf_analyzer = replace(server.bench.perf_analyzer, tools=tools)
+    perf_analyzer = replace(server.runner.perf_analyzer, tools=tools)
     loads = [_load_s(server, perf_analyzer.measure, _window(variant, load, window_s)) for _ in range(ROUNDS)]
     return median(loads), median(tools.elapsed_s)
 
@@ -92,7 +92,7 @@ def _gaps(server: Live) -> list[float]:
     plan, gaps = server.prepared.plan, []
     for variant in islice(cycle(plan.variants), SWITCHES):
         started = time.monotonic()
-        load_s = _load_s(server, server.bench.measure, _window(variant, plan.loads[-1], 0.5))
+        load_s = _load_s(server, server.runner.measure, _window(variant, plan.loads[-1], 0.5))
         gaps.append(time.monotonic() - started - load_s)
     return gaps[1:]
 

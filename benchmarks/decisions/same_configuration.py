@@ -12,38 +12,24 @@ import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from hcopt.config.load import load_config
 from hcopt.config.sections import Config
-from hcopt.measure.confirmation import Proof
-from hcopt.measure.perf_analyzer import PerfAnalyzer
-from hcopt.measure.served_model import ServedModel
-from hcopt.measure.window import Bench
-from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
-from hcopt.model.prepare import Prepared, config_json, prepare
+from hcopt.measure.confirmation import confirm_finalists
+from hcopt.measure.context import RunContext
+from hcopt.measure.window import open_runner
+from hcopt.model.prepare import Prepared, prepare
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint
-from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, RankedVariant, Ranking
-from hcopt.system.progress import SilentProgress
-from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
 
 SAMPLE = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultModel"
 UNREAD = (("hcopt_benchmark_copy", "1"),)
-
-
-@contextmanager
-def served(prepared: Prepared, folder: Path) -> Iterator[tuple[Server, ModelControl]]:
-    write_repository(folder / "repository", prepared.artifact, prepared.base.config)
-    write_perf_analyzer_json(prepared.load, folder / "input.json")
-    with EmbeddedRuntime().serve(folder / "repository", folder) as server, ModelControl(server.endpoint) as control:
-        yield server, control
 
 
 def same_under_two_names(prepared: Prepared, load: LoadPoint, limit_ms: float | None) -> tuple[Prepared, Ranking]:
@@ -60,33 +46,18 @@ def same_under_two_names(prepared: Prepared, load: LoadPoint, limit_ms: float | 
 
 def confirmed(config: Config, prepared: Prepared, ranking: Ranking, folder: Path) -> Iterator[Confirmation]:
     """One confirmation after the other, on one server."""
-    with served(prepared, folder) as (server, control):
-        name = prepared.artifact.name
-        model = ServedModel(control, name, lambda variant: config_json(prepared, variant))
-        perf_analyzer = PerfAnalyzer(
-            tools=server.tools,
-            model_name=lambda: name,
-            input_arguments=("--input-data", server.tools.path(folder / "input.json")),
+    write_repository(folder / "repository", prepared.artifact, prepared.base.config)
+    with EmbeddedRuntime().serve(folder / "repository", folder) as server, ModelControl(server.endpoint) as control:
+        runner = open_runner(
+            prepared,
+            server,
+            control,
             folder=folder,
-            server_times=model.watch,
+            context=RunContext(),
             latency_p99_limit_ms=config.constraints.latency_p99_ms,
         )
-        bench = Bench(
-            served=model,
-            perf_analyzer=perf_analyzer,
-            restart_server_if_dead=server.restart_if_dead,
-            record=lambda _: None,
-            progress=SilentProgress(),
-        )
-        notes: list[Note] = []
         while True:
-            yield Proof(
-                config=config,
-                plan=prepared.plan,
-                ranking=ranking,
-                bench=bench,
-                note=notes.append,
-            ).run()
+            yield confirm_finalists(runner, prepared.plan, ranking, config)
 
 
 def row(number: int, found: Confirmation) -> str:

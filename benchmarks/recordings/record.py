@@ -142,9 +142,9 @@ def _measure(server: Live, recording: Recording, place: tuple[int, int, int], wi
     variant, load = list(pooled(recording.plan).values())[row][0], recording.plan.loads[column]
     before = read_cpu_times()
     window = _window(variant, load, window_s=window_s, rate=_rate(recording, row))
-    measured = server.bench.measure(window) if fresh else server.bench.perf_analyzer.measure(window)
+    measured = server.runner.measure(window) if fresh else server.runner.perf_analyzer.measure(window)
     if measured.error is not None:
-        measured = server.bench.measure(replace(window, window_s=6 * window_s))
+        measured = server.runner.measure(replace(window, window_s=6 * window_s))
     recording.noise["steal"].append(round(steal_ratio(before, read_cpu_times()) or 0.0, 4))
     recording.window_s[place] = measured.duration_s or window_s
     if measured.throughput_infer_per_s is None or measured.latency is None or measured.samples_file is None:

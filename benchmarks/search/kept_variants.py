@@ -20,7 +20,7 @@ from benchmarks.support.live import Live, live
 from hcopt.analysis.stats import ratio_interval
 from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.served_model import Beside, ServedModel
+from hcopt.measure.served_model import ServedModel
 from hcopt.model.prepare import config_json
 from hcopt.records.model import ModelConfigVariant
 
@@ -55,17 +55,16 @@ class _Both:
 
     def __init__(self, server: Live) -> None:
         self._server = server
-        most = server.server.max_instances
-        assert most is not None
         name, prepared = server.prepared.artifact.name, server.prepared
         self._served = ServedModel(
             server.control,
             name,
             lambda variant: config_json(prepared, variant),
-            Beside(repository=server.repository, max_instances=most),
+            repository=server.repository,
+            max_instances=server.server.max_instances,
         )
         self._perf_analyzer = replace(
-            server.bench.perf_analyzer, model_name=lambda: self._served.name, server_times=self._served.watch
+            server.runner.perf_analyzer, model_name=lambda: self._served.name, server_times=self._served.watch
         )
 
     def fresh(self, variant: ModelConfigVariant) -> float:

@@ -9,6 +9,7 @@ from benchmarks.analyzer.config import Mode
 from benchmarks.analyzer.in_process import AnalyzerRun, profile
 from benchmarks.recordings.replay import Replay
 from hcopt.analysis.ranking import rank
+from hcopt.measure.search.order import rank_windows
 from hcopt.measure.search.search import search
 from hcopt.measure.search.values import SearchSettings
 from hcopt.records.measurement import LoadPoint, SweepPlan
@@ -31,20 +32,15 @@ class Outcome:
 
 
 def adaptive(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int) -> Outcome:
-    found = search(
+    measured = search(
         plan,
         measure=replay.measure,
         clock=replay.clock,
         settings=SearchSettings(latency_p99_limit_ms=limit_ms, seed=seed),
     )
-    first = next((candidate for candidate in found.candidates if candidate.feasible), None)
-    return Outcome(
-        None if first is None else first.variant,
-        None if first is None else first.load,
-        replay.load_s,
-        replay.wall_s,
-        len(found.measurements),
-    )
+    ranked = rank_windows(plan, measured, latency_p99_limit_ms=limit_ms).feasible
+    variant, load = (ranked[0].variant, ranked[0].load) if ranked else (None, None)
+    return Outcome(variant, load, replay.load_s, replay.wall_s, len(measured))
 
 
 def model_analyzer(plan: SweepPlan, replay: Replay, *, limit_ms: float | None, seed: int, mode: Mode) -> Outcome:

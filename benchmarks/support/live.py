@@ -1,21 +1,18 @@
-"""A model on an embedded server, with a Bench that measures windows of it: what the live benchmarks share."""
+"""A model on an embedded server, with a WindowRunner that measures windows of it: what the live benchmarks share."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt.config.sections import Config
-from hcopt.measure.perf_analyzer import PerfAnalyzer
-from hcopt.measure.served_model import ServedModel
-from hcopt.measure.window import Bench
-from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
-from hcopt.model.prepare import Prepared, config_json, prepare
+from hcopt.measure.context import RunContext
+from hcopt.measure.window import WindowRunner, open_runner
+from hcopt.model.prepare import Prepared, prepare
 from hcopt.model.repository import write_repository
-from hcopt.system.progress import SilentProgress
 from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
@@ -28,10 +25,10 @@ class Live:
     server: Server
     control: ModelControl
     prepared: Prepared
-    bench: Bench
+    runner: WindowRunner
     repository: Path
     folder: Path
-    arguments: tuple[str, ...]
+    arguments: Sequence[str]
 
 
 @contextmanager
@@ -43,40 +40,11 @@ def live(config: Config) -> Iterator[Live]:
         prepared = prepare(config, into=folder / "model", tracking_uri=f"sqlite:///{folder}/mlflow.db")
         repository = folder / "repository"
         write_repository(repository, prepared.artifact, prepared.base.config)
-        write_perf_analyzer_json(prepared.load, folder / "input.json")
         with (
             EmbeddedRuntime(
                 cpuset_server=config.runtime.cpuset.server, cpuset_client=config.runtime.cpuset.client
             ).serve(repository, folder) as server,
             ModelControl(server.endpoint, log=server.log) as control,
         ):
-            arguments = ("--input-data", server.tools.path(folder / "input.json"))
-            yield Live(
-                server,
-                control,
-                prepared,
-                _bench(server, control, prepared, folder, arguments),
-                repository,
-                folder,
-                arguments,
-            )
-
-
-def _bench(
-    server: Server, control: ModelControl, prepared: Prepared, folder: Path, arguments: tuple[str, ...]
-) -> Bench:
-    name = prepared.artifact.name
-    served = ServedModel(control, name, lambda variant: config_json(prepared, variant))
-    return Bench(
-        served=served,
-        perf_analyzer=PerfAnalyzer(
-            tools=server.tools,
-            model_name=lambda: served.name,
-            input_arguments=arguments,
-            folder=folder,
-            server_times=served.watch,
-        ),
-        restart_server_if_dead=server.restart_if_dead,
-        record=SilentProgress().measured,
-        progress=SilentProgress(),
-    )
+            runner = open_runner(prepared, server, control, folder=folder, context=RunContext())
+            yield Live(server, control, prepared, runner, repository, folder, runner.perf_analyzer.input_arguments)

@@ -19,11 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ProfileError, RuntimeStartError
+from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
-from hcopt.measure.window import Bench
+from hcopt.measure.window import WindowRunner
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
@@ -35,7 +36,7 @@ from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
 from hcopt.triton.local_tools import LocalTools
 from tests.support import onnx_models as models
 from tests.support.command import TINY, workplace
-from tests.support.fakes import FakeServer, FakeTools, RecordedProgress
+from tests.support.fakes import FakeServer, FakeTools
 from tests.support.notes import said
 from tests.support.triton import ImpatientTools, input_and_output
 
@@ -49,10 +50,10 @@ INPUT = ("--input-data", "zero")
 
 @dataclass(frozen=True, kw_only=True)
 class Stand:
-    """A real server with one model on a bench."""
+    """A real server with one model on it."""
 
     server: EmbeddedServer
-    bench: Bench
+    runner: WindowRunner
     recorded: list[Measurement] = field(default_factory=list)
     notes: list[Note]
 
@@ -72,10 +73,10 @@ class Stand:
 
     def measure_while(self, harm: Callable[[], object]) -> Measurement:
         """A window of a model that is loaded, in whose middle something is done."""
-        self.bench.served.reload(self.window().variant)
+        self.runner.served.reload(self.window().variant)
         timer = threading.Timer(0.4, harm)
         timer.start()
-        measured = self.bench.measure(self.window(reload=False, window_s=1.0))
+        measured = self.runner.measure(self.window(reload=False, window_s=1.0))
         timer.join()
         return measured
 
@@ -110,14 +111,13 @@ def stand(
             server_times=served.watch,
             unanswered=server.mark_unhealthy,
         )
-        bench = Bench(
+        runner = WindowRunner(
             served=served,
             perf_analyzer=driver,
             restart_server_if_dead=server.restart_if_dead,
-            record=recorded.append,
-            progress=RecordedProgress(),
+            context=RunContext(record=recorded.append),
         )
-        yield Stand(server=server, bench=bench, recorded=recorded, notes=notes)
+        yield Stand(server=server, runner=runner, recorded=recorded, notes=notes)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_server_that_is_killed_in_a_window_costs_that_window_and_is_started_agai
     assert failed.error is not None
     assert failed.error.startswith("tritonserver has ended by itself with -9 (logs/tritonserver.log): ")
     # Not loaded afresh by itself, as the windows of one visit are; but nothing is loaded any more.
-    assert there.bench.measure(there.window(reload=False)).error is None
+    assert there.runner.measure(there.window(reload=False)).error is None
     assert [one.error is None for one in there.recorded[-2:]] == [False, True]
     assert there.server.endpoint == before
     assert [said(note).endswith("failed or is taken again.") for note in there.notes[notes:]] == [True]
@@ -144,7 +144,7 @@ def test_backend_stub_that_is_killed_costs_that_window_and_the_next_has_another(
     failed = there.measure_while(lambda: [stub.kill() for stub in there.stubs()])
     assert failed.error is not None
     assert "is not healthy" in failed.error
-    assert there.bench.measure(there.window()).error is None
+    assert there.runner.measure(there.window()).error is None
     assert len(there.notes) == notes
 
 
@@ -153,16 +153,16 @@ def test_server_that_hangs_is_killed_and_started_again(there: Stand) -> None:
     hung.send_signal(signal.SIGSTOP)
     assert "tritonserver has not answered for 1 s" in (there.server.restart_if_dead() or "")
     assert hung.returncode == -signal.SIGKILL
-    assert there.bench.measure(there.window()).error is None
+    assert there.runner.measure(there.window()).error is None
 
 
 def test_variant_that_does_not_load_fails_with_triton_s_reason_and_the_next_is_measured(there: Stand) -> None:
     notes = len(there.notes)
     variant = replace(there.window().variant, parameters=(("intra_op_thread_count", "two"),))
-    failed = there.bench.measure(there.window(variant=variant))
+    failed = there.runner.measure(there.window(variant=variant))
     assert failed.error is not None
     assert "intra_op_thread_count is 'two'" in failed.error
-    assert there.bench.measure(there.window()).error is None
+    assert there.runner.measure(there.window()).error is None
     assert len(there.notes) == notes
 
 
@@ -188,9 +188,9 @@ def endless_model() -> onnx.ModelProto:
 
 def test_instance_that_never_answers_is_gone_before_the_next_window(tmp_path: Path) -> None:
     with stand(tmp_path, endless_model(), patience_s=1.0) as there:
-        there.bench.served.reload(there.window().variant)
+        there.runner.served.reload(there.window().variant)
         hung = there.stubs()
-        failed = there.bench.measure(there.window(reload=False))
+        failed = there.runner.measure(there.window(reload=False))
         assert failed.error is not None
         assert failed.error.startswith("tritonserver was ended: model_config_default does not answer")
         assert "did not end within" in failed.error
@@ -266,8 +266,7 @@ def test_model_analyzer_that_hangs_is_killed_with_what_it_started_in_sessions_of
         repository=tmp_path,
         folder=tmp_path,
         input_arguments=INPUT,
-        record=lambda _: None,
-        progress=RecordedProgress(),
+        context=RunContext(),
     )
     with pytest.raises(ProfileError, match="Model Analyzer did not end in time"):
         ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=None).profile(job)

@@ -13,10 +13,11 @@ import pytest
 
 from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
+from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.profiler import ProfileJob
-from hcopt.measure.served_model import Beside, ServedModel
+from hcopt.measure.served_model import ServedModel
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -42,10 +43,14 @@ class Sample:
     def default(self) -> ModelConfigVariant:
         return variant_of(parse_text(self._text()), f"{self.name}_config_default")
 
-    def served(self, beside: Beside | None = None) -> ServedModel:
+    def served(self, *, keeps_loaded: bool = False) -> ServedModel:
         base = parse_text(self._text())
         return ServedModel(
-            self.triton.control, self.name, lambda v: to_json(apply_variant(base, v, "KIND_CPU")), beside
+            self.triton.control,
+            self.name,
+            lambda v: to_json(apply_variant(base, v, "KIND_CPU")),
+            repository=self.triton.repository if keeps_loaded else None,
+            max_instances=self.triton.server.max_instances,
         )
 
     def driver(self, folder: Path, tools: Tools | None = None) -> tuple[PerfAnalyzer, ServedModel]:
@@ -109,7 +114,7 @@ def test_variants_are_measured_in_turns_beside_one_another_and_are_gone_at_the_e
 ) -> None:
     triton, first = sample.triton, sample.default
     second = replace(first, config_name=f"{sample.name}_config_1", instance_count=2)
-    served = sample.served(Beside(repository=triton.repository, max_instances=triton.server.max_instances))
+    served = sample.served(keeps_loaded=True)
     driver = PerfAnalyzer(
         tools=triton.server.tools,
         model_name=lambda: served.name,
@@ -217,8 +222,7 @@ def swept(embedded_triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> 
         repository=embedded_triton.repository,
         folder=folder,
         input_arguments=INPUT,
-        record=recorded.append,
-        progress=progress,
+        context=RunContext(record=recorded.append, progress=progress),
     )
     ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=1000.0).profile(job)
     yield Swept(folder, plan, recorded, progress)

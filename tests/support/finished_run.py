@@ -8,8 +8,8 @@ from pathlib import Path
 from hcopt.config.sections import Config
 from hcopt.job.summary import summarize
 from hcopt.records.run import RunRecord
-from hcopt.store.decisions import DecisionLog
-from hcopt.store.measurements import MeasurementLog
+from hcopt.store.decisions import append_decision
+from hcopt.store.measurements import append_measurement
 from hcopt.store.run_folder import RunFolder, new_run, record_json
 from tests.support.records import model_artifact, run_record
 
@@ -19,12 +19,10 @@ def write_finished_run(results: Path, config: Config, record: RunRecord | None =
     folder = new_run(results)
     given = record or run_record(model=model_artifact(registered_version=None))
     record = replace(given, run_id=folder.run_id, folder=folder.path)
-    log = MeasurementLog(folder.path)
     for measurement in record.measurements:
-        log.append(measurement)
-    decisions = DecisionLog(folder.path)
+        append_measurement(folder.path, measurement)
     for decision in record.decisions:
-        decisions.append(decision)
+        append_decision(folder.path, decision)
     state = {"config": config.model_dump(mode="json"), "record": record_json(record)}
     folder.write_state("finished", state)
     folder.write_summary(summarize(record, tracking=None))

@@ -86,7 +86,7 @@ def _measurements(content: bytes, folder: Path) -> None:
     measurements.cut_torn_line(folder)
     for found in measurements.read_measurements(folder):
         # What was read can be written.
-        measurements.MeasurementLog(folder).append(found)
+        measurements.append_measurement(folder, found)
 
 
 def _decisions(content: bytes, folder: Path) -> None:
@@ -154,17 +154,17 @@ def _lines_of(write: Callable[[Path], None], name: str, scratch: Path) -> bytes:
 def _valid_measurements(scratch: Path) -> bytes:
     def write(folder: Path) -> None:
         for one in planned_record().measurements[:8]:
-            measurements.MeasurementLog(folder).append(one)
+            measurements.append_measurement(folder, one)
 
     return _lines_of(write, measurements.FILE_NAME, scratch / "measurements")
 
 
 def _valid_decisions(scratch: Path) -> bytes:
-    from hcopt.store.decisions import DecisionLog
+    from hcopt.store.decisions import append_decision
 
     def write(folder: Path) -> None:
         for one in searched_record().decisions[:8]:
-            DecisionLog(folder).append(one)
+            append_decision(folder, one)
 
     return _lines_of(write, DECISIONS_NAME, scratch / "decisions")
 

@@ -11,7 +11,7 @@ from hcopt.job.summary import summarize
 from hcopt.records.measurement import Backend, Environment
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, RatePoint
-from hcopt.store.measurements import MeasurementLog
+from hcopt.store.measurements import append_measurement
 from hcopt.store.run_folder import RunFolder, new_run, record_json
 from tests.support.records import LATENCY_P99_LIMIT_MS, grid_variants, run_record
 
@@ -69,9 +69,8 @@ def write_planned_run(results: Path, **changes: Any) -> RunFolder:
     """Writes it under `results`, as the latest; `changes` are those of the record."""
     folder = new_run(results)
     record = planned_record(run_id=folder.run_id, folder=folder.path, **changes)
-    log = MeasurementLog(folder.path)
     for measurement in record.measurements:
-        log.append(measurement)
+        append_measurement(folder.path, measurement)
     folder.write_state("finished", {"config": Config().model_dump(mode="json"), "record": record_json(record)})
     folder.write_summary(summarize(record, tracking=None))
     folder.show_as_latest()

@@ -20,8 +20,8 @@ from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.search import Decision
-from hcopt.store.decisions import DecisionLog, read_decisions
-from hcopt.store.measurements import MeasurementLog, read_measurements, read_pairs
+from hcopt.store.decisions import append_decision, read_decisions
+from hcopt.store.measurements import append_measurement, read_measurements, read_pairs
 from tests.support.fakes import export_text
 from tests.support.parsers import PARSERS, altered, parse, valid_files
 from tests.support.records import default_variant
@@ -140,10 +140,9 @@ failed = st.builds(Measurement, **common, error=st.text())
 @given(st.lists(measured | failed, max_size=4))
 def test_measurements_come_back_as_they_were_written(taken: list[Measurement]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        log = MeasurementLog(Path(folder))
         (Path(folder) / "measurements.jsonl").touch()
         for one in taken:
-            log.append(one)
+            append_measurement(Path(folder), one)
         assert read_measurements(Path(folder)) == tuple(taken)
 
 
@@ -167,7 +166,7 @@ def test_measurements_come_back_as_they_were_written(taken: list[Measurement]) -
 def test_decisions_come_back_as_they_were_written(taken: list[Decision]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         for one in taken:
-            DecisionLog(Path(folder)).append(one)
+            append_decision(Path(folder), one)
         assert read_decisions(Path(folder)) == tuple(taken)
 
 

@@ -1,4 +1,4 @@
-"""Arms measured in blocks: each once a block, in orders that balance, on a clock. Pure but for what it is given."""
+"""Candidates measured in blocks: each once a block, in balanced orders, within a time. Pure but for `measure`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Measure = Callable[[ModelConfigVariant, LoadPoint, int], Measurement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """A variant at one load: what is measured once a block."""
+class Candidate:
+    """A variant with its load that is compared with others: measured once a block."""
 
     variant: ModelConfigVariant
     load: LoadPoint
@@ -50,10 +50,10 @@ class BlockClock:
 
 
 def balanced_orders(count: int) -> tuple[tuple[int, ...], ...]:
-    """Orders of `count` arms in which each stands equally often at each place and after each other one.
+    """Orders of `count` candidates in which each stands equally often at each place and after each other one.
 
-    Each order is followed by its mirror image, so that a steady drift within blocks cancels over two of them. Two arms
-    have two orders, three all six, four the four of a Williams square.
+    Each order is followed by its mirror image, so that a steady drift within blocks cancels over two of them. Two
+    candidates have two orders, three all six, four the four of a Williams square.
 
     Source: Williams (1949), Experimental Designs Balanced for the Estimation of Residual Effects of Treatments,
         Australian Journal of Scientific Research 2, 149-168.
@@ -63,18 +63,20 @@ def balanced_orders(count: int) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys(order for row in rows for order in (row, row[::-1])))
 
 
-def measure_block(arms: Sequence[Arm], measure: Measure, block: int) -> list[Measurement]:
-    """One window of each arm, in the block's order."""
-    orders = balanced_orders(len(arms))
-    return [measure(arms[index].variant, arms[index].load, block) for index in orders[block % len(orders)]]
+def measure_block(candidates: Sequence[Candidate], measure: Measure, block: int) -> list[Measurement]:
+    """One window of each candidate, in the block's order."""
+    orders = balanced_orders(len(candidates))
+    return [measure(candidates[index].variant, candidates[index].load, block) for index in orders[block % len(orders)]]
 
 
-def windows_of(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, dict[int, Measurement]]:
-    """Of each arm its windows with figures, by their blocks, in order."""
-    found: dict[Arm, dict[int, Measurement]] = {arm: {} for arm in arms}
+def windows_of(
+    candidates: Iterable[Candidate], measurements: Iterable[Measurement]
+) -> dict[Candidate, dict[int, Measurement]]:
+    """Of each candidate its windows with figures, by their blocks, in order."""
+    found: dict[Candidate, dict[int, Measurement]] = {candidate: {} for candidate in candidates}
     taken = [one for one in measurements if one.error is None and one.block is not None]
     for one in sorted(taken, key=lambda one: one.block or 0):
-        own = found.get(Arm(variant=one.variant, load=one.load))
+        own = found.get(Candidate(variant=one.variant, load=one.load))
         if own is not None and one.block is not None:
             own[one.block] = one
     return found
@@ -86,24 +88,25 @@ def paired(one: Mapping[int, Measurement], other: Mapping[int, Measurement]) -> 
     return [one[block] for block in both], [other[block] for block in both]
 
 
-def failed_windows(arms: Iterable[Arm], measurements: Iterable[Measurement]) -> dict[Arm, FailedWindows]:
-    """Of each arm of which windows in blocks failed."""
-    windows: dict[Arm, list[Measurement]] = {arm: [] for arm in arms}
+def failed_windows(
+    candidates: Iterable[Candidate], measurements: Iterable[Measurement]
+) -> dict[Candidate, FailedWindows]:
+    """Of each candidate of which windows in blocks failed."""
+    windows: dict[Candidate, list[Measurement]] = {candidate: [] for candidate in candidates}
     for one in measurements:
-        if one.block is not None and (own := windows.get(Arm(variant=one.variant, load=one.load))) is not None:
+        if one.block is not None and (own := windows.get(Candidate(variant=one.variant, load=one.load))) is not None:
             own.append(one)
-    found = {arm: _failed(arm, own) for arm, own in windows.items()}
-    return {arm: failed for arm, failed in found.items() if failed is not None}
+    return {one: failed for one, own in windows.items() if (failed := _failed(one, own)) is not None}
 
 
-def _failed(arm: Arm, windows: Sequence[Measurement]) -> FailedWindows | None:
+def _failed(candidate: Candidate, windows: Sequence[Measurement]) -> FailedWindows | None:
     failed = sorted((one for one in windows if one.error is not None), key=lambda one: not one.failed_by_variant)
     if not failed:
         return None
     by_variant = sum(one.failed_by_variant for one in failed)
     return FailedWindows(
-        config_name=arm.variant.config_name,
-        load=arm.load,
+        config_name=candidate.variant.config_name,
+        load=candidate.load,
         window_count=len(windows),
         variant_count=by_variant,
         other_count=len(failed) - by_variant,

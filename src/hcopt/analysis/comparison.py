@@ -1,4 +1,4 @@
-"""Whole blocks become figures, shares of misses and comparisons, each as sure as the look at them demands. Pure."""
+"""Figures, shares of misses and comparisons from measured blocks, each as sure as the look at them demands. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from hcopt.analysis import p99_limit, sequential, stats
-from hcopt.analysis.blocks import Arm, Windows, paired
+from hcopt.analysis.blocks import Candidate, Windows, paired
 from hcopt.analysis.finalists import Pair
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
@@ -23,56 +23,56 @@ _SEVERITY: tuple[Feasibility, ...] = ("feasible", "undecided", "infeasible")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The windows of every arm, and how sure a claim on them has to be.
+    """The windows of every candidate, and how sure a claim on them has to be.
 
-    What is said of one arm rests on all of its windows, and a comparison on the blocks in which both have figures: a
-    third arm that fails takes nothing from either.
+    What is said of one candidate rests on all of its windows, and a comparison on the blocks in which both have
+    figures: a third candidate that fails takes nothing from either.
 
     Attributes:
-        windows: Of each arm those with figures, by their blocks.
+        windows: Of each candidate those with figures, by their blocks.
         latency_p99_limit_ms: The limit, or None.
         settings: α and the indifference zone.
         share: The part of the error rates that this look may spend, see `looks`.
-        failures: Of the arms of which windows failed; those on their own account count as missed throughout.
+        failures: Of the candidates of which windows failed; those on their own account count as missed throughout.
     """
 
-    windows: Mapping[Arm, Mapping[int, Measurement]]
+    windows: Mapping[Candidate, Mapping[int, Measurement]]
     latency_p99_limit_ms: float | None
     settings: ConfirmationSection
     share: float = 1.0
-    failures: Mapping[Arm, FailedWindows] = field(default_factory=dict)
+    failures: Mapping[Candidate, FailedWindows] = field(default_factory=dict)
 
     @property
     def alpha(self) -> float:
         """What a claim at this look may be wrong."""
         return self.settings.alpha * self.share
 
-    def confirmed(self, arm: Arm) -> ConfirmedVariant:
-        """An arm's figures with their 95 % intervals, and what they say of the limit."""
-        taken = self._taken(arm)
+    def confirmed(self, candidate: Candidate) -> ConfirmedVariant:
+        """A candidate's figures with their 95 % intervals, and what they say of the limit."""
+        taken = self._taken(candidate)
         confidence = stats.look_confidence(0.95, self.share)
-        feasibility, miss_ratio = self._feasibility(arm)
+        feasibility, miss_ratio = self._feasibility(candidate)
         return ConfirmedVariant(
-            variant=arm.variant,
-            load=arm.load,
+            variant=candidate.variant,
+            load=candidate.load,
             throughput_infer_per_s=stats.positive_interval(_throughputs(taken), confidence=confidence),
             latency_p99_ms=stats.positive_interval(_p99s(taken), confidence=confidence),
             feasibility=feasibility,
             block_count=len(taken),
             miss_ratio=miss_ratio,
-            blocks_to_decide=self._blocks_to_judge(arm) if feasibility == "undecided" else None,
+            blocks_to_decide=self._blocks_to_judge(candidate) if feasibility == "undecided" else None,
         )
 
     def has_pairs(self, pair: Pair) -> bool:
         """Whether there is a block in which both have figures."""
         return bool(self._pairs(pair)[0])
 
-    def fails(self, arm: Arm) -> bool:
+    def fails(self, candidate: Candidate) -> bool:
         """Whether its failed windows alone, without any late request, are shown to be more than the limit allows."""
-        failed = self.failures.get(arm)
+        failed = self.failures.get(candidate)
         if failed is None or not failed.variant_count:
             return False
-        counted = p99_limit.counts(self._taken(arm), failed_windows=failed.variant_count, limited=False)
+        counted = p99_limit.counts(self._taken(candidate), failed_windows=failed.variant_count, limited=False)
         if counted is None:
             return p99_limit.judge_windows(failed, alpha=self.alpha) == "infeasible"
         return p99_limit.judge_failures(*counted, alpha=self.alpha)[0] == "infeasible"
@@ -97,8 +97,8 @@ class Evidence:
         high = self._ratio_of(pair, 0.90).ci_high
         return high is not None and high <= 1 + self.settings.indifference_ratio
 
-    def _feasibility(self, arm: Arm) -> tuple[Feasibility, Estimate | None]:
-        limit_ms, counted = self.latency_p99_limit_ms, self._counted(arm)
+    def _feasibility(self, candidate: Candidate) -> tuple[Feasibility, Estimate | None]:
+        limit_ms, counted = self.latency_p99_limit_ms, self._counted(candidate)
         if counted is not None:
             misses, requests = counted
             if limit_ms is not None:
@@ -106,22 +106,22 @@ class Evidence:
             return p99_limit.judge_failures(misses, requests, alpha=self.alpha)[0], None
         by_p99: Feasibility = "feasible"
         if limit_ms is not None:
-            by_p99 = p99_limit.judge_p99s(_p99s(self._taken(arm)), limit_ms, alpha=self.alpha)
-        failed = self.failures.get(arm)
+            by_p99 = p99_limit.judge_p99s(_p99s(self._taken(candidate)), limit_ms, alpha=self.alpha)
+        failed = self.failures.get(candidate)
         by_windows = "feasible" if failed is None else p99_limit.judge_windows(failed, alpha=self.alpha)
         return max((by_p99, by_windows), key=_SEVERITY.index), None
 
-    def _counted(self, arm: Arm) -> tuple[list[int], list[int]] | None:
+    def _counted(self, candidate: Candidate) -> tuple[list[int], list[int]] | None:
         """See `p99_limit.counts`; without a limit only what failed is a miss."""
-        failed = self.failures.get(arm)
+        failed = self.failures.get(candidate)
         return p99_limit.counts(
-            self._taken(arm),
+            self._taken(candidate),
             failed_windows=0 if failed is None else failed.variant_count,
             limited=self.latency_p99_limit_ms is not None,
         )
 
-    def _blocks_to_judge(self, arm: Arm) -> int | None:
-        counted = self._counted(arm)
+    def _blocks_to_judge(self, candidate: Candidate) -> int | None:
+        counted = self._counted(candidate)
         if counted is None:
             return None
         further = takewhile(
@@ -130,8 +130,8 @@ class Evidence:
         misses, requests = counted
         return p99_limit.blocks_to_decide(misses, requests, alpha=self.settings.alpha, further_looks=further)
 
-    def _taken(self, arm: Arm) -> list[Measurement]:
-        return list(self.windows.get(arm, {}).values())
+    def _taken(self, candidate: Candidate) -> list[Measurement]:
+        return list(self.windows.get(candidate, {}).values())
 
     def _pairs(self, pair: Pair) -> tuple[Windows, Windows]:
         return paired(self.windows[pair[0]], self.windows[pair[1]])

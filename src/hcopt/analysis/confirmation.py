@@ -1,4 +1,4 @@
-"""Finalists of the sweep, measured again side by side, become a claim. Pure but for the `measure` it is given.
+"""The verdict on the sweep's finalists from fresh, paired measurements. Pure but for the `measure` it is given.
 
 The sweep's figures play no part in the claim: a maximum over noisy measurements is too good to be true.
 """
@@ -6,22 +6,24 @@ The sweep's figures play no part in the claim: a maximum over noisy measurements
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from hcopt.analysis import sequential
 from hcopt.analysis.blocks import BlockClock, Measure, measure_block
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.finalists import Finalists
+from hcopt.analysis.p99_limit import fails_too_often
 from hcopt.analysis.verdict import decide, is_settled, why_it_fails
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
-from hcopt.records.verdict import Confirmation, ConfirmedVariant, FailedWindows, RankedVariant
+from hcopt.records.verdict import Confirmation, Ranking
 
 
 def first_window_count(finalists: Finalists, settings: ConfirmationSection) -> int:
     """Windows up to the first look."""
-    return len(finalists.cast.arms) * sequential.first_look(settings.alpha, COMPARISONS)
+    return len(finalists.plan.candidates) * sequential.first_look(settings.alpha, COMPARISONS)
 
 
 def confirm(
@@ -44,17 +46,17 @@ def confirm(
         settings: α and the indifference zone.
         max_s: No block begins that would not end within it, if it took as long as the longest so far.
         first_block: The number of the first block; a further round goes on with the numbers, since its data are new.
-        extend: Told how many windows more there will be, where a look decided nothing.
+        extend: Takes how many windows more there will be, where a look decided nothing.
         clock: Seconds that only grow.
     """
-    taken, timer, arms = list[Measurement](), BlockClock(max_s, clock), finalists.cast.arms
+    taken, timer, candidates = list[Measurement](), BlockClock(max_s, clock), finalists.plan.candidates
     done, spent = 0, 0.0
     for look_count, look in enumerate(sequential.planned(settings.alpha, COMPARISONS), start=1):
         if done and extend is not None:
-            extend((look.block_count - done) * len(arms))
+            extend((look.block_count - done) * len(candidates))
         while done < look.block_count and timer.has_time():
             with timer.block():
-                taken += measure_block(arms, measure, first_block + done)
+                taken += measure_block(candidates, measure, first_block + done)
             done += 1
         used_ratio = timer.used_ratio()
         found = decide(
@@ -71,35 +73,27 @@ def confirm(
     raise AssertionError("the looks do not end")
 
 
-def nothing_feasible(
-    closest: RankedVariant | None,
-    limit_ms: float | None,
-    *,
-    default: ConfirmedVariant | None = None,
-    block_count: int = 0,
-    failures: tuple[FailedWindows, ...] = (),
-    least_failing: RankedVariant | None = None,
-) -> Confirmation:
+def nothing_feasible(ranking: Ranking, refuted: Sequence[Confirmation], limit_ms: float | None) -> Confirmation:
     """The confirmation of a run in which no configuration meets the limit.
 
+    What the sweep found feasible, and fresh data did not, stands with its fresh figures.
+
     Args:
-        closest: The one that misses it by least, by its newest figures; None where nothing could be measured without
-            failures of its own.
+        ranking: The sweep's order.
+        refuted: The confirmations that ended with a refuted candidate.
         limit_ms: The limit; None where there is none, and too many requests failed.
-        default: The default's figures, where it was measured again before the last candidate was refuted.
-        block_count: Blocks in which it was.
-        failures: Of whoever had windows that failed.
-        least_failing: The one of which the sweep saw the smallest share of requests fail.
     """
-    failing = next((one for one in failures if one.variant_count), None)
-    if (closest is None or limit_ms is None) and failing is not None:
-        reason = Note.of("nothing_answers", name=failing.config_name, why=why_it_fails(failing))
-    elif (closest is None or limit_ms is None) and least_failing is not None:
-        name = least_failing.variant.config_name
-        reason = Note.of("everything_fails", name=name, share=least_failing.failed_ratio)
-    elif closest is None or limit_ms is None:
-        reason = Note.of("nothing_measured")
-    else:
+    fresh = {found.best.variant.config_name: found.best.latency_p99_ms.estimate for found in refuted if found.best}
+    failures = tuple(failed for found in refuted for failed in found.failures)
+    failing = {failed.config_name for failed in failures if failed.variant_count}
+    entries = [
+        replace(entry, latency_p99_ms=fresh.get(entry.variant.config_name, entry.latency_p99_ms))
+        for entry in ranking.ranked
+        # A low p99 of few answers is no short distance from the limit.
+        if not fails_too_often(entry.failed_ratio) and entry.variant.config_name not in failing
+    ]
+    closest = min(entries, key=lambda entry: entry.latency_p99_ms, default=None)
+    if closest is not None and limit_ms is not None:
         reason = Note.of(
             "nothing_keeps_limit",
             limit_ms=limit_ms,
@@ -108,11 +102,18 @@ def nothing_feasible(
             p99_ms=closest.latency_p99_ms,
             times=closest.latency_p99_ms / limit_ms,
         )
+    elif (failed := next((one for one in failures if one.variant_count), None)) is not None:
+        reason = Note.of("nothing_answers", name=failed.config_name, why=why_it_fails(failed))
+    elif ranking.ranked:
+        least = min(ranking.ranked, key=lambda entry: entry.failed_ratio)
+        reason = Note.of("everything_fails", name=least.variant.config_name, share=least.failed_ratio)
+    else:
+        reason = Note.of("nothing_measured")
     return Confirmation(
         verdict="no_feasible_config",
         reason=reason,
         best=None,
-        default=default,
-        block_count=block_count,
+        default=refuted[-1].default if refuted else None,
+        block_count=refuted[-1].block_count if refuted else 0,
         failures=failures,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from hcopt.analysis.blocks import Arm
+from hcopt.analysis.blocks import Candidate
 from hcopt.records.verdict import RankedVariant
 
-Pair = tuple[Arm, Arm]
+Pair = tuple[Candidate, Candidate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,43 +31,43 @@ class Finalists:
         return self.default is not None and self.best.variant.settings == self.default.variant.settings
 
     @property
-    def cast(self) -> Cast:
-        """The arms to measure; where the default's best load is another than the best's, it is measured at both."""
-        best = _arm(self.best)
-        default = None if self.default is None else best if self.default_is_best else _arm(self.default)
+    def plan(self) -> ComparisonPlan:
+        """Who is measured; where the default's best load is another than the best's, it is measured at both."""
+        best = _candidate(self.best)
+        default = None if self.default is None else best if self.default_is_best else _candidate(self.default)
         at_best_load = None if default is None else replace(default, load=best.load)
-        return Cast(
+        return ComparisonPlan(
             best=best,
             default=default,
-            runner_up=None if self.runner_up is None else _arm(self.runner_up),
+            runner_up=None if self.runner_up is None else _candidate(self.runner_up),
             default_at_best_load=None if at_best_load == default else at_best_load,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cast:
-    """Which arm plays which part. `default` is `best` where the sweep's winner is the user's own configuration."""
+class ComparisonPlan:
+    """Which candidates are measured and compared. `default` is `best` where the sweep's winner is the user's own."""
 
-    best: Arm
-    default: Arm | None
-    runner_up: Arm | None
-    default_at_best_load: Arm | None
+    best: Candidate
+    default: Candidate | None
+    runner_up: Candidate | None
+    default_at_best_load: Candidate | None
 
     @property
-    def arms(self) -> tuple[Arm, ...]:
-        """Each arm once."""
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Each candidate once."""
         parts = (self.best, self.default, self.runner_up, self.default_at_best_load)
-        return tuple(dict.fromkeys(arm for arm in parts if arm is not None))
+        return tuple(dict.fromkeys(one for one in parts if one is not None))
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """Candidate and baseline of every comparison that may be reported: the family over which α is kept."""
-        pairs: list[tuple[Arm | None, Arm | None]]
+        pairs: list[tuple[Candidate | None, Candidate | None]]
         pairs = [(self.best, self.default), (self.best, self.runner_up)]
         if self.default != self.best:
             pairs.append((self.runner_up, self.default))
-        same_load = (arm for arm in (self.best, self.runner_up) if arm is not None and arm.load == self.best.load)
-        pairs += [(candidate, self.default_at_best_load) for candidate in same_load]
+        same_load = (one for one in (self.best, self.runner_up) if one is not None and one.load == self.best.load)
+        pairs += [(one, self.default_at_best_load) for one in same_load]
         return tuple(dict.fromkeys((a, b) for a, b in pairs if a is not None and b is not None and a != b))
 
     @property
@@ -75,15 +75,15 @@ class Cast:
         """Best and default, where they are two."""
         return None if self.default is None or self.default == self.best else (self.best, self.default)
 
-    def without(self, missing: Callable[[Arm], bool]) -> Cast:
-        """The cast without those that could not be measured; the best stays."""
+    def without(self, missing: Callable[[Candidate], bool]) -> ComparisonPlan:
+        """The plan without those that could not be measured; the best stays."""
         default, runner_up, equal = (
-            None if arm is None or missing(arm) else arm
-            for arm in (self.default, self.runner_up, self.default_at_best_load)
+            None if one is None or missing(one) else one
+            for one in (self.default, self.runner_up, self.default_at_best_load)
         )
         return replace(self, default=default, runner_up=runner_up, default_at_best_load=equal)
 
-    def swapped(self, runner_up: Arm) -> Cast:
+    def swapped(self, runner_up: Candidate) -> ComparisonPlan:
         """Best and runner-up with their parts exchanged; the default was measured at the load of one of them only.
 
         A default that was the best is the default alone.
@@ -94,8 +94,8 @@ class Cast:
         return replace(self, best=runner_up, runner_up=behind, default_at_best_load=equal)
 
 
-def _arm(entry: RankedVariant) -> Arm:
-    return Arm(variant=entry.variant, load=entry.load)
+def _candidate(entry: RankedVariant) -> Candidate:
+    return Candidate(variant=entry.variant, load=entry.load)
 
 
 def choose_finalists(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-# Blocks at the first look: whole cycles of the orders of two, three and four arms, and enough for a share of misses.
+# Blocks at the first look: whole cycles of the orders of two to four candidates, and enough for a share of misses.
 _CYCLE = 12
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from hcopt.analysis.blocks import Arm, failed_windows, windows_of
+from hcopt.analysis.blocks import Candidate, failed_windows, windows_of
 from hcopt.analysis.comparison import Comparisons, Evidence, ratio_figures
-from hcopt.analysis.finalists import Cast, Finalists
+from hcopt.analysis.finalists import ComparisonPlan, Finalists
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
@@ -63,39 +63,39 @@ def decide(
         share: The part of the error rates that this look may spend; 1 where it is the only one.
         look_count: Which look this is.
     """
-    taken, every = tuple(measurements), finalists.cast
-    measured = {Arm(variant=m.variant, load=m.load) for m in taken if m.error is None}
-    cast, failures = every.without(lambda arm: arm not in measured), failed_windows(every.arms, taken)
+    taken, every = tuple(measurements), finalists.plan
+    measured = {Candidate(variant=m.variant, load=m.load) for m in taken if m.error is None}
+    plan, failures = every.without(lambda one: one not in measured), failed_windows(every.candidates, taken)
     evidence = Evidence(
-        windows=windows_of(cast.arms, taken),
+        windows=windows_of(plan.candidates, taken),
         latency_p99_limit_ms=latency_p99_limit_ms,
         settings=settings,
         share=share,
         failures=failures,
     )
-    found = _judged(cast, every, evidence) if evidence.windows[cast.best] else _nothing_whole(cast, evidence)
+    found = _judged(plan, every, evidence) if evidence.windows[plan.best] else _nothing_whole(plan, evidence)
     return replace(found, look_count=look_count, failures=tuple(failures.values()))
 
 
-def _nothing_whole(cast: Cast, evidence: Evidence) -> Confirmation:
+def _nothing_whole(plan: ComparisonPlan, evidence: Evidence) -> Confirmation:
     """Where the best has no figures to judge by: refuted where that is its own fault."""
     reason, refuted = Note.of("winner_not_measured"), None
-    if evidence.fails(cast.best):
-        refuted = cast.best.variant.config_name
-        reason = Note.of("refuted", name=refuted, why=why_it_fails(evidence.failures[cast.best]))
+    if evidence.fails(plan.best):
+        refuted = plan.best.variant.config_name
+        reason = Note.of("refuted", name=refuted, why=why_it_fails(evidence.failures[plan.best]))
     return Confirmation(verdict="undecided", reason=reason, best=None, default=None, refuted=refuted)
 
 
-def _judged(cast: Cast, every: Cast, evidence: Evidence) -> Confirmation:
-    """The confirmation of whoever the fresh data recommend; `cast` are those of `every` finalist that have figures."""
+def _judged(plan: ComparisonPlan, every: ComparisonPlan, evidence: Evidence) -> Confirmation:
+    """The confirmation of whoever the fresh data recommend; `plan` are those of `every` finalist that have figures."""
     case = _Case(
-        cast=cast,
+        plan=plan,
         every=every,
-        figures={arm: evidence.confirmed(arm) for arm in cast.arms},
-        compared=evidence.compare([pair for pair in cast.pairs if evidence.has_pairs(pair)]),
+        figures={one: evidence.confirmed(one) for one in plan.candidates},
+        compared=evidence.compare([pair for pair in plan.pairs if evidence.has_pairs(pair)]),
         evidence=evidence,
     )
-    plain = case.confirmation(cast)
+    plain = case.confirmation(plan)
     if plain.refuted is not None:
         return plain
     found = _preferred(case, plain) or plain
@@ -109,45 +109,45 @@ class _Case:
     """What the data say of the finalists.
 
     Attributes:
-        cast: Those with figures, in the parts that the sweep gave them.
+        plan: Those with figures, in the parts that the sweep gave them.
         every: All of them.
         figures: Each one's own.
         compared: Each with each, in both directions, where they have figures of the same blocks.
         evidence: The data.
     """
 
-    cast: Cast
-    every: Cast
-    figures: Mapping[Arm, ConfirmedVariant]
+    plan: ComparisonPlan
+    every: ComparisonPlan
+    figures: Mapping[Candidate, ConfirmedVariant]
     compared: Comparisons
     evidence: Evidence
 
-    def confirmation(self, cast: Cast) -> Confirmation:
+    def confirmation(self, plan: ComparisonPlan) -> Confirmation:
         """What is to be said where these have these parts."""
-        improvement = None if cast.improvement is None else self.compared.get(cast.improvement)
-        best, equal = self.figures[cast.best], cast.default_at_best_load
-        verdict, reason = self._verdict(cast, improvement)
+        improvement = None if plan.improvement is None else self.compared.get(plan.improvement)
+        best, equal = self.figures[plan.best], plan.default_at_best_load
+        verdict, reason = self._verdict(plan, improvement)
         return Confirmation(
             verdict=verdict,
             reason=reason,
             best=best,
-            default=None if cast.default is None else self.figures[cast.default],
-            runner_up=None if cast.runner_up is None else self.figures[cast.runner_up],
+            default=None if plan.default is None else self.figures[plan.default],
+            runner_up=None if plan.runner_up is None else self.figures[plan.runner_up],
             improvement=improvement,
-            runner_up_relation=None if cast.runner_up is None else self.compared.get((cast.best, cast.runner_up)),
+            runner_up_relation=None if plan.runner_up is None else self.compared.get((plan.best, plan.runner_up)),
             block_count=best.block_count,
-            equal_load=None if equal is None else self.compared.get((cast.best, equal)),
+            equal_load=None if equal is None else self.compared.get((plan.best, equal)),
             default_at_best_load=None if equal is None else self.figures[equal],
             refuted=best.variant.config_name if best.feasibility == "infeasible" else None,
         )
 
-    def _verdict(self, cast: Cast, improvement: Comparison | None) -> tuple[Verdict, Note]:
-        best, default = self.figures[cast.best], self.every.default
+    def _verdict(self, plan: ComparisonPlan, improvement: Comparison | None) -> tuple[Verdict, Note]:
+        best, default = self.figures[plan.best], self.every.default
         if best.feasibility == "infeasible":
-            return "undecided", Note.of("refuted", name=best.variant.config_name, why=self._why_infeasible(cast.best))
+            return "undecided", Note.of("refuted", name=best.variant.config_name, why=self._why_infeasible(plan.best))
         if best.feasibility == "undecided":
-            return "undecided", self._unknown_feasibility(best, self.evidence.failures.get(cast.best))
-        if cast.default == cast.best:
+            return "undecided", self._unknown_feasibility(best, self.evidence.failures.get(plan.best))
+        if plan.default == plan.best:
             return "undecided", Note.of("default_uncompared")
         if default is not None and self._is_out(default):
             why = self._why_infeasible(default)
@@ -160,13 +160,15 @@ class _Case:
     def _limited(self) -> bool:
         return self.evidence.latency_p99_limit_ms is not None
 
-    def _is_out(self, arm: Arm) -> bool:
+    def _is_out(self, candidate: Candidate) -> bool:
         """Whether it is shown to miss the limit, or to fail too often, with figures or without any."""
-        return self.figures[arm].feasibility == "infeasible" if arm in self.figures else self.evidence.fails(arm)
+        if candidate in self.figures:
+            return self.figures[candidate].feasibility == "infeasible"
+        return self.evidence.fails(candidate)
 
-    def _why_infeasible(self, arm: Arm) -> Note:
-        if self.evidence.fails(arm):
-            return why_it_fails(self.evidence.failures[arm])
+    def _why_infeasible(self, candidate: Candidate) -> Note:
+        if self.evidence.fails(candidate):
+            return why_it_fails(self.evidence.failures[candidate])
         return Note.of("misses_limit" if self._limited else "answers_with_errors")
 
     def _unknown_feasibility(self, best: ConfirmedVariant, failed: FailedWindows | None) -> Note:
@@ -186,10 +188,10 @@ class _Case:
             needed="" if needed is None else Note.of("blocks_would_decide", blocks=needed),
         )
 
-    def rivals(self, default: Arm) -> list[Arm]:
+    def rivals(self, default: Candidate) -> list[Candidate]:
         """The others that may still be faster than the default within the limit."""
         others = (self.every.best, self.every.runner_up)
-        return [arm for arm in others if arm is not None and arm != default and not self._is_out(arm)]
+        return [one for one in others if one is not None and one != default and not self._is_out(one)]
 
 
 def why_it_fails(failed: FailedWindows) -> Note:
@@ -199,17 +201,17 @@ def why_it_fails(failed: FailedWindows) -> Note:
 
 def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
     """The runner-up in the best's place: faster, as fast and cheaper, or alone shown to be better than the default."""
-    best, other = case.cast.best, case.cast.runner_up
+    best, other = case.plan.best, case.plan.runner_up
     if other is None or not case.figures[other].feasible:
         return None
-    found, relation = case.confirmation(case.cast.swapped(other)), case.compared.get((other, best))
+    found, relation = case.confirmation(case.plan.swapped(other)), case.compared.get((other, best))
     if relation is None:
         return None
     name, swept = relation.candidate, relation.baseline
     then = found.reason
     if relation.verdict == "better":
         reason = Note.of("runner_up_faster", name=name, swept=swept, then=then)
-    elif best == case.cast.default:
+    elif best == case.plan.default:
         return None  # one that is as fast as the default is nothing to change
     elif found.verdict == "better" and plain.verdict != "better":
         reason = Note.of("runner_up_proved", name=name, swept=swept, then=then)
@@ -250,19 +252,19 @@ def _default_kept(case: _Case) -> Confirmation | None:
 
     None where that is not shown of each of them, or where the sweep's winner is simply tied with it.
     """
-    cast, default = case.cast, case.cast.default
+    plan, default = case.plan, case.plan.default
     if default is None or not case.figures[default].feasible:
         return None
     rivals = case.rivals(default)
-    if not all(_gains_nothing(case, arm, default) for arm in rivals):
+    if not all(_gains_nothing(case, rival, default) for rival in rivals):
         return None
-    improvement = None if cast.improvement is None else case.compared.get(cast.improvement)
+    improvement = None if plan.improvement is None else case.compared.get(plan.improvement)
     if improvement is not None and not _shows_no_gain(improvement):
         return None
     limited = case.evidence.latency_p99_limit_ms is not None
     reason = Note.of("default_has_most_within_limit" if limited else "default_has_most")
     if rivals:
-        gains = [case.compared[arm, default] for arm in rivals]
+        gains = [case.compared[rival, default] for rival in rivals]
         compared = tuple(Note.of("against_default", name=gain.candidate, figures=_figures(gain)) for gain in gains)
         reason = Note.of("default_is_best", compared=compared)
     rival = next(iter(rivals), None)
@@ -277,8 +279,8 @@ def _default_kept(case: _Case) -> Confirmation | None:
     )
 
 
-def _gains_nothing(case: _Case, arm: Arm, default: Arm) -> bool:
-    return (arm, default) in case.compared and case.evidence.is_at_most_as_fast((arm, default))
+def _gains_nothing(case: _Case, candidate: Candidate, default: Candidate) -> bool:
+    return (candidate, default) in case.compared and case.evidence.is_at_most_as_fast((candidate, default))
 
 
 def _shows_no_gain(improvement: Comparison) -> bool:
@@ -289,11 +291,11 @@ def _shows_no_gain(improvement: Comparison) -> bool:
 
 def _held_back(case: _Case, found: Confirmation) -> Confirmation:
     """A tie with the default, or the default itself, is no answer yet where another finalist may be faster."""
-    default = case.cast.default
+    default = case.plan.default
     if default is None or found.best is None or not found.best.feasible:
         return found
-    own = Arm(variant=found.best.variant, load=found.best.load)
-    open_ones = [arm for arm in case.rivals(default) if arm != own and not _gains_nothing(case, arm, default)]
+    own = Candidate(variant=found.best.variant, load=found.best.load)
+    open_ones = [one for one in case.rivals(default) if one != own and not _gains_nothing(case, one, default)]
     if not open_ones or (found.verdict != "tied" and own != default):
         return found
     name = open_ones[0].variant.config_name

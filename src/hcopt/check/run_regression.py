@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hcopt.analysis.blocks import Arm, measure_block
+from hcopt.analysis.blocks import Candidate, measure_block
 from hcopt.check.baseline import Baseline, find_baseline, model_folder
 from hcopt.check.regression import (
     MIN_BLOCKS,
@@ -21,8 +21,10 @@ from hcopt.check.regression import (
 )
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ProfileError
+from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
+from hcopt.measure.side_by_side import measure_speed, prepare_side
+from hcopt.measure.window import open_runner
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment, LoadPoint, Measurement
@@ -145,8 +147,11 @@ def _measured(
     with ExitStack() as stack:
         server = stack.enter_context(runtime.serve(repository, folder))
         control = stack.enter_context(ModelControl(server.endpoint, carried=carried))
-        benches = {
-            name: open_bench(one, server, control, folder=folder, record=taken.append, progress=progress)
+        context = RunContext(record=taken.append, progress=progress)
+        runners = {
+            name: open_runner(
+                one, server, control, folder=folder, context=context, input_file=f"input_{one.artifact.name}.json"
+            )
             for name, one in prepared.items()
         }
 
@@ -155,18 +160,18 @@ def _measured(
             # An idle model's threads may spin: it is not to be there.
             for other in prepared.keys() - {name}:
                 control.unload(prepared[other].artifact.name)
-            return benches[name].measure(window)
+            return runners[name].measure(window)
 
-        progress.phase("Baseline and candidate, block by block", steps=len(benches) * (job.blocks + 1))
+        progress.phase("Baseline and candidate, block by block", steps=len(runners) * (job.blocks + 1))
         window_s = _WINDOW_INTERVALS * job.config.profiler.measurement_interval_ms / 1000
         windows = {name: measure_speed(one, load, window_s=window_s, measure=measure) for name, one in prepared.items()}
-        arms = tuple(Arm(variant=window.variant, load=load) for window in windows.values())
+        compared = tuple(Candidate(variant=window.variant, load=load) for window in windows.values())
 
-        def measure_arm(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
+        def measure_side(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
             return measure(replace(windows[variant.config_name], block=block))
 
         for number in range(job.blocks):
-            measure_block(arms, measure_arm, number)
+            measure_block(compared, measure_side, number)
     return [one for one in taken if one.block is not None], server.environment
 
 

@@ -13,9 +13,10 @@ from hcopt.check.baseline import golden_of
 from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, scaling_of
 from hcopt.errors import ConfigError, ProfileError
+from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.side_by_side import measure_speed, open_bench, prepare_side
-from hcopt.measure.window import Bench
+from hcopt.measure.side_by_side import measure_speed, prepare_side
+from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint, Measurement
@@ -78,8 +79,8 @@ def run_scale_check(
         write_repository(scratch / "repository", prepared.artifact, prepared.base.config)
         progress.phase("serve")
         with ExitStack() as stack:
-            benches = [_start(config, prepared, cpu_set, stack, root=scratch, progress=progress) for cpu_set in sets]
-            alone, together = _measure(config, benches, prepared, best.load, blocks=blocks, progress=progress)
+            runners = [_start(config, prepared, cpu_set, stack, root=scratch, progress=progress) for cpu_set in sets]
+            alone, together = _measure(config, runners, prepared, best.load, blocks=blocks, progress=progress)
     if len(alone) < 2:
         raise ProfileError(f"only {len(alone)} of {blocks} blocks could be measured")
     return scaling_of(alone, together, cpus_per_server=cpus)
@@ -107,7 +108,7 @@ def disjoint_cpu_sets(cpus: Sequence[int], *, servers: int, cpus_per_server: int
 
 def _start(
     config: Config, prepared: Prepared, cpu_set: str, stack: ExitStack, *, root: Path, progress: Progress
-) -> Bench:
+) -> WindowRunner:
     """Starts one more server on CPUs of its own, with the model loaded."""
     folder = root / f"server_{cpu_set.replace(',', '_')}"
     folder.mkdir()
@@ -116,36 +117,42 @@ def _start(
     choice = choose_runtime(config.model_copy(update={"runtime": runtime}), progress=progress, note=progress.note)
     server = stack.enter_context(choice.runtime.serve(root / "repository", folder))
     control = stack.enter_context(ModelControl(server.endpoint))
-    bench = open_bench(prepared, server, control, folder=folder, record=lambda _: None, progress=progress)
-    bench.served.reload(prepared.plan.default)
-    return bench
+    runner = open_runner(prepared, server, control, folder=folder, context=RunContext(progress=progress))
+    runner.served.reload(prepared.plan.default)
+    return runner
 
 
 def _measure(
-    config: Config, benches: Sequence[Bench], prepared: Prepared, load: LoadPoint, *, blocks: int, progress: Progress
+    config: Config,
+    runners: Sequence[WindowRunner],
+    prepared: Prepared,
+    load: LoadPoint,
+    *,
+    blocks: int,
+    progress: Progress,
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Throughput of each server alone and together, for each block in which all gave figures."""
     window_s = _WINDOW_INTERVALS * config.profiler.measurement_interval_ms / 1000
-    progress.phase("Servers alone, and all at once", steps=(2 * blocks + 1) * len(benches))
+    progress.phase("Servers alone, and all at once", steps=(2 * blocks + 1) * len(runners))
     first = measure_speed(
-        prepared, load, window_s=window_s, measure=lambda window: _at_once(benches, window, progress)[0]
+        prepared, load, window_s=window_s, measure=lambda window: _at_once(runners, window, progress)[0]
     )
     alone: list[list[float]] = []
     together: list[list[float]] = []
     for number in range(blocks):
         window = replace(first, block=number)
-        singles = [rate for bench in benches for rate in _rates(_at_once([bench], window, progress))]
-        all_at_once = _rates(_at_once(benches, window, progress))
-        if len(singles) == len(all_at_once) == len(benches):
+        singles = [rate for runner in runners for rate in _rates(_at_once([runner], window, progress))]
+        all_at_once = _rates(_at_once(runners, window, progress))
+        if len(singles) == len(all_at_once) == len(runners):
             alone.append(singles)
             together.append(all_at_once)
     return alone, together
 
 
-def _at_once(benches: Sequence[Bench], window: Window, progress: Progress) -> list[Measurement]:
+def _at_once(runners: Sequence[WindowRunner], window: Window, progress: Progress) -> list[Measurement]:
     """One window on each of some servers, at the same time; the model is loaded already."""
-    with ThreadPoolExecutor(max_workers=len(benches)) as pool:
-        taken = list(pool.map(lambda bench: bench.perf_analyzer.measure(window), benches))
+    with ThreadPoolExecutor(max_workers=len(runners)) as pool:
+        taken = list(pool.map(lambda runner: runner.perf_analyzer.measure(window), runners))
     for measurement in taken:
         progress.measured(measurement)
     return taken

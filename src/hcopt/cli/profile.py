@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,30 +123,18 @@ def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume
 
     from hcopt.cli.progress_bar import TerminalProgress
     from hcopt.cli.show.run import print_closing, print_models
-    from hcopt.job.batch import FinishedModels, SeveralJob, profile_several
-    from hcopt.job.executors import open_places
-    from hcopt.job.plan import open_job
-    from hcopt.job.run import FinishedRun
-    from hcopt.job.run import profile as run_profile
+    from hcopt.job.batch import profile_all
+    from hcopt.job.executors import open_executors
+    from hcopt.job.run import FinishedRun, Job
 
     command = command_line()
     with (
         TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress,
-        open_places(config, command=command, force=force, progress=progress) as places,
+        open_executors(config, command=command, force=force, progress=progress) as executors,
     ):
         unfinished = None if resume is None else _unfinished(config, output, resume, progress)
-        finished: FinishedRun | FinishedModels
-        # A run that is gone on with stays what it is, whatever kinds of machines there are now.
-        begun = None if unfinished is None else unfinished.state
-        if config.models or (len(places.all) > 1 if begun is None else "parts" in begun):
-            several = SeveralJob(
-                config=config, results=output, command=command, program=program(), unfinished=unfinished, places=places
-            )
-            finished = profile_several(several, progress, places.opened)
-        else:
-            job = open_job(config, results=output, command=command, progress=progress, unfinished=unfinished)
-            place = places.named(None if begun is None else begun.get("hardware"))
-            finished = run_profile(replace(job, program=program(), place=place), progress, places.opened)
+        job = Job(config=config, results=output, command=command, program=program(), unfinished=unfinished)
+        finished = profile_all(job, executors, progress)
     if as_json:
         print(finished.folder.summary.read_text(encoding="utf-8"), end="")
     elif isinstance(finished, FinishedRun):
@@ -179,8 +166,8 @@ def _print_plan(config: Config, output: Path, *, as_json: bool) -> None:
     total_s = sum(one.expected_s for one in planned)
     if as_json:
         plans = [one.as_json() for one in planned]
-        several = {"models": plans, "expected_s": round(total_s, 1)}
-        print(json.dumps(several if config.models else plans[0], indent=2))
+        batch = {"models": plans, "expected_s": round(total_s, 1)}
+        print(json.dumps(batch if config.models else plans[0], indent=2))
         return
     console = Console(soft_wrap=True)
     for one in planned:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import count
@@ -18,12 +18,10 @@ from pathlib import Path
 
 from hcopt.config.sections import Config
 from hcopt.errors import BusyError, HcoptError, InterruptedRunError, OutputError, SeveralModelsError
-from hcopt.job.cluster.nodes import slug
-from hcopt.job.executors import Places
+from hcopt.job.executors import Executor, Executors
 from hcopt.job.own_folder import own_folder
-from hcopt.job.plan import open_job
-from hcopt.job.run import FinishedRun, profile
-from hcopt.job.stages import Place
+from hcopt.job.plan import open_tracking
+from hcopt.job.run import FinishedRun, Job, profile
 from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject
 from hcopt.records.note import Note
@@ -31,7 +29,7 @@ from hcopt.records.run import ModelOutcome, RunFailure
 from hcopt.report.render.html import write_overview
 from hcopt.store.measurements import FILE_NAME
 from hcopt.store.run_folder import RunFolder, read_record, read_state
-from hcopt.store.unfinished import Unfinished, how_to_resume, unfinished_run
+from hcopt.store.unfinished import how_to_resume, unfinished_run
 from hcopt.system.files import link_tree, write_whole
 from hcopt.system.progress import MemberProgress, Progress
 from hcopt.system.redaction import without_credentials
@@ -42,35 +40,14 @@ OVERVIEW = "reports/summaries/overview.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeveralJob:
-    """What a run of several models is asked to do.
-
-    Attributes:
-        config: With its `models`.
-        results: The folder that shows results.
-        command: The command line, for the reports.
-        program: How this program is called where the user is; `command` begins with its plain name.
-        unfinished: The run to go on with; None begins a new one.
-        places: Where each model is measured.
-    """
-
-    config: Config
-    results: Path
-    command: str
-    program: str = "hcopt"
-    unfinished: Unfinished | None = None
-    places: Places = field(default_factory=Places)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedModels:
-    """A run of several models whose results are on disk.
+class FinishedBatch:
+    """A run of several models, or on several kinds of machines, whose results are on disk.
 
     Attributes:
         folder: Its place.
         outcomes: What became of each model, in order.
         tracked: Where MLflow has it, or None where it could not be handed over.
-        error: What is to be told at the end: models that have not ended well, or a hand-over that failed.
+        error: What to say at the end: models that have not ended well, or a hand-over that failed.
     """
 
     folder: RunFolder
@@ -79,29 +56,36 @@ class FinishedModels:
     error: HcoptError | None = None
 
 
-def profile_several(
-    job: SeveralJob, progress: Progress, opened: Callable[[Path], None] = lambda _: None
-) -> FinishedModels:
-    """The whole job for each model. Its results are on disk and shown in `results/` when it returns.
+def profile_all(job: Job, executors: Executors, progress: Progress) -> FinishedRun | FinishedBatch:
+    """The whole job, for each model and on each executor. Its results are on disk and shown in `results/` afterwards.
+
+    A single model on a single executor is a run by itself, with no run of a whole around it. A run that is gone on
+    with stays what it is, whatever kinds of machines there are now.
 
     Args:
         job: What to do.
-        progress: Told what is under way.
-        opened: Told the run's folder as soon as there is one.
+        executors: Where each model is measured.
+        progress: Shows what is under way.
 
     Raises:
+        HcoptError: See `profile`; of several models, what becomes of one is an outcome.
         OutputError: The results cannot be written.
         InterruptedRunError: What is finished and measured is kept.
     """
-    with own_folder(job.results, job.unfinished, opened) as folder:
-        return _Several(job=job, folder=folder, progress=progress).execute()
+    if job.config.models or (len(executors.all) > 1 if job.unfinished is None else "parts" in job.state):
+        with own_folder(job.results, job.unfinished, executors.opened, turn=nullcontext()) as folder:
+            return _Batch(job=job, executors=executors, folder=folder, progress=progress).execute()
+    tracking_uri = open_tracking(job.config, results=job.results, progress=progress)
+    executor = executors.named(job.state.get("hardware"))
+    return profile(replace(job, tracking_uri=tracking_uri, executor=executor), progress, executors.opened)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Several:
+class _Batch:
     """The run under way."""
 
-    job: SeveralJob
+    job: Job
+    executors: Executors
     folder: RunFolder
     progress: Progress
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -109,59 +93,52 @@ class _Several:
     outcomes: list[ModelOutcome] = field(default_factory=list)
     tracked: TrackedRun | None = None
     # Of this object's own state and what it shows, and of what only one run at a time may do.
-    _mine: threading.RLock = field(default_factory=threading.RLock)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        state = {} if self.job.unfinished is None else self.job.unfinished.state
-        self.started_at = state.get("started_at", self.started_at)
-        self.command = state.get("command", self.job.command)
+        self.started_at = self.job.state.get("started_at", self.started_at)
+        self.command = self.job.state.get("command", self.job.command)
 
-    def execute(self) -> FinishedModels:
+    def execute(self) -> FinishedBatch:
         with self._interruptible():
-            members = [(config, place) for config in self.job.config.each() for place in self.job.places.all]
-            self.outcomes = [_waiting(config, place) for config, place in members]
+            members = [(config, executor) for config in self.job.config.each() for executor in self.executors.all]
+            self.outcomes = [_waiting(config, executor) for config, executor in members]
             for index, run_id in enumerate(self._begun_before()):
                 self._take_up(index, run_id)
             self._write_state("measuring")
             self._run_models(members)
             return self._hand_over()
 
-    def _run_models(self, members: Sequence[tuple[Config, Place]]) -> None:
+    def _run_models(self, members: Sequence[tuple[Config, Executor]]) -> None:
         left = [index for index, outcome in enumerate(self.outcomes) if outcome.record is None]
-        if self.job.places.at_once == 1:
+        if self.executors.at_once == 1:
             for index in left:
                 self.progress.phase(f"Model {index + 1} of {len(members)}: {self.outcomes[index].source_uri}")
                 self._run_model(index, *members[index], progress=self.progress)
             return
         self.progress.phase("cluster")
-        with ThreadPoolExecutor(self.job.places.at_once) as threads:
+        with ThreadPoolExecutor(self.executors.at_once) as threads:
             try:
-                for future in as_completed(
-                    [
-                        threads.submit(
-                            self._run_model,
-                            index,
-                            *members[index],
-                            progress=MemberProgress(self.progress, _said(self.outcomes[index])),
-                        )
-                        for index in left
-                    ]
-                ):
+                futures = []
+                for index in left:
+                    progress = MemberProgress(self.progress, _said(self.outcomes[index]))
+                    futures.append(threads.submit(self._run_model, index, *members[index], progress=progress))
+                for future in as_completed(futures):
                     future.result()
             except BaseException:
-                self.job.places.stop()
+                self.executors.stop()
                 threads.shutdown(cancel_futures=True)
                 raise
 
     def _begun_before(self) -> list[str | None]:
-        """The runs of an interrupted one, by the model's place."""
-        parts = [] if self.job.unfinished is None else self.job.unfinished.state.get("parts", [])
+        """For each member, the run that an interrupted batch has begun for it."""
+        parts = self.job.state.get("parts", [])
         # Its kinds of machines may have been others, or in another order.
         kinds = len({part.get("hardware") for part in parts}) or 1
         models = [index // kinds for index in range(len(parts))]
         begun = {(model, part.get("hardware")): part.get("run_id") for model, part in zip(models, parts, strict=True)}
-        here = len(self.job.places.all)
+        here = len(self.executors.all)
         return [begun.get((index // here, outcome.hardware)) for index, outcome in enumerate(self.outcomes)]
 
     def _take_up(self, index: int, run_id: str | None) -> None:
@@ -189,11 +166,11 @@ class _Several:
     def _how_to_resume(self) -> str:
         return how_to_resume(self.job.program, self.command, self.folder.run_id)
 
-    def _run_model(self, index: int, config: Config, place: Place, *, progress: Progress) -> None:
+    def _run_model(self, index: int, config: Config, executor: Executor, *, progress: Progress) -> None:
         before = self.outcomes[index]
 
         def begun(path: Path) -> None:
-            with self._mine:
+            with self._lock:
                 self.outcomes[index] = replace(before, run_id=path.name, record=None, failure=None)
                 self._write_state("measuring")
 
@@ -203,26 +180,33 @@ class _Several:
                 there = str(self.folder.path / "runs" / before.run_id)
                 unfinished = unfinished_run(there, config, results=self.folder.path)
             with self._turn:
-                opened = open_job(
-                    config, results=self.job.results, command=self.command, progress=progress, unfinished=unfinished
-                )
-            job = replace(opened, results=self.folder.path, program=self.job.program, place=place, turn=self._turn)
+                tracking_uri = open_tracking(config, results=self.job.results, progress=progress)
+            job = replace(
+                self.job,
+                config=config,
+                results=self.folder.path,
+                command=self.command,
+                unfinished=unfinished,
+                tracking_uri=tracking_uri,
+                executor=executor,
+                turn=self._turn,
+            )
             finished = profile(job, progress, begun)
         except (InterruptedRunError, BusyError):
             raise
         except HcoptError as error:
-            with self._mine:
+            with self._lock:
                 self._failed(index, error)
                 self._show()
             return
-        with self._mine:
+        with self._lock:
             self._finished(index, finished)
             self._show()
         if isinstance(finished.failure, InterruptedRunError):
             raise finished.failure
 
     def _failed(self, index: int, error: HcoptError) -> None:
-        outcome = replace(self.outcomes[index], failure=_failure(error))
+        outcome = replace(self.outcomes[index], failure=RunFailure.of(error))
         if outcome.run_id is not None and not (self.folder.path / "runs" / outcome.run_id).is_dir():
             # It had measured nothing.
             outcome = replace(outcome, run_id=None)
@@ -231,16 +215,16 @@ class _Several:
 
     def _finished(self, index: int, finished: FinishedRun) -> None:
         error = finished.error
-        taken = {one.label for place, one in enumerate(self.outcomes) if place != index and one.record is not None}
+        taken = {one.label for other, one in enumerate(self.outcomes) if other != index and one.record is not None}
         name = finished.record.model.name
-        if len(self.job.places.all) > 1:
-            name = f"{name}-{slug(finished.record.environment)}"
+        if len(self.executors.all) > 1:
+            name = f"{name}-{finished.record.environment.slug}"
         self.outcomes[index] = replace(
             self.outcomes[index],
             label=next(label for label in _labels(name, index + 1) if label not in taken),
             run_id=finished.folder.run_id,
             record=finished.record,
-            failure=None if error is None else _failure(error),
+            failure=None if error is None else RunFailure.of(error),
         )
         _show_part(self.folder, self.outcomes[index].label, finished)
 
@@ -271,7 +255,7 @@ class _Several:
             )
         )
 
-    def _hand_over(self) -> FinishedModels:
+    def _hand_over(self) -> FinishedBatch:
         self._show()
         _join_measurements(self.folder, self.outcomes)
         self.folder.show_as_latest()
@@ -291,11 +275,11 @@ class _Several:
         failed = [outcome for outcome in self.outcomes if outcome.failure is not None]
         again = unlogged is not None or any(outcome.record is None for outcome in failed)
         self._write_state("failed" if again else "finished")
-        return FinishedModels(
+        return FinishedBatch(
             folder=self.folder,
             outcomes=tuple(self.outcomes),
             tracked=self.tracked,
-            error=_told(failed, unlogged, len(self.outcomes), self._how_to_resume if again else ""),
+            error=_error_of(failed, unlogged, len(self.outcomes), self._how_to_resume if again else ""),
         )
 
     def _write_state(self, state: str) -> None:
@@ -303,16 +287,7 @@ class _Several:
             "started_at": self.started_at,
             "command": self.command,
             "config": self.job.config.model_dump(mode="json"),
-            "parts": [
-                {
-                    "source_uri": outcome.source_uri,
-                    "label": outcome.label,
-                    "hardware": outcome.hardware,
-                    "run_id": outcome.run_id,
-                    "failure": None if outcome.failure is None else asdict(outcome.failure),
-                }
-                for outcome in self.outcomes
-            ],
+            "parts": [_without_record(outcome) for outcome in self.outcomes],
         }
         self.folder.write_state(state, details)
 
@@ -323,23 +298,25 @@ def _labels(name: str, number: int) -> Iterator[str]:
     yield from (f"{name}-{further}" for further in count(number))
 
 
-def _waiting(config: Config, place: Place) -> ModelOutcome:
+def _waiting(config: Config, executor: Executor) -> ModelOutcome:
     uri = without_credentials(config.model.uri)
-    return ModelOutcome(source_uri=uri, label=uri, hardware=place.name)
+    return ModelOutcome(source_uri=uri, label=uri, hardware=executor.name)
+
+
+def _without_record(outcome: ModelOutcome) -> JsonObject:
+    values = asdict(replace(outcome, record=None))
+    del values["record"]
+    return values
 
 
 def _said(outcome: ModelOutcome) -> str:
     return outcome.source_uri if outcome.hardware is None else f"{outcome.source_uri} on {outcome.hardware}"
 
 
-def _failure(error: HcoptError) -> RunFailure:
-    return RunFailure(exit_code=error.exit_code, message=error.message, remedy=error.remedy)
-
-
-def _told(
+def _error_of(
     failed: list[ModelOutcome], unlogged: OutputError | None, count: int, how_to_resume: str
 ) -> HcoptError | None:
-    """What is to be told at the end; None where all went well."""
+    """What to say at the end; None where all went well."""
     if not failed:
         return unlogged
     faults = [
@@ -361,12 +338,12 @@ def _told(
 def _show_part(whole: RunFolder, label: str, finished: FinishedRun) -> None:
     """The part's results beside those of the others; a folder that a container mounts has to hold the files."""
     part, name = finished.folder, finished.record.model.name
-    places = [
+    folders = [
         (part.report_folder(name), whole.report_folder(label)),
         (part.golden / name, whole.golden / label),
         *((variant, whole.output_models / variant.name) for variant in part.output_models.glob("*")),
     ]
-    for source, target in places:
+    for source, target in folders:
         if source.is_dir():
             link_tree(source, target)
         else:

@@ -1,50 +1,69 @@
-"""`executor` of the configuration becomes the places where runs are measured: this machine, or each kind of node."""
+"""Where runs are measured, by `executor` of the configuration: this machine, or each kind of node of a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
-from hcopt.job.stages import Place
+from hcopt.job.stages import ModelRun, Stages, served_stages
 from hcopt.records.note import Note
 from hcopt.system.machine_lock import measuring_alone
 from hcopt.system.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where a run's models are measured: each of them at each place.
+class Executor:
+    """A machine, or a kind of machines, on which the stages of a run are done.
+
+    Attributes:
+        stages: Makes ready what the stages need, and takes it down with the context, whatever ended that;
+            RuntimeStartError where Triton does not serve.
+        name: The kind of machine, where that is a choice.
+        server_cores: CPUs there; None: those of this machine.
+    """
+
+    stages: Callable[[ModelRun], AbstractContextManager[Stages]] = served_stages
+    name: str | None = None
+    server_cores: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executors:
+    """On what a run's models are measured: each of them on each executor.
 
     Attributes:
         all: At least one.
         at_once: How many runs may be under way at once.
         stop: Ends what is under way, in whatever threads.
-        opened: To be told the run's folder.
+        opened: Takes the run's folder, for others who want to measure here.
     """
 
-    all: tuple[Place, ...] = field(default_factory=lambda: (Place(),))
+    all: tuple[Executor, ...] = field(default_factory=lambda: (Executor(),))
     at_once: int = 1
     stop: Callable[[], None] = lambda: None
     opened: Callable[[Path], None] = lambda _: None
 
-    def named(self, name: object) -> Place:
+    def named(self, name: object) -> Executor:
         """The one with this name; where there is none the first, at which a run from elsewhere is refused."""
-        return next((place for place in self.all if place.name == name), self.all[0])
+        return next((one for one in self.all if one.name == name), self.all[0])
 
 
-def open_places(config: Config, *, command: str, force: bool, progress: Progress) -> AbstractContextManager[Places]:
-    """The places, for as long as the context lasts.
+def open_executors(
+    config: Config, *, command: str, force: bool, progress: Progress
+) -> AbstractContextManager[Executors]:
+    """The executors, for as long as the context lasts.
 
     Args:
         config: The configuration.
         command: The command line, for others who want to measure here.
         force: See `measuring_alone`.
-        progress: Told what is under way.
+        progress: Shows what is under way.
 
     Raises:
         BusyError: Another run measures on this machine, and `force` is off.
@@ -57,13 +76,13 @@ def open_places(config: Config, *, command: str, force: bool, progress: Progress
 
 
 @contextmanager
-def _here(command: str, *, force: bool, note: Callable[[Note], None]) -> Iterator[Places]:
+def _here(command: str, *, force: bool, note: Callable[[Note], None]) -> Iterator[Executors]:
     with measuring_alone(command, force=force, note=note) as opened:
-        yield Places(opened=opened)
+        yield Executors(opened=opened)
 
 
 @contextmanager
-def _on_ray(config: Config, progress: Progress) -> Iterator[Places]:
+def _on_ray(config: Config, progress: Progress) -> Iterator[Executors]:
     if find_spec("ray") is None:
         raise ConfigError(
             "executor.kind is ray, and Ray is not installed here",
@@ -77,7 +96,7 @@ def _on_ray(config: Config, progress: Progress) -> Iterator[Places]:
     from hcopt.job.cluster.nodes import class_names
     from hcopt.job.cluster.pool import Pool
     from hcopt.job.cluster.ray_cluster import connected
-    from hcopt.job.cluster.stages import ClusterExecutor
+    from hcopt.job.cluster.stages import cluster_stages
 
     settings, models = config.executor, len(config.each())
     progress.phase("nodes")
@@ -92,11 +111,14 @@ def _on_ray(config: Config, progress: Progress) -> Iterator[Places]:
         names = class_names(kinds)
         for name, kind in zip(names, kinds, strict=True):
             progress.told(f"{len(kind.nodes)} × {name}: {', '.join(node.name for node in kind.nodes[:8])}")
-        yield Places(
+        yield Executors(
             all=tuple(
-                Place(
-                    executor=ClusterExecutor(
-                        pool=pool, kind=kind.environment, most_blocks=max(1, len(kind.nodes) // models)
+                Executor(
+                    stages=partial(
+                        cluster_stages,
+                        pool=pool,
+                        kind=kind.environment,
+                        max_blocks=max(1, len(kind.nodes) // models),
                     ),
                     name=name,
                     server_cores=kind.environment.cpu_count,

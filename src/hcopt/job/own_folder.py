@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from hcopt.errors import (
-    BusyError,
-    OutputError,
-)
+from hcopt.errors import BusyError, OutputError
 from hcopt.store.run_folder import RunFolder, new_run, remove_stillborn
 from hcopt.store.unfinished import Unfinished
 from hcopt.system.files import folder_lock
-
-_NO_TURNS: AbstractContextManager[object] = nullcontext()
 
 
 @contextmanager
@@ -23,14 +18,14 @@ def own_folder(
     unfinished: Unfinished | None,
     opened: Callable[[Path], None],
     *,
-    turn: AbstractContextManager[object] = _NO_TURNS,
+    turn: AbstractContextManager[object],
 ) -> Iterator[RunFolder]:
     """The folder of a new run, or of the one to go on with, for nobody else as long as the context lasts.
 
     Args:
         results: The folder that shows results.
         unfinished: The run to go on with; None begins a new one.
-        opened: Told the folder.
+        opened: Takes the folder.
         turn: See `Job.turn`.
 
     Raises:

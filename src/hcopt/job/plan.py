@@ -1,4 +1,4 @@
-"""A configuration becomes a job: which MLflow it uses, and the sample model put there where nobody configured one."""
+"""What comes before a run: which MLflow it uses, with the sample model where nobody configured one, and `--dry-run`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from hcopt.analysis.plan import expected_sweep_s
 from hcopt.analysis.sequential import first_look
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
-from hcopt.job.run import Job
 from hcopt.measure.noise import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
-from hcopt.model.prepare import Prepared, prepare
+from hcopt.model.prepare import prepare
 from hcopt.model.repository import write_repository
 from hcopt.model.sample import sample_repository
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.note import Note
-from hcopt.store.unfinished import Unfinished
 from hcopt.system.files import check_room
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
@@ -34,7 +32,7 @@ _PROBE_BYTES = 2 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedJob:
-    """What `--dry-run` tells."""
+    """What `--dry-run` shows."""
 
     plan: SweepPlan
     source_uri: str
@@ -58,13 +56,11 @@ class PlannedJob:
         }
 
 
-def open_job(
-    config: Config, *, results: Path, command: str, progress: Progress, unfinished: Unfinished | None = None
-) -> Job:
-    """The job, with an MLflow that has its model.
+def open_tracking(config: Config, *, results: Path, progress: Progress) -> str:
+    """The URI of an MLflow that has the model.
 
     With no tracking server configured that is MLflow on SQLite under `results/`; the sample model is registered there
-    first, so that the job pulls from a real registry either way.
+    first, so that a run pulls from a real registry either way.
 
     Raises:
         OutputError: `results` or the registry under it cannot be written.
@@ -74,7 +70,7 @@ def open_job(
     if not store.configured and re.match(rf"models:/{SAMPLE_MODEL}[@/]", config.model.uri):
         progress.phase("seed")
         seed_sample_model(store.tracking_uri, sample_repository(), config.mlflow.experiment, config=config)
-    return Job(config=config, results=results, command=command, tracking_uri=store.tracking_uri, unfinished=unfinished)
+    return store.tracking_uri
 
 
 def _check_writable(results: Path) -> None:
@@ -130,9 +126,9 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
     Raises:
         ModelSourceError: The model cannot be had or served.
     """
-    job = open_job(config, results=results, command="", progress=progress)
+    tracking_uri = open_tracking(config, results=results, progress=progress)
     with temporary_folder() as folder:
-        prepared: Prepared = prepare(config, into=folder, tracking_uri=job.tracking_uri)
+        prepared = prepare(config, into=folder, tracking_uri=tracking_uri)
         for note in prepared.notes:
             progress.note(note)
         root = results / "model_repository"

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from hcopt.analysis import noise
+from hcopt.analysis.noise import noise_notes
+from hcopt.analysis.ranking import unmeasured
 from hcopt.config.sections import Config
 from hcopt.errors import (
     HcoptError,
@@ -23,24 +24,27 @@ from hcopt.errors import (
     ProfileError,
     RuntimeStartError,
 )
-from hcopt.job.cluster.nodes import OWN_CONDITIONS
+from hcopt.job.executors import Executor
 from hcopt.job.handover import log_finished_run, write_report
-from hcopt.job.measuring import Found, Measuring
 from hcopt.job.own_folder import own_folder, unwritten
-from hcopt.job.stages import Place, Stopwatch
+from hcopt.job.stages import ModelRun, Proof
 from hcopt.job.summary import summarize
+from hcopt.measure.choose import choose_profiler
+from hcopt.measure.context import RunContext
 from hcopt.model.prepare import Prepared, config_text, prepare, variant_config
 from hcopt.model.repository import write_repository
 from hcopt.records.json import JsonObject
-from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.measurement import OWN_CONDITIONS, Environment, Measurement
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
+from hcopt.records.verdict import Noise, Ranking
 from hcopt.services.mlflow import ready_database
 from hcopt.store.decisions import read_decisions
-from hcopt.store.replay import Earlier
+from hcopt.store.measurements import append_measurement
+from hcopt.store.replay import Replay
 from hcopt.store.run_folder import RunFolder, read_record, record_json
 from hcopt.store.unfinished import Unfinished, how_to_resume, resumed_note
-from hcopt.system.files import remove_drafts, write_whole
+from hcopt.system.files import check_room, remove_drafts, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
 from hcopt.words.notes import sentence
@@ -54,10 +58,10 @@ class Job:
         config: The configuration.
         results: The folder that shows results; runs lie in `runs/` under it.
         command: The command line, for the report.
-        tracking_uri: The MLflow to read from and to log to.
         program: How this program is called where the user is; `command` begins with its plain name.
         unfinished: The run to go on with; None begins a new one.
-        place: Where it is measured.
+        tracking_uri: The MLflow to read from and to log to.
+        executor: Where it is measured.
         turn: Entered while a stage has to be alone among runs of this process: it talks to a registry, whose clients
             know one login a process.
     """
@@ -65,11 +69,16 @@ class Job:
     config: Config
     results: Path
     command: str
-    tracking_uri: str
     program: str = "hcopt"
     unfinished: Unfinished | None = None
-    place: Place = field(default_factory=Place)
+    tracking_uri: str = ""
+    executor: Executor = field(default_factory=Executor)
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+    @property
+    def state(self) -> JsonObject:
+        """run.json of the run to go on with; empty for a new one."""
+        return {} if self.unfinished is None else self.unfinished.state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +99,7 @@ class FinishedRun:
 
     @property
     def error(self) -> HcoptError | None:
-        """What is to be told at the end: the hand-over failed, nothing keeps the limit, or nothing could be proved."""
+        """What to say at the end: the hand-over failed, nothing keeps the limit, or nothing could be proved."""
         found = self.record.confirmation
         if self.failure is not None:
             return self.failure
@@ -115,8 +124,8 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
 
     Args:
         job: What to do.
-        progress: Told what is under way.
-        opened: Told the run's folder as soon as there is one.
+        progress: Shows what is under way.
+        opened: Takes the run's folder as soon as there is one.
 
     Raises:
         ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
@@ -161,27 +170,27 @@ class _Run:
     folder: RunFolder
     progress: Progress
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     taken: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     conditions: JsonObject = field(default_factory=dict)
     command: str = ""
-    earlier: Earlier = field(default_factory=Earlier)
+    context: RunContext = field(init=False)
     record: RunRecord | None = None
 
     def __post_init__(self) -> None:
-        self.command = self.job.command
-        if (unfinished := self.job.unfinished) is not None:
-            self.started_at = unfinished.state.get("started_at", self.started_at)
-            self.command = unfinished.state.get("command", self.command)
-            self.conditions = unfinished.state.get("conditions", {})
-            self.taken = list(unfinished.measurements)
-            self.earlier = Earlier(unfinished.measurements)
+        self.started_at = self.job.state.get("started_at", self.started_at)
+        self.command = self.job.state.get("command", self.job.command)
+        self.conditions = self.job.state.get("conditions", {})
+        if self.job.unfinished is not None:
+            self.taken = list(self.job.unfinished.measurements)
+        self.context = RunContext(
+            record=self._record_measurement, note=self._note, progress=self.progress, replay=Replay(self.taken)
+        )
 
     @property
     def newly_measured(self) -> bool:
         """Whether this process has measured anything."""
-        return len(self.taken) > len(self.earlier)
+        return len(self.taken) > len(self.context.replay)
 
     @property
     def kept(self) -> str:
@@ -202,8 +211,7 @@ class _Run:
         with self.job.turn:
             prepared = self._prepare()
         self._meet(_model_conditions(prepared))
-        found = self._measure(prepared)
-        record = self._record(prepared, found)
+        record = self._measure(prepared)
         self._write_results(prepared, record)
         with self.job.turn:
             return self._hand_over(record)
@@ -235,7 +243,7 @@ class _Run:
         """The same of the machine and the server."""
         if self.job.unfinished is not None:
             # Its nodes need not be the same, only of the same kind.
-            but = () if self.job.place.name is None else OWN_CONDITIONS
+            but = () if self.job.executor.name is None else OWN_CONDITIONS
             self.job.unfinished.refuse_other_environment(environment, but=but)
         self._note_conditions({"environment": asdict(environment)})
 
@@ -246,7 +254,7 @@ class _Run:
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         self.progress.phase(name)
-        with self.stopwatch.phase(name):
+        with self.context.stopwatch.phase(name):
             yield
 
     def _prepare(self) -> Prepared:
@@ -255,7 +263,7 @@ class _Run:
                 self.job.config,
                 into=self.folder.path / "model",
                 tracking_uri=self.job.tracking_uri,
-                server_cores=self.job.place.server_cores,
+                server_cores=self.job.executor.server_cores,
             )
             for variant in prepared.plan.all_variants:
                 text = config_text(prepared, variant)
@@ -268,23 +276,41 @@ class _Run:
         self.notes.append(note)
         self.progress.note(note)
 
-    def _measure(self, prepared: Prepared) -> Found:
-        return Measuring(
-            config=self.job.config,
-            folder=self.folder.path,
-            prepared=prepared,
-            taken=self.taken,
-            stopwatch=self.stopwatch,
-            note=self._note,
-            progress=self.progress,
-            earlier=self.earlier,
-            served=self._meet_environment,
-            executor=self.job.place.executor,
-        ).run()
+    def _record_measurement(self, measurement: Measurement) -> None:
+        if measurement.error is not None:
+            # A program that finds the disk full says so in its own words, or leaves a file that is cut: no fault of the
+            # configuration, which is to be measured when there is room.
+            check_room(self.folder.path)
+        append_measurement(self.folder.path, measurement)
+        self.taken.append(measurement)
 
-    def _record(self, prepared: Prepared, found: Found) -> RunRecord:
-        best = found.confirmation.best
-        for note in noise.noise_notes(self.taken, self.job.config.noise):
+    def _measure(self, prepared: Prepared) -> RunRecord:
+        """Noise, sweep, ranking, confirmation and capacity, in this order, wherever the servers are."""
+        run = ModelRun(config=self.job.config, folder=self.folder.path, prepared=prepared, context=self.context)
+        with self.job.executor.stages(run) as stages:
+            self._meet_environment(stages.environment)
+            noise = stages.noise()
+            stages.sweep(noise)
+            ranking = self._rank(prepared, noise)
+            proof = stages.prove(ranking, noise)
+            environment = stages.environment
+        return self._record(prepared, environment, noise, ranking, proof)
+
+    def _rank(self, prepared: Prepared, noise: Noise | None) -> Ranking:
+        swept = [one for one in self.taken if one.phase == "sweep"]
+        ranking = choose_profiler(self.job.config, noise).rank(prepared.plan, swept)
+        if not ranking.ranked:
+            reason = next((one.error for one in swept if one.error), "no reason is known")
+            raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder.path / "logs")
+        if (missing := unmeasured(prepared.plan, ranking)) is not None:
+            self._note(missing)
+        return ranking
+
+    def _record(
+        self, prepared: Prepared, environment: Environment, noise: Noise | None, ranking: Ranking, proof: Proof
+    ) -> RunRecord:
+        best = proof.confirmation.best
+        for note in noise_notes(self.taken, self.job.config.noise):
             self._note(note)
         return RunRecord(
             run_id=self.folder.run_id,
@@ -293,17 +319,17 @@ class _Run:
             command=self.command,
             model=prepared.artifact,
             plan=prepared.plan,
-            environment=found.environment,
+            environment=environment,
             measurements=tuple(self.taken),
-            ranking=found.ranking,
-            confirmation=found.confirmation,
+            ranking=ranking,
+            confirmation=proof.confirmation,
             alpha=self.job.config.confirmation.alpha,
             indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),
             best_config_pbtxt=None if best is None else config_text(prepared, best.variant),
-            noise=found.noise,
-            capacity=found.capacity,
-            elapsed_s=self.stopwatch.elapsed_s,
+            noise=noise,
+            capacity=proof.capacity,
+            elapsed_s=self.context.stopwatch.elapsed_s,
             decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
         )
@@ -346,7 +372,7 @@ class _Run:
             "started_at": self.started_at,
             "command": self.command,
             "conditions": self.conditions,
-            "hardware": self.job.place.name,
+            "hardware": self.job.executor.name,
             "config": self.job.config.model_dump(mode="json"),
         }
         if record is not None:

@@ -1,86 +1,64 @@
-"""A SweepPlan becomes an adaptive search on a running server; each of its decisions is a line of decisions.jsonl."""
+"""The profiler `adaptive`: a search on a running server, each of whose decisions is a line of decisions.jsonl."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import ClassVar
 
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.profiler import ProfileJob
+from hcopt.measure.search.values import SearchSettings
 from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures
-from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
-from hcopt.store.decisions import DECISIONS_NAME, DecisionLog
+from hcopt.records.verdict import Ranking
+from hcopt.store.decisions import DECISIONS_NAME, append_decision
 
-if TYPE_CHECKING:
-    from hcopt.measure.search.values import SearchResult
-
-# perf_analyzer needs 0.06 s beside its load, whatever the load: from here on less than a seventh of its time.
-SHORTEST_WINDOW_S = 0.4
 # What other variants reach may be more than this one does.
 _CAUTION = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Adaptive:
-    """The profiler `adaptive`.
+    """The profiler `adaptive`: measures what may be best of the plan, and says of the rest why it did not."""
 
-    Attributes:
-        latency_p99_limit_ms: What a point has to keep; None where there is no limit.
-        window_s: Length of a window.
-        budget_s: Longest search; None leaves that to the search.
-        seed: Of everything that is drawn.
-        noise_ratio: How far windows vary, from the A/A measurement; None where there was none.
-        clock: Seconds that only grow; None: the job's.
-    """
+    settings: SearchSettings
 
-    latency_p99_limit_ms: float | None
-    window_s: float = 0.5
-    budget_s: float | None = None
-    seed: int = 0
-    noise_ratio: float | None = None
-    clock: Callable[[], float] | None = None
+    measures_whole_plan: ClassVar[bool] = False
 
     def profile(self, job: ProfileJob) -> None:
-        """See `Profiler.profile`: measures what may be best of the plan, and says of the rest why it did not."""
-        self.search(job)
-
-    def search(self, job: ProfileJob) -> SearchResult:
-        """The same, with what was found.
+        """See `Profiler.profile`.
 
         Raises:
             ProfileError: Nothing could be measured.
             RuntimeStartError: The server died.
         """
-        from hcopt.measure.search.belief import NOISE
         from hcopt.measure.search.search import search
-        from hcopt.measure.search.values import SearchSettings
 
         if job.measure_window is None:
             raise ProfileError("the adaptive profiler has nothing to measure windows with")
         # A resumed search makes the decisions of the interrupted one again.
         (job.folder / DECISIONS_NAME).unlink(missing_ok=True)
-        log = DecisionLog(job.folder)
-        found = search(
+        measured = search(
             job.plan,
             measure=_Windows(job.measure_window).measure,
-            clock=job.clock if self.clock is None else self.clock,
-            settings=SearchSettings(
-                latency_p99_limit_ms=self.latency_p99_limit_ms,
-                window_s=max(SHORTEST_WINDOW_S, self.window_s),
-                budget_s=self.budget_s,
-                seed=self.seed,
-                noise_ratio=NOISE if self.noise_ratio is None else max(0.01, self.noise_ratio),
-            ),
-            decided=log.append,
+            clock=job.context.replay.clock,
+            settings=self.settings,
+            decided=partial(append_decision, job.folder),
         )
-        if not found.candidates:
-            reason = next((m.error for m in found.measurements if m.error), "no reason is known")
+        if all(one.error is not None for one in measured):
+            reason = next((one.error for one in measured if one.error), "no reason is known")
             raise ProfileError(f"no window could be measured: {reason}", log=job.folder / "logs")
-        return found
+
+    def rank(self, plan: SweepPlan, swept: Iterable[Measurement]) -> Ranking:
+        """See `Profiler.rank`; a search measures some points often, and the plain order would reward a lucky window."""
+        from hcopt.measure.search.order import rank_windows
+
+        return rank_windows(plan, swept, latency_p99_limit_ms=self.settings.latency_p99_limit_ms)
 
 
 @dataclass(slots=True)

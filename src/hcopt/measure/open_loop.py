@@ -22,13 +22,13 @@ _LIMITS_OF_LOAD = 4.0
 _LIMITS_OF_DRAIN = 1.2
 # A window lasts several times the limit, and a verdict takes several windows.
 _LIMITS_OF_CHECK = 20.0
-_FEWEST_REQUESTS = 40
-_MOST_REQUESTS = 200_000
+_MIN_REQUESTS = 40
+_MAX_REQUESTS = 200_000
 # Beyond what the server can do perf_analyzer waits for it to catch up; another try would wait as long.
 _GRACE_S = 8.0
 
 
-def shortest_check_s(latency_p99_limit_ms: float) -> float:
+def min_check_s(latency_p99_limit_ms: float) -> float:
     """The least time in which a check can come to a verdict on a limit."""
     return _LIMITS_OF_CHECK * latency_p99_limit_ms / 1000
 
@@ -63,7 +63,8 @@ class OpenLoop:
             OSError: The schedule or the samples cannot be written.
         """
         window, schedule = self.window(rate_infer_per_s, window_index), self.schedule(rate_infer_per_s, window_index)
-        file = self._write(schedule)
+        file = self.perf_analyzer.folder / "arrivals.txt"
+        write_whole(file, schedule.text())
         try:
             return self.perf_analyzer.measure_load(window, self._load(schedule, file))
         finally:
@@ -85,20 +86,15 @@ class OpenLoop:
     def schedule(self, rate_infer_per_s: float, window_index: int) -> Schedule:
         """The arrivals of one window, always the same ones for the same seed, rate and index."""
         rate_per_s, limit_s = rate_infer_per_s / self.client_batch_size, self.latency_p99_limit_ms / 1000
-        longest_s = max(self.window_s, _LIMITS_OF_LOAD * limit_s, _FEWEST_REQUESTS / rate_per_s)
+        wanted_s = max(self.window_s, _LIMITS_OF_LOAD * limit_s, _MIN_REQUESTS / rate_per_s)
         return poisson_schedule(
             rate_per_s,
-            load_s=min(longest_s, _MOST_REQUESTS / rate_per_s),
+            load_s=min(wanted_s, _MAX_REQUESTS / rate_per_s),
             warm_up_ratio=WARM_UP_RATIO,
             drain_s=max(_DRAIN_S, _LIMITS_OF_DRAIN * limit_s),
             seed=self.seed,
             index=window_index,
         )
-
-    def _write(self, schedule: Schedule) -> Path:
-        file = self.perf_analyzer.folder / "arrivals.txt"
-        write_whole(file, schedule.text())
-        return file
 
     def _load(self, schedule: Schedule, file: Path) -> LoadOptions:
         def figures(samples: RequestSamples) -> WindowFigures:

@@ -1,4 +1,4 @@
-"""An open-loop export and the schedule behind it become samples whose latency counts from the intended send time.
+"""Samples of an open-loop export whose latency counts from the send time that its schedule intended.
 
 A server that stalls makes a load generator late, and a latency that counts from the late sending hides the stall; one
 that counts from the intended time does not. Source: Tene, "How NOT to Measure Latency" (coordinated omission); MLPerf
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hcopt.measure.poisson import Schedule
 
 # So many requests at the start may be missing from the export, on a machine that stalled just then.
-_MOST_LOST = 64
+_MAX_LOST = 64
 LAG_TOLERANCE_MS = 1.0
 LAG_TOLERANCE_RATIO = 0.1
 # The claim is about one request in a hundred, so no more of them may be the generator's fault.
@@ -72,7 +72,7 @@ def _offset_and_start(sent_ns: NDArray[np.int64], intended_ns: NDArray[np.int64]
     def total_lag_ns(offset: int) -> int:
         return int((differences(offset) - differences(offset).min()).sum())
 
-    missing = min(len(intended_ns) - len(sent_ns), _MOST_LOST)
+    missing = min(len(intended_ns) - len(sent_ns), _MAX_LOST)
     found = min(range(missing + 1), key=total_lag_ns)
     return found, int(differences(found).min())
 

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -34,15 +34,15 @@ WARM_UP_RATIO = 0.1
 _WINDOWS = 3
 _OVERRUN_RATIO = 1.2
 # A window without an answer makes perf_analyzer refuse the lot, so that each has to last for a few answers.
-_FEWEST_ROUNDS = 2 * _WINDOWS
+_MIN_ROUNDS = 2 * _WINDOWS
 _GRACE_S = 15.0
 # It keeps every request with its tensors in memory.
-_MOST_REQUESTS = 200_000
+_MAX_REQUESTS = 200_000
 # How it begins the line of a request that the server answered with an error, which ends it, and what it says where none
 # was answered within a window.
 _SERVER_ERROR = re.compile(r"Thread \[\d+\] had error: (.*)")
 _NO_ANSWERS = "No valid requests recorded within time interval"
-_MOST_LINES = 200
+_MAX_LINES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +106,6 @@ class _RefusedError(Exception):
     """The server answered requests with errors: an outcome, and no reason for a further try."""
 
 
-def _unheard(_: str) -> None:
-    """For those who measure a server that is not theirs."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerfAnalyzer:
     """Measures windows of one model through a runtime's tools.
@@ -119,10 +115,10 @@ class PerfAnalyzer:
         model_name: Tells the name by which the server has what is measured.
         input_arguments: perf_analyzer's options for the rows to send (`--input-data`, `--shape`).
         folder: The run's folder; samples go to `samples/`, logs to `logs/`.
-        server_times: Reads the server's own times around a window: called before, and what it returns after.
+        server_times: Reads the server's own times of a window: called before it, and what that returns after it.
         latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
         clock: Tells whether perf_analyzer's clock was set in between.
-        unanswered: Told of a window whose requests were never answered, see `Server.mark_unhealthy`.
+        unanswered: Takes what has left all requests unanswered, see `Server.mark_unhealthy`.
     """
 
     tools: Tools
@@ -132,7 +128,7 @@ class PerfAnalyzer:
     server_times: Callable[[], Callable[[], ServerTimes | None]]
     latency_p99_limit_ms: float | None = None
     clock: Callable[[], WallClock] = WallClock
-    unanswered: Callable[[str], None] = _unheard
+    unanswered: Callable[[str], None] = lambda _: None
 
     def measure(self, window: Window) -> Measurement:
         """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -161,8 +157,8 @@ class PerfAnalyzer:
             RuntimeStartError: The server itself has died.
             OSError: The samples cannot be written.
         """
-        started_at = _now()
-        name = _sample_name(window)
+        # Until there are figures it is a failed one: a measurement has either figures or an error.
+        started, name = failed(window, "not measured yet"), _sample_name(window)
         cpu_before, server_after = read_cpu_times(), self.server_times()
         try:
             finished, samples = self._samples(window, load, name)
@@ -174,13 +170,18 @@ class PerfAnalyzer:
         except ProfileError as error:
             return failed(window, error.message)
         measurements.write_samples(samples, self.folder / name)
-        return _measured(
-            window,
-            found,
+        return replace(
+            started,
+            error=None,
+            failure_cause=None,
+            duration_s=found.duration_s,
+            throughput_infer_per_s=found.throughput_infer_per_s,
+            latency=found.latency,
+            request_count=found.request_count,
             error_count=0 if load.counts_unanswered else samples.failed_count,
-            started_at=started_at,
+            miss_count=found.miss_count,
             server=server_after(),
-            steal=steal_ratio(cpu_before, read_cpu_times()),
+            steal_ratio=steal_ratio(cpu_before, read_cpu_times()),
             client_cpu_ratio=_cpu_ratio(finished),
             samples_file=name,
         )
@@ -207,7 +208,7 @@ class PerfAnalyzer:
             raise
 
     def _try(self, window: Window, load: LoadOptions, export: Path, log: Path) -> tuple[Finished, RequestSamples]:
-        arguments, clock, said = self._arguments(window, load, export), self.clock(), deque[str](maxlen=_MOST_LINES)
+        arguments, clock, said = self._arguments(window, load, export), self.clock(), deque[str](maxlen=_MAX_LINES)
         try:
             finished = self.tools.run(
                 "perf_analyzer",
@@ -267,8 +268,8 @@ def _ended(returncode: int | None, said: Iterable[str], log: Path) -> Exception:
 def load_s(window: Window) -> float:
     """How long to keep up the load: as asked, but for some answers to every request slot, and not for too many."""
     requests_per_s = window.expected_infer_per_s / window.load.client_batch_size
-    fewest_s = _FEWEST_ROUNDS * window.load.concurrency / requests_per_s
-    return max(fewest_s, min(window.window_s, _MOST_REQUESTS / requests_per_s))
+    min_s = _MIN_ROUNDS * window.load.concurrency / requests_per_s
+    return max(min_s, min(window.window_s, _MAX_REQUESTS / requests_per_s))
 
 
 def _sample_name(window: Window) -> str:
@@ -299,35 +300,16 @@ def failed(window: Window, reason: str, *, cause: FailureCause = "other") -> Mea
     )
 
 
-def _measured(
-    window: Window,
-    found: WindowFigures,
-    *,
-    error_count: int,
-    started_at: str,
-    server: ServerTimes | None,
-    steal: float | None,
-    client_cpu_ratio: float | None,
-    samples_file: str,
-) -> Measurement:
-    return Measurement(
-        phase=window.phase,
-        profiler="perf_analyzer",
-        variant=window.variant,
-        load=window.load,
-        block=window.block,
-        started_at=started_at,
-        duration_s=found.duration_s,
-        throughput_infer_per_s=found.throughput_infer_per_s,
-        latency=found.latency,
-        request_count=found.request_count,
-        error_count=error_count,
-        miss_count=found.miss_count,
-        server=server,
-        steal_ratio=steal,
-        client_cpu_ratio=client_cpu_ratio,
-        samples_file=samples_file,
-    )
+def with_reason(measurement: Measurement, died: str | None) -> Measurement:
+    """The measurement; where it failed as something had died (see `Server.restart_if_dead`), with that as its reason.
+
+    Why a server has died nobody can tell, so that this counts against no variant. One that left requests unanswered
+    was ended by hcopt for that, which does.
+    """
+    if measurement.error is None or died is None:
+        return measurement
+    cause: FailureCause = "unanswered" if measurement.failure_cause == "unanswered" else "other"
+    return replace(measurement, error=f"{died}: {measurement.error}", failure_cause=cause)
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""A seeded Poisson arrival process becomes the file that perf_analyzer's `--request-intervals` takes.
+"""Seeded Poisson arrivals, and the file of them that perf_analyzer's `--request-intervals` takes.
 
 The file holds whole µs between successive requests, one a line, and perf_analyzer goes round in it (its docs/cli.md and
 CustomLoadManager). Before the first arrival there is silence, because perf_analyzer empties its record after it has

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import ClassVar, Protocol
 
-from hcopt.records.measurement import FailureCause, Measurement, SweepPlan
-from hcopt.system.progress import Progress
+from hcopt.measure.context import RunContext
+from hcopt.measure.perf_analyzer import Window
+from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.verdict import Ranking
 from hcopt.triton.base import Server
-
-if TYPE_CHECKING:
-    from hcopt.measure.perf_analyzer import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +24,9 @@ class ProfileJob:
         repository: The model repository that the server serves, on this machine.
         folder: The run's folder.
         input_arguments: perf_analyzer's options for the rows to send.
-        record: Takes each measurement as soon as there is one, failed ones too.
-        progress: Told what is under way.
-        known: What an interrupted run has measured of this sweep, in order; not to be measured or recorded again.
-        clock: Seconds that only grow, the interrupted run's included.
-        measure_window: Measures one window of a variant on this server and records it (`Bench.measure`), or
+        context: Takes each measurement as soon as there is one, failed ones too; those of its replay are not measured
+            or recorded again.
+        measure_window: Measures one window of a variant on this server and records it (`WindowRunner.measure`), or
             gives a known one; for profilers that choose windows one by one.
     """
 
@@ -39,32 +35,32 @@ class ProfileJob:
     repository: Path
     folder: Path
     input_arguments: Sequence[str]
-    record: Callable[[Measurement], None]
-    progress: Progress
-    known: Sequence[Measurement] = ()
-    clock: Callable[[], float] = time.monotonic
+    context: RunContext
     measure_window: Callable[[Window], Measurement] | None = None
 
-
-def with_reason(measurement: Measurement, died: str | None) -> Measurement:
-    """The measurement; where it failed as something had died (see `Server.restart_if_dead`), with that as its reason.
-
-    Why a server has died nobody can tell, so that this counts against no variant. One that left requests unanswered
-    was ended by hcopt for that, which does.
-    """
-    if measurement.error is None or died is None:
-        return measurement
-    cause: FailureCause = "unanswered" if measurement.failure_cause == "unanswered" else "other"
-    return replace(measurement, error=f"{died}: {measurement.error}", failure_cause=cause)
+    @property
+    def known(self) -> tuple[Measurement, ...]:
+        """What an interrupted run has measured of this sweep, in order."""
+        return self.context.replay.of("sweep")
 
 
 class Profiler(Protocol):
-    """A way to measure a plan."""
+    """A way to measure a plan.
+
+    Attributes:
+        measures_whole_plan: Whether it measures every point, so that a plan may be cut into parts; else it decides on
+            its way which, and how many windows it takes.
+    """
+
+    measures_whole_plan: ClassVar[bool]
 
     def profile(self, job: ProfileJob) -> None:
-        """Measures every point of the plan and records it, as figures or as a failure with its reason.
+        """Measures the plan and records it, as figures or as failures with their reasons.
 
         Raises:
             ProfileError: The profiler itself could not do its work.
             RuntimeStartError: The server died.
         """
+
+    def rank(self, plan: SweepPlan, swept: Iterable[Measurement]) -> Ranking:
+        """The variants of a plan by what it has measured of them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt.errors import RuntimeStartError
@@ -15,27 +14,15 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.triton.control import ModelControl, server_times
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
-    """Where variants can be loaded beside one another.
-
-    Attributes:
-        repository: What the server has its models from; each variant gets a name of its own there.
-        max_instances: See `Server.max_instances`.
-    """
-
-    repository: Path
-    max_instances: Callable[[int], int]
-
-
 class ServedModel:
-    """Loads variants of one model: one at a time, or several whose turn comes again.
+    """Loads variants of one model: one at a time, or several that stay loaded, each under a name of its own.
 
     Args:
         control: The server.
         model_name: The model's name on it.
         config_json: Gives a variant's configuration as Triton's JSON.
-        beside: None where only one can be loaded.
+        repository: What the server has its models from, where variants may stay loaded; None: only one is loaded.
+        max_instances: See `Server.max_instances`; None: only one is loaded.
     """
 
     def __init__(
@@ -43,12 +30,15 @@ class ServedModel:
         control: ModelControl,
         model_name: str,
         config_json: Callable[[ModelConfigVariant], str],
-        beside: Beside | None = None,
+        *,
+        repository: Path | None = None,
+        max_instances: Callable[[int], int] | None = None,
     ) -> None:
         self._control = control
         self._model_name = model_name
         self._config_json = config_json
-        self._beside = beside
+        self._repository = repository
+        self._max_instances = max_instances
         self._serving: ModelConfigVariant | None = None
         self._kept: dict[ModelConfigVariant, str] = {}
 
@@ -81,28 +71,26 @@ class ServedModel:
             RuntimeStartError: Triton cannot load it.
             OutputError: It cannot be given a name of its own.
         """
-        if self._beside is None:
+        if self._repository is None or self._max_instances is None:
             self.reload(variant)
             return
         if not self._kept:
             self._control.unload(self._model_name)
         self._serving = None
-        name = self._kept.pop(variant, None) or self._loaded_beside(variant, self._beside)
+        name = self._kept.pop(variant, None)
+        if name is None:
+            name = variant.config_name
+            self._make_room(variant.instance_count, self._max_instances)
+            add_name(self._repository, self._model_name, name)
+            self._control.load(name, json.dumps({**json.loads(self._config_json(variant)), "name": name}))
         # At the end: the first one is the one whose turn is the longest ago.
         self._kept[variant] = name
         self._serving = variant
 
-    def _loaded_beside(self, variant: ModelConfigVariant, beside: Beside) -> str:
-        self._make_room(variant.instance_count, beside)
-        name = variant.config_name
-        add_name(beside.repository, self._model_name, name)
-        self._control.load(name, json.dumps({**json.loads(self._config_json(variant)), "name": name}))
-        return name
-
-    def _make_room(self, instance_count: int, beside: Beside) -> None:
+    def _make_room(self, instance_count: int, max_instances: Callable[[int], int]) -> None:
         loaded = sum(variant.instance_count for variant in self._kept)
-        most = beside.max_instances(loaded) if loaded else 0
-        while self._kept and loaded + instance_count > most:
+        allowed = max_instances(loaded) if loaded else 0
+        while self._kept and loaded + instance_count > allowed:
             oldest = next(iter(self._kept))
             self._control.unload(self._kept.pop(oldest))
             loaded -= oldest.instance_count
@@ -121,15 +109,15 @@ class ServedModel:
         self._control.wait_for_unloads(names)
 
     def invalidate(self) -> None:
-        """Told that a window of the variant whose turn it is has failed: it is loaded afresh for its next turn."""
+        """For a window that has failed: the variant whose turn it is will be loaded afresh for its next turn."""
         variant, self._serving = self._serving, None
         if variant in self._kept:
             # Where the server is gone, so is the variant.
             with suppress(RuntimeStartError):
                 self._control.unload(self._kept.pop(variant))
 
-    def lost(self) -> None:
-        """Told that the server has died and is there again: nothing is loaded any more."""
+    def forget_all(self) -> None:
+        """For a server that has died and is there again: nothing is loaded any more."""
         self._serving = None
         self._kept.clear()
 

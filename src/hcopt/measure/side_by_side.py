@@ -1,4 +1,4 @@
-"""Models that are measured as they are, beside each other: each a `Prepared` of its own and a bench on some server."""
+"""Models that are compared as they are: each with a configuration, a name and rows of its own on some server."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ from pathlib import Path
 
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
-from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
-from hcopt.measure.served_model import ServedModel
+from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.unknown_speed import first_with_figures
-from hcopt.measure.window import Bench
-from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
-from hcopt.model.prepare import Prepared, config_json, prepare
+from hcopt.model.prepare import Prepared, prepare
 from hcopt.records.measurement import LoadPoint, Measurement
-from hcopt.system.progress import Progress
-from hcopt.triton.base import Server
-from hcopt.triton.control import ModelControl
 
 # What windows of a model of unknown speed expect in turn: an answer within 0.1 s, 1 s, 10 s.
 _UNKNOWN_ROUNDS_PER_S = (10.0, 1.0, 0.1)
@@ -36,37 +30,6 @@ def prepare_side(config: Config, uri: str, *, name: str, label: str, into: Path,
     prepared = prepare(given, into=into / name, tracking_uri=tracking_uri)
     default = replace(prepared.plan.default, config_name=label)
     return replace(prepared, plan=replace(prepared.plan, default=default))
-
-
-def open_bench(
-    prepared: Prepared,
-    server: Server,
-    control: ModelControl,
-    *,
-    folder: Path,
-    record: Callable[[Measurement], None],
-    progress: Progress,
-) -> Bench:
-    """A bench for one model on a server that has it in its repository."""
-    name = prepared.artifact.name
-    rows = folder / f"input_{name}.json"
-    write_perf_analyzer_json(prepared.load, rows)
-    served = ServedModel(control, name, lambda variant: config_json(prepared, variant))
-    perf_analyzer = PerfAnalyzer(
-        tools=server.tools,
-        model_name=lambda: served.name,
-        input_arguments=("--input-data", server.tools.path(rows)),
-        folder=folder,
-        server_times=served.watch,
-        unanswered=server.mark_unhealthy,
-    )
-    return Bench(
-        served=served,
-        perf_analyzer=perf_analyzer,
-        restart_server_if_dead=server.restart_if_dead,
-        record=record,
-        progress=progress,
-    )
 
 
 def measure_speed(

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hcopt.errors import ModelLoadError, RuntimeStartError
-from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed
-from hcopt.measure.profiler import with_reason
+from hcopt.measure.context import RunContext
+from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
 from hcopt.measure.served_model import ServedModel
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
+from hcopt.model.prepare import Prepared, config_json
 from hcopt.records.measurement import Measurement
-from hcopt.store.replay import Earlier
-from hcopt.system.progress import Progress
+from hcopt.triton.base import Server
+from hcopt.triton.control import ModelControl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class WindowRunner:
     """Measures windows of any variant of one model.
 
     Attributes:
         served: Switches the server from variant to variant.
         perf_analyzer: Measures the windows.
         restart_server_if_dead: See `Server.restart_if_dead`.
-        record: Takes each measurement.
-        progress: Told what is under way.
-        earlier: What an interrupted run had measured, which is not measured again.
+        context: Records each new measurement, and has those of an interrupted run.
     """
 
     served: ServedModel
     perf_analyzer: PerfAnalyzer
     restart_server_if_dead: Callable[[], str | None]
-    record: Callable[[Measurement], None]
-    progress: Progress
-    earlier: Earlier = field(default_factory=Earlier)
+    context: RunContext
 
     def measure(self, window: Window) -> Measurement:
         """One window, on a freshly loaded variant unless it says otherwise; a failure is a Measurement with its reason.
@@ -41,7 +40,7 @@ class Bench:
             RuntimeStartError: The server died and cannot be brought back.
         """
 
-        def measured() -> Measurement:
+        def loaded_and_measured() -> Measurement:
             # One that goes on with a visit may be the first to be measured of it: the others were known.
             if window.reload or self.served.serving != window.variant:
                 (self.served.load_or_reuse if window.keep_loaded else self.served.reload)(window.variant)
@@ -50,35 +49,36 @@ class Bench:
                 self.served.invalidate()
             return found
 
-        return self.measure_by(measured, window, said=_described(window), revived=self.served.lost)
+        return self.measure_by(loaded_and_measured, window, what=_described(window), on_restart=self.served.forget_all)
 
     def measure_by(
         self,
-        measured: Callable[[], Measurement],
+        measure: Callable[[], Measurement],
         window: Window,
         *,
-        said: str,
-        revived: Callable[[], None] = lambda: None,
+        what: str,
+        on_restart: Callable[[], None] = lambda: None,
     ) -> Measurement:
         """A window in whatever way it is measured, unless it is known; a new one is recorded.
 
         Args:
-            measured: Measures it.
+            measure: Measures it.
             window: What is measured.
-            said: That, for the progress.
-            revived: Called where the server had died and is there again.
+            what: That in words, for the progress.
+            on_restart: Called where the server had died and is there again.
 
         Raises:
             RuntimeStartError: The server died and cannot be brought back.
         """
-        known = self.earlier.take(window.phase, window.variant, window.load, window.block)
+        progress, replay = self.context.progress, self.context.replay
+        known = replay.take(window.phase, window.variant, window.load, window.block)
         if known is not None:
-            self.progress.known()
+            progress.known()
             return known
-        self.progress.started(said)
-        began = self.earlier.begin()
+        progress.started(what)
+        began = replay.begin()
         try:
-            measurement = measured()
+            measurement = measure()
         except ModelLoadError as error:
             measurement = failed(window, error.message, cause="refused")
         except RuntimeStartError as error:
@@ -87,12 +87,60 @@ class Bench:
             died = self.restart_server_if_dead()
             measurement = with_reason(measurement, died)
             if died is not None:
-                revived()
+                on_restart()
         finally:
-            measurement = replace(measurement, elapsed_s=self.earlier.end(window.phase, began))
-            self.record(measurement)
-            self.progress.measured(measurement)
+            measurement = replace(measurement, elapsed_s=replay.end(window.phase, began))
+            self.context.record(measurement)
+            progress.measured(measurement)
         return measurement
+
+
+def open_runner(
+    prepared: Prepared,
+    server: Server,
+    control: ModelControl,
+    *,
+    folder: Path,
+    context: RunContext,
+    input_file: str = "input.json",
+    latency_p99_limit_ms: float | None = None,
+    repository: Path | None = None,
+) -> WindowRunner:
+    """Measures a model on a server that has it in its repository; writes the rows to send.
+
+    Args:
+        prepared: The model.
+        server: The server.
+        control: Its model control.
+        folder: For rows, samples and logs.
+        context: See `RunContext`.
+        input_file: The name of the file of rows; each model in a folder needs one of its own.
+        latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
+        repository: The server's own, where variants may stay loaded beside one another; None: one at a time.
+    """
+    write_perf_analyzer_json(prepared.load, folder / input_file)
+    served = ServedModel(
+        control,
+        prepared.artifact.name,
+        lambda variant: config_json(prepared, variant),
+        repository=repository,
+        max_instances=server.max_instances,
+    )
+    perf_analyzer = PerfAnalyzer(
+        tools=server.tools,
+        model_name=lambda: served.name,
+        input_arguments=("--input-data", server.tools.path(folder / input_file)),
+        folder=folder,
+        server_times=served.watch,
+        latency_p99_limit_ms=latency_p99_limit_ms,
+        unanswered=server.mark_unhealthy,
+    )
+    return WindowRunner(
+        served=served,
+        perf_analyzer=perf_analyzer,
+        restart_server_if_dead=server.restart_if_dead,
+        context=context,
+    )
 
 
 def _described(window: Window) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -16,6 +17,13 @@ FailureCause = Literal["refused", "unanswered", "other"]
 # The kernel keeps some of the memory for itself, a little more or less with each of its versions and each start. Less
 # than what machines or memory limits that are really different differ by.
 _MEMORY_TOLERANCE_RATIO = 0.02
+# Each machine's own, as a container gets them: the CPUs' numbers. How many there are counts.
+OWN_CONDITIONS = ("cpuset",)
+# Words of a CPU's name that say nothing of what tells it from others.
+_NOT_TELLING = re.compile(
+    r"@.*| with .*|\((?:R|TM)\)|\b(?:AMD|Intel|CPU|Processor|\d+-Core|\d+th|Gen)\b", re.IGNORECASE
+)
+_SLUG_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +243,16 @@ class Environment:
         """The fields that forbid it, see `same_conditions`; the same whichever of the two is asked."""
         names = (field.name for field in fields(self) if field.name not in but)
         return tuple(name for name in names if not _same_condition(name, getattr(self, name), getattr(other, name)))
+
+    @property
+    def slug(self) -> str:
+        """The machine's kind for the name of a folder, e.g. `EPYC-7R13-8`; other kinds may have the same.
+
+        Returns:
+            At most 32 letters, digits and hyphens.
+        """
+        words, cpus = re.findall(r"[A-Za-z0-9]+", _NOT_TELLING.sub(" ", self.cpu_model)), f"-{self.cpu_count}"
+        return ("-".join(words) or "CPU")[: _SLUG_LENGTH - len(cpus)].rstrip("-") + cpus
 
 
 def _same_condition(name: str, one: object, other: object) -> bool:

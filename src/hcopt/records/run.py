@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hcopt.errors import HcoptError
 from hcopt.records.measurement import Environment, Measurement, SweepPlan
 from hcopt.records.model import ModelArtifact
 from hcopt.records.note import Note
@@ -65,6 +66,11 @@ class RunFailure:
     exit_code: int
     message: str
     remedy: str | None = None
+
+    @classmethod
+    def of(cls, error: HcoptError) -> RunFailure:
+        """An error as a value."""
+        return cls(exit_code=error.exit_code, message=error.message, remedy=error.remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

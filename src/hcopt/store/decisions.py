@@ -16,20 +16,14 @@ from hcopt.system.files import append_line
 DECISIONS_NAME = "decisions.jsonl"
 
 
-class DecisionLog:
-    """The file in a run's folder."""
+def append_decision(folder: Path, decision: Decision) -> None:
+    """Adds a line to decisions.jsonl of a run's folder and waits until the disk has it.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / DECISIONS_NAME
-
-    def append(self, decision: Decision) -> None:
-        """Adds a line and waits until the disk has it.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        values = {key: value for key, value in asdict(decision).items() if value is not None}
-        append_line(self._path, json.dumps(values, ensure_ascii=False, allow_nan=False))
+    Raises:
+        OSError: It cannot be written.
+    """
+    values = {key: value for key, value in asdict(decision).items() if value is not None}
+    append_line(folder / DECISIONS_NAME, json.dumps(values, ensure_ascii=False, allow_nan=False))
 
 
 def read_decisions(folder: Path) -> tuple[Decision, ...]:

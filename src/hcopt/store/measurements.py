@@ -1,4 +1,4 @@
-"""Raw samples and tools' output become Measurements; measurements.jsonl is written a line at a time and read again."""
+"""perf_analyzer's exports, the figures of their samples, and measurements.jsonl, which is written a line at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_ANSWER = -1
 # As many as hcopt ever asks for in a window, and more.
 _FEW_REQUESTS = 500_000
 # What 64 bits hold, less some to spare for differences.
-_LATEST_NS = 2**62
+_MAX_NS = 2**62
 
 
 class NoAnswerError(ProfileError):
@@ -154,7 +154,7 @@ def _send_and_receive(file: object, *, use_float: bool) -> Iterator[int]:
 
 def _nanoseconds(value: Any) -> int:
     # Compared before it is converted: 1e999999999 is a number of a few bytes, and an integer of as many digits.
-    if type(value) not in (int, float, Decimal) or not 0 <= value <= _LATEST_NS:
+    if type(value) not in (int, float, Decimal) or not 0 <= value <= _MAX_NS:
         raise ValueError(f"{str(value)[:40]} is no time")
     return int(value)
 
@@ -249,19 +249,13 @@ def read_samples(path: Path) -> RequestSamples:
         raise ProfileError(f"cannot read the samples {path}: {error}") from error
 
 
-class MeasurementLog:
-    """measurements.jsonl of one run: each measurement is on disk before the next one starts.
+def append_measurement(folder: Path, measurement: Measurement) -> None:
+    """Adds a line to measurements.jsonl of a run's folder and waits until the disk has it.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: It cannot be written; all lines before stay whole.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
-
-    def append(self, measurement: Measurement) -> None:
-        """Adds one line and waits until the disk has it; where that fails, all lines before stay whole."""
-        append_line(self._path, json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False))
+    append_line(folder / FILE_NAME, json.dumps(asdict(measurement), ensure_ascii=False, allow_nan=False))
 
 
 def cut_torn_line(folder: Path) -> None:

@@ -18,7 +18,7 @@ from hcopt.records.model import ModelConfigVariant
 _Key = tuple[Phase, ModelConfigVariant, LoadPoint, int | None]
 
 
-class Earlier:
+class Replay:
     """Recorded measurements, each of which is taken once.
 
     Args:

@@ -130,12 +130,9 @@ def _measured(folder: RunFolder) -> tuple[Measurement, ...]:
 
 
 def _config_differences(state: JsonObject, config: Config) -> Iterator[str]:
-    then, now = ({k: v for k, v in data.items() if k not in _FREE_SECTIONS} for data in _dumped(state, config))
+    both = (state.get("config", {}), config.model_dump(mode="json"))
+    then, now = ({key: value for key, value in data.items() if key not in _FREE_SECTIONS} for data in both)
     return _differences(then, now, "")
-
-
-def _dumped(state: JsonObject, config: Config) -> tuple[JsonObject, JsonObject]:
-    return state.get("config", {}), config.model_dump(mode="json")
 
 
 def _differences(then: object, now: object, key: str) -> Iterator[str]:

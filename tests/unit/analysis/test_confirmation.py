@@ -11,7 +11,7 @@ from hcopt.analysis.finalists import Finalists
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
-from hcopt.records.verdict import Confirmation, RankedVariant
+from hcopt.records.verdict import Confirmation, RankedVariant, Ranking
 from hcopt.words.notes import sentence
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
 
@@ -175,10 +175,14 @@ def test_equal_loads_need_no_comparison_of_their_own() -> None:
 
 def test_nothing_feasible_says_by_how_much_it_is_missed() -> None:
     closest = replace(ranked(OTHER, feasible=False, load=LIGHT), latency_p99_ms=61.25)
-    found = nothing_feasible(closest, 50.0)
+    ranking = Ranking(ranked=(closest,), latency_p99_limit_ms=50.0, failed_count=0)
+    found = nothing_feasible(ranking, [], 50.0)
     assert (found.verdict, found.best) == ("no_feasible_config", None)
     assert sentence(found.reason) == (
         f"No configuration keeps p99 within 50 ms: the closest, {OTHER.config_name} at concurrency 8, has 61.2 ms "
         "(1.23 times the limit)."
     )
-    assert sentence(nothing_feasible(None, 50.0).reason) == "No configuration could be measured."
+    assert (
+        sentence(nothing_feasible(replace(ranking, ranked=()), [], 50.0).reason)
+        == "No configuration could be measured."
+    )

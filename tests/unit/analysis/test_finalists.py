@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hcopt.analysis.blocks import Arm
+from hcopt.analysis.blocks import Candidate
 from hcopt.analysis.finalists import Finalists, choose_finalists
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
@@ -58,38 +58,38 @@ def test_refuted_variants_are_passed_over_until_none_is_left() -> None:
 
 
 def test_finalists_at_one_load_are_three_arms_and_three_comparisons() -> None:
-    cast = THREE.cast
-    best, default, runner_up = (Arm(variant=variant, load=HEAVY) for variant in (BEST, DEFAULT, RUNNER_UP))
-    assert cast.arms == (best, default, runner_up)
-    assert cast.pairs == ((best, default), (best, runner_up), (runner_up, default))
-    assert cast.improvement == (best, default)
+    plan = THREE.plan
+    best, default, runner_up = (Candidate(variant=variant, load=HEAVY) for variant in (BEST, DEFAULT, RUNNER_UP))
+    assert plan.candidates == (best, default, runner_up)
+    assert plan.pairs == ((best, default), (best, runner_up), (runner_up, default))
+    assert plan.improvement == (best, default)
 
 
 def test_default_with_another_best_load_is_measured_at_both() -> None:
-    cast = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).cast
-    equal = Arm(variant=DEFAULT, load=HEAVY)
-    assert cast.default == Arm(variant=DEFAULT, load=LIGHT)
-    assert cast.default_at_best_load == equal
-    assert len(cast.arms) == 4
-    assert cast.pairs[3:] == ((cast.best, equal), (cast.runner_up, equal))
+    plan = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).plan
+    equal = Candidate(variant=DEFAULT, load=HEAVY)
+    assert plan.default == Candidate(variant=DEFAULT, load=LIGHT)
+    assert plan.default_at_best_load == equal
+    assert len(plan.candidates) == 4
+    assert plan.pairs[3:] == ((plan.best, equal), (plan.runner_up, equal))
 
 
 def test_equal_load_is_that_of_the_best_and_of_nobody_else() -> None:
-    elsewhere = replace(THREE, default=ranked(DEFAULT, load=LIGHT), runner_up=ranked(RUNNER_UP, load=LIGHT)).cast
+    elsewhere = replace(THREE, default=ranked(DEFAULT, load=LIGHT), runner_up=ranked(RUNNER_UP, load=LIGHT)).plan
     assert len(elsewhere.pairs) == 4
     assert elsewhere.runner_up is not None
     assert elsewhere.swapped(elsewhere.runner_up).default_at_best_load is None
-    together = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).cast
+    together = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).plan
     assert together.runner_up is not None
     assert together.swapped(together.runner_up).default_at_best_load == together.default_at_best_load
 
 
 def test_winning_default_is_compared_with_the_runner_up_alone() -> None:
-    cast = Finalists(best=ranked(DEFAULT), default=ranked(DEFAULT), runner_up=ranked(OTHER)).cast
-    assert cast.improvement is None
-    assert cast.pairs == ((cast.best, cast.runner_up),)
+    plan = Finalists(best=ranked(DEFAULT), default=ranked(DEFAULT), runner_up=ranked(OTHER)).plan
+    assert plan.improvement is None
+    assert plan.pairs == ((plan.best, plan.runner_up),)
 
 
 def test_missing_arms_leave_the_cast_but_the_best_stays() -> None:
-    cast = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).cast.without(lambda arm: True)
-    assert (cast.arms, cast.pairs) == ((cast.best,), ())
+    plan = replace(THREE, default=ranked(DEFAULT, load=LIGHT)).plan.without(lambda candidate: True)
+    assert (plan.candidates, plan.pairs) == ((plan.best,), ())

@@ -17,7 +17,7 @@ from hcopt.cli.show.run import print_models
 from hcopt.config.load import load_config
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
-from hcopt.job.batch import FinishedModels
+from hcopt.job.batch import FinishedBatch
 from hcopt.job.handover import log_again
 from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject
@@ -272,7 +272,7 @@ def test_part_is_logged_to_the_mlflow_of_the_whole(tmp_path: Path) -> None:
 def test_closing_has_a_line_a_model_and_says_where_everything_is() -> None:
     console = Console(file=StringIO(), soft_wrap=True, width=120)
     folder = RunFolder(results=Path("/results"), run_id="run")
-    print_models(console, FinishedModels(folder=folder, outcomes=ALL, tracked=None), unpriced)
+    print_models(console, FinishedBatch(folder=folder, outcomes=ALL, tracked=None), unpriced)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
     for row in (

@@ -7,17 +7,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import InterruptedRunError, OutputError, RuntimeStartError, SeveralModelsError
 from hcopt.job import batch
-from hcopt.job.batch import FinishedModels, SeveralJob, profile_several
-from hcopt.job.executors import Places
+from hcopt.job.batch import FinishedBatch, profile_all
+from hcopt.job.executors import Executor, Executors
 from hcopt.job.run import FinishedRun, Job
-from hcopt.job.stages import Place
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.store.run_folder import RunFolder, new_run, read_state
@@ -55,8 +53,8 @@ class Story:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def profile(self, job: Job, progress: Progress, opened: Callable[[Path], None]) -> FinishedRun:
-        """In the place of `pipeline.profile`."""
-        key = (job.config.model.uri, job.place.name)
+        """In the place of `run.profile`."""
+        key = (job.config.model.uri, job.executor.name)
         self.begun.append(key)
         if job.unfinished is not None:
             self.resumed.append(key)
@@ -74,15 +72,19 @@ class Story:
     def record(job: Job) -> RunRecord:
         """A run of this model on this kind."""
         found = run_record(model=model_artifact(name=job.config.model.uri, registered_version=None))
-        name = job.place.name or "CPU"
+        name = job.executor.name or "CPU"
         return replace(found, environment=replace(found.environment, cpu_model=name.split(",")[0]))
 
-    def run(self, unfinished: RunFolder | None = None) -> FinishedModels:
+    def run(self, unfinished: RunFolder | None = None) -> FinishedBatch:
         config = Config.model_validate({"models": [{"model": {"uri": uri}} for uri in ("one", "two")]})
-        places = Places(all=tuple(Place(name=name) for name in self.kinds), at_once=len(ALL), stop=self.stopped.set)
+        executors = Executors(
+            all=tuple(Executor(name=name) for name in self.kinds), at_once=len(ALL), stop=self.stopped.set
+        )
         again = None if unfinished is None else unfinished_run(unfinished.run_id, config, results=self.results)
-        job = SeveralJob(config=config, results=self.results, command="hcopt profile", places=places, unfinished=again)
-        return profile_several(job, self.progress)
+        job = Job(config=config, results=self.results, command="hcopt profile", unfinished=again)
+        finished = profile_all(job, executors, self.progress)
+        assert isinstance(finished, FinishedBatch)
+        return finished
 
     @property
     def folder(self) -> RunFolder:
@@ -102,11 +104,8 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
     """Nothing is fetched, measured or logged in it."""
     found = Story(tmp_path / "results")
 
-    def open_job(config: Config, *, results: Path, command: str, unfinished: Any = None, **_: object) -> Job:
-        return Job(config=config, results=results, command=command, tracking_uri="sqlite://", unfinished=unfinished)
-
     monkeypatch.setattr(batch, "profile", found.profile)
-    monkeypatch.setattr(batch, "open_job", open_job)
+    monkeypatch.setattr(batch, "open_tracking", lambda *_, **__: "sqlite://")
     monkeypatch.setattr(batch, "log_several", lambda *_, **__: TRACKED)
     found.results.mkdir()
     return found
@@ -190,7 +189,7 @@ def test_failure_of_one_stops_no_other(story: Story) -> None:
 
 def test_failure_names_its_kind_of_machine(story: Story) -> None:
     def play(_: Story, job: Job, progress: Progress) -> None:
-        raise OutputError(f"no room for {job.place.name}")
+        raise OutputError(f"no room for {job.executor.name}")
 
     story.plays = dict.fromkeys(ALL[:2], play)
     finished = story.run()

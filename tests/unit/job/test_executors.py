@@ -18,8 +18,8 @@ import pytest
 from hcopt.config.sections import Config
 from hcopt.errors import BusyError, ConfigError
 from hcopt.job import executors
-from hcopt.job.executors import open_places
-from hcopt.job.stages import LocalExecutor
+from hcopt.job.executors import open_executors
+from hcopt.job.stages import served_stages
 from hcopt.system.machine_lock import lock_file
 from tests.support.command import REPOSITORY, SAMPLE_FOLDER
 from tests.support.fakes import RecordedProgress
@@ -27,7 +27,7 @@ from tests.support.notes import said
 
 
 def opened(progress: RecordedProgress | None = None, *, force: bool = False, **sections: object) -> Any:
-    return open_places(
+    return open_executors(
         Config.model_validate(sections), command="hcopt profile", force=force, progress=progress or RecordedProgress()
     )
 
@@ -38,14 +38,14 @@ def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-# --- which places ----------------------------------------------------------------------------------------------------
+# --- which executors -------------------------------------------------------------------------------------------------
 
 
-def test_place_is_this_machine_unless_another_is_asked_for(tmp_path: Path) -> None:
+def test_executor_is_this_machine_unless_another_is_asked_for(tmp_path: Path) -> None:
     with opened() as found:
-        [place] = found.all
-        assert isinstance(place.executor, LocalExecutor)
-        assert (place.name, place.server_cores, found.at_once) == (None, None, 1)
+        [executor] = found.all
+        assert executor.stages is served_stages
+        assert (executor.name, executor.server_cores, found.at_once) == (None, None, 1)
         found.opened(tmp_path / "run")
         assert json.loads(lock_file().read_text())["folder"] == str(tmp_path / "run")
     assert not lock_file().exists()

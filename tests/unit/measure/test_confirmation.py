@@ -9,15 +9,16 @@ import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelLoadError, RuntimeStartError
-from hcopt.measure import window
-from hcopt.measure.confirmation import Proof
+from hcopt.measure.confirmation import confirm_finalists
+from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.served_model import ServedModel
+from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
-from hcopt.system.progress import SilentProgress
+from hcopt.store.replay import Replay
 from hcopt.words.notes import sentence
 from tests.support import fakes
 from tests.support.notes import said
@@ -31,7 +32,7 @@ SIXTH, FIFTH, FOURTH = (grid_variants()[number] for number in (6, 5, 4))
 class AnyModel:
     """A server that serves whatever it is asked for."""
 
-    def lost(self) -> None:
+    def forget_all(self) -> None:
         pass
 
     def reload(self, variant: ModelConfigVariant) -> None:
@@ -58,20 +59,13 @@ class Windows:
 
 def _proved(*slow: int) -> tuple[Confirmation, list[Note]]:
     run, notes = run_record(), list[Note]()
-    proof = Proof(
-        config=Config(),
-        plan=run.plan,
-        ranking=run.ranking,
-        bench=window.Bench(
-            served=AnyModel(),
-            perf_analyzer=Windows(slow=tuple(grid_variants()[number].config_name for number in slow)),
-            restart_server_if_dead=lambda: None,
-            record=lambda _: None,
-            progress=SilentProgress(),
-        ),
-        note=notes.append,
+    runner = WindowRunner(
+        served=AnyModel(),
+        perf_analyzer=Windows(slow=tuple(grid_variants()[number].config_name for number in slow)),
+        restart_server_if_dead=lambda: None,
+        context=RunContext(note=notes.append),
     )
-    return proof.run(), notes
+    return confirm_finalists(runner, run.plan, run.ranking, Config()), notes
 
 
 def test_winner_that_keeps_the_limit_needs_no_note() -> None:
@@ -90,7 +84,7 @@ def test_winner_that_misses_the_limit_is_replaced_by_the_next_and_the_user_is_to
 
 
 @dataclass
-class Bench:
+class Server:
     """A proof on a fake server: the sweep's throughput, and a p99 of 9 ms or what `p99_ms` says for a variant."""
 
     p99_ms: dict[str, float] = field(default_factory=dict)
@@ -106,7 +100,7 @@ class Bench:
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
-    def lost(self) -> None:
+    def forget_all(self) -> None:
         pass
 
     def reload(self, variant: ModelConfigVariant) -> None:
@@ -129,22 +123,17 @@ class Bench:
         return "the container has ended with 137" if len(self.served) == self.breaks_at else None
 
     def prove(self, ranking: Ranking = RUN.ranking, **confirmation: float) -> Confirmation:
-        proof = Proof(
-            config=Config.model_validate({"confirmation": confirmation}),
-            plan=RUN.plan,
-            ranking=ranking,
-            bench=window.Bench(
-                served=self,
-                perf_analyzer=self,
-                restart_server_if_dead=self.restart_if_dead,
-                record=self.recorded.append,
-                progress=self.progress,
-            ),
+        context = RunContext(
+            record=self.recorded.append,
             note=self.progress.note,
-            window_s=self.longer_s,
-            clock=lambda: self.now,
+            progress=self.progress,
+            replay=Replay(monotonic=lambda: self.now),
         )
-        return proof.run()
+        runner = WindowRunner(
+            served=self, perf_analyzer=self, restart_server_if_dead=self.restart_if_dead, context=context
+        )
+        config = Config.model_validate({"confirmation": confirmation})
+        return confirm_finalists(runner, RUN.plan, ranking, config, window_s=self.longer_s)
 
 
 def everything_slow(p99_ms: float = 60.0) -> dict[str, float]:
@@ -152,34 +141,34 @@ def everything_slow(p99_ms: float = 60.0) -> dict[str, float]:
 
 
 def test_each_finalist_is_measured_in_twelve_blocks_at_its_load_and_recorded() -> None:
-    bench = Bench()
-    found = bench.prove()
+    server = Server()
+    found = server.prove()
     assert found.block_count == 12
-    assert len(bench.recorded) == len(bench.windows) == 36
-    assert {window.block for window in bench.windows} == set(range(12))
-    assert {window.variant.config_name for window in bench.windows} == {
+    assert len(server.recorded) == len(server.windows) == 36
+    assert {window.block for window in server.windows} == set(range(12))
+    assert {window.variant.config_name for window in server.windows} == {
         v.config_name for v in (SIXTH, FIFTH, default_variant())
     }
-    assert {(w.phase, w.window_s, w.load.concurrency) for w in bench.windows} == {("confirmation", 1.0, 32)}
-    assert all(window.expected_infer_per_s == RATES[window.variant.config_name] for window in bench.windows)
-    assert bench.progress.phases == [("confirmation", 36)]
-    assert bench.progress.extensions == []
-    assert bench.progress.measurements == bench.recorded
+    assert {(w.phase, w.window_s, w.load.concurrency) for w in server.windows} == {("confirmation", 1.0, 32)}
+    assert all(window.expected_infer_per_s == RATES[window.variant.config_name] for window in server.windows)
+    assert server.progress.phases == [("confirmation", 36)]
+    assert server.progress.extensions == []
+    assert server.progress.measurements == server.recorded
 
 
 def test_every_window_begins_with_a_fresh_load() -> None:
-    bench = Bench()
-    bench.prove()
-    assert bench.served == [window.variant.config_name for window in bench.windows]
+    server = Server()
+    server.prove()
+    assert server.served == [window.variant.config_name for window in server.windows]
 
 
 def test_replacement_is_confirmed_on_new_blocks() -> None:
-    bench = Bench(p99_ms={SIXTH.config_name: 60.0})
-    found = bench.prove()
+    server = Server(p99_ms={SIXTH.config_name: 60.0})
+    found = server.prove()
     assert found.best is not None
     assert found.best.variant == FIFTH
     assert found.block_count == 12  # its own, not those of the first round
-    assert {window.block for window in bench.windows if window.variant == FIFTH} == set(range(24))
+    assert {window.block for window in server.windows if window.variant == FIFTH} == set(range(24))
     assert found.runner_up is not None
     assert found.runner_up.variant == FOURTH
 
@@ -188,85 +177,85 @@ def test_refuted_default_still_stands_beside_the_next_winner() -> None:
     default_first = replace(
         RUN.ranking, ranked=tuple(sorted(RUN.ranking.ranked, key=lambda entry: entry.variant != default_variant()))
     )
-    found = Bench(p99_ms={default_variant().config_name: 60.0}).prove(default_first)
+    found = Server(p99_ms={default_variant().config_name: 60.0}).prove(default_first)
     assert (found.verdict, found.best and found.best.variant) == ("better", SIXTH)
     assert found.default is not None
     assert not found.default.feasible
 
 
 def test_all_refuted_is_told_with_the_fresh_figures() -> None:
-    bench = Bench(p99_ms={**everything_slow(), FOURTH.config_name: 55.0})
-    found = bench.prove(max_minutes=60.0)
+    server = Server(p99_ms={**everything_slow(), FOURTH.config_name: 55.0})
+    found = server.prove(max_minutes=60.0)
     assert (found.verdict, found.best) == ("no_feasible_config", None)
     assert f"the closest, {FOURTH.config_name} at concurrency 32, has 55 ms (1.10 times the limit)" in sentence(
         found.reason
     )
     assert found.default is not None
     assert found.default.latency_p99_ms.estimate == 60.0
-    assert len(bench.progress.notes) == len(RUN.ranking.ranked)
+    assert len(server.progress.notes) == len(RUN.ranking.ranked)
 
 
 def test_nothing_feasible_in_the_sweep_is_told_without_measuring() -> None:
     infeasible = tuple(replace(entry, feasible=False, latency_p99_ms=75.0) for entry in RUN.ranking.ranked)
-    bench = Bench()
-    found = bench.prove(replace(RUN.ranking, ranked=infeasible))
+    server = Server()
+    found = server.prove(replace(RUN.ranking, ranked=infeasible))
     assert found.verdict == "no_feasible_config"
     assert "has 75 ms (1.50 times the limit)" in sentence(found.reason)
-    assert bench.windows == []
+    assert server.windows == []
 
 
 def test_time_limit_holds_over_all_rounds() -> None:
-    bench = Bench(p99_ms=everything_slow(), window_s=10.0)
-    found = bench.prove(max_minutes=4.9)
+    server = Server(p99_ms=everything_slow(), window_s=10.0)
+    found = server.prove(max_minutes=4.9)
     # 294 s: nine blocks of 30 s, in which the first is refuted, and one of the next, which refutes nobody.
-    assert len(bench.windows) == 30
+    assert len(server.windows) == 30
     assert found.best is not None
     assert (found.verdict, found.best.variant, found.best.feasibility) == ("undecided", FIFTH, "undecided")
 
 
 def test_undecided_look_tells_how_many_measurements_more() -> None:
-    bench = Bench(p99_ms={default_variant().config_name: 50.0}, wobble=0.05)
-    found = bench.prove()
+    server = Server(p99_ms={default_variant().config_name: 50.0}, wobble=0.05)
+    found = server.prove()
     assert found.block_count == 80
-    assert bench.progress.phases == [("confirmation", 36)]
-    assert bench.progress.extensions[:3] == [18, 18, 36]
+    assert server.progress.phases == [("confirmation", 36)]
+    assert server.progress.extensions[:3] == [18, 18, 36]
 
 
 def test_window_may_be_longer_than_the_configuration_s_interval() -> None:
-    bench = Bench(longer_s=2.5)
-    bench.prove()
-    assert {window.window_s for window in bench.windows} == {2.5}
+    server = Server(longer_s=2.5)
+    server.prove()
+    assert {window.window_s for window in server.windows} == {2.5}
 
 
 def test_finalist_that_cannot_be_loaded_is_a_failed_measurement_and_the_others_go_on() -> None:
-    bench = Bench(refused={FIFTH.config_name})
-    found = bench.prove()
-    failed = [one for one in bench.recorded if one.error is not None]
+    server = Server(refused={FIFTH.config_name})
+    found = server.prove()
+    failed = [one for one in server.recorded if one.error is not None]
     assert {(one.variant, one.load.concurrency, one.error) for one in failed} == {
         (FIFTH, 32, f"Triton cannot load the model {MODEL_NAME}: refused")
     }
     assert [one.block for one in failed] == list(range(12))
-    assert len(bench.recorded) == 36
+    assert len(server.recorded) == 36
     assert found.best is not None
     assert found.runner_up is None
 
 
 def test_dead_server_ends_the_proof() -> None:
-    bench = Bench(refused={SIXTH.config_name}, died=True)
+    server = Server(refused={SIXTH.config_name}, died=True)
     with pytest.raises(RuntimeStartError, match="ended by itself"):
-        bench.prove()
-    assert [one.error for one in bench.recorded] == [f"Triton cannot load the model {MODEL_NAME}: refused"]
+        server.prove()
+    assert [one.error for one in server.recorded] == [f"Triton cannot load the model {MODEL_NAME}: refused"]
 
 
 def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reason() -> None:
-    bench = Bench(breaks_at=2)
-    found = bench.prove()
-    assert [one.error for one in bench.recorded if one.error is not None] == [
+    server = Server(breaks_at=2)
+    found = server.prove()
+    assert [one.error for one in server.recorded if one.error is not None] == [
         "the container has ended with 137: Triton does not answer"
     ]
-    assert {one.failure_cause for one in bench.recorded if one.error is not None} == {"other"}, "no fault of its own"
+    assert {one.failure_cause for one in server.recorded if one.error is not None} == {"other"}, "no fault of its own"
     # Eleven whole blocks cannot reach α by Holm at the first look, so there is a second one.
-    assert len(bench.recorded) == 54
+    assert len(server.recorded) == 54
     assert (found.verdict, found.block_count) == ("better", 18)
 
 
@@ -278,20 +267,13 @@ def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
         tools=tools, model_name=lambda: MODEL_NAME, input_arguments=(), folder=tmp_path, server_times=served.watch
     )
     recorded: list[Measurement] = []
-    proof = Proof(
-        config=Config(),
-        plan=RUN.plan,
-        ranking=RUN.ranking,
-        bench=window.Bench(
-            served=served,
-            perf_analyzer=driver,
-            restart_server_if_dead=lambda: None,
-            record=recorded.append,
-            progress=SilentProgress(),
-        ),
-        note=lambda _: None,
+    runner = WindowRunner(
+        served=served,
+        perf_analyzer=driver,
+        restart_server_if_dead=lambda: None,
+        context=RunContext(record=recorded.append),
     )
-    found = proof.run()
+    found = confirm_finalists(runner, RUN.plan, RUN.ranking, Config())
     assert found.verdict == "tied"  # all windows are alike
     assert control.loaded.count(SIXTH.config_name) == 12
     measured = [one for one in recorded if one.error is None]

@@ -8,9 +8,10 @@ import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError, RuntimeStartError
-from hcopt.measure.noise import BLOCKS, NoiseGate, planned_blocks
+from hcopt.measure.context import RunContext
+from hcopt.measure.noise import BLOCKS, measure_noise, planned_blocks
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.window import Bench
+from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import FailureCause, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
@@ -36,7 +37,7 @@ class Machine:
     notes: list[Note] = field(default_factory=list)
     cause: FailureCause | None = None
 
-    def lost(self) -> None:
+    def forget_all(self) -> None:
         pass
 
     def reload(self, variant: ModelConfigVariant) -> None:
@@ -59,15 +60,13 @@ class Machine:
         )
 
     def gate(self, gate: str = "warn") -> Noise | None:
-        bench = Bench(
+        runner = WindowRunner(
             served=self,
             perf_analyzer=self,
             restart_server_if_dead=lambda: None,
-            record=self.recorded.append,
-            progress=self.progress,
+            context=RunContext(record=self.recorded.append, note=self.notes.append, progress=self.progress),
         )
-        config = Config.model_validate({"noise": {"gate": gate}})
-        return NoiseGate(config=config, plan=PLAN, bench=bench, note=self.notes.append).run()
+        return measure_noise(runner, PLAN, Config.model_validate({"noise": {"gate": gate}}))
 
 
 def test_default_is_measured_against_itself_at_the_heaviest_load() -> None:

@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcopt.analysis.rate_search import Limits
+from hcopt.analysis.rate_search import FoundRate, Limits
+from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
-from hcopt.measure.capacity import CapacityCheck
+from hcopt.measure.capacity import find_capacity, find_rate
+from hcopt.measure.context import RunContext
 from hcopt.measure.open_loop import OpenLoop
 from hcopt.measure.perf_analyzer import PerfAnalyzer
 from hcopt.measure.poisson import THREADS
 from hcopt.measure.served_model import ServedModel
-from hcopt.measure.window import Bench
-from hcopt.records.measurement import Measurement
+from hcopt.measure.window import WindowRunner
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.verdict import Capacity, ConfirmedVariant, Estimate
 from hcopt.store.measurements import read_samples
+from hcopt.store.replay import Replay
 from hcopt.system.process import Finished
 from tests.support import fakes
 from tests.support.records import default_variant
@@ -178,28 +182,46 @@ class Played:
         rate = len(arrivals) / 2.5
         return answers(latency_ms=2.0 if rate < self.sustained else 60.0, lag_ms=self.lag_ms)(call)
 
-    def check(self) -> CapacityCheck:
+    def opened(self) -> tuple[WindowRunner, OpenLoop]:
         driver, _ = open_loop(self.folder, *[self.play] * 100)
         served = ServedModel(self.control, "M", lambda variant: variant.config_name)  # type: ignore[arg-type]
-        bench = Bench(
+        context = RunContext(
+            record=self.recorded.append,
+            note=self.progress.note,
+            progress=self.progress,
+            replay=Replay(monotonic=lambda: self.now_s),
+        )
+        runner = WindowRunner(
             served=served,
             perf_analyzer=driver.perf_analyzer,
             restart_server_if_dead=self.restart_if_dead,
-            record=self.recorded.append,
-            progress=self.progress,
+            context=context,
         )
-        return CapacityCheck(bench=bench, open_loop=driver, limits=Limits(), clock=lambda: self.now_s)
+        return runner, driver
+
+    def found(self) -> FoundRate:
+        return find_rate(*self.opened(), 1000.0, Limits())
+
+    def capacity(self) -> Capacity | None:
+        config = Config.model_validate({"constraints": {"latency_p99_ms": 50}, "profiler": {"seed": 1}})
+        best = ConfirmedVariant(
+            variant=default_variant(),
+            load=LoadPoint(concurrency=4),
+            throughput_infer_per_s=Estimate(estimate=1000.0),
+            latency_p99_ms=Estimate(estimate=9.0),
+            feasibility="feasible",
+            block_count=12,
+        )
+        return find_capacity(self.opened()[0], best, config)
 
 
 def test_check_serves_the_variant_and_records_every_window(tmp_path: Path) -> None:
     played = Played(tmp_path, sustained=700.0)
-    check = played.check()
-    found = check.run(1000.0)
+    capacity = played.capacity()
     assert played.control.loaded == [default_variant().config_name]
     assert played.progress.phases == [("open_loop", None)]
-    assert len(played.recorded) == len(played.progress.steps) >= found.window_count > 0
+    assert len(played.recorded) == len(played.progress.steps)
     assert played.progress.measurements == played.recorded
-    capacity = check.capacity(found)
     assert capacity is not None
     assert (capacity.config_name, capacity.client_batch_size, capacity.seed) == (default_variant().config_name, 1, 1)
     assert capacity.latency_p99_limit_ms == 50.0
@@ -207,14 +229,18 @@ def test_check_serves_the_variant_and_records_every_window(tmp_path: Path) -> No
     assert rate.ci_low is not None
     assert rate.ci_high is not None
     assert 500 < rate.ci_low <= rate.estimate < rate.ci_high < 1000
-    assert capacity.points == found.points
+
+
+def test_every_window_that_was_recorded_counts(tmp_path: Path) -> None:
+    played = Played(tmp_path, sustained=700.0)
+    found = played.found()
+    assert len(played.recorded) >= found.window_count > 0
 
 
 def test_server_that_died_is_brought_back_with_its_model_and_the_window_says_so(tmp_path: Path) -> None:
     died = iter(["tritonserver has ended by itself"])
     played = Played(tmp_path, sustained=0.0, restart_if_dead=lambda: next(died, None))
-    check = played.check()
-    check.run(1000.0)
+    played.found()
     assert len(played.control.loaded) == 2
 
 
@@ -224,12 +250,11 @@ def test_server_that_cannot_be_brought_back_ends_the_check_after_the_window_is_r
 
     played = Played(tmp_path, sustained=700.0, restart_if_dead=gone)
     with pytest.raises(RuntimeStartError):
-        played.check().run(1000.0)
+        played.found()
     assert len(played.recorded) == 1
 
 
 def test_check_without_a_valid_window_has_no_capacity(tmp_path: Path) -> None:
-    check = Played(tmp_path, sustained=700.0, lag_ms=20.0).check()
-    found = check.run(1000.0)
-    assert found.window_count == 0 < len(found.unmeasured)
-    assert check.capacity(found) is None
+    played = Played(tmp_path, sustained=700.0, lag_ms=20.0)
+    assert played.capacity() is None
+    assert {note.code for note in played.progress.notes} == {"no_rate_within_limit", "rates_invalid"}

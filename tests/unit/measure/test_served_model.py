@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hcopt.errors import RuntimeStartError
-from hcopt.measure.served_model import Beside, ServedModel
+from hcopt.measure.served_model import ServedModel
 from hcopt.records.measurement import ServerTimes
 from hcopt.records.model import ModelConfigVariant
 from tests.support.fakes import FakeControl
@@ -33,7 +33,7 @@ def test_each_switch_loads_the_variant_s_configuration_afresh() -> None:
 def test_nothing_is_served_after_an_unload_and_after_a_server_s_death() -> None:
     control = FakeControl()
     model = served(control)
-    for end in (model.unload, model.lost):
+    for end in (model.unload, model.forget_all):
         model.reload(FIRST)
         assert model.serving == FIRST
         end()
@@ -78,7 +78,8 @@ def side_by_side(
         control,  # type: ignore[arg-type]
         MODEL_NAME,
         json_of,
-        Beside(repository=repository, max_instances=max_instances),
+        repository=repository,
+        max_instances=max_instances,
     )
 
 
@@ -162,6 +163,6 @@ def test_after_a_server_s_death_nothing_is_kept(tmp_path: Path) -> None:
     control = FakeControl()
     model = side_by_side(control, tmp_path)
     model.load_or_reuse(FIRST)
-    model.lost()
+    model.forget_all()
     model.load_or_reuse(FIRST)
     assert control.loaded.count(own_json(FIRST)) == 2

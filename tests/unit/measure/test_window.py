@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hcopt.analysis.rate_search import Limits
-from hcopt.measure.capacity import CapacityCheck
+from hcopt.measure.capacity import find_rate
+from hcopt.measure.context import RunContext
 from hcopt.measure.open_loop import OpenLoop
 from hcopt.measure.perf_analyzer import Window, failed
-from hcopt.measure.window import Bench
+from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
-from hcopt.store.replay import Earlier
-from tests.support import fakes
+from hcopt.store.replay import Replay
 from tests.support.records import HEAVY, default_variant, measurement
 
 KNOWN = measurement(default_variant(), HEAVY, (100.0, 1.0), phase="noise", block=0, elapsed_s=2.0)
@@ -39,7 +39,7 @@ class Windows:
     def invalidate(self) -> None:
         self.served.append("distrusted")
 
-    def lost(self) -> None:
+    def forget_all(self) -> None:
         self.serving = None
 
     def measure(self, window: Window) -> Measurement:
@@ -49,20 +49,18 @@ class Windows:
         return measurement(window.variant, window.load, (90.0, 1.0), phase=window.phase, block=window.block)
 
 
-def bench(windows: Windows, recorded: list[Measurement], *known: Measurement) -> Bench:
-    return Bench(
+def opened(windows: Windows, recorded: list[Measurement], replay: Replay | None = None) -> WindowRunner:
+    return WindowRunner(
         served=windows,
         perf_analyzer=windows,
         restart_server_if_dead=lambda: None,
-        record=recorded.append,
-        progress=fakes.RecordedProgress(),
-        earlier=Earlier(known),
+        context=RunContext(record=recorded.append, replay=replay or Replay()),
     )
 
 
 def test_known_window_is_given_back_without_the_server_and_the_next_one_is_measured_and_timed() -> None:
     windows, recorded = Windows(), list[Measurement]()
-    made = bench(windows, recorded, KNOWN)
+    made = opened(windows, recorded, Replay((KNOWN,)))
     window = Window(
         variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="noise", block=0
     )
@@ -75,7 +73,7 @@ def test_known_window_is_given_back_without_the_server_and_the_next_one_is_measu
 
 def test_variant_is_loaded_for_the_first_window_of_a_visit_that_is_not_known() -> None:
     windows, recorded = Windows(), list[Measurement]()
-    made = bench(windows, recorded, KNOWN)
+    made = opened(windows, recorded, Replay((KNOWN,)))
     window = Window(
         variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="noise", block=0
     )
@@ -87,7 +85,7 @@ def test_variant_is_loaded_for_the_first_window_of_a_visit_that_is_not_known() -
 
 def test_variant_that_is_kept_for_its_next_turn_is_trusted_until_a_window_fails() -> None:
     windows, recorded = Windows(), list[Measurement]()
-    made = bench(windows, recorded)
+    made = opened(windows, recorded)
     window = Window(
         variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keep_loaded=True
     )
@@ -100,7 +98,7 @@ def test_variant_that_is_kept_for_its_next_turn_is_trusted_until_a_window_fails(
 
 def test_further_load_of_a_visit_needs_no_turn_of_its_own() -> None:
     windows, recorded = Windows(), list[Measurement]()
-    made = bench(windows, recorded)
+    made = opened(windows, recorded)
     window = Window(
         variant=default_variant(), load=HEAVY, expected_infer_per_s=100.0, window_s=1.0, phase="sweep", keep_loaded=True
     )
@@ -121,19 +119,14 @@ def test_known_open_loop_windows_count_and_their_time_does(tmp_path: Path) -> No
             window = self.window(rate_infer_per_s, window_index)
             return measurement(window.variant, window.load, (rate_infer_per_s, 1.0), **counts)
 
-    def search(earlier: Earlier, recorded: list[Measurement]) -> object:
-        check = CapacityCheck(
-            bench=replace(bench(Windows(), recorded), earlier=earlier),
-            open_loop=Arrivals(
-                perf_analyzer=None, variant=default_variant(), client_batch_size=1, latency_p99_limit_ms=5.0, seed=0
-            ),
-            limits=Limits(max_s=75.0),
-            clock=earlier.clock,
+    def search(replay: Replay, recorded: list[Measurement]) -> object:
+        arrivals = Arrivals(
+            perf_analyzer=None, variant=default_variant(), client_batch_size=1, latency_p99_limit_ms=5.0, seed=0
         )
-        return check.run(1000.0)
+        return find_rate(opened(Windows(), recorded, replay), arrivals, 1000.0, Limits(max_s=75.0))
 
     whole = list[Measurement]()
-    found = search(Earlier(monotonic=lambda: now[0]), whole)
+    found = search(Replay(monotonic=lambda: now[0]), whole)
     first = list(asked)
     known = [
         replace(one, phase="open_loop", block=index, elapsed_s=3.0)
@@ -142,5 +135,5 @@ def test_known_open_loop_windows_count_and_their_time_does(tmp_path: Path) -> No
     assert all(isinstance(one.load, LoadPoint) and one.load.request_rate_per_s for one in known)
     asked.clear()
     rest = list[Measurement]()
-    assert search(Earlier(known, monotonic=lambda: now[0]), rest) == found
+    assert search(Replay(known, monotonic=lambda: now[0]), rest) == found
     assert asked == first[4:]

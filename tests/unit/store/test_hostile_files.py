@@ -22,7 +22,7 @@ from hcopt.errors import ConfigError, HcoptError, ModelSourceError, ProfileError
 from hcopt.job.handover import write_report
 from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.records.measurement import Backend, LoadPoint
-from hcopt.store.measurements import FILE_NAME, MeasurementLog, read_export, read_measurements
+from hcopt.store.measurements import FILE_NAME, append_measurement, read_export, read_measurements
 from hcopt.store.run_folder import RunFolder, find_run, new_run, read_record, read_state
 from hcopt.store.unfinished import latest_unfinished
 from hcopt.system import finite_json
@@ -87,7 +87,7 @@ def test_measurement_of_somebody_else_without_a_finite_figure_is_refused(
     tmp_path: Path, literal: str, figure: str
 ) -> None:
     one = measurement(default_variant(), LoadPoint(concurrency=8), (100.0, 5.0), elapsed_s=1.0)
-    MeasurementLog(tmp_path).append(one)
+    append_measurement(tmp_path, one)
     line = json.loads((tmp_path / FILE_NAME).read_bytes())
     for part in (line, line["latency"], line["server"]):
         if figure in part:
@@ -100,7 +100,7 @@ def test_measurement_of_somebody_else_without_a_finite_figure_is_refused(
     ("key", "value"), [("started_at", '"yesterday"'), ("load", '{"request_rate_per_s": Infinity}')]
 )
 def test_measurement_of_somebody_else_at_no_time_or_load_is_refused(tmp_path: Path, key: str, value: str) -> None:
-    MeasurementLog(tmp_path).append(measurement(default_variant(), LoadPoint(concurrency=8), (100.0, 5.0)))
+    append_measurement(tmp_path, measurement(default_variant(), LoadPoint(concurrency=8), (100.0, 5.0)))
     line = {**json.loads((tmp_path / FILE_NAME).read_bytes()), key: "MARK"}
     (tmp_path / FILE_NAME).write_text(json.dumps(line).replace('"MARK"', value) + "\n")
     refused(lambda: read_measurements(tmp_path), "line 1 is damaged", 5)

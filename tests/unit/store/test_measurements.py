@@ -16,8 +16,8 @@ from hcopt.errors import ProfileError
 from hcopt.records.measurement import LatencySummary, Measurement
 from hcopt.store.measurements import (
     FILE_NAME,
-    MeasurementLog,
     RequestSamples,
+    append_measurement,
     figures,
     is_usable,
     read_export,
@@ -265,9 +265,8 @@ def test_log_gives_back_every_field_of_every_measurement(tmp_path: Path) -> None
     text = "Ω, two\nlines, \N{LINE SEPARATOR} and a \x00"
     variant = replace(default_variant(), parameters=(("a", "1"), ("ä", "")), dynamic_batching=False)
     written = (*run_record().measurements, measurement(variant=variant), _failed(text))
-    log = MeasurementLog(tmp_path)
     for one in written:
-        log.append(one)
+        append_measurement(tmp_path, one)
     assert read_measurements(tmp_path) == written
     assert len((tmp_path / FILE_NAME).read_bytes().splitlines()) == len(written)
 
@@ -283,9 +282,8 @@ def test_empty_log_has_no_measurements(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [1, 30, -2])
 def test_last_line_that_a_crash_cut_is_left_out(tmp_path: Path, kept: int) -> None:
-    log = MeasurementLog(tmp_path)
     for one in run_record().measurements[:2]:
-        log.append(one)
+        append_measurement(tmp_path, one)
     first, second = (tmp_path / FILE_NAME).read_bytes().splitlines()
     (tmp_path / FILE_NAME).write_bytes(first + b"\n" + second[:kept])
     assert read_measurements(tmp_path) == run_record().measurements[:1]
@@ -293,7 +291,7 @@ def test_last_line_that_a_crash_cut_is_left_out(tmp_path: Path, kept: int) -> No
 
 @pytest.mark.parametrize("line", [b"{", b"", b"null", b'{"phase": "sweep"}', b"\xff", b'{"phase": "nap"}'])
 def test_damaged_line_before_the_last_is_refused_with_its_number(tmp_path: Path, line: bytes) -> None:
-    MeasurementLog(tmp_path).append(measurement())
+    append_measurement(tmp_path, measurement())
     whole = (tmp_path / FILE_NAME).read_bytes()
     (tmp_path / FILE_NAME).write_bytes(whole + line + b"\n" + whole)
     with pytest.raises(ProfileError, match="line 2 is damaged"):
@@ -307,16 +305,15 @@ def test_missing_log_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
 def test_log_refuses_what_json_cannot_say_and_stays_whole(tmp_path: Path, figure: float) -> None:
-    log = MeasurementLog(tmp_path)
-    log.append(measurement())
+    append_measurement(tmp_path, measurement())
     with pytest.raises(ValueError, match="figures are finite"):
-        log.append(measurement(steal_ratio=figure))
+        append_measurement(tmp_path, measurement(steal_ratio=figure))
     assert read_measurements(tmp_path) == (measurement(),)
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity"])
 def test_log_with_what_json_cannot_say_is_refused(tmp_path: Path, literal: str) -> None:
-    MeasurementLog(tmp_path).append(measurement(throughput_infer_per_s=7.5))
+    append_measurement(tmp_path, measurement(throughput_infer_per_s=7.5))
     file = tmp_path / FILE_NAME
     file.write_text(file.read_text().replace(": 7.5", f": {literal}"))
     with pytest.raises(ProfileError, match="line 1 is damaged"):
@@ -347,14 +344,14 @@ def test_clock_that_was_set_back_during_a_window_is_told(tmp_path: Path) -> None
 
 
 def test_line_that_does_not_fit_leaves_the_log_whole(tmp_path: Path) -> None:
-    log, one = MeasurementLog(tmp_path), run_record().measurements[0]
-    log.append(one)
+    one = run_record().measurements[0]
+    append_measurement(tmp_path, one)
     size_bytes = (tmp_path / FILE_NAME).stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes + 100, before[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            log.append(one)
+            append_measurement(tmp_path, one)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (tmp_path / FILE_NAME).stat().st_size == size_bytes

@@ -8,8 +8,8 @@ import pytest
 
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.records.run import RunRecord
-from hcopt.store.decisions import DecisionLog
-from hcopt.store.measurements import FILE_NAME, MeasurementLog
+from hcopt.store.decisions import append_decision
+from hcopt.store.measurements import FILE_NAME, append_measurement
 from hcopt.store.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json, remove_stillborn
 from hcopt.system.files import folder_lock
 from tests.support.records import no_feasible_config_record, run_record, tied_record, undecided_record
@@ -19,9 +19,9 @@ from tests.support.search_records import searched_record
 def _written(results: Path, record: RunRecord) -> RunFolder:
     run = new_run(results)
     for measurement in record.measurements:
-        MeasurementLog(run.path).append(measurement)
+        append_measurement(run.path, measurement)
     for decision in record.decisions:
-        DecisionLog(run.path).append(decision)
+        append_decision(run.path, decision)
     run.write_state("finished", {"record": record_json(record)})
     return run
 

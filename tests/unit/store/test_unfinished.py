@@ -9,7 +9,7 @@ import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
-from hcopt.store.measurements import FILE_NAME, MeasurementLog
+from hcopt.store.measurements import FILE_NAME, append_measurement
 from hcopt.store.run_folder import RunFolder, new_run
 from hcopt.store.unfinished import latest_unfinished, resumed_note, unfinished_run
 from tests.support.notes import said
@@ -23,7 +23,7 @@ CONDITIONS = {"model": {"sha256": "ab"}, "environment": ENVIRONMENT}
 def write(results: Path, config: Config, state: str = "measuring", *, count: int = 3) -> RunFolder:
     folder = new_run(results)
     for measurement in RECORD.measurements[:count]:
-        MeasurementLog(folder.path).append(measurement)
+        append_measurement(folder.path, measurement)
     folder.write_state(state, {"config": config.model_dump(mode="json"), "conditions": CONDITIONS, "started_at": "now"})
     return folder
 

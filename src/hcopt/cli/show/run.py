@@ -11,7 +11,7 @@ from rich.text import Text
 from hcopt.cli.progress_bar import duration, print_note, printable
 from hcopt.deploy.capacity import PriceOf
 from hcopt.doctor.findings import Finding
-from hcopt.job.batch import OVERVIEW, FinishedModels
+from hcopt.job.batch import OVERVIEW, FinishedBatch
 from hcopt.job.plan import PlannedJob
 from hcopt.job.run import FinishedRun
 from hcopt.records.model import ModelConfigVariant
@@ -63,7 +63,7 @@ def print_total(console: Console, count: int, expected_s: float) -> None:
     console.print(f"{count} models one after the other: about {duration(expected_s)}.", highlight=False)
 
 
-def print_models(console: Console, finished: FinishedModels, price_of: PriceOf) -> None:
+def print_models(console: Console, finished: FinishedBatch, price_of: PriceOf) -> None:
     """What became of each model on each kind of hardware, which to take, and where everything is."""
     console.print()
     several = len({outcome.hardware for outcome in finished.outcomes}) > 1

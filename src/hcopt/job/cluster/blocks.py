@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Literal
 from hcopt.config.sections import Config
 from hcopt.errors import BusyError, HcoptError, ModelSourceError
 from hcopt.job.cluster.values import Files, Outcome
-from hcopt.job.stages import Request, ServedStages, Stopwatch, served
+from hcopt.job.stages import ModelRun, ServedStages, served_stages
+from hcopt.measure.context import RunContext
 from hcopt.model.base_config import BaseConfiguration
 from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import sha256_of
@@ -24,7 +25,7 @@ from hcopt.records.model import ModelArtifact
 from hcopt.records.note import Note
 from hcopt.records.run import RunFailure
 from hcopt.records.verdict import Noise, Ranking
-from hcopt.store.replay import Earlier
+from hcopt.store.replay import Replay
 from hcopt.system.environ import remove_variables
 from hcopt.system.files import write_whole_bytes
 from hcopt.system.machine import read_cpu_times, steal_ratio
@@ -54,7 +55,7 @@ class Probe:
 
     config: JsonObject
 
-    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:  # noqa: ARG002 - as Task
+    def perform(self, files: Files) -> Outcome:  # noqa: ARG002 - as Task
         """See `Task.perform`."""
         notes = list[Note]()
         before = read_cpu_times()
@@ -66,7 +67,7 @@ class Probe:
                 with choice.runtime.serve(folder / "repository", folder) as server:
                     found = server.environment
         except HcoptError as error:
-            return Outcome(notes=tuple(notes), failure=failure_of(error))
+            return Outcome(notes=tuple(notes), failure=RunFailure.of(error))
         return Outcome(environment=found, notes=tuple(notes), steal_ratio=steal_ratio(before, read_cpu_times()))
 
 
@@ -98,44 +99,35 @@ class Block:
     noise: Noise | None = None
     ranking: Ranking | None = None
 
-    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:
+    def perform(self, files: Files) -> Outcome:
         """See `Task.perform`.
 
         Raises:
             OSError: The node's disk takes nothing.
         """
-        taken, notes, stopwatch = list[Measurement](), list[Note](), Stopwatch()
+        taken, notes = list[Measurement](), list[Note]()
+        context = RunContext(record=taken.append, note=notes.append, replay=Replay(self.known))
         before = read_cpu_times()
-
-        def record(measurement: Measurement) -> None:
-            found = replace(measurement, node=self.node)
-            taken.append(found)
-            tell(found)
-
         with temporary_folder() as folder:
             outcome = Outcome()
             try:
                 with _alone(f"hcopt, {self.stage} of {self.artifact.name}"):
-                    request = Request(
+                    run = ModelRun(
                         config=Config.model_validate(self.config),
                         folder=folder / "run",
                         prepared=self._prepared(_unpacked(self.artifact, files, folder)),
-                        record=record,
-                        stopwatch=stopwatch,
-                        note=notes.append,
-                        progress=SilentProgress(),
-                        earlier=Earlier(self.known),
+                        context=context,
                     )
-                    with served(request) as stages:
+                    with served_stages(run) as stages:
                         outcome = replace(outcome, environment=stages.environment)
                         outcome = replace(outcome, found=self._staged(stages))
             except HcoptError as error:
-                outcome = replace(outcome, failure=failure_of(error))
+                outcome = replace(outcome, failure=RunFailure.of(error))
             return replace(
                 outcome,
-                measurements=tuple(taken),
+                measurements=tuple(replace(one, node=self.node) for one in taken),
                 notes=tuple(notes),
-                elapsed_s=stopwatch.elapsed_s,
+                elapsed_s=context.stopwatch.elapsed_s,
                 files=dict(_left_in(folder / "run")),
                 steal_ratio=steal_ratio(before, read_cpu_times()),
             )
@@ -152,11 +144,6 @@ class Block:
             return None
         assert self.ranking is not None  # a proof has one
         return stages.prove(self.ranking, self.noise)
-
-
-def failure_of(error: HcoptError) -> RunFailure:
-    """An error as a value."""
-    return RunFailure(exit_code=error.exit_code, message=error.message, remedy=error.remedy)
 
 
 @contextmanager

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 from hcopt.job.cluster.values import Node
-from hcopt.records.measurement import Environment
+from hcopt.records.measurement import OWN_CONDITIONS, Environment
 
-# Each machine's own, as a container gets them: the CPUs' numbers. How many there are counts.
-OWN_CONDITIONS = ("cpuset",)
 _MB_PER_GB = 1024
-# Words of a CPU's name that say nothing of what tells it from others.
-_NOT_TELLING = re.compile(
-    r"@.*| with .*|\((?:R|TM)\)|\b(?:AMD|Intel|CPU|Processor|\d+-Core|\d+th|Gen)\b", re.IGNORECASE
-)
-_SLUG_LENGTH = 32
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,16 +29,6 @@ class NodeClass:
         found = self.environment
         memory_gb = round(found.memory_mb / _MB_PER_GB)
         return f"{found.cpu_model}, {found.cpu_count} CPUs, {memory_gb} GB"
-
-
-def slug(found: Environment) -> str:
-    """A machine's kind for the name of a folder, e.g. `EPYC-7R13-8`; other kinds may have the same.
-
-    Returns:
-        At most 32 letters, digits and hyphens.
-    """
-    words, cpus = re.findall(r"[A-Za-z0-9]+", _NOT_TELLING.sub(" ", found.cpu_model)), f"-{found.cpu_count}"
-    return ("-".join(words) or "CPU")[: _SLUG_LENGTH - len(cpus)].rstrip("-") + cpus
 
 
 def alike(one: Environment, other: Environment) -> bool:

@@ -12,22 +12,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 from hcopt.errors import BusyError, RuntimeStartError
 from hcopt.job.cluster.blocks import Probe
 from hcopt.job.cluster.nodes import NodeClass, alike, grouped
-from hcopt.job.cluster.values import Beat, Cluster, LostError, Node, Outcome, Running, Task
+from hcopt.job.cluster.values import Cluster, LostError, Node, Outcome, Running, Task
 from hcopt.records.json import JsonObject
-from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
 
 _STEP_S = 0.5
 # A node that has lost so many blocks gets none any more: it is the node then, and no accident.
-_MOST_LOSSES = 2
+_MAX_LOSSES = 2
 # A block that was lost so often is what kills the nodes.
-_MOST_TRIES = 5
-_MOST_PROBES = 64
+_MAX_TRIES = 5
+_MAX_PROBES = 64
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,7 +56,7 @@ class Pool:
     Attributes:
         cluster: Where they are.
         config: What a node is to be able to do, as JSON and without a login.
-        note: Told of nodes that are left out.
+        note: Takes which nodes are left out.
         silence_s: A node that is silent for longer counts as lost; one that measures gives a sign every few seconds.
         start_s: How long a node may take until it begins to look at itself: it may have packages to install first. A
             block waits without a limit, since another run may have the node; that a node is gone the cluster says.
@@ -113,7 +112,7 @@ class Pool:
         shared: object,
         kind: Environment,
         *,
-        tell: Callable[[Node, Measurement | None], None],
+        begun: Callable[[Node], None],
         note: Callable[[Note], None],
         ended: Callable[[], bool] = lambda: False,
     ) -> tuple[Node, Outcome]:
@@ -123,39 +122,34 @@ class Pool:
             make: The task for a node.
             shared: See `Cluster.start`.
             kind: The fingerprint that the node has to have.
-            tell: Told the node when it begins there, then each measurement.
-            note: Told where it begins again, and why.
+            begun: Takes the node when it begins there.
+            note: Takes why it begins again elsewhere.
             ended: Whether the result is no longer wanted.
 
         Raises:
             RuntimeStartError: No node of the kind is left, or the task was lost too often.
             KeyboardInterrupt: `stop` was called, or the result is no longer wanted.
         """
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             with self._free_node(kind, ended) as state:
-                tell(state.node, None)
+                begun(state.node)
                 try:
                     running = self.cluster.start(make(state.node), shared, state.node)
-                    outcome = self._done(running, partial(tell, state.node), ended)
+                    outcome = self._done(running, ended)
                     self._check(outcome, kind)
                 except LostError as loss:
                     self._lost(state, str(loss))
-                    note(_lost_note(state.node, str(loss)))
+                    note(Note.of("block_lost", node=state.node.name, reason=str(loss)))
                 else:
                     state.blocks += 1
                     return state.node, outcome
         raise RuntimeStartError(
-            f"a block was lost {_MOST_TRIES} times, each time with its node or the process there",
+            f"a block was lost {_MAX_TRIES} times, each time with its node or the process there",
             remedy="Do the nodes have memory enough for the model? Try one of them alone, without --executor ray.",
         )
 
     def _done(
-        self,
-        running: Running,
-        tell: Callable[[Measurement], None],
-        ended: Callable[[], bool] = lambda: False,
-        *,
-        start_s: float = math.inf,
+        self, running: Running, ended: Callable[[], bool] = lambda: False, *, start_s: float = math.inf
     ) -> Outcome:
         """Waits for the end of a task; whatever ends the wait ends the task.
 
@@ -171,8 +165,6 @@ class Pool:
                     return event
                 if event is not None:
                     heard_at, allowed_s = self.clock(), self.silence_s
-                    if not isinstance(event, Beat):
-                        tell(event)
                 elif self.clock() - heard_at > allowed_s:
                     raise LostError(f"no sign of life for {allowed_s:g} s")
         finally:
@@ -200,7 +192,7 @@ class Pool:
         with self._changed:
             state.losses += 1
             # One that is silent may still be measuring: what runs there beside it would be disturbed.
-            if state.losses >= _MOST_LOSSES or "sign of life" in reason:
+            if state.losses >= _MAX_LOSSES or "sign of life" in reason:
                 self._refused.add(state.node.node_id)
             self._changed.notify_all()
 
@@ -263,7 +255,7 @@ class Pool:
             if not new:
                 return
             shared = self.cluster.share({})
-            with ThreadPoolExecutor(min(len(new), _MOST_PROBES)) as threads:
+            with ThreadPoolExecutor(min(len(new), _MAX_PROBES)) as threads:
                 futures = [threads.submit(self._probed, node, shared) for node in new]
                 try:
                     found = [future.result() for future in futures]
@@ -277,7 +269,7 @@ class Pool:
     def _probed(self, node: Node, shared: object) -> NodeState | None:
         try:
             running = self.cluster.start(Probe(config=self.config), shared, node)
-            outcome = self._done(running, lambda _: None, start_s=self.start_s)
+            outcome = self._done(running, start_s=self.start_s)
         except LostError as loss:
             reason = str(loss)
         else:
@@ -285,13 +277,5 @@ class Pool:
                 return NodeState(node=node, environment=outcome.environment, steal_ratio=outcome.steal_ratio)
             reason = "unknown" if outcome.failure is None else outcome.failure.message
         self._refused.add(node.node_id)
-        self.note(_left_out_note(node, reason))
+        self.note(Note.of("node_left_out", node=node.name, reason=reason))
         return None
-
-
-def _lost_note(node: Node, reason: str) -> Note:
-    return Note.of("block_lost", node=node.name, reason=reason)
-
-
-def _left_out_note(node: Node, reason: str) -> Note:
-    return Note.of("node_left_out", node=node.name, reason=reason)

@@ -33,7 +33,7 @@ from hcopt.system.process import detach_watchdog
 # Each measuring node has one of it, so that one task at a time has the node.
 RESOURCE = "hcopt"
 _BEAT_S = 5.0
-_LONGEST_REASON = 300
+_MAX_REASON_LENGTH = 300
 _CONNECT_S = 10.0
 _CURRENT = Path("/tmp/ray/ray_current_cluster")
 _END_S = 10.0
@@ -57,7 +57,7 @@ def connected(address: str, *, bring_package: bool) -> Iterator[RayCluster]:
     """
     if address.startswith("ray://"):
         raise RuntimeStartError(
-            f"{address} is an address for Ray's client, which passes no measurements on while they are made",
+            f"{address} is an address for Ray's client, which passes on no signs of life of the nodes",
             remedy="Start hcopt on a machine of the cluster, or there with `ray job submit`, and --address auto.",
         )
     _check_answers(address)
@@ -221,7 +221,7 @@ class _RayRunning:
 
 def _performed(task: Task, files: Files, put: Callable[[Event], None]) -> None:
     try:
-        put(task.perform(files, put))
+        put(task.perform(files))
     except Exception as error:  # noqa: BLE001 - the driver has to be told, whatever it is
         said = error.message if isinstance(error, HcoptError) else f"unexpected {type(error).__name__}: {error}"
         put(Outcome(failure=RunFailure(exit_code=1, message=f"on the node: {said}")))
@@ -275,4 +275,4 @@ def _pins() -> list[str]:
 
 def _short(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:_LONGEST_REASON]
+    return (lines[0] if lines else type(error).__name__)[:_MAX_REASON_LENGTH]

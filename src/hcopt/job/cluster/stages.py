@@ -1,6 +1,6 @@
 """The stages of one model on nodes of one kind: noise and proof on one node each, the sweep on as many as there are.
 
-What a block brings back becomes files and records here, all of it or nothing.
+What a block brings back is written and recorded here, all of it or nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hcopt.errors import HcoptError, ProfileError, RuntimeStartError
 from hcopt.job.cluster.blocks import Block, Stage, model_files
 from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.values import Node, Outcome
-from hcopt.job.stages import Proved, Request, Stages
+from hcopt.job.stages import ModelRun, Proof
+from hcopt.measure.choose import choose_profiler
 from hcopt.model.triton_config import to_text
 from hcopt.records.measurement import Environment, Measurement, SweepPlan
 from hcopt.records.run import RunFailure
@@ -33,45 +34,37 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _STAGE_ERRORS: dict[int, type[HcoptError]] = {error.exit_code: error for error in (RuntimeStartError, ProfileError)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterExecutor:
-    """Has the stages done on nodes of one kind; see `Executor`.
+@contextmanager
+def cluster_stages(run: ModelRun, *, pool: Pool, kind: Environment, max_blocks: int = 1) -> Iterator[ClusterStages]:
+    """The stages of a model on nodes of one kind; see `Executor.stages`.
 
-    Attributes:
+    Args:
+        run: The model.
         pool: The nodes.
         kind: Their fingerprint.
-        most_blocks: Into how many blocks a sweep is cut at most: the nodes that this model may count on.
+        max_blocks: Into how many blocks a sweep is cut at most: the nodes that this model may count on.
     """
+    shared = pool.cluster.share(model_files(run.prepared.artifact))
+    stages = ClusterStages(pool=pool, environment=kind, run=run, shared=shared, plans=_plans(run, max_blocks))
+    run.context.progress.phase("cluster", steps=2 + len(stages.plans))
+    try:
+        yield stages
+    finally:
+        # What still runs for this model is wanted by nobody.
+        stages.over.set()
 
-    pool: Pool
-    kind: Environment
-    most_blocks: int = 1
 
-    @contextmanager
-    def stages(self, request: Request) -> Iterator[Stages]:
-        """See `Executor.stages`."""
-        shared = self.pool.cluster.share(model_files(request.prepared.artifact))
-        stages = ClusterStages(
-            pool=self.pool, environment=self.kind, request=request, shared=shared, plans=self._plans(request)
-        )
-        request.progress.phase("cluster", steps=2 + len(stages.plans))
-        try:
-            yield stages
-        finally:
-            # What still runs for this model is wanted by nobody.
-            stages.over.set()
-
-    def _plans(self, request: Request) -> tuple[SweepPlan, ...]:
-        """The sweep's blocks; a resumed run has those that it began with, whatever nodes there are now."""
-        if request.config.profiler.kind == "adaptive":
-            # Each of its windows depends on those before.
-            return (request.prepared.plan,)
-        file, count = request.folder / _BLOCKS, self.most_blocks
-        try:
-            count = int(json.loads(file.read_text(encoding="utf-8"))["sweep_blocks"])
-        except FileNotFoundError:
-            write_whole(file, json.dumps({"sweep_blocks": count}) + "\n")
-        return cut_into_shards(request.prepared.plan, count)
+def _plans(run: ModelRun, max_blocks: int) -> tuple[SweepPlan, ...]:
+    """The sweep's blocks; a resumed run has those that it began with, whatever nodes there are now."""
+    if not choose_profiler(run.config).measures_whole_plan:
+        # Each window depends on those before.
+        return (run.prepared.plan,)
+    file, count = run.folder / _BLOCKS, max_blocks
+    try:
+        count = int(json.loads(file.read_text(encoding="utf-8"))["sweep_blocks"])
+    except FileNotFoundError:
+        write_whole(file, json.dumps({"sweep_blocks": count}) + "\n")
+    return cut_into_shards(run.prepared.plan, count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +74,7 @@ class ClusterStages:
     Attributes:
         pool: The nodes.
         environment: Their fingerprint, which every figure has.
-        request: What is measured.
+        run: What is measured.
         shared: The model, as the cluster has it.
         plans: The blocks of the sweep.
         over: Set when nothing of this is wanted any more.
@@ -89,14 +82,14 @@ class ClusterStages:
 
     pool: Pool
     environment: Environment
-    request: Request
+    run: ModelRun
     shared: object
     plans: tuple[SweepPlan, ...]
     over: threading.Event = field(default_factory=threading.Event)
 
     def noise(self) -> Noise | None:
         """See `Stages.noise`."""
-        node, outcome = self._run("noise", self.request.earlier.of("noise"))
+        node, outcome = self._on_node("noise", self.run.context.replay.of("noise"))
         self._take(node, outcome, "noise")
         # The first two are what a pod would take.
         self._count_time(outcome, "serve", "load", "noise")
@@ -105,13 +98,13 @@ class ClusterStages:
 
     def _count_time(self, outcome: Outcome, *names: str) -> None:
         """As the node has counted it, which knows what an interrupted run had taken."""
-        self.request.stopwatch.elapsed_s.update({name: outcome.elapsed_s.get(name, 0.0) for name in names})
+        self.run.context.stopwatch.elapsed_s.update({name: outcome.elapsed_s.get(name, 0.0) for name in names})
 
     def sweep(self, found_noise: Noise | None) -> None:
         """See `Stages.sweep`."""
         known = [self._known(number) for number in range(len(self.plans))]
         open_blocks = [number for number, plan in enumerate(self.plans) if not _is_measured(plan, known[number])]
-        with self.request.stopwatch.phase("sweep"):
+        with self.run.context.stopwatch.phase("sweep"):
             self._sweep(open_blocks, known, found_noise)
 
     def _sweep(
@@ -123,7 +116,12 @@ class ClusterStages:
             try:
                 futures: dict[Future[tuple[Node, Outcome]], int] = {
                     threads.submit(
-                        self._run, "sweep", known[number], plan=self.plans[number], noise=found_noise, number=number
+                        self._on_node,
+                        "sweep",
+                        known[number],
+                        plan=self.plans[number],
+                        noise=found_noise,
+                        number=number,
                     ): number
                     for number in open_blocks
                 }
@@ -141,20 +139,20 @@ class ClusterStages:
         return number if len(self.plans) > 1 else None
 
     def _known(self, number: int) -> tuple[Measurement, ...]:
-        swept = self.request.earlier.of("sweep")
+        swept = self.run.context.replay.of("sweep")
         return swept if len(self.plans) == 1 else tuple(one for one in swept if one.block == number)
 
-    def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proved:
+    def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proof:
         """See `Stages.prove`: finalists and default on one and the same node."""
-        earlier = self.request.earlier
-        known = (*earlier.of("confirmation"), *earlier.of("open_loop"))
-        node, outcome = self._run("proof", known, noise=found_noise, ranking=ranking)
+        replay = self.run.context.replay
+        known = (*replay.of("confirmation"), *replay.of("open_loop"))
+        node, outcome = self._on_node("proof", known, noise=found_noise, ranking=ranking)
         self._take(node, outcome, "proof")
         self._count_time(outcome, "confirmation", "open_loop")
-        assert isinstance(outcome.found, Proved)
+        assert isinstance(outcome.found, Proof)
         return outcome.found
 
-    def _run(
+    def _on_node(
         self,
         stage: Stage,
         known: tuple[Measurement, ...],
@@ -164,10 +162,10 @@ class ClusterStages:
         ranking: Ranking | None = None,
         number: int = 0,
     ) -> tuple[Node, Outcome]:
-        prepared = self.request.prepared
+        prepared, context = self.run.prepared, self.run.context
         block = Block(
             stage=stage,
-            config=self.request.config.model_dump(mode="json"),
+            config=self.run.config.model_dump(mode="json"),
             artifact=prepared.artifact,
             config_pbtxt=to_text(prepared.base.config),
             load=prepared.load,
@@ -178,19 +176,15 @@ class ClusterStages:
         )
         said = _said(stage, number, len(self.plans))
 
-        def tell(node: Node, measurement: Measurement | None) -> None:
-            if measurement is None:
-                self.request.progress.told(f"{said} begins on {node.name}")
-
         node, outcome = self.pool.run(
             lambda node: replace(block, node=node.name),
             self.shared,
             self.environment,
-            tell=tell,
-            note=self.request.note,
+            begun=lambda node: context.progress.told(f"{said} begins on {node.name}"),
+            note=context.note,
             ended=self.over.is_set,
         )
-        self.request.progress.told(f"{said} on {node.name}: {len(outcome.measurements)} measurements", steps=1)
+        context.progress.told(f"{said} on {node.name}: {len(outcome.measurements)} measurements", steps=1)
         return node, outcome
 
     def _take(self, node: Node, outcome: Outcome, name: str, *, block: int | None = None) -> None:
@@ -204,13 +198,13 @@ class ClusterStages:
             at_its_place = file.split("/")[0] in _SHARED_PLACES or (
                 len(self.plans) == 1 and file.startswith("reports/")
             )
-            write_whole_bytes(self.request.folder / (file if at_its_place else own / file), content)
+            write_whole_bytes(self.run.folder / (file if at_its_place else own / file), content)
         for measurement in outcome.measurements:
-            self.request.record(measurement if block is None else replace(measurement, block=block))
+            self.run.context.record(measurement if block is None else replace(measurement, block=block))
         for note in outcome.notes:
-            self.request.note(note)
+            self.run.context.note(note)
         if outcome.failure is not None:
-            raise _error_of(outcome.failure, node, self.request.folder / own / "logs")
+            raise _error_of(outcome.failure, node, self.run.folder / own / "logs")
 
 
 def _said(stage: Stage, number: int, count: int) -> str:

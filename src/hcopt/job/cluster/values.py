@@ -6,7 +6,7 @@ where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -62,19 +62,14 @@ class Outcome:
     failure: RunFailure | None = None
 
 
-Event = Beat | Measurement | Outcome
+Event = Beat | Outcome
 
 
 class Task(Protocol):
     """Work for one node, which has the node to itself."""
 
-    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:
-        """Does it there; a failure is an outcome, too.
-
-        Args:
-            files: What was shared with it.
-            tell: Takes each measurement as soon as there is one, for the progress only: what counts is the outcome.
-        """
+    def perform(self, files: Files) -> Outcome:
+        """Does it there with the files that were shared with it; a failure is an outcome, too."""
 
 
 class LostError(Exception):

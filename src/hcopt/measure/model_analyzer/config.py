@@ -1,10 +1,9 @@
-"""What hcopt asks Model Analyzer to do, as its YAML configuration."""
+"""The YAML configuration with which hcopt starts Model Analyzer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hcopt.measure.profiler import ProfileJob
@@ -17,23 +16,17 @@ WINDOWS = 3
 _ANY_STABILITY_PERCENT = 999
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Windows:
-    """How each point is measured.
+def analyzer_config(
+    job: ProfileJob, *, interval_ms: int, latency_p99_limit_ms: float | None, work: Path, perf_analyzer: Path
+) -> JsonObject:
+    """Model Analyzer's configuration, with paths as it will see them.
 
-    Attributes:
+    Args:
+        job: The sweep.
         interval_ms: Length of one measurement window, the same for every point.
         latency_p99_limit_ms: Goes into Model Analyzer's own report as a constraint, in whole ms.
-        limit_s: When Model Analyzer ends a perf_analyzer that does not end.
-    """
-
-    interval_ms: int
-    latency_p99_limit_ms: float | None
-    limit_s: int
-
-
-def analyzer_config(windows: Windows, job: ProfileJob, *, work: Path, perf_analyzer: Path) -> JsonObject:
-    """Model Analyzer's configuration, with paths as it will see them.
+        work: A folder for what it leaves.
+        perf_analyzer: The program that it starts for each point.
 
     Source: Model Analyzer 1.58, docs/config.md.
     """
@@ -50,23 +43,24 @@ def analyzer_config(windows: Windows, job: ProfileJob, *, work: Path, perf_analy
         "triton_metrics_url": tools.endpoint.metrics_url,
         "client_max_retries": 30,
         "perf_analyzer_path": tools.path(perf_analyzer),
-        "perf_analyzer_timeout": windows.limit_s,
+        # Its own default is ten minutes, so that one hanging perf_analyzer stalls the sweep.
+        "perf_analyzer_timeout": math.ceil(3 * WINDOWS * interval_ms / 1000) + 10,
         "perf_analyzer_max_auto_adjusts": 1,
         # The default kills a perf_analyzer that uses 80 % of the cores, which a saturating one does.
         "perf_analyzer_cpu_util": 1_000_000,
         "gpus": "[]",
         "run_config_search_mode": "brute",
-        "profile_models": {job.plan.model_name: _model_section(windows, job)},
+        "profile_models": {job.plan.model_name: _model_section(job, interval_ms, latency_p99_limit_ms)},
     }
 
 
-def _model_section(windows: Windows, job: ProfileJob) -> JsonObject:
+def _model_section(job: ProfileJob, interval_ms: int, latency_p99_limit_ms: float | None) -> JsonObject:
     plan = job.plan
     section: JsonObject = {
         "cpu_only": plan.instance_kind == "KIND_CPU",
         "perf_analyzer_flags": {
             "measurement-mode": "time_windows",
-            "measurement-interval": windows.interval_ms,
+            "measurement-interval": interval_ms,
             "stability-percentage": _ANY_STABILITY_PERCENT,
             "max-trials": WINDOWS + 1,
             **_flags(job.input_arguments),
@@ -78,8 +72,8 @@ def _model_section(windows: Windows, job: ProfileJob) -> JsonObject:
         },
         "model_config_parameters": _model_config_parameters(plan),
     }
-    if windows.latency_p99_limit_ms is not None:
-        limit_ms = max(1, math.floor(windows.latency_p99_limit_ms))
+    if latency_p99_limit_ms is not None:
+        limit_ms = max(1, math.floor(latency_p99_limit_ms))
         section["constraints"] = {"perf_latency_p99": {"max": limit_ms}}
     return section
 

@@ -14,7 +14,8 @@ from hcopt.analysis.ranking import Settings
 from hcopt.errors import ProfileError
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import measured_point, read_report
-from hcopt.measure.profiler import ProfileJob, with_reason
+from hcopt.measure.perf_analyzer import with_reason
+from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import parse_text, variant_of
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -114,7 +115,7 @@ class Follower:
         variant = self._variant(name)
         known = variant is not None and self._answers.give(variant, load)
         if known:
-            self._job.progress.known()
+            self._job.context.progress.known()
         if variant is None or known:
             return
         self._point = (variant, load)
@@ -122,7 +123,7 @@ class Follower:
         self._clock, self._cpu_before = WallClock(), read_cpu_times()
         self._trouble = []
         self._died = None
-        self._job.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
+        self._job.context.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
 
     def _variant(self, name: str) -> ModelConfigVariant | None:
         """The plan's variant with the settings of the config.pbtxt that Model Analyzer wrote under its own name.
@@ -178,8 +179,8 @@ class Follower:
     def _record(self, measurement: Measurement) -> None:
         self._recorded.add((measurement.variant.config_name, measurement.load))
         self._first_reason = self._first_reason or measurement.error or ""
-        self._job.record(measurement)
-        self._job.progress.measured(measurement)
+        self._job.context.record(measurement)
+        self._job.context.progress.measured(measurement)
 
 
 def _combines(plan: SweepPlan, settings: Settings) -> bool:

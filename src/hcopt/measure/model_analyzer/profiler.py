@@ -1,4 +1,4 @@
-"""A SweepPlan becomes a run of NVIDIA Model Analyzer in remote mode, and what it measured becomes Measurements.
+"""The profiler `model-analyzer`: NVIDIA Model Analyzer in remote mode, whose points are recorded one by one.
 
 Model Analyzer plans, loads and measures; hcopt keeps what its perf_analyzer wrote, in µs and at once, because the CSV
 that Model Analyzer writes at its end is rounded to 0.1 ms. What it dropped is a failed Measurement with its reason.
@@ -10,30 +10,34 @@ grid and its own report stay whole, and nothing is measured twice.
 
 from __future__ import annotations
 
-import math
 import shlex
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
+from hcopt.analysis.node_effects import without_node_effects
 from hcopt.analysis.plan import expected_sweep_s
+from hcopt.analysis.ranking import rank
 from hcopt.errors import ProfileError
-from hcopt.measure.model_analyzer.config import WINDOWS, Windows, analyzer_config
+from hcopt.measure.model_analyzer.config import analyzer_config
 from hcopt.measure.model_analyzer.follower import Follower
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import REPORT_FOLDER, keep_report
 from hcopt.measure.profiler import ProfileJob
-from hcopt.records.measurement import SweepPlan
+from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.verdict import Ranking
 from hcopt.system.files import write_whole
 from hcopt.system.process import Finished, last_lines
 from hcopt.triton.base import Tools
 
 YAML_NAME = "analyzer.yaml"
 _REPORT_HOUSEKEEPING_S = 120.0
-_MOST_BARREN_STARTS = 2
+_MAX_BARREN_STARTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +46,15 @@ class ModelAnalyzer:
 
     Attributes:
         interval_ms: Length of one measurement window, the same for every point.
-        latency_p99_limit_ms: Goes into Model Analyzer's own report as a constraint, in whole ms.
+        latency_p99_limit_ms: What a variant has to keep; None where there is no limit.
+        noise_ratio: How far windows vary, from the A/A measurement; None where there was none.
     """
+
+    measures_whole_plan: ClassVar[bool] = True
 
     interval_ms: int
     latency_p99_limit_ms: float | None
-
-    @property
-    def windows(self) -> Windows:
-        """How each point is measured."""
-        return Windows(
-            interval_ms=self.interval_ms,
-            latency_p99_limit_ms=self.latency_p99_limit_ms,
-            limit_s=self.perf_analyzer_limit_s,
-        )
+    noise_ratio: float | None = None
 
     def profile(self, job: ProfileJob) -> None:
         """See `Profiler.profile`."""
@@ -64,7 +63,7 @@ class ModelAnalyzer:
         # Where only its own report is missing, Model Analyzer makes that from the recorded answers.
         if report.is_dir() and points == {(one.variant.config_name, one.load) for one in job.known}:
             for _ in job.known:
-                job.progress.known()
+                job.context.progress.known()
             return
         work = job.folder / "work"
         shutil.rmtree(work, ignore_errors=True)
@@ -72,7 +71,13 @@ class ModelAnalyzer:
         captures.mkdir(parents=True)
         answers = Answers(work / "answers", job.known)
         recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures, answers)
-        config = analyzer_config(self.windows, job, work=work, perf_analyzer=recorder)
+        config = analyzer_config(
+            job,
+            interval_ms=self.interval_ms,
+            latency_p99_limit_ms=self.latency_p99_limit_ms,
+            work=work,
+            perf_analyzer=recorder,
+        )
         yaml_file = job.folder / YAML_NAME
         write_whole(yaml_file, yaml.safe_dump(config, sort_keys=False))
         log = job.folder / "logs" / "model_analyzer.log"
@@ -104,17 +109,17 @@ class ModelAnalyzer:
             died = job.server.restart_if_dead()
             barren_starts = barren_starts + 1 if follower.recorded_count == before else 0
             # A death at the very point at which it began again may be chance, and there are thousands still to come.
-            if died is None or barren_starts > _MOST_BARREN_STARTS:
+            if died is None or barren_starts > _MAX_BARREN_STARTS:
                 return finished, died
             follower.forget_point()
 
     def _limit_s(self, plan: SweepPlan) -> float:
         return 5 * expected_sweep_s(plan, interval_ms=self.interval_ms) + _REPORT_HOUSEKEEPING_S
 
-    @property
-    def perf_analyzer_limit_s(self) -> int:
-        """Model Analyzer's own default is ten minutes, so that one hanging perf_analyzer stalls the sweep."""
-        return math.ceil(3 * WINDOWS * self.interval_ms / 1000) + 10
+    def rank(self, plan: SweepPlan, swept: Iterable[Measurement]) -> Ranking:
+        """See `Profiler.rank`; what differs from node to node is taken out first."""
+        comparable = without_node_effects(tuple(swept), noise_ratio=self.noise_ratio)
+        return rank(plan, comparable, latency_p99_limit_ms=self.latency_p99_limit_ms)
 
 
 def _write_recorder(path: Path, tools: Tools, captures: Path, answers: Answers | None = None) -> Path:

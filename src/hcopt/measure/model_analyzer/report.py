@@ -1,4 +1,4 @@
-"""perf_analyzer's CSV reports, as Model Analyzer keeps them, become measurements."""
+"""perf_analyzer's CSV reports, as Model Analyzer keeps them, read as measurements."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ from scipy.special import ndtr
 from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.measure.search.grid import Grid
 from hcopt.measure.search.surface import Array, Integers, Prior, Surface, Windows, draw, fit
+from hcopt.measure.search.values import NOISE
 
 _MS_PER_S = 1000
-# How far windows of one point vary where nobody knows better.
-NOISE = 0.08
 _SPEED = {"signal": 0.5, "point": 0.12, "block": 0.05}
 _TAIL = Prior(signal=0.3, point=0.05, block=0.05, noise=0.15)
 # With which probability a point has to keep the limit to be proposed.
@@ -24,7 +23,7 @@ SURE = 0.996
 # By how much the share of requests over the limit grows with p99, as a power of it; and how many windows that is worth.
 _STEEPNESS = 5.0
 _STEEPNESS_WINDOWS = 4.0
-_MOST_SKEW = 0.3
+_MAX_SKEW = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ class Belief:
         if self.limit_ms is None:
             return math.inf
         variance = sum(surface.noise**2 + surface.block**2 for surface in (self.tail, self.speed))
-        return math.log(self.limit_ms) - min(_MOST_SKEW, 0.5 * self.steepness * variance)
+        return math.log(self.limit_ms) - min(_MAX_SKEW, 0.5 * self.steepness * variance)
 
     @cached_property
     def feasible(self) -> Array:

@@ -1,4 +1,4 @@
-"""A SweepPlan becomes points in a space: equal variants once, each with every load that it can be measured at."""
+"""The points of a SweepPlan in a space: equal variants once, each with every load that it can be measured at."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Grid:
         return self.variants[int(self.owner[point])]
 
     @cached_property
-    def places(self) -> dict[tuple[Settings, LoadPoint], int]:
-        """Where each setting and load stands among the points."""
+    def point_of(self) -> dict[tuple[Settings, LoadPoint], int]:
+        """The point of each setting and load."""
         return {(self.variant(point).settings, load): point for point, load in enumerate(self.loads)}
 
     @cached_property

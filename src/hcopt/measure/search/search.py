@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from hcopt.measure.search.belief import SURE, Belief, Taken, believe
 from hcopt.measure.search.grid import grid_of
-from hcopt.measure.search.order import believe_afresh, best_point, candidates_of, failing_points, window_of
+from hcopt.measure.search.order import believe_afresh, best_point, failing_points, window_of
 from hcopt.measure.search.surface import Array, Integers
-from hcopt.measure.search.values import Candidate, Measure, SearchResult, SearchSettings
+from hcopt.measure.search.values import Measure, SearchSettings
 from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.search import Action, Decision, DropCause, StopCause
 
@@ -30,7 +29,7 @@ from hcopt.records.search import Action, Decision, DropCause, StopCause
 # that would be more than Model Analyzer's whole grid is worth.
 _WINDOWS_A_ROOT = 10.0
 _WINDOWS_A_POINT = 1.75
-_FEWEST_WINDOWS = 12
+_MIN_WINDOWS = 12
 _FIRST_A_ROOT = 1.5
 _FIRST_WINDOWS = 4
 _BLOCK_WINDOWS = 8
@@ -41,10 +40,10 @@ _FIRST_REFITS = 3
 _REFIT_GROWTH = 1.25
 _FAILURES = 2
 _GAIN_SHARE = 0.1
-_FEWEST_OF_A_WINNER = 3
+_MIN_WINDOWS_OF_A_WINNER = 3
 _HOPELESS = 0.01
 _UNMEASURED_CAUTION = 2.0
-_MOST_CANDIDATES = 300
+_MAX_CANDIDATES = 300
 
 
 def search(
@@ -53,8 +52,8 @@ def search(
     measure: Measure,
     clock: Callable[[], float],
     settings: SearchSettings,
-    decided: Callable[[Decision], None] | None = None,
-) -> SearchResult:
+    decided: Callable[[Decision], None] = lambda _: None,
+) -> tuple[Measurement, ...]:
     """Looks for the point of a plan with the most throughput within the limit.
 
     The same seed, plan and measurements give the same decisions, as long as the clock ends neither.
@@ -65,17 +64,13 @@ def search(
         clock: Seconds that only grow.
         settings: Limit, length of a window, budget, seed.
         decided: Takes each decision at once.
+
+    Returns:
+        In order, failed ones included; `rank_windows` says what they show.
     """
     # Threads of the linear algebra would go on spinning into the windows that are measured.
     with threadpool_limits(1):
         return _Search(plan, measure, clock, settings, decided).run()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stop:
-    cause: StopCause
-    reason: str
-    gain_ratio: float | None = None
 
 
 class _Search:
@@ -85,7 +80,7 @@ class _Search:
         measure: Measure,
         clock: Callable[[], float],
         settings: SearchSettings,
-        decided: Callable[[Decision], None] | None,
+        decided: Callable[[Decision], None],
     ) -> None:
         self._grid = grid_of(plan)
         self._measure = measure
@@ -94,7 +89,6 @@ class _Search:
         self._decided = decided
         self._random = np.random.default_rng(settings.seed)
         self._started_s = clock()
-        self._decisions: list[Decision] = []
         self._measurements: list[Measurement] = []
         self._taken: list[Taken] = []
         self._windows: Counter[int] = Counter()
@@ -107,7 +101,7 @@ class _Search:
         self._fitted_at = 0
         self._belief: Belief | None = None
 
-    def run(self) -> SearchResult:
+    def run(self) -> tuple[Measurement, ...]:
         for variant, load in self._grid.left_out:
             self._decide(
                 "left_out",
@@ -119,25 +113,25 @@ class _Search:
         first = self._first_points()
         for begin in range(0, len(first), _BLOCK_WINDOWS):
             self._measure_block("start", first[begin : begin + _BLOCK_WINDOWS])
-        stop = self._race()
-        budget_s = self._settings.budget_s
-        self._decide("stop", stop.reason, cause=stop.cause, gain_ratio=stop.gain_ratio, budget_s=budget_s)
-        return self._result()
+        self._race()
+        if self._taken:
+            self._explain_end()
+        return tuple(self._measurements)
 
-    def _race(self) -> _Stop:
+    def _race(self) -> None:
         """Measures blocks until there is a reason to stop."""
+        if not self._taken:
+            self._stop("nothing_measured", "no window could be measured")
+            return
         while True:
-            if not self._taken:
-                return _Stop(cause="nothing_measured", reason="no window could be measured")
             belief = self._update()
             best = self._best(belief)
             self._drop(belief, best)
             points = self._candidates(belief, best)
             draws = belief.draws(points, _DRAWS, self._random)
-            stop = self._stop(belief, best, points, draws)
-            if stop is not None:
-                return stop
-            left = _most_windows(len(self._grid)) - len(self._measurements)
+            if self._is_over(belief, best, points, draws):
+                return
+            left = _max_windows(len(self._grid)) - len(self._measurements)
             self._measure_block("race", self._next_block(belief, best, points, draws)[:left])
 
     def _first_points(self) -> list[int]:
@@ -265,26 +259,29 @@ class _Search:
         hope = np.where(belief.feasible > _HOPELESS, mean + 2 * sd, -np.inf)
         hope[~self._open] = -np.inf
         hope[best] = np.inf
-        order = np.argsort(-hope, kind="stable")[:_MOST_CANDIDATES]
+        order = np.argsort(-hope, kind="stable")[:_MAX_CANDIDATES]
         return np.sort(order[hope[order] > -np.inf])
 
-    def _stop(self, belief: Belief, best: int, points: Integers, draws: Array) -> _Stop | None:
+    def _is_over(self, belief: Belief, best: int, points: Integers, draws: Array) -> bool:
+        """Whether there is a reason to stop, which is decided then."""
         if self._out_of_time():
-            return _Stop(cause="time", reason=f"the time of {self._settings.budget_s:g} s is up")
+            return self._stop("time", f"the time of {self._settings.budget_s:g} s is up")
         if not self._open.any():
-            return _Stop(cause="nothing_left", reason="nothing is left that could be measured")
-        most = _most_windows(len(self._grid))
+            return self._stop("nothing_left", "nothing is left that could be measured")
         gain = self._expected_gain(best, points, draws)
-        if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _FEWEST_OF_A_WINNER:
+        if gain is not None and belief.feasible[best] >= SURE and self._windows[best] >= _MIN_WINDOWS_OF_A_WINNER:
             goal = _GAIN_SHARE * self._settings.indifference_ratio
             if gain <= goal:
-                reason = f"going on would gain {gain:.2%} on average, less than {goal:.2%}"
-                return _Stop(cause="gain", reason=reason, gain_ratio=gain)
-        if len(self._measurements) >= most:
+                return self._stop("gain", f"going on would gain {gain:.2%} on average, less than {goal:.2%}", gain)
+        if len(self._measurements) >= _max_windows(len(self._grid)):
             left = "" if gain is None else f"; going on would gain {gain:.2%} on average"
             reason = f"{len(self._measurements)} windows are what {len(self._grid)} points are worth{left}"
-            return _Stop(cause="windows", reason=reason, gain_ratio=gain)
-        return None
+            return self._stop("windows", reason, gain)
+        return False
+
+    def _stop(self, cause: StopCause, reason: str, gain_ratio: float | None = None) -> bool:
+        self._decide("stop", reason, cause=cause, gain_ratio=gain_ratio, budget_s=self._settings.budget_s)
+        return True
 
     def _expected_gain(self, best: int, points: Integers, draws: Array) -> float | None:
         """How much more than the best point the winner of a draw has, on average; None where the best is too late."""
@@ -313,30 +310,20 @@ class _Search:
         budget = self._settings.budget_s
         return budget is not None and self._clock() - self._started_s >= budget
 
-    def _result(self) -> SearchResult:
-        """What all windows say, fitted afresh: the same as can be had from them later."""
-        visited = {int(self._grid.owner[point]) for point in self._windows}
-        unvisited = [owner for owner in range(len(self._grid.variants)) if owner not in visited | self._dropped]
-        candidates: tuple[Candidate, ...] = ()
-        if self._taken:
-            belief = believe_afresh(
-                self._grid,
-                self._taken,
-                limit_ms=self._settings.latency_p99_limit_ms,
-                failing=failing_points(self._grid, self._measurements),
-            )
-            self._explain_end(belief, unvisited)
-            candidates = candidates_of(belief, self._windows)
-        return SearchResult(
-            candidates=candidates,
-            decisions=tuple(self._decisions),
-            measurements=tuple(self._measurements),
+    def _explain_end(self) -> None:
+        """Says what all windows show, fitted afresh: the same as can be had from them later."""
+        belief = believe_afresh(
+            self._grid,
+            self._taken,
+            limit_ms=self._settings.latency_p99_limit_ms,
+            failing=failing_points(self._grid, self._measurements),
         )
-
-    def _explain_end(self, belief: Belief, unvisited: Iterable[int]) -> None:
         best = self._best(belief)
         mean, sd = belief.against(best)
-        for owner in unvisited:
+        visited = {int(self._grid.owner[point]) for point in self._windows}
+        for owner in range(len(self._grid.variants)):
+            if owner in visited | self._dropped:
+                continue
             own = np.flatnonzero(self._grid.owner == owner)
             point = int(own[np.argmax(np.where(belief.feasible[own] >= 0.5, (mean + 2 * sd)[own], -np.inf))])
             self._decide(
@@ -390,10 +377,8 @@ class _Search:
             elapsed_s=self._clock() - self._started_s,
             **details,
         )
-        self._decisions.append(decision)
-        if self._decided is not None:
-            self._decided(decision)
+        self._decided(decision)
 
 
-def _most_windows(points: int) -> int:
-    return max(_FEWEST_WINDOWS, math.ceil(min(_WINDOWS_A_ROOT * math.sqrt(points), _WINDOWS_A_POINT * points)))
+def _max_windows(points: int) -> int:
+    return max(_MIN_WINDOWS, math.ceil(min(_WINDOWS_A_ROOT * math.sqrt(points), _WINDOWS_A_POINT * points)))

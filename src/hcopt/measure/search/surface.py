@@ -17,7 +17,7 @@ _LEVEL_SD = 2.0
 _JITTER = 1e-8
 # Where a window lies further from its prediction than so many standard deviations, something else has disturbed it.
 _OUTLIER_SDS = 2.5
-_MOST_ITERATIONS = 40
+_MAX_ITERATIONS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +179,7 @@ def _fitted(features: Array, windows: Windows, weight: Array, centre: Array, log
 
     bounds = [(middle - 3 * width, middle + 3 * width) for middle, width in zip(centre, hold, strict=True)]
     found = optimize.minimize(
-        loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _MOST_ITERATIONS}
+        loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _MAX_ITERATIONS}
     )
     return np.asarray(found.x, dtype=float)
 

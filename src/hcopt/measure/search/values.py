@@ -1,4 +1,4 @@
-"""What a search is asked for, what it decides on its way, and what it hands over."""
+"""What a search is asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
-from hcopt.records.search import Decision
 
+# How far windows of one point vary where nobody knows better.
+NOISE = 0.08
 # Variant, load, length of the window in s, number of the block: windows of a block lie close together in time.
 Measure = Callable[[ModelConfigVariant, LoadPoint, float, int], Measurement]
 
@@ -33,42 +34,4 @@ class SearchSettings:
     seed: int = 0
     alpha: float = 0.01
     indifference_ratio: float = 0.02
-    noise_ratio: float = 0.08
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One variant at its best load as the search sees it in the end.
-
-    Attributes:
-        variant: The variant; the default where several names have the same settings.
-        load: The load.
-        throughput_infer_per_s: Estimated from all windows together.
-        latency_p99_ms: Likewise.
-        feasible: Whether it counts as keeping the limit.
-        window_count: Windows at this load.
-        equal_names: Further names of the same settings.
-    """
-
-    variant: ModelConfigVariant
-    load: LoadPoint
-    throughput_infer_per_s: float
-    latency_p99_ms: float
-    feasible: bool
-    window_count: int
-    equal_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        candidates: Every variant that was measured: first those that keep the limit, by throughput.
-        decisions: In order.
-        measurements: In order, failed ones included.
-    """
-
-    candidates: tuple[Candidate, ...]
-    decisions: tuple[Decision, ...]
-    measurements: tuple[Measurement, ...]
+    noise_ratio: float = NOISE

@@ -20,7 +20,7 @@ from hcopt.job.cluster.values import Files, Outcome
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.onnx_file import sha256_of
 from hcopt.records.json import JsonObject
-from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact
 from hcopt.system.machine_lock import measuring_alone
 from tests.support.records import LIGHT, MODEL_NAME, config_pbtxt, default_variant, grid_variants, model_artifact
@@ -69,13 +69,9 @@ def block(artifact: ModelArtifact, **changes: Any) -> Block:
     return replace(found, **changes)
 
 
-def no_measurement(_: Measurement) -> None:
-    raise AssertionError("nothing can be measured")
-
-
 def failed(task: Block | Probe, files: Files) -> tuple[int, str]:
     """What it says; all else is empty."""
-    outcome = task.perform(files, no_measurement)
+    outcome = task.perform(files)
     assert outcome.failure is not None
     assert (outcome.environment, outcome.measurements, outcome.found, outcome.files) == (None, (), None, {})
     return outcome.failure.exit_code, outcome.failure.message
@@ -146,7 +142,7 @@ def test_node_on_which_somebody_measures_is_busy(artifact: ModelArtifact, tempor
 
 def test_task_leaves_servers_the_threads_of_the_machine(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    Probe(config=config(runtime={"kind": "embedded"}, instance_kind="KIND_GPU")).perform({}, no_measurement)
+    Probe(config=config(runtime={"kind": "embedded"}, instance_kind="KIND_GPU")).perform({})
     assert "OMP_NUM_THREADS" not in os.environ
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcopt.job.cluster.nodes import NodeClass, alike, class_names, grouped, slug
+from hcopt.job.cluster.nodes import NodeClass, alike, class_names, grouped
 from hcopt.records.measurement import Environment
 from tests.support.fake_cluster import KIND, node
 
@@ -85,28 +83,3 @@ def test_no_name_is_there_twice(environments: list[Environment]) -> None:
     names = class_names(kinds)
     assert len(set(names)) == len(names) == len(kinds)
     assert all(name.startswith(each.name) for name, each in zip(names, kinds, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("cpu_model", "cpu_count", "expected"),
-    [
-        ("AMD EPYC 7R13 48-Core Processor", 8, "EPYC-7R13-8"),
-        ("AMD EPYC 7R13 Processor", 96, "EPYC-7R13-96"),
-        ("Intel(R) Xeon(R) Platinum 8488C", 4, "Xeon-Platinum-8488C-4"),
-        ("Intel(R) Xeon(R) CPU @ 2.20GHz", 2, "Xeon-2"),
-        ("11th Gen Intel(R) Core(TM) i7-1185G7 @ 3.00GHz", 8, "Core-i7-1185G7-8"),
-        ("AMD Ryzen 7 5800H with Radeon Graphics", 16, "Ryzen-7-5800H-16"),
-        ("AMD", 2, "CPU-2"),
-        ("", 2, "CPU-2"),
-    ],
-)
-def test_slug_keeps_what_tells_a_cpu_from_others(cpu_model: str, cpu_count: int, expected: str) -> None:
-    assert slug(replace(KIND, cpu_model=cpu_model, cpu_count=cpu_count)) == expected
-
-
-@given(st.text(st.sampled_from("aZ09 -_@()/.é가\n"), max_size=80), st.integers(1, 4096))
-def test_slug_is_a_part_of_a_folder_s_name_whatever_the_cpu_calls_itself(cpu_model: str, cpu_count: int) -> None:
-    found = slug(replace(KIND, cpu_model=cpu_model, cpu_count=cpu_count))
-    assert re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)+", found)
-    assert len(found) <= 32
-    assert found.endswith(f"-{cpu_count}")

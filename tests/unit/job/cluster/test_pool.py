@@ -15,7 +15,7 @@ from hcopt.errors import BusyError, RuntimeStartError
 from hcopt.job.cluster import pool as pool_module
 from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.values import Beat, Event, Files, LostError, Node, Outcome, Task
-from hcopt.records.measurement import Environment, Measurement
+from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
 from hcopt.records.run import RunFailure
 from tests.support.fake_cluster import KIND, OTHER_KIND, Clock, FakeCluster, Play, breaks, ends, in_turn, node
@@ -36,7 +36,7 @@ class Work:
 
     where: Node
 
-    def perform(self, files: Files, tell: Callable[[Measurement], None]) -> Outcome:
+    def perform(self, files: Files) -> Outcome:
         raise AssertionError("nothing is performed here")
 
 
@@ -48,7 +48,7 @@ class Scene:
     clock: Clock = field(default_factory=Clock)
     left_out: list[Note] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
-    told: list[tuple[str, Measurement | None]] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
     pool: Pool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Scene:
             Work,
             "the model",
             kind,
-            tell=lambda where, found: self.told.append((where.name, found)),
+            begun=lambda where: self.begun.append(where.name),
             note=self.notes.append,
             ended=ended,
         )
@@ -120,13 +120,13 @@ def test_block_gets_a_node_of_its_kind_only(scene: Make) -> None:
     assert [found.run(OTHER_KIND)[0].name for _ in range(3)] == ["b", "b", "b"]
 
 
-def test_task_is_made_for_its_node_and_told_as_it_goes(scene: Make) -> None:
+def test_task_is_made_for_its_node_and_lasts_until_its_outcome(scene: Make) -> None:
     def play(task: Task, where: Node) -> Iterator[Event | None]:
-        yield from (Beat(), FIRST, None, SECOND, DONE)
+        yield from (Beat(), None, Beat(), DONE)
 
     found = scene("a", play=play)
     assert found.run() == (node("a"), DONE)
-    assert found.told == [("a", None), ("a", FIRST), ("a", SECOND)]
+    assert found.begun == ["a"]
     assert [running.task for running in found.cluster.blocks] == [Work(node("a"))]
     assert found.notes == []
 
@@ -150,15 +150,14 @@ def test_cluster_that_can_run_a_task_nowhere_ends_it(scene: Make) -> None:
 
 def test_lost_block_begins_again_elsewhere_and_nothing_of_its_first_part_counts(scene: Make) -> None:
     def lost(task: Task, where: Node) -> Iterator[Event | None]:
-        yield FIRST
+        yield Beat()
         raise LostError("the process was killed")
 
     found = scene("a", "b", play=in_turn(lost, ends(DONE)))
     where, outcome = found.run()
     assert found.cluster.places == ["a", "b"]
     assert (where, outcome) == (node("b"), DONE)
-    assert FIRST not in outcome.measurements
-    assert found.told == [("a", None), ("a", FIRST), ("b", None)]
+    assert found.begun == ["a", "b"]
     [note] = found.notes
     assert "lost on a (the process was killed)" in said(note)
     assert {state.node.name: (state.blocks, state.losses) for state in found.pool.states} == {"a": (0, 1), "b": (1, 0)}
@@ -232,7 +231,7 @@ def test_node_that_comes_back_under_a_new_id_is_another_one(scene: Make) -> None
 
 def test_silent_node_has_lost_its_block_and_gets_none_any_more(scene: Make) -> None:
     def falls_silent(task: Task, where: Node) -> Iterator[Event | None]:
-        yield FIRST
+        yield Beat()
         found.clock.forward(60)
         yield None
         found.clock.forward(1)

@@ -1,4 +1,4 @@
-"""What blocks bring back becomes files and records of one run; on a cluster that only plays."""
+"""Files and records of one run from what blocks bring back; on a cluster that only plays."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from hcopt.errors import HcoptError, ProfileError, RuntimeStartError
 from hcopt.job.cluster import pool as pool_module
 from hcopt.job.cluster.blocks import Block
 from hcopt.job.cluster.pool import Pool
-from hcopt.job.cluster.stages import ClusterExecutor, ClusterStages
+from hcopt.job.cluster.stages import ClusterStages, cluster_stages
 from hcopt.job.cluster.values import Beat, Event, LostError, Node, Outcome, Task
-from hcopt.job.stages import Proved, Request, Stopwatch
+from hcopt.job.stages import ModelRun, Proof
+from hcopt.measure.context import RunContext, Stopwatch
 from hcopt.model.base_config import BaseConfiguration
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.onnx_file import sha256_of
@@ -33,7 +34,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.run import RunFailure
 from hcopt.records.verdict import Confirmation
-from hcopt.store.replay import Earlier
+from hcopt.store.replay import Replay
 from tests.support.fake_cluster import KIND, Clock, FakeCluster, node
 from tests.support.fakes import RecordedProgress
 from tests.support.notes import said
@@ -53,7 +54,7 @@ PLAN = SweepPlan(model_name=MODEL_NAME, default=default_variant(), variants=grid
 HALVES = cut_into_shards(PLAN, 2)
 ROWS = LoadTensor(name="input", datatype="FP32", rows=np.zeros((2, 10), np.float32))
 RANKING = run_record().ranking
-PROVED = Proved(
+PROVED = Proof(
     confirmation=Confirmation(verdict="tied", reason=Note.of("default_has_most"), best=None, default=None),
     capacity=None,
 )
@@ -91,7 +92,7 @@ def works(block: Block, where: Node) -> Outcome:
 
 @dataclass
 class Scene:
-    """A request, a cluster, and what came of it."""
+    """A model to measure, a cluster, and what came of it."""
 
     folder: Path
     nodes: Sequence[str] = ("a", "b")
@@ -109,40 +110,38 @@ class Scene:
 
     def _play(self, task: Task, where: Node) -> Iterator[Event | None]:
         yield Beat()
-        outcome = self.work(cast("Block", task), where)
-        yield from outcome.measurements
-        yield outcome
+        yield self.work(cast("Block", task), where)
 
     def _record(self, found: Measurement) -> None:
         assert found.samples_file is None or (self.folder / found.samples_file).is_file(), "its samples come first"
         self.recorded.append(found)
 
     @property
-    def request(self) -> Request:
+    def model_run(self) -> ModelRun:
         source = self.folder / "model"
         source.mkdir(exist_ok=True)
         (source / "model.onnx").write_bytes(b"a model")
         artifact = model_artifact(folder=source, sha256=sha256_of(source, ("model.onnx",)))
         base = BaseConfiguration(config=parse_text(config_pbtxt(default_variant())))
         load = LoadData(tensors=(ROWS,), origin="synthetic")
-        return Request(
+        return ModelRun(
             config=self.config,
             folder=self.folder,
             prepared=Prepared(artifact=artifact, base=base, load=load, plan=PLAN, notes=()),
-            record=self._record,
-            stopwatch=self.stopwatch,
-            note=self.notes.append,
-            progress=self.progress,
-            earlier=Earlier(self.earlier),
+            context=RunContext(
+                record=self._record,
+                stopwatch=self.stopwatch,
+                note=self.notes.append,
+                progress=self.progress,
+                replay=Replay(self.earlier),
+            ),
         )
 
     @contextmanager
-    def stages(self, most_blocks: int = 1) -> Iterator[ClusterStages]:
+    def stages(self, max_blocks: int = 1) -> Iterator[ClusterStages]:
         pool = Pool(cluster=self.cluster, config={}, note=self.notes.append, clock=Clock())
         [kind] = pool.classes()
-        executor = ClusterExecutor(pool=pool, kind=kind.environment, most_blocks=most_blocks)
-        with executor.stages(self.request) as stages:
-            assert isinstance(stages, ClusterStages)
+        with cluster_stages(self.model_run, pool=pool, kind=kind.environment, max_blocks=max_blocks) as stages:
             yield stages
         assert all(running.canceled for running in self.cluster.started)
 
@@ -293,12 +292,12 @@ def blocks_json(folder: Path) -> object:
     return json.loads((folder / "blocks.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("most_blocks", [1, 2, 9])
-def test_resumed_run_measures_the_missing_blocks_whatever_nodes_there_are_now(tmp_path: Path, most_blocks: int) -> None:
+@pytest.mark.parametrize("max_blocks", [1, 2, 9])
+def test_resumed_run_measures_the_missing_blocks_whatever_nodes_there_are_now(tmp_path: Path, max_blocks: int) -> None:
     with Scene(tmp_path).stages(2):
         assert blocks_json(tmp_path) == {"sweep_blocks": 2}
     scene = Scene(tmp_path, nodes=("c",), earlier=swept(HALVES[0], block=0))
-    with scene.stages(most_blocks) as stages:
+    with scene.stages(max_blocks) as stages:
         stages.sweep(None)
     assert [(block.plan, block.known) for block in scene.sent] == [(HALVES[1], ())]
     assert names(scene.recorded) == Counter((1, one.config_name) for one in HALVES[1].all_variants)

@@ -12,6 +12,7 @@ import yaml
 
 from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
+from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.config import analyzer_config
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, _write_recorder
 from hcopt.measure.profiler import ProfileJob
@@ -37,11 +38,15 @@ def config(sweep: SweepPlan, *arguments: str, limit_ms: float | None = 50.0) -> 
         repository=RUN / "repository",
         folder=RUN,
         input_arguments=arguments,
-        record=lambda _: None,
-        progress=fakes.RecordedProgress(),
+        context=RunContext(),
     )
-    profiler = ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=limit_ms)
-    return analyzer_config(profiler.windows, job, work=RUN / "work", perf_analyzer=RUN / "work" / "perf_analyzer")
+    return analyzer_config(
+        job,
+        interval_ms=1000,
+        latency_p99_limit_ms=limit_ms,
+        work=RUN / "work",
+        perf_analyzer=RUN / "work" / "perf_analyzer",
+    )
 
 
 def model_section(sweep: SweepPlan, *arguments: str, limit_ms: float | None = 50.0) -> JsonObject:
@@ -72,8 +77,7 @@ def test_profile_writes_its_configuration_into_the_run_s_folder(tmp_path: Path) 
         repository=tmp_path / "repository",
         folder=tmp_path,
         input_arguments=(),
-        record=lambda _: None,
-        progress=fakes.RecordedProgress(),
+        context=RunContext(),
     )
     with pytest.raises(Exception, match="without one measurement"):
         ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=None).profile(job)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,9 +15,11 @@ from benchmarks.recordings.replay import Replay, Truth
 from benchmarks.recordings.synthetic import synthetic
 from hcopt.measure.search.order import rank_windows
 from hcopt.measure.search.search import search
-from hcopt.measure.search.values import SearchResult, SearchSettings
-from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.measure.search.values import Measure, SearchSettings
+from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
+from hcopt.records.search import Decision
+from hcopt.records.verdict import RankedVariant
 
 CLEAR_MISS_RATIO = 0.008
 
@@ -26,16 +29,38 @@ def truth(count: int, seed: int = 0) -> Truth:
     return Truth(synthetic(count, seed=seed))
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a search has measured and decided, in order."""
+
+    measurements: tuple[Measurement, ...]
+    decisions: tuple[Decision, ...]
+
+
+def searched(plan: SweepPlan, *, measure: Measure, clock: Callable[[], float], settings: SearchSettings) -> Result:
+    decisions: list[Decision] = []
+    measured = search(plan, measure=measure, clock=clock, settings=settings, decided=decisions.append)
+    return Result(measured, tuple(decisions))
+
+
 def found(
     known: Truth, *, seed: int = 0, noise: float | None = 0.03, budget_s: float | None = None
-) -> tuple[SearchResult, Replay]:
+) -> tuple[Result, Replay]:
     replay = Replay(known, seed=seed, noise_ratio=noise)
     settings = SearchSettings(latency_p99_limit_ms=known.recording.limit_ms, seed=seed, budget_s=budget_s)
-    return search(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings), replay
+    return searched(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings), replay
+
+
+def ranked(known: Truth, result: Result, limit_ms: float | None) -> tuple[RankedVariant, ...]:
+    return rank_windows(known.recording.plan, result.measurements, latency_p99_limit_ms=limit_ms).ranked
+
+
+def winner_of(known: Truth, result: Result) -> RankedVariant:
+    return ranked(known, result, known.recording.limit_ms)[0]
 
 
 @cache
-def large_search() -> SearchResult:
+def large_search() -> Result:
     return found(truth(250))[0]
 
 
@@ -43,7 +68,7 @@ def large_search() -> SearchResult:
 def test_winner_is_within_two_percent_of_the_best_and_keeps_the_limit(seed: int) -> None:
     known = truth(60, seed)
     result, _ = found(known, seed=seed)
-    winner = result.candidates[0]
+    winner = winner_of(known, result)
     assert known.keeps_limit(winner.variant, winner.load)
     # A point so close to the limit that windows cannot show on which side it lies is not to be proposed.
     clear = known.log_throughput[known.miss_ratio <= CLEAR_MISS_RATIO].max()
@@ -54,7 +79,7 @@ def test_winner_is_within_two_percent_of_the_best_and_keeps_the_limit(seed: int)
 def test_winner_keeps_the_limit_on_a_machine_as_noisy_as_a_shared_one(seed: int) -> None:
     known = truth(60, seed)
     result, _ = found(known, seed=seed, noise=None)
-    winner = result.candidates[0]
+    winner = winner_of(known, result)
     assert known.keeps_limit(winner.variant, winner.load)
 
 
@@ -74,26 +99,17 @@ def test_same_seed_and_measurements_give_the_same_decisions() -> None:
 def test_search_ends_when_its_time_is_up_and_ranks_what_it_has(budget_s: float) -> None:
     result, replay = found(truth(60), budget_s=budget_s)
     assert replay.wall_s <= budget_s + 1.0  # a window that has begun is finished
-    assert result.candidates
+    assert winner_of(truth(60), result)
     assert f"the time of {budget_s:g} s is up" in [d.reason for d in result.decisions if d.action == "stop"]
-
-
-def test_order_from_the_measurements_is_that_of_the_search() -> None:
-    known = truth(60)
-    result, _ = found(known)
-    ranking = rank_windows(known.recording.plan, result.measurements, latency_p99_limit_ms=known.recording.limit_ms)
-    assert [entry.variant for entry in ranking.ranked] == [candidate.variant for candidate in result.candidates]
-    assert ranking.ranked[0].throughput_infer_per_s == pytest.approx(result.candidates[0].throughput_infer_per_s)
-    assert ranking.failed_count == 0
 
 
 def test_every_variant_is_ranked_dropped_or_explained() -> None:
     result = large_search()
     named = {d.config_name for d in result.decisions if d.action in ("drop", "unvisited")}
-    ranked = {candidate.variant.config_name for candidate in result.candidates}
+    entries = ranked(truth(250), result, truth(250).recording.limit_ms)
     variants = {known.config_name for known in truth(250).recording.plan.all_variants}
-    equal = {name for candidate in result.candidates for name in candidate.equal_names}
-    assert named | ranked | equal == variants
+    equal = {name for entry in entries for name in entry.equal_names}
+    assert named | {entry.variant.config_name for entry in entries} | equal == variants
 
 
 def test_only_what_was_measured_is_dropped() -> None:
@@ -125,8 +141,9 @@ def test_variant_that_cannot_be_loaded_is_closed_with_its_reason() -> None:
         return replace(measured, throughput_infer_per_s=None, latency=None, error="no memory")
 
     settings = SearchSettings(latency_p99_limit_ms=known.recording.limit_ms)
-    result = search(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
-    assert {candidate.variant.instance_count for candidate in result.candidates} == {1}
+    result = searched(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
+    entries = ranked(known, result, known.recording.limit_ms)
+    assert {entry.variant.instance_count for entry in entries} == {1}
     failed = {d.config_name: d.reason for d in result.decisions if d.action == "fail"}
     assert failed
     assert set(failed.values()) == {"could not be measured: no memory"}
@@ -134,7 +151,7 @@ def test_variant_that_cannot_be_loaded_is_closed_with_its_reason() -> None:
 
 def test_point_at_which_windows_fail_on_the_variant_s_own_account_is_not_proposed() -> None:
     known = truth(60)
-    winner = found(known)[0].candidates[0]
+    winner = winner_of(known, found(known)[0])
     replay, count = Replay(known, seed=0, noise_ratio=0.03), Counter[tuple[str, LoadPoint]]()
 
     def measure(variant: ModelConfigVariant, load: LoadPoint, window_s: float, block: int) -> Measurement:
@@ -146,11 +163,9 @@ def test_point_at_which_windows_fail_on_the_variant_s_own_account_is_not_propose
         return replace(measured, throughput_infer_per_s=None, latency=None, error="full", failure_cause="refused")
 
     settings = SearchSettings(latency_p99_limit_ms=known.recording.limit_ms)
-    result = search(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
-    best = result.candidates[0]
+    result = searched(known.recording.plan, measure=measure, clock=replay.clock, settings=settings)
+    best = winner_of(known, result)
     assert (best.variant, best.load) != (winner.variant, winner.load)
-    ranking = rank_windows(known.recording.plan, result.measurements, latency_p99_limit_ms=known.recording.limit_ms)
-    assert (ranking.ranked[0].variant, ranking.ranked[0].load) == (best.variant, best.load)
     assert best.feasible
 
 
@@ -160,13 +175,13 @@ def test_search_of_which_every_window_fails_ends_without_a_candidate() -> None:
         known.recording.plan.default, LoadPoint(concurrency=8), 1, 0
     )
     failed = replace(measured, throughput_infer_per_s=None, latency=None, error="gone")
-    result = search(
+    result = searched(
         known.recording.plan,
         measure=lambda variant, load, window_s, block: replace(failed, variant=variant, load=load),
         clock=lambda: 0.0,
         settings=SearchSettings(latency_p99_limit_ms=1.0),
     )
-    assert result.candidates == ()
+    assert ranked(known, result, 1.0) == ()
     assert result.decisions[-1].action == "stop"
 
 
@@ -174,9 +189,10 @@ def test_nothing_within_the_limit_is_said_so() -> None:
     known = truth(8)
     replay = Replay(known, seed=0, noise_ratio=0.03)
     settings = SearchSettings(latency_p99_limit_ms=0.05)
-    result = search(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
-    assert not any(candidate.feasible for candidate in result.candidates)
-    latencies = [candidate.latency_p99_ms for candidate in result.candidates]
+    result = searched(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
+    entries = ranked(known, result, 0.05)
+    assert not any(entry.feasible for entry in entries)
+    latencies = [entry.latency_p99_ms for entry in entries]
     assert latencies == sorted(latencies)
 
 
@@ -184,11 +200,12 @@ def test_without_a_limit_the_fastest_point_wins() -> None:
     known = truth(60)
     replay = Replay(known, seed=0, noise_ratio=0.03)
     settings = SearchSettings(latency_p99_limit_ms=None)
-    result = search(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
-    winner = result.candidates[0]
+    result = searched(known.recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
+    entries = ranked(known, result, None)
+    winner = entries[0]
     place = known.place(winner.variant, winner.load)
     assert known.log_throughput[place] >= known.log_throughput.max() + math.log(0.98)
-    assert all(candidate.feasible for candidate in result.candidates)
+    assert all(entry.feasible for entry in entries)
 
 
 def test_request_that_no_batch_holds_is_left_out() -> None:
@@ -201,7 +218,7 @@ def test_request_that_no_batch_holds_is_left_out() -> None:
         assert load.client_batch_size <= variant.max_batch_size
         return replace(replay.measure(variant, replace(load, client_batch_size=1), window_s, block), load=load)
 
-    result = search(plan, measure=measure, clock=replay.clock, settings=SearchSettings(latency_p99_limit_ms=None))
+    result = searched(plan, measure=measure, clock=replay.clock, settings=SearchSettings(latency_p99_limit_ms=None))
     left_out = [d for d in result.decisions if d.action == "left_out"]
     assert {d.client_batch_size for d in left_out} == {16}
     assert len(left_out) == 4  # the variants of 8 rows

@@ -18,11 +18,9 @@ from hcopt.cli.show.run import print_models
 from hcopt.config.sections import Config, ReportSection
 from hcopt.deploy.answers import answer
 from hcopt.deploy.capacity import Growth
-from hcopt.job.batch import FinishedModels, SeveralJob, _Several
-from hcopt.job.cluster.nodes import slug
-from hcopt.job.executors import Places
-from hcopt.job.run import FinishedRun
-from hcopt.job.stages import Place
+from hcopt.job.batch import FinishedBatch, _Batch
+from hcopt.job.executors import Executor, Executors
+from hcopt.job.run import FinishedRun, Job
 from hcopt.job.summary import summarize_several
 from hcopt.records.json import JsonObject
 from hcopt.records.run import ModelOutcome, RunFailure
@@ -297,7 +295,7 @@ def test_summary_of_this_machine_alone_has_no_hardware() -> None:
 
 def closing(*outcomes: ModelOutcome, report: ReportSection = NONE) -> str:
     console = Console(file=StringIO(), soft_wrap=True, width=200)
-    finished = FinishedModels(folder=RunFolder(results=Path("/r"), run_id="run"), outcomes=outcomes, tracked=None)
+    finished = FinishedBatch(folder=RunFolder(results=Path("/r"), run_id="run"), outcomes=outcomes, tracked=None)
     print_models(console, finished, report.price_of)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
@@ -337,7 +335,7 @@ def test_closing_of_one_kind_says_nothing_of_hardware() -> None:
     ],
 )
 def test_kind_has_a_short_name_for_folders(cpu: str, said: str) -> None:
-    assert slug(replace(run_record().environment, cpu_model=cpu, cpu_count=8)) == said
+    assert replace(run_record().environment, cpu_model=cpu, cpu_count=8).slug == said
     assert re.fullmatch(r"[A-Za-z0-9-]{1,32}", said)
 
 
@@ -352,12 +350,11 @@ def test_kind_has_a_short_name_for_folders(cpu: str, said: str) -> None:
 def test_label_has_the_kind_only_where_there_are_several(
     tmp_path: Path, kinds: tuple[str | None, ...], labels: list[str]
 ) -> None:
-    job = SeveralJob(
-        config=Config(), results=tmp_path, command="hcopt", places=Places(all=tuple(Place(name=name) for name in kinds))
-    )
+    job = Job(config=Config(), results=tmp_path, command="hcopt")
+    executors = Executors(all=tuple(Executor(name=name) for name in kinds))
     whole = new_run(tmp_path)
     outcomes = [ModelOutcome(source_uri=URI, label=URI) for _ in labels]
-    run = _Several(job=job, folder=whole, progress=SilentProgress(), outcomes=outcomes)
+    run = _Batch(job=job, executors=executors, folder=whole, progress=SilentProgress(), outcomes=outcomes)
     for index, cpu in enumerate((EPYC, EPYC, ARM)[: len(labels)]):
         record = measured(cpu, 1000).record
         assert record is not None
