@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.view import Side, pairing
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import LoadPoint, Phase, ServerTimes
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, HALO, SKY, data, tooltip
-from hcopt.report.facts.headline import load_name
-from hcopt.report.facts.selection import Side, pairing, short_name
+from hcopt.report.facts.names import load_name, short_name
 from hcopt.words import Language, Text, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -67,23 +66,23 @@ def latency_breakdown(run: RunRecord, *, language: Language) -> alt.LayerChart |
     """A stacked bar a configuration; None where the server's statistics are missing."""
     import altair as alt
 
-    text, words, shares = texts(language), chart_texts(language), server_shares(run)
+    text, shares = texts(language), server_shares(run)
     longest_us = max((share.total_us for share in shares), default=0.0)
     if longest_us <= 0:
         return None
-    rows = [row for share in shares for row in _segments(share, longest_us, run, text, words)]
+    rows = [row for share in shares for row in _segments(share, longest_us, run, text)]
     totals = [_total(share, run, text) for share in shares]
     x = alt.X(
         "start:Q",
-        title=words["axis_server_time"],
+        title=text["axis_server_time"],
         # Head room for the total behind the longest bar.
         scale=alt.Scale(domain=[0, 1.14 * longest_us / 1000], nice=False),
         axis=alt.Axis(tickCount=6),
     )
     axis = alt.Axis(title=None, labelExpr="split(datum.label, '\\n')", ticks=False, labelLimit=150, domain=False)
     y = alt.Y("bar:N", sort=None, axis=axis, scale=alt.Scale(paddingInner=0.35, paddingOuter=0.2))
-    chart: alt.LayerChart = alt.layer(*_bars(rows, x, y, words), *_sums(totals, x, y)).properties(
-        width=430, height=44 * len(shares), description=_description(shares, run, text, words)
+    chart: alt.LayerChart = alt.layer(*_bars(rows, x, y, text), *_sums(totals, x, y)).properties(
+        width=430, height=44 * len(shares), description=_description(shares, run, text)
     )
     return chart
 
@@ -114,7 +113,7 @@ def _bar_name(share: ServerShare, run: RunRecord, text: Text) -> str:
     return f"{name}\n{load_name(share.load, text)}"
 
 
-def _segments(share: ServerShare, longest_us: float, run: RunRecord, text: Text, words: Text) -> list[JsonObject]:
+def _segments(share: ServerShare, longest_us: float, run: RunRecord, text: Text) -> list[JsonObject]:
     rows, start_us = [], 0.0
     for key, (_, stage) in _STAGES.items():
         length_us = stage(share.times)
@@ -122,15 +121,15 @@ def _segments(share: ServerShare, longest_us: float, run: RunRecord, text: Text,
             {
                 "bar": _bar_name(share, run, text),
                 "name": short_name(share.side.variant.config_name, run),
-                "stage": words[key],
+                "stage": text[key],
                 "start": start_us / 1000,
                 "end": (start_us + length_us) / 1000,
                 "middle": (start_us + length_us / 2) / 1000,
-                "shown": text["unit_latency"].format(value=figures.latency(length_us / 1000)),
+                "shown": figures.milliseconds(length_us / 1000),
                 "label": figures.latency(length_us / 1000) if length_us >= _LABELLED_RATIO * longest_us else "",
                 "share": f"{length_us / share.total_us:.0%}",
                 "load": load_name(share.load, text),
-                "source": words[f"source_{share.phase}"],
+                "source": text[f"source_{share.phase}"],
             }
         )
         start_us += length_us
@@ -138,17 +137,17 @@ def _segments(share: ServerShare, longest_us: float, run: RunRecord, text: Text,
 
 
 def _total(share: ServerShare, run: RunRecord, text: Text) -> JsonObject:
-    shown = text["unit_latency"].format(value=figures.latency(share.total_us / 1000))
+    shown = figures.milliseconds(share.total_us / 1000)
     return {"bar": _bar_name(share, run, text), "start": share.total_us / 1000, "shown": shown}
 
 
-def _bars(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text) -> list[alt.Chart]:
+def _bars(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> list[alt.Chart]:
     import altair as alt
 
-    colors = alt.Scale(domain=[words[key] for key in _STAGES], range=[color for color, _ in _STAGES.values()])
+    colors = alt.Scale(domain=[text[key] for key in _STAGES], range=[color for color, _ in _STAGES.values()])
     color = alt.Color("stage:N", scale=colors, legend=alt.Legend(title=None, orient="top", labelLimit=150))
     tips = tooltip(
-        words,
+        text,
         name="tip_config",
         stage="tip_stage",
         shown="tip_time",
@@ -159,7 +158,7 @@ def _bars(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text) -> list[alt.C
     base = alt.Chart(data(rows))
     bars = base.mark_bar().encode(x=x, x2="end:Q", y=y, color=color, tooltip=tips)
     # White reads on the blue only.
-    ink = alt.condition(f"datum.stage == {words['stage_infer']!r}", alt.value("white"), alt.value("#1B1F24"))
+    ink = alt.condition(f"datum.stage == {text['stage_infer']!r}", alt.value("white"), alt.value("#1B1F24"))
     figure = base.mark_text(fontWeight="bold").encode(x="middle:Q", y=y, text="label:N", color=ink, tooltip=tips)
     return [bars, figure]
 
@@ -171,9 +170,9 @@ def _sums(totals: list[JsonObject], x: alt.X, y: alt.Y) -> list[alt.Chart]:
     return [base.mark_text(align="left", dx=5, style=style) for style in (HALO, "text")]
 
 
-def _description(shares: Sequence[ServerShare], run: RunRecord, text: Text, words: Text) -> str:
+def _description(shares: Sequence[ServerShare], run: RunRecord, text: Text) -> str:
     totals = "; ".join(
-        words["alt_breakdown_total"].format(
+        text["alt_breakdown_total"].format(
             name=_bar_name(share, run, text).replace("\n", ", "),
             total=figures.latency(share.total_us / 1000),
             queue=figures.latency(share.times.queue_us / 1000),
@@ -181,4 +180,4 @@ def _description(shares: Sequence[ServerShare], run: RunRecord, text: Text, word
         )
         for share in shares
     )
-    return words["alt_breakdown"].format(totals=totals)
+    return text["alt_breakdown"].format(totals=totals)

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hcopt.analysis.view import Role
 from hcopt.records.json import JsonObject
-from hcopt.records.verdict import Estimate
-from hcopt.report.facts.selection import Role
 from hcopt.words import Text
 
 if TYPE_CHECKING:
     import altair as alt
 
     Channel = TypeVar("Channel", alt.X, alt.Y)
-
-Digits = Callable[[float], str]
 
 FONT = "Hcopt Gothic"
 HALO, WHISKER, FRAME, CELL, CAPTION = "halo", "whisker", "frame", "cell", "caption"
@@ -144,18 +141,11 @@ def data(rows: Sequence[JsonObject]) -> alt.Data:
     return alt.Data(values=tuple(rows))  # type: ignore[no-untyped-call]
 
 
-def tooltip(words: Text, **fields: str) -> list[alt.Tooltip]:
+def tooltip(text: Text, **fields: str) -> list[alt.Tooltip]:
     """Texts of a row that appear beside the pointer: field by the key of its title."""
     import altair as alt
 
-    return [alt.Tooltip(f"{field}:N", title=words[key]) for field, key in fields.items()]
-
-
-def interval(figure: Estimate, digits: Digits, text: Text) -> str:
-    """An interval as text, or that there is none."""
-    if figure.ci_low is None or figure.ci_high is None:
-        return text["no_interval"]
-    return text["range"].format(low=digits(figure.ci_low), high=digits(figure.ci_high))
+    return [alt.Tooltip(f"{field}:N", title=text[key]) for field, key in fields.items()]
 
 
 def limit_line(channel: alt.X | alt.Y, row: JsonObject) -> alt.Chart:

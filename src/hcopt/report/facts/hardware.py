@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hcopt.deploy.capacity import PriceOf, cost_per_million
 from hcopt.records.run import ModelOutcome
 from hcopt.report import figures
-from hcopt.report.facts.open_loop import lower_bound
+from hcopt.report.facts.limit import lower_bound
 from hcopt.report.values import Cell
 from hcopt.words import Text
 
@@ -178,7 +178,7 @@ def _most(kinds: Sequence[_Kind], open_count: int, text: Text) -> str:
     return text["hardware_most"].format(
         best=best.name,
         limit=limit,
-        rate=_infer_per_s(best.low, text),
+        rate=figures.rate(best.low),
         next=following.name,
         less=figures.shortfall(following.low / best.low),
         least=figures.shortfall(following.high / best.low),
@@ -188,7 +188,7 @@ def _most(kinds: Sequence[_Kind], open_count: int, text: Text) -> str:
 def _single(kinds: Sequence[_Kind], _: int, text: Text) -> str:
     if not kinds:
         return text["hardware_none"]
-    limit, rate = figures.limit(kinds[0].limit_ms), _infer_per_s(kinds[0].low, text)
+    limit, rate = figures.limit(kinds[0].limit_ms), figures.rate(kinds[0].low)
     return text["hardware_only"].format(best=kinds[0].name, limit=limit, rate=rate)
 
 
@@ -201,12 +201,8 @@ def _cost(kind: _Kind, text: Text) -> str:
 
 
 def _rate(kind: _Kind, text: Text) -> str:
-    rate = text["capacity_least"].format(rate=_infer_per_s(kind.low, text))
+    rate = text["capacity_least"].format(rate=figures.rate(kind.low))
     if kind.high < math.inf:
         both = text["range"].format(low=figures.throughput(kind.low), high=figures.throughput(kind.high))
-        rate = text["unit_throughput"].format(value=both)
+        rate = f"{both} infer/s"
     return text["hardware_rate"].format(kind=kind.name, rate=rate)
-
-
-def _infer_per_s(rate: float, text: Text) -> str:
-    return text["unit_throughput"].format(value=figures.throughput(rate))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hcopt.analysis.stats import t_interval
+from hcopt.analysis.view import Pairing, Side, default_wins
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.facts.headline import load_value
-from hcopt.report.facts.selection import Pairing, Side, default_wins, side_name
+from hcopt.report.facts.names import load_value, side_name
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
@@ -150,7 +150,7 @@ def _direction(key: str, change: Estimate) -> str:
 
 
 def _words(change: Estimate, text: Text) -> dict[str, str]:
-    bounds = figures.difference_range(change, text)
+    bounds = figures.bounds(change, figures.difference, text)
     return {"change": figures.difference(change.estimate), "range": bounds or text["no_interval"]}
 
 
@@ -182,5 +182,5 @@ def _cell(entry: Times, part: str) -> Cell:
 
 def _change_cell(left: Times, right: Times, part: str, text: Text) -> Cell:
     change = _difference(left, right, part)
-    bounds = figures.difference_range(change, text)
+    bounds = figures.bounds(change, figures.difference, text)
     return Cell(value=figures.difference(change.estimate), detail="" if bounds is None else bounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hcopt.records.run import RunRecord
-from hcopt.report.facts.p99_limit import allowed
+from hcopt.report.facts.limit import ALLOWED
 from hcopt.report.pages.search_path import search_windows
 from hcopt.words import Text
 
@@ -26,7 +26,7 @@ def _method(run: RunRecord, text: Text) -> Iterator[str]:
     yield text["method_confirmation"].format(profilers=_profilers(run, "confirmation"), blocks=found.block_count)
     yield text["method_interval"]
     if found.best is not None and found.best.miss_ratio is not None:
-        yield text["method_limit"].format(allowed=allowed())
+        yield text["method_limit"].format(allowed=ALLOWED)
     if run.capacity is not None:
         yield text["method_open_loop"]
     looks = text["method_looks"].format(looks=found.look_count) if found.look_count > 1 else ""

@@ -9,7 +9,7 @@ from hcopt.analysis.node_effects import NodeEffect, effects_taken_out
 from hcopt.records.measurement import Measurement, Phase
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
-from hcopt.report.pages.details import one_line
+from hcopt.report.facts.names import one_line
 from hcopt.report.values import Cell, Section, Table
 from hcopt.words import Text
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from hcopt import __version__
+from hcopt.analysis.view import pairing, why_default_is_out
 from hcopt.deploy.capacity import PriceOf, sustained_cost
 from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.hardware import HardwareAnswer, by_model, hardware_answers, kind_cell, model_name
-from hcopt.report.facts.headline import headline, interval_inline, only_best_is_feasible
-from hcopt.report.facts.open_loop import lower_bound
-from hcopt.report.facts.selection import pairing
+from hcopt.report.facts.headline import headline, interval_inline
+from hcopt.report.facts.limit import capacity_cell
 from hcopt.report.values import Answer, Cell, Tone
 from hcopt.words import Language, Text, texts
 
@@ -88,7 +88,7 @@ def overview_of(
     ratios = [ratio for outcome in outcomes if outcome.record and (ratio := _ratio(outcome.record)) is not None]
     low, high = _span(ratios)
     groups, kinds = by_model(outcomes), {outcome.hardware for outcome in outcomes}
-    rows = tuple(_row(outcome, low, high, text) for outcome in outcomes)
+    rows = tuple(_row(outcome, low, high, language) for outcome in outcomes)
     has_kinds = len(kinds) > 1
     if has_kinds:
         mine = iter(rows)
@@ -151,10 +151,8 @@ def _price(run: RunRecord, price_of: PriceOf) -> float | None:
 
 def _ratio(run: RunRecord) -> Estimate | None:
     """The ratio that the verdict rests on; None where it rests on the limit, as the report's own page has it."""
-    pair = pairing(run)
-    if pair.comparison is None or run.confirmation.verdict == "no_feasible_config" or only_best_is_feasible(run, pair):
-        return None
-    return pair.comparison.throughput_ratio
+    comparison = pairing(run).comparison
+    return None if comparison is None or why_default_is_out(run.confirmation) else comparison.throughput_ratio
 
 
 def _span(ratios: Sequence[Estimate]) -> tuple[float, float]:
@@ -165,7 +163,8 @@ def _span(ratios: Sequence[Estimate]) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-def _row(outcome: ModelOutcome, low: float, high: float, text: Text) -> ModelRow:
+def _row(outcome: ModelOutcome, low: float, high: float, language: Language) -> ModelRow:
+    text = texts(language)
     failure = outcome.failure
     said: tuple[str, ...] = ()
     if failure is not None:
@@ -186,7 +185,7 @@ def _row(outcome: ModelOutcome, low: float, high: float, text: Text) -> ModelRow
             links=(),
         )
     run, pair = outcome.record, pairing(outcome.record)
-    told, ratio = headline(run, pair, text), _ratio(outcome.record)
+    told, ratio = headline(run, pair, language), _ratio(outcome.record)
     deploy, gain, _ = told.answers
     folder = quote(outcome.label)
     return ModelRow(
@@ -197,7 +196,7 @@ def _row(outcome: ModelOutcome, low: float, high: float, text: Text) -> ModelRow
         deploy=deploy,
         gain=gain,
         whisker=None if ratio is None else _whisker(ratio, low, high, text),
-        capacity=_capacity(run, text),
+        capacity=None if run.capacity is None else capacity_cell(run.capacity, text),
         failure=said,
         links=(
             (text["overview_page"], f"{folder}/result_summary.html"),
@@ -218,13 +217,3 @@ def _whisker(ratio: Estimate, low: float, high: float, text: Text) -> Whisker:
         default=place(1.0),
         said=said,
     )
-
-
-def _capacity(run: RunRecord, text: Text) -> Cell | None:
-    if run.capacity is None:
-        return None
-    low, limit = lower_bound(run.capacity), figures.limit(run.capacity.latency_p99_limit_ms)
-    if low is None:
-        return Cell(value=text["capacity_none"], detail=text["capacity_detail"].format(limit=limit))
-    rate = text["unit_throughput"].format(value=figures.throughput(low))
-    return Cell(value=text["capacity_least"].format(rate=rate), detail=text["capacity_detail"].format(limit=limit))

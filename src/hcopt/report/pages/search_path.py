@@ -8,8 +8,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.search import Decision
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.facts.headline import settings_name
-from hcopt.report.facts.selection import short_name
+from hcopt.report.facts.names import settings_name, short_name
 from hcopt.report.pages.details import duration
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
@@ -130,4 +129,4 @@ def _ratio_cell(drop: Decision, text: Text) -> Cell:
     if drop.throughput_ratio is None:
         return Cell(value=text["nothing"])
     ratio = Estimate(estimate=drop.throughput_ratio, ci_low=drop.ratio_low, ci_high=drop.ratio_high)
-    return Cell(value=figures.change(ratio.estimate), detail=figures.change_range(ratio, text) or "")
+    return Cell(value=figures.change(ratio.estimate), detail=figures.change_bounds(ratio, text) or "")

@@ -11,8 +11,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import charts
 from hcopt.report.render.worker import drawn_apart
-from hcopt.words import Language, Text
-from hcopt.words.chart_labels import chart_texts
+from hcopt.words import Language, Text, texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +42,12 @@ def drawings(run: RunRecord, *, language: Language, apart: bool = False) -> dict
     Args:
         run: A finished run.
         language: Of their words.
-        apart: Whether a process of its own draws them, see `apart`.
+        apart: Whether a process of its own draws them, see `worker`.
 
     Raises:
         OutputError: A chart cannot be drawn.
     """
-    words = chart_texts(language)
+    words = texts(language)
     try:
         made = charts.all_charts(run, language=language)
         # The tests check it against Vega-Lite's schema; here that would take longer than drawing it.

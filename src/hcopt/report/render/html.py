@@ -20,7 +20,6 @@ from hcopt.report.render.writing import write_laid_out
 from hcopt.report.values import Report
 from hcopt.system.files import whole_file
 from hcopt.words import Language, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -115,7 +114,7 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
     scripts = (_resource("vega", "vega-embed.js"), _resource("templates", "report.js"))
     page = templates.get_template("report.html.jinja").render(
         report=report,
-        words={**texts(report.language), **chart_texts(report.language)},
+        words=texts(report.language),
         drawings=drawn,
         theme=dict(_SCREEN_THEME),
         fonts=_FONTS,

@@ -40,7 +40,7 @@ def write_pdf(
         scaling: What `hcopt scale-check` has measured.
         drawn: The run's charts in this language, where they were drawn before; they take most of the time.
         path: Where it goes; an older report there stays until the new one is complete.
-        apart: Whether a process of its own lays it out, see `apart`.
+        apart: Whether a process of its own lays it out, see `worker`.
 
     Raises:
         OutputError: The report cannot be made or written.

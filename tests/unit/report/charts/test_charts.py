@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from hcopt.analysis.view import pairing
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate, RankedVariant
 from hcopt.report import charts
-from hcopt.report.facts.selection import pairing
 from hcopt.report.render.drawings import drawings
-from hcopt.words import chart_labels as text
+from hcopt.words import EN, KO
 from tests.support.evidence_records import evidence_record, many_variants_record, noisy_record
 from tests.support.records import (
     HEAVY,
@@ -216,7 +216,7 @@ def test_same_chart_gives_the_same_drawing_whatever_was_drawn_before():
 
 @pytest.mark.parametrize("run", [evidence_record(), many_variants_record(), no_feasible_config_record()], ids=range(3))
 def test_every_figure_under_the_pointer_has_a_title_in_the_readers_language(run):
-    for language, table in (("ko", text.KO), ("en", text.EN)):
+    for language, table in (("ko", KO), ("en", EN)):
         for spec in _charts(run, language).values():
             fields = [tip for node in _nodes(spec) for tip in node.get("encoding", {}).get("tooltip", [])]
             assert fields and {tip["title"] for tip in fields} <= set(table.values())
