@@ -21,11 +21,11 @@ from hcopt.errors import OutputError
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import drawings
-from hcopt.report.render.html import write_html
 from hcopt.words import Language
 from tests.support.browser import DESKTOP, PHONE, chromium, open_file, shown_as
 from tests.support.evidence_records import evidence_record, infeasible_record, many_variants_record, noisy_record
 from tests.support.records import MODEL_NAME, run_record, tied_record
+from tests.support.reports import write_html
 
 __all__ = ["chromium"]
 

@@ -20,7 +20,6 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import RankedVariant
-from hcopt.report.render.pdf import write_pdf
 from tests.support.records import (
     LIGHT,
     MODEL_NAME,
@@ -33,6 +32,7 @@ from tests.support.records import (
     tied_record,
     undecided_record,
 )
+from tests.support.reports import write_pdf
 from tests.support.search_records import searched_record
 from tests.support.verdict_records import (
     default_beats_record,

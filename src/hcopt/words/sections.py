@@ -38,11 +38,9 @@ EN = {
     "that only proposes candidates; finalists as the confirmation measured them.",
     "sweep_caption_lines": " Thin lines: the same configuration at other loads.",
     "heat_map_caption": "Highest throughput of the sweep within the limit at any load, by max batch size and "
-    "instances, "
-    "one map for each queue delay; single measurements.",
+    "instances, one map for each queue delay; single measurements.",
     "heat_map_caption_no_limit": "Highest throughput of the sweep at any load, by max batch size and instances, one "
-    "map "
-    "for each queue delay; single measurements.",
+    "map for each queue delay; single measurements.",
     "load_curve_caption": "p99 latency and throughput against concurrency; single measurements of the sweep.",
     "section_measurements": "All measurements of the sweep",
     "measurements_caption": "In order of rank; bold: the load at which a configuration ranks. p99 limit: {limit}.",

@@ -63,8 +63,7 @@ KO = {
     "badge_no_feasible_config": "한도 미충족",
     "better": "{name} 배포 권장: 기본 설정 대비 처리량 {change}{interval}, {latency}.",
     "better_loads": "{name} 배포 권장: 기본 설정 대비 처리량 {change}{interval}, 각 설정의 최적 부하({right_load}, "
-    "{left_load}) 기준. "
-    "동일 부하에서는 {equal}.",
+    "{left_load}) 기준. 동일 부하에서는 {equal}.",
     "better_alone": "{name} 배포 권장. 기본 설정: {why}.",
     "tied": "유의미한 차이 없음: {name} 적용 시 처리량 {change}{interval}, 기본 설정 유지 가능.",
     "default_wins": "기본 설정 유지: 나머지 중 가장 나은 {name} 대비 처리량 {change}{interval}.",

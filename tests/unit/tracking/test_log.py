@@ -271,13 +271,13 @@ def test_note_shows_default_beside_best_and_the_command() -> None:
     note = run_note(run_record())
     assert note.startswith("**better**: throughput ratio 1.302 (95 % interval 1.254 to 1.352)")
     assert r"| configuration | &emsp;config\_default | &emsp;config\_6 |" in note
-    assert "| throughput (infer/s) | &emsp;4,951 (4,885 to 5,017) | &emsp;6,438 (6,352 to 6,524) |" in note
-    assert "| p99 limit 50 ms | &emsp;kept | &emsp;kept |" in note
+    assert r"| throughput (infer/s) | &emsp;4,951 \[4,885, 5,017\] | &emsp;6,438 \[6,352, 6,524\] |" in note
+    assert "| limit (at most 1%) | &emsp;holds | &emsp;holds |" in note
     assert note.endswith("```sh\nhcopt profile --config config.yaml\n```")
 
 
 def test_note_calls_an_unproven_configuration_a_candidate() -> None:
-    assert "candidate, not proven" in run_note(undecided_record())
+    assert "&emsp;candidate |" in run_note(undecided_record())
     assert "|" not in run_note(no_feasible_config_record())
 
 

@@ -10,7 +10,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.charts.drawing import BLUE, GREY, ROLE_STYLES, data, tooltip
+from hcopt.report.charts.drawing import BLUE, GREY, data, role_lines, tooltip
 from hcopt.report.facts.names import short_name, side_name
 from hcopt.words import Language, Text, texts
 
@@ -86,18 +86,11 @@ def _ratio_title(pair: Pairing, ratio: Estimate, run: RunRecord, text: Text) -> 
 def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text) -> alt.LayerChart:
     import altair as alt
 
-    styles = {row["name"]: ROLE_STYLES[row["role"]] for row in rows}
-    domain = list(styles)
     legend = alt.Legend(title=None, orient="bottom", labelLimit=220, columns=1, symbolOpacity=1)
-    color = alt.Color("name:N", scale=alt.Scale(domain=domain, range=[styles[n][0] for n in domain]), legend=legend)
-    shape = alt.Shape("name:N", scale=alt.Scale(domain=domain, range=[styles[n][1] for n in domain]), legend=legend)
     y = alt.Y("throughput:Q", title=None, scale=alt.Scale(zero=False, nice=True, padding=8))
     tips = tooltip(text, name="tip_config", block="tip_block", throughput_shown="tip_throughput", p99_shown="tip_p99")
-    base = alt.Chart(data(rows)).encode(x=x, y=y, color=color)
-    points = base.mark_point(filled=True, size=55, opacity=1).encode(shape=shape, tooltip=tips)
-    panel: alt.LayerChart = alt.layer(base.mark_line(strokeWidth=1, opacity=0.8), points).properties(
-        width=250, height=165, title=text["chart_throughput"]
-    )
+    layers = role_lines(rows, x, y, legend, tips, line={"strokeWidth": 1, "opacity": 0.8}, size=55)
+    panel: alt.LayerChart = alt.layer(*layers).properties(width=250, height=165, title=text["chart_throughput"])
     return panel
 
 

@@ -148,6 +148,36 @@ def tooltip(text: Text, **fields: str) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{field}:N", title=text[key]) for field, key in fields.items()]
 
 
+def styled(field: str, styles: Mapping[str, tuple[str, str]], legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape by a field's values, in the legend's order."""
+    import altair as alt
+
+    domain, (colors, shapes) = list(styles), zip(*styles.values(), strict=True)
+    return (
+        alt.Color(field, scale=alt.Scale(domain=domain, range=list(colors)), legend=legend),
+        alt.Shape(field, scale=alt.Scale(domain=domain, range=list(shapes)), legend=legend),
+    )
+
+
+def role_lines(
+    rows: Sequence[JsonObject],
+    x: alt.X,
+    y: alt.Y,
+    legend: alt.Legend,
+    tips: Sequence[alt.Tooltip],
+    *,
+    line: Mapping[str, float],
+    size: int,
+) -> list[alt.Chart]:
+    """A line with its points for each name, in the style of its role."""
+    import altair as alt
+
+    color, shape = styled("name:N", {row["name"]: ROLE_STYLES[row["role"]] for row in rows}, legend)
+    base = alt.Chart(data(rows)).encode(x=x, y=y, color=color)
+    points = base.mark_point(filled=True, size=size, opacity=1).encode(shape=shape, tooltip=list(tips))
+    return [base.mark_line(**line), points]
+
+
 def limit_line(channel: alt.X | alt.Y, row: JsonObject) -> alt.Chart:
     """A dashed line at a limit; `row` holds the field of the channel."""
     import altair as alt

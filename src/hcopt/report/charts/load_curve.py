@@ -8,7 +8,7 @@ from hcopt.analysis.view import Pairing, Side, pairing, sweep_points
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
-from hcopt.report.charts.drawing import ROLE_STYLES, data, limit_line, needs_log, tooltip
+from hcopt.report.charts.drawing import limit_line, needs_log, role_lines, tooltip
 from hcopt.report.facts.names import load_name, side_name
 from hcopt.words import Language, Text, texts
 
@@ -105,12 +105,6 @@ def _panel(layers: list[alt.Chart], title: str, subtitle: str) -> alt.LayerChart
 def _curves(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> list[alt.Chart]:
     import altair as alt
 
-    styles = {row["name"]: ROLE_STYLES[row["role"]] for row in rows}
     legend = alt.Legend(title=None, orient="top", labelLimit=180, symbolStrokeWidth=1.4)
-    domain = list(styles)
-    color = alt.Color("name:N", scale=alt.Scale(domain=domain, range=[styles[n][0] for n in domain]), legend=legend)
-    shape = alt.Shape("name:N", scale=alt.Scale(domain=domain, range=[styles[n][1] for n in domain]), legend=legend)
     tips = tooltip(text, name="tip_config", load="tip_load", throughput_shown="tip_throughput", p99_shown="tip_p99")
-    base = alt.Chart(data(rows)).encode(x=x, y=y, color=color)
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(shape=shape, tooltip=tips)
-    return [base.mark_line(strokeWidth=1.6), points]
+    return role_lines(rows, x, y, legend, tips, line={"strokeWidth": 1.6}, size=60)

@@ -19,6 +19,7 @@ from hcopt.report.charts.drawing import (
     like,
     limit_line,
     needs_log,
+    styled,
     tooltip,
 )
 from hcopt.words import Language, Text, texts
@@ -61,7 +62,7 @@ def _row(point: RatePoint, text: Text) -> JsonObject:
         "p99_ms": point.latency_p99_ms,
         "p99_shown": figures.milliseconds(point.latency_p99_ms),
         "windows": str(point.window_count),
-        "verdict": text[f"verdict_{point.verdict}"],
+        "verdict": text[f"feasibility_{point.verdict}"],
     }
 
 
@@ -72,7 +73,7 @@ def _miss_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, text: Text
     scale = alt.Scale(type="symlog", constant=0.001, domain=[0, 1])
     y = alt.Y("miss:Q", title=None, scale=scale, axis=alt.Axis(values=_MISS_TICKS, format=".1~%"))
     measured = alt.Chart(data(rows)).transform_filter("isValid(datum.low)")
-    bars = measured.mark_rule(strokeWidth=1.6).encode(x=x, y=like(y, "low"), y2="high:Q", color=_color(text))
+    bars = measured.mark_rule(strokeWidth=1.6).encode(x=x, y=like(y, "low"), y2="high:Q", color=_style(text)[0])
     layers = [limit_line(y, {"miss": ALLOWED_MISS_RATIO}), *_sustainable(x, capacity), bars, _points(rows, x, y, text)]
     title = alt.TitleParams(text["axis_miss"], subtitle=_subtitle(capacity, text))
     panel: alt.LayerChart = alt.layer(*layers).properties(width=215, height=165, title=title)
@@ -108,22 +109,18 @@ def _sustainable(x: alt.X, capacity: Capacity) -> list[alt.Chart]:
     return [rule.encode(x=x)]
 
 
-def _color(text: Text) -> alt.Color:
+def _style(text: Text) -> tuple[alt.Color, alt.Shape]:
     import altair as alt
 
-    domain = [text[f"verdict_{verdict}"] for verdict in _VERDICT_STYLES]
     legend = alt.Legend(title=None, orient="bottom", symbolOpacity=1)
-    return alt.Color(
-        "verdict:N", scale=alt.Scale(domain=domain, range=[c for c, _ in _VERDICT_STYLES.values()]), legend=legend
-    )
+    styles = {text[f"feasibility_{verdict}"]: style for verdict, style in _VERDICT_STYLES.items()}
+    return styled("verdict:N", styles, legend)
 
 
 def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> alt.Chart:
     import altair as alt
 
-    domain = [text[f"verdict_{verdict}"] for verdict in _VERDICT_STYLES]
-    shapes = alt.Scale(domain=domain, range=[shape for _, shape in _VERDICT_STYLES.values()])
-    legend = alt.Legend(title=None, orient="bottom", symbolOpacity=1)
+    color, shape = _style(text)
     tips = tooltip(
         text,
         rate_shown="tip_rate",
@@ -135,6 +132,6 @@ def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> alt.Chart
     points: alt.Chart = (
         alt.Chart(data(rows))
         .mark_point(filled=True, size=60, opacity=1)
-        .encode(x=x, y=y, color=_color(text), shape=alt.Shape("verdict:N", scale=shapes, legend=legend), tooltip=tips)
+        .encode(x=x, y=y, color=color, shape=shape, tooltip=tips)
     )
     return points

@@ -22,6 +22,7 @@ from hcopt.report.charts.drawing import (
     like,
     limit_line,
     needs_log,
+    styled,
     tooltip,
 )
 from hcopt.report.facts.names import load_name, settings_name, short_name
@@ -208,11 +209,10 @@ def _points(points: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> alt.Cha
 
     # Those with a role come last, so that they are drawn over the others.
     rows = sorted(points, key=lambda row: row["role"] is not None)
-    styles = _group_styles(text)
-    present = [group for group in styles if any(row["group"] == group for row in rows)]
-    colors = alt.Scale(domain=present, range=[styles[group][0] for group in present])
-    shapes = alt.Scale(domain=present, range=[styles[group][1] for group in present])
+    groups = {row["group"] for row in rows}
+    present = {group: style for group, style in _group_styles(text).items() if group in groups}
     legend = alt.Legend(orient="top", title=None, symbolStrokeWidth=1.4, labelLimit=150, symbolSize=70, symbolOpacity=1)
+    color, shape = styled("group:N", present, legend)
     size = alt.condition("isValid(datum.role)", alt.value(110), alt.value(38))
     tips = tooltip(
         text,
@@ -230,8 +230,8 @@ def _points(points: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> alt.Cha
             x=x,
             y=y,
             size=size,
-            color=alt.Color("group:N", scale=colors, legend=legend),
-            shape=alt.Shape("group:N", scale=shapes, legend=legend),
+            color=color,
+            shape=shape,
             tooltip=tips,
         )
     )

@@ -8,43 +8,21 @@ Source: Little (1961), A Proof for the Queuing Formula: L = λW.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Sequence
 
 from hcopt.analysis.stats import t_interval
-from hcopt.analysis.view import Pairing, Side, default_wins
-from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.analysis.view import Pairing, default_wins
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.names import load_value, side_name
+from hcopt.report.facts.server_times import SERVER_PARTS, Times, server_times
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
-SERVER_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 # A change of less than half a microsecond is none that the report could show.
 _SMALLEST_MS = 0.0005
 PARTS = (*SERVER_PARTS, "outside")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
-    """Mean times of one configuration's requests at one load, in ms.
-
-    Attributes:
-        windows: By block; one window of the sweep where no block has Triton's statistics.
-        confirmed: Whether they come from the confirmation's blocks.
-    """
-
-    side: Side
-    load: LoadPoint
-    windows: Mapping[int, Mapping[str, float]]
-    confirmed: bool
-
-    def mean_ms(self, part: str) -> float:
-        """Mean of a part over the windows."""
-        return fmean(window[part] for window in self.windows.values())
 
 
 def times(run: RunRecord, pair: Pairing) -> tuple[Times, ...]:
@@ -52,7 +30,7 @@ def times(run: RunRecord, pair: Pairing) -> tuple[Times, ...]:
     if pair.right is None:
         return ()
     load = pair.right.load
-    found = [_times(run, side, load) or _times(run, side, side.load) for side in pair.sides]
+    found = [server_times(run, side, load) or server_times(run, side, side.load) for side in pair.sides]
     known = tuple(entry for entry in found if entry is not None)
     return known if len(known) == len(pair.sides) else ()
 
@@ -109,26 +87,6 @@ def _part_lines(left: Times, right: Times, text: Text) -> list[str]:
             )
             lines.append(text[f"breakdown_{direction}"].format(parts=parts))
     return lines or [text["breakdown_same"]]
-
-
-def _times(run: RunRecord, side: Side, load: LoadPoint) -> Times | None:
-    taken = [m for m in run.measurements if m.variant.settings == side.variant.settings and m.load == load]
-    blocks = [(m.block, _window(m)) for m in taken if m.phase == "confirmation" and m.block is not None]
-    swept = [_window(m) for m in taken if m.phase == "sweep"]
-    confirmed = {block: window for block, window in blocks if window is not None}
-    single = {number: window for number, window in enumerate(swept) if window is not None}
-    if not confirmed and not single:
-        return None
-    return Times(side=side, load=load, windows=confirmed or single, confirmed=bool(confirmed))
-
-
-def _window(m: Measurement) -> Mapping[str, float] | None:
-    """The parts of one window's mean latency, in ms; what the server does not account for is `outside`."""
-    if m.server is None or m.latency is None:
-        return None
-    server = {part: getattr(m.server, f"{part}_us") / 1000 for part in SERVER_PARTS}
-    outside = max(0.0, m.latency.avg_ms - sum(server.values()))
-    return {**server, "outside": outside, "total": m.latency.avg_ms}
 
 
 def _difference(left: Times, right: Times, part: str) -> Estimate:

@@ -1,4 +1,4 @@
-"""A run becomes a PDF: content and charts laid out by a Typst template."""
+"""The PDF of a report: content and charts laid out by a Typst template."""
 
 from __future__ import annotations
 
@@ -7,53 +7,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from hcopt.deploy.scaling import Scaling
 from hcopt.records.json import JsonObject
-from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.typesetting import typeset
 from hcopt.report.render.worker import typeset_apart
-from hcopt.report.render.writing import write_laid_out
+from hcopt.report.render.writing import write_report_document
 from hcopt.report.values import Report
-from hcopt.words import Language, texts
+from hcopt.words import texts
 
 # On paper; the interactive page has all of them.
-_MOST_ROWS = 300
+_MAX_ROWS = 300
 
 
-def write_pdf(
-    run: RunRecord,
-    *,
-    language: Language,
-    price_per_hour: float | None = None,
-    scaling: Scaling | None = None,
-    drawn: Mapping[str, Drawing] | None = None,
-    path: Path,
-    apart: bool = False,
-) -> None:
-    """Writes the report on a finished run.
+def write_pdf(report: Report, drawn: Mapping[str, Drawing], path: Path, *, apart: bool = False) -> None:
+    """Writes a report.
 
     Args:
-        run: A finished run, whatever its verdict.
-        language: Of every word but the user's own and those of third-party tools.
-        price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
-        scaling: What `hcopt scale-check` has measured.
-        drawn: The run's charts in this language, where they were drawn before; they take most of the time.
+        report: What it says.
+        drawn: The run's charts in its language.
         path: Where it goes; an older report there stays until the new one is complete.
         apart: Whether a process of its own lays it out, see `worker`.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
-    write_laid_out(
-        run,
-        lambda report, charts: (typeset_apart if apart else typeset)(_inputs(report, charts)),
-        language=language,
-        price_per_hour=price_per_hour,
-        scaling=scaling,
-        drawn=drawn,
-        path=path,
-    )
+    document = (typeset_apart if apart else typeset)(_inputs(report, drawn))
+    write_report_document(document, path, report.run_id)
 
 
 def _shortened(report: Report) -> Report:
@@ -61,15 +40,15 @@ def _shortened(report: Report) -> Report:
     said = texts(report.language)["rows_on_paper"]
 
     def caption(before: str, rows: Sequence[object]) -> str:
-        if len(rows) <= _MOST_ROWS:
+        if len(rows) <= _MAX_ROWS:
             return before
-        return f"{before} {said.format(shown=f'{_MOST_ROWS:,}', total=f'{len(rows):,}')}"
+        return f"{before} {said.format(shown=f'{_MAX_ROWS:,}', total=f'{len(rows):,}')}"
 
     return replace(
         report,
-        measurements=report.measurements[:_MOST_ROWS],
+        measurements=report.measurements[:_MAX_ROWS],
         measurements_caption=caption(report.measurements_caption, report.measurements),
-        failures=report.failures[:_MOST_ROWS],
+        failures=report.failures[:_MAX_ROWS],
         failures_caption=caption(report.failures_caption, report.failures),
     )
 

@@ -51,11 +51,11 @@ def _rows(spec: Any, field: str) -> list[dict[str, Any]]:
 
 
 def _sweep(run: RunRecord, language: str = "en") -> dict[str, Any]:
-    return charts.throughput_against_p99(run, language=language).to_dict()
+    return charts.CHARTS["sweep"](run, language=language).to_dict()
 
 
 def _pair(run: RunRecord, language: str = "en") -> dict[str, Any]:
-    return charts.default_against_best(run, language=language).to_dict()
+    return charts.CHARTS["pair"](run, language=language).to_dict()
 
 
 def _scales(spec: dict[str, Any]) -> set[str]:
@@ -381,8 +381,8 @@ def test_rates_show_misses_the_limit_and_the_sustainable_rate():
         (1900.0, "holds"),
         (3700.0, "holds"),
         (4650.0, "holds"),
-        (5100.0, "undecided"),
-        (5600.0, "does not hold"),
+        (5100.0, "not shown"),
+        (5600.0, "missed"),
     ]
     values = [row for node in _nodes(spec) for row in node.get("values", [])]
     assert {"rate": 4650.0} in values and {"miss": 0.01} in values and {"p99_ms": 50.0} in values
@@ -415,7 +415,7 @@ def test_drawings_have_a_title_a_text_for_those_who_cannot_see_them_and_a_pictur
 
 @pytest.mark.parametrize("count", [1, 2, 200])
 def test_sweep_draws_any_number_of_variants(count):
-    svg = _svg(charts.throughput_against_p99(_many(count), language="en"))
+    svg = _svg(charts.CHARTS["sweep"](_many(count), language="en"))
     assert svg.count('aria-roledescription="point"') == count
 
 
@@ -427,7 +427,7 @@ def test_drawing_shortens_a_long_name_that_does_not_start_with_the_models():
     run = replace(run, confirmation=replace(run.confirmation, best=best))
     assert pairing(run).right is not None
     widths = [
-        float(re.search(r'width="([\d.]+)"', _svg(charts.default_against_best(each, language="en")))[1])
+        float(re.search(r'width="([\d.]+)"', _svg(charts.CHARTS["pair"](each, language="en")))[1])
         for each in (run_record(), run)
     ]
     assert widths[1] < 1.1 * widths[0]
@@ -442,7 +442,7 @@ def test_names_are_data_and_never_expressions():
     spec = _pair(run)
     expressions = [node[key] for node in _nodes(spec) for key in ("labelExpr", "expr", "filter") if key in node]
     assert expressions and not [text for text in expressions if "alert" in str(text)]
-    assert "<script>" not in _svg(charts.default_against_best(run, language="en"))
+    assert "<script>" not in _svg(charts.CHARTS["pair"](run, language="en"))
 
 
 def test_search_places_windows_in_time_and_colours_them_by_what_became_of_their_variant():

@@ -10,8 +10,8 @@ from hcopt.errors import OutputError
 from hcopt.report import charts
 from hcopt.report.render import worker
 from hcopt.report.render.drawings import drawings
-from hcopt.report.render.pdf import write_pdf
 from tests.support.records import run_record
+from tests.support.reports import write_pdf
 
 PNG = b"\x89PNG\r\n"
 
