@@ -16,7 +16,7 @@ from pathlib import Path
 STARTED = time.monotonic()
 
 from hcopt.report.pages.content import build  # noqa: E402
-from hcopt.report.render.drawings import drawings  # noqa: E402
+from hcopt.report.render.drawings import drawn_charts  # noqa: E402
 from hcopt.report.render.html import write_html  # noqa: E402
 from hcopt.report.render.pdf import write_pdf  # noqa: E402
 from hcopt.store.run_folder import find_run, read_record  # noqa: E402
@@ -25,7 +25,7 @@ from hcopt.store.run_folder import find_run, read_record  # noqa: E402
 def main(reference: str, folder: Path) -> None:
     run = read_record(find_run(reference, results=Path("results")))
     loaded = time.monotonic()
-    drawn = drawings(run, language="ko")
+    drawn = drawn_charts(run, language="ko")
     charted = time.monotonic()
     content = build(run, language="ko")
     write_pdf(content, drawn, folder / "result_summary.pdf")

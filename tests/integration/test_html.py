@@ -20,7 +20,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from hcopt.errors import OutputError
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
-from hcopt.report.render.drawings import drawings
+from hcopt.report.render.drawings import drawn_charts
 from hcopt.words import Language
 from tests.support.browser import DESKTOP, PHONE, chromium, open_file, shown_as
 from tests.support.evidence_records import evidence_record, infeasible_record, many_variants_record, noisy_record
@@ -412,7 +412,7 @@ def test_price_adds_the_cost(tmp_path):
 
 def test_same_run_gives_the_same_file_whoever_drew_its_charts(pages, tmp_path):
     run = evidence_record()
-    write_html(run, language="ko", drawn=drawings(run, language="ko"), path=tmp_path / "report.html")
+    write_html(run, language="ko", drawn=drawn_charts(run, language="ko"), path=tmp_path / "report.html")
     assert (tmp_path / "report.html").read_bytes() == pages("better", "ko").read_bytes()
 
 

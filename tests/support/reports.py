@@ -9,7 +9,7 @@ from typing import Any
 from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
 from hcopt.report.render import html, pdf
-from hcopt.report.render.drawings import Drawing, drawings
+from hcopt.report.render.drawings import Drawing, drawn_charts
 from hcopt.words import Language
 
 
@@ -23,7 +23,7 @@ def write_pdf(
     **options: Any,
 ) -> None:
     """The PDF; `options` are those of its content."""
-    charts = drawings(run, language=language) if drawn is None else drawn
+    charts = drawn_charts(run, language=language) if drawn is None else drawn
     pdf.write_pdf(build(run, language=language, **options), charts, path, apart=apart)
 
 
@@ -31,5 +31,5 @@ def write_html(
     run: RunRecord, *, language: Language, path: Path, drawn: Mapping[str, Drawing] | None = None, **options: Any
 ) -> None:
     """The page; `options` are those of its content."""
-    charts = drawings(run, language=language) if drawn is None else drawn
+    charts = drawn_charts(run, language=language) if drawn is None else drawn
     html.write_html(build(run, language=language, **options), charts, path)

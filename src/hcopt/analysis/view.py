@@ -56,18 +56,12 @@ class Row:
 
     Attributes:
         what: A setting by its name in config.pbtxt, `load`, or a figure by its name in `Side`.
-        values: Of each side, left first; a setting is None where it is left to the backend or has no effect.
-        ratio: Of a figure: right / left, where the two were compared.
+        values: Of each side, left first; a setting is None where it is left to the backend or has no effect. Figures
+            have their 95 % intervals.
     """
 
     what: str
     values: tuple[Value, ...]
-    ratio: Estimate | None = None
-
-    @property
-    def differs(self) -> bool:
-        """Whether the sides do not have the same value."""
-        return len(set(self.values)) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +80,7 @@ class Pairing:
     @property
     def rows(self) -> tuple[Row, ...]:
         """All that is shown of the two side by side."""
-        return rows_of(self.sides, self.comparison)
+        return rows_of(self.sides)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,21 +93,16 @@ class SweepPoint:
     latency_p99_ms: float
 
 
-def rows_of(sides: Sequence[Side], comparison: Comparison | None = None) -> tuple[Row, ...]:
+def rows_of(sides: Sequence[Side]) -> tuple[Row, ...]:
     """Settings, swept parameters, load, figures; the share of late requests where one of them has it."""
     parameters = sorted({key for side in sides for key, _ in side.variant.parameters})
-    ratios = (None, None) if comparison is None else (comparison.throughput_ratio, comparison.latency_p99_ratio)
-    misses = tuple(side.miss_ratio for side in sides)
-    return (
-        *(
-            Row(what=setting, values=tuple(setting_value(side.variant, setting) for side in sides))
-            for setting in (*SETTINGS, *parameters)
-        ),
-        Row(what="load", values=tuple(side.load for side in sides)),
-        Row(what="throughput_infer_per_s", values=tuple(s.throughput_infer_per_s for s in sides), ratio=ratios[0]),
-        Row(what="latency_p99_ms", values=tuple(side.latency_p99_ms for side in sides), ratio=ratios[1]),
-        *((Row(what="miss_ratio", values=misses),) if any(misses) else ()),
-    )
+    settings = {
+        setting: tuple(setting_value(side.variant, setting) for side in sides) for setting in (*SETTINGS, *parameters)
+    }
+    figures = ["load", "throughput_infer_per_s", "latency_p99_ms"]
+    figures += ["miss_ratio"] if any(side.miss_ratio is not None for side in sides) else []
+    measured = {figure: tuple(getattr(side, figure) for side in sides) for figure in figures}
+    return tuple(Row(what=what, values=values) for what, values in (*settings.items(), *measured.items()))
 
 
 def setting_value(variant: ModelConfigVariant, setting: str) -> int | str | None:

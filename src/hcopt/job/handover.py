@@ -12,7 +12,7 @@ from hcopt.deploy.scaling import read_scaling
 from hcopt.job.summary import summarize
 from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
-from hcopt.report.render.drawings import drawings
+from hcopt.report.render.drawings import drawn_charts
 from hcopt.report.render.html import write_html
 from hcopt.report.render.pdf import write_pdf
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
@@ -29,7 +29,7 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
     """
     language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn, scaling = drawings(record, language=language, apart=True), read_scaling(folder.path)
+    drawn, scaling = drawn_charts(record, language=language, apart=True), read_scaling(folder.path)
     content = build(record, language=language, price_per_hour=price, scaling=scaling)
     write_pdf(content, drawn, path, apart=True)
     write_html(content, drawn, path.with_suffix(".html"))

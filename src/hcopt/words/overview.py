@@ -1,4 +1,4 @@
-"""The overview of several models."""
+"""The overview of a batch of models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ EN = {
     "overview_axis": "each line: the 95% interval from {low} to {high}; the grey one is the default",
     "overview_capacity": "Sustained within the limit",
     "overview_hardware": "Hardware",
-    "overview_cost": "Cost per million inferences",
     "overview_cost_detail": "at the sustained rate",
     "overview_report": "Report",
     "overview_page": "page",
@@ -56,7 +55,6 @@ KO = {
     "overview_axis": "각 선은 95% 구간, 전체 범위 {low} ~ {high}; 회색 세로선이 기본 설정",
     "overview_capacity": "제한 내 지속 처리량",
     "overview_hardware": "장비",
-    "overview_cost": "추론 100만 건당 비용",
     "overview_cost_detail": "지속 처리량 기준",
     "overview_report": "보고서",
     "overview_page": "웹 페이지",

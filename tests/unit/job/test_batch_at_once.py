@@ -107,7 +107,7 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
 
     monkeypatch.setattr(batch, "profile", found.profile)
     monkeypatch.setattr(batch, "open_job", open_job)
-    monkeypatch.setattr(batch, "log_several", lambda *_, **__: TRACKED)
+    monkeypatch.setattr(batch, "log_batch_run", lambda *_, **__: TRACKED)
     found.results.mkdir()
     return found
 

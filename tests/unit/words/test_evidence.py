@@ -14,7 +14,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate, Feasibility
 from hcopt.report import figures
 from hcopt.report.facts import insights
-from hcopt.report.facts.headline import headline
+from hcopt.report.facts.headline import headline_of
 from hcopt.report.pages.breakdown import PARTS
 from hcopt.report.pages.content import build
 from hcopt.report.values import Section
@@ -98,7 +98,7 @@ def test_first_page_says_in_three_ways_how_the_limit_stands(feasibility, answer,
     run = run_record()
     found = replace(run.confirmation, best=judged(run.confirmation.best, feasibility))
     run = replace(run, confirmation=found)
-    fact = headline(run, pairing(run), "en").facts[0]
+    fact = headline_of(run, pairing(run), "en").facts[0]
     assert (fact.question.replace("\u00a0", " "), fact.answer) == ("p99 limit 50 ms, config_6", answer)
     assert fact.details == (detail,)
 
@@ -138,7 +138,7 @@ def test_run_without_a_limit_has_neither_row_nor_answer_on_it():
 
 def test_faster_one_that_is_not_shown_to_keep_the_limit_is_not_called_confirmed():
     run = limit_open_record()
-    shown = headline(run, pairing(run), "en")
+    shown = headline_of(run, pairing(run), "en")
     assert shown.sentence.replace("\u00a0", " ") == (
         "Whether config_6 keeps the p99 limit is not decided: 0.80% of its requests took longer (0.30% to 1.40%), "
         "1% may."
@@ -156,7 +156,7 @@ def test_default_whose_limit_is_open_is_still_compared():
 
 
 def _answer(run: RunRecord) -> str:
-    return headline(run, pairing(run), "en").answers[1].answer
+    return headline_of(run, pairing(run), "en").answers[1].answer
 
 
 def test_gain_names_no_change_of_p99_that_its_interval_does_not_show():
@@ -168,7 +168,7 @@ def test_gain_names_no_change_of_p99_that_its_interval_does_not_show():
     ):
         improvement = replace(run.confirmation.improvement, latency_p99_ratio=ratio)
         changed = replace(run, confirmation=replace(run.confirmation, improvement=improvement))
-        assert headline(changed, pairing(changed), "en").answers[1].details[-1] == line
+        assert headline_of(changed, pairing(changed), "en").answers[1].details[-1] == line
 
 
 # Equal load
@@ -297,7 +297,7 @@ def test_breakdown_is_missing_where_the_server_gave_no_times():
 
 def _capacity_said(**changes: Any) -> tuple[str, str]:
     run = run_record(capacity=capacity(**changes))
-    fact = headline(run, pairing(run), "en").facts[1]
+    fact = headline_of(run, pairing(run), "en").facts[1]
     return fact.answer, _said(run, "open_loop")
 
 
@@ -341,7 +341,7 @@ def test_rates_are_a_table_with_a_verdict_each():
 
 def test_capacity_of_another_configuration_is_not_shown_as_that_of_the_first_page():
     run = run_record(capacity=capacity(config_name="HomeCreditDefaultModel_config_5"))
-    assert len(headline(run, pairing(run), "en").facts) == 1
+    assert len(headline_of(run, pairing(run), "en").facts) == 1
     assert "config_5 sustains" in _said(run, "open_loop")
     assert "closed-loop throughput" not in _said(run, "open_loop")
 

@@ -70,16 +70,16 @@ def print_total(console: Console, count: int, expected_s: float) -> None:
 def print_models(console: Console, finished: FinishedModels, price_of: PriceOf) -> None:
     """What became of each model on each kind of hardware, which to take, and where everything is."""
     console.print()
-    several = len({outcome.hardware for outcome in finished.outcomes}) > 1
+    has_kinds = len({outcome.hardware for outcome in finished.outcomes}) > 1
     table = Table("model", *_OUTCOME_COLUMNS)
-    if several:
+    if has_kinds:
         table = Table("model", "hardware", *_OUTCOME_COLUMNS)
     for outcome in finished.outcomes:
         name, *cells = _outcome(outcome)
-        hardware = [Text(printable(outcome.hardware or ""))] if several else []
+        hardware = [Text(printable(outcome.hardware or ""))] if has_kinds else []
         table.add_row(name, *hardware, *cells)
     console.print(table)
-    for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if several else ():
+    for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if has_kinds else ():
         for line in (f"{answer.title}: {answer.sentence}", *answer.figures, *answer.left_out):
             # The pages' figures and units are held together by a sign that a terminal need not know.
             console.print(Text(printable(line.replace("\u00a0", " "))), soft_wrap=not console.is_terminal)

@@ -1,5 +1,5 @@
-"""A run becomes Altair charts, one definition for the PDF's SVG and for interactive HTML. Pure but for `to_svg`, which
-registers the fonts with the converter.
+"""The charts of a run, made with Altair: one definition for the PDF's SVG and for interactive HTML. Pure but for
+`to_svg`, which registers the fonts with the converter.
 """
 
 from __future__ import annotations

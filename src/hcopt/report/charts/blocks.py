@@ -88,7 +88,9 @@ def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text) -> alt.Layer
 
     legend = alt.Legend(title=None, orient="bottom", labelLimit=220, columns=1, symbolOpacity=1)
     y = alt.Y("throughput:Q", title=None, scale=alt.Scale(zero=False, nice=True, padding=8))
-    tips = tooltip(text, name="tip_config", block="tip_block", throughput_shown="tip_throughput", p99_shown="tip_p99")
+    tips = tooltip(
+        text, name="column_config", block="axis_block", throughput_shown="tip_throughput", p99_shown="tip_p99"
+    )
     layers = role_lines(rows, x, y, legend, tips, line={"strokeWidth": 1, "opacity": 0.8}, size=55)
     panel: alt.LayerChart = alt.layer(*layers).properties(width=250, height=165, title=text["chart_throughput"])
     return panel
@@ -105,7 +107,7 @@ def _ratio_panel(
     points = (
         alt.Chart(data(ratios))
         .mark_point(filled=True, size=55, opacity=1, color=BLUE, shape="diamond")
-        .encode(x=x, y=y, tooltip=tooltip(text, block="tip_block", shown="tip_ratio"))
+        .encode(x=x, y=y, tooltip=tooltip(text, block="axis_block", shown="tip_ratio"))
     )
     layers: list[alt.Chart] = [one, estimate, points]
     if ratio.ci_low is not None and ratio.ci_high is not None:

@@ -74,7 +74,7 @@ def _segments(share: Times, longest_ms: float, run: RunRecord, text: Text) -> li
             {
                 "bar": _bar_name(share, run, text),
                 "name": short_name(share.side.variant.config_name, run),
-                "stage": text[f"stage_{part}"],
+                "stage": text[f"part_{part}"],
                 "start": start_ms,
                 "end": start_ms + length_ms,
                 "middle": start_ms + length_ms / 2,
@@ -82,7 +82,7 @@ def _segments(share: Times, longest_ms: float, run: RunRecord, text: Text) -> li
                 "label": figures.latency(length_ms) if length_ms >= _LABELLED_RATIO * longest_ms else "",
                 "share": f"{length_ms / share.server_ms:.0%}",
                 "load": load_name(share.load, text),
-                "source": text["source_confirmation" if share.confirmed else "source_sweep"],
+                "source": text["phase_confirmation" if share.confirmed else "phase_sweep"],
             }
         )
         start_ms += length_ms
@@ -97,11 +97,11 @@ def _total(share: Times, run: RunRecord, text: Text) -> JsonObject:
 def _bars(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> list[alt.Chart]:
     import altair as alt
 
-    colors = alt.Scale(domain=[text[f"stage_{part}"] for part in _COLORS], range=list(_COLORS.values()))
+    colors = alt.Scale(domain=[text[f"part_{part}"] for part in _COLORS], range=list(_COLORS.values()))
     color = alt.Color("stage:N", scale=colors, legend=alt.Legend(title=None, orient="top", labelLimit=150))
     tips = tooltip(
         text,
-        name="tip_config",
+        name="column_config",
         stage="tip_stage",
         shown="tip_time",
         share="tip_share",
@@ -111,7 +111,7 @@ def _bars(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> list[alt.Ch
     base = alt.Chart(data(rows))
     bars = base.mark_bar().encode(x=x, x2="end:Q", y=y, color=color, tooltip=tips)
     # White reads on the blue only.
-    ink = alt.condition(f"datum.stage == {text['stage_compute_infer']!r}", alt.value("white"), alt.value("#1B1F24"))
+    ink = alt.condition(f"datum.stage == {text['part_compute_infer']!r}", alt.value("white"), alt.value("#1B1F24"))
     figure = base.mark_text(fontWeight="bold").encode(x="middle:Q", y=y, text="label:N", color=ink, tooltip=tips)
     return [bars, figure]
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # From pale to the report's blue: also in grey the darker cell is the faster one.
 _RANGE = ["#E4EFF7", BLUE]
 _CELL_HEIGHT = 24
-_NARROWEST, _WIDEST = 27.0, 110.0
-_MOST_COLUMNS = 3
+_MIN_CELL_WIDTH, _MAX_CELL_WIDTH = 27.0, 110.0
+_MAX_COLUMNS = 3
 # The print's text width in px.
 _PAGE_WIDTH = 520
 _OVERHEAD = 44
@@ -57,11 +57,11 @@ def throughput_by_settings(run: RunRecord, *, language: Language) -> alt.FacetCh
 
 def _layout(panels: int, batches: int) -> tuple[int, float]:
     """How many panels stand side by side, and how wide a cell is: as many as leave room for a figure in each cell."""
-    for columns in range(min(panels, _MOST_COLUMNS), 0, -1):
+    for columns in range(min(panels, _MAX_COLUMNS), 0, -1):
         cell_width = (_PAGE_WIDTH / columns - _OVERHEAD) / batches
-        if cell_width >= _NARROWEST:
-            return columns, min(cell_width, _WIDEST)
-    return 1, _NARROWEST
+        if cell_width >= _MIN_CELL_WIDTH:
+            return columns, min(cell_width, _MAX_CELL_WIDTH)
+    return 1, _MIN_CELL_WIDTH
 
 
 def _cells(run: RunRecord, text: Text) -> list[JsonObject]:
@@ -131,7 +131,7 @@ def _layers(cells: Sequence[JsonObject], text: Text) -> list[alt.Chart]:
     base = alt.Chart().encode(x=x, y=y)
     tips = tooltip(
         text,
-        name="tip_config",
+        name="column_config",
         throughput_shown="tip_throughput",
         p99_shown="tip_p99",
         load="tip_load",

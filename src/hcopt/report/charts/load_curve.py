@@ -106,5 +106,5 @@ def _curves(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> list[alt.
     import altair as alt
 
     legend = alt.Legend(title=None, orient="top", labelLimit=180, symbolStrokeWidth=1.4)
-    tips = tooltip(text, name="tip_config", load="tip_load", throughput_shown="tip_throughput", p99_shown="tip_p99")
+    tips = tooltip(text, name="column_config", load="tip_load", throughput_shown="tip_throughput", p99_shown="tip_p99")
     return role_lines(rows, x, y, legend, tips, line={"strokeWidth": 1.6}, size=60)

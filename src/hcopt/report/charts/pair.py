@@ -83,7 +83,7 @@ def _bar_panel(
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5))
     base = alt.Chart(data(rows))
     tips = tooltip(
-        text, name="tip_config", shown="tip_value", interval="tip_interval", settings="tip_settings", load="tip_load"
+        text, name="column_config", shown="tip_value", interval="tip_interval", settings="tip_settings", load="tip_load"
     )
     bars = base.mark_bar().encode(x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=tips)
     measured = base.transform_filter("isValid(datum.low)")

@@ -112,7 +112,7 @@ def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text, *, has_limit
     legend = alt.Legend(orient="top", title=None, labelLimit=200, symbolSize=60, symbolOpacity=1)
     tips = tooltip(
         text,
-        name="tip_config",
+        name="column_config",
         settings="tip_settings",
         fate="tip_fate",
         load="tip_load",

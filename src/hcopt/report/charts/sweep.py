@@ -216,7 +216,7 @@ def _points(points: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> alt.Cha
     size = alt.condition("isValid(datum.role)", alt.value(110), alt.value(38))
     tips = tooltip(
         text,
-        name="tip_config",
+        name="column_config",
         group="tip_role",
         throughput_shown="tip_throughput",
         p99_shown="tip_p99",

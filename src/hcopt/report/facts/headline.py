@@ -24,7 +24,7 @@ _MAX_LETTERS = 300
 _TONES: dict[str, Tone] = {"better": "good", "tied": "neutral", "undecided": "open", "no_feasible_config": "bad"}
 
 
-def headline(run: RunRecord, pair: Pairing, language: Language) -> Headline:
+def headline_of(run: RunRecord, pair: Pairing, language: Language) -> Headline:
     """The verdict of a run."""
     text = texts(language)
     facts = (limit_fact(run, pair, text), capacity_fact(run, pair, text))

@@ -35,7 +35,7 @@ def times(run: RunRecord, pair: Pairing) -> tuple[Times, ...]:
     return known if len(known) == len(pair.sides) else ()
 
 
-def breakdown(run: RunRecord, pair: Pairing, text: Text) -> Section | None:
+def breakdown_section(run: RunRecord, pair: Pairing, text: Text) -> Section | None:
     """The section on it; None where Triton's statistics are missing."""
     sides = times(run, pair)
     if not sides:

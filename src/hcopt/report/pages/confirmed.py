@@ -17,14 +17,15 @@ from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Language, Text
 
 
-def confirmation(run: RunRecord, text: Text, language: Language) -> Section | None:
+def confirmation_section(run: RunRecord, text: Text, language: Language) -> Section | None:
     """The section on it; None where it gave figures for nobody."""
     rows = tuple(_rows(run, text))
     if not rows:
         return None
     found = run.confirmation
     has_limit = run.ranking.latency_p99_limit_ms is not None
-    columns = ["config", "settings", "load", "throughput", "latency"] + (["miss", "verdict"] if has_limit else [])
+    columns = ["column_config", "tip_settings", "tip_load", "row_throughput_infer_per_s", "finalist_latency"]
+    columns += ["column_miss", "column_verdict"] if has_limit else []
     note = text["finalists_caption"].format(blocks=found.block_count)
     if found.look_count > 1:
         note += text["finalists_looks"].format(looks=found.look_count)
@@ -32,7 +33,7 @@ def confirmation(run: RunRecord, text: Text, language: Language) -> Section | No
         name="confirmation",
         title=text["section_confirmation"],
         lines=tuple(_lines(run, text, language)),
-        table=Table(header=tuple(text[f"finalist_{column}"] for column in columns), rows=rows, word_columns=2),
+        table=Table(header=tuple(text[column] for column in columns), rows=rows, word_columns=2),
         note=note,
         figures=(Figure(chart="blocks", caption=text["blocks_caption"]),),
     )

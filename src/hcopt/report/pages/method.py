@@ -10,12 +10,8 @@ from hcopt.report.pages.search_path import search_windows
 from hcopt.words import Text
 
 
-def method(run: RunRecord, text: Text) -> tuple[str, ...]:
+def method_lines(run: RunRecord, text: Text) -> Iterator[str]:
     """How this run measured and decided."""
-    return tuple(_method(run, text))
-
-
-def _method(run: RunRecord, text: Text) -> Iterator[str]:
     if run.noise is not None:
         yield text["method_noise"]
     yield _sweep(run, text)
@@ -45,7 +41,7 @@ def _sweep(run: RunRecord, text: Text) -> str:
     return text["method_sweep"].format(**words)
 
 
-def limits(run: RunRecord, text: Text) -> tuple[str, ...]:
+def limit_lines(run: RunRecord, text: Text) -> tuple[str, ...]:
     """What the method does not cover."""
     keys = ["limit_scope", "limit_time", "limit_choice", "limit_closed_loop", "limit_client", "limit_instances"]
     if run.capacity is not None:

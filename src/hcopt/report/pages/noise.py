@@ -17,7 +17,7 @@ from hcopt.report.values import Section
 from hcopt.words import Text
 
 
-def noise(run: RunRecord, pair: Pairing, text: Text) -> Section:
+def noise_section(run: RunRecord, pair: Pairing, text: Text) -> Section:
     """The section on it."""
     return Section(
         name="noise",

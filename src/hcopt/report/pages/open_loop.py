@@ -11,7 +11,7 @@ from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
 
-def open_loop(run: RunRecord, text: Text) -> Section | None:
+def open_loop_section(run: RunRecord, text: Text) -> Section | None:
     """The section on it; None where it did not take place."""
     capacity = run.capacity
     if capacity is None:

@@ -1,4 +1,4 @@
-"""Several models on one page: a line each with its verdict, what to deploy, how much that gains, and its report.
+"""A batch of models on one page: a line each with its verdict, what to deploy, how much that gains, and its report.
 
 Where they were measured on several kinds of machines: a line for each kind, and above them which to take.
 """
@@ -17,7 +17,7 @@ from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.hardware import HardwareAnswer, by_model, hardware_answers, kind_cell, model_name
-from hcopt.report.facts.headline import headline, interval_inline
+from hcopt.report.facts.headline import headline_of, interval_inline
 from hcopt.report.facts.limit import capacity_cell
 from hcopt.report.values import Answer, Cell, Tone
 from hcopt.words import Language, Text, texts
@@ -43,19 +43,19 @@ class ModelRow:
     Attributes:
         failure: What kept it from ending well, and what to do about it; nothing where all went well.
         links: (words, address) of its reports.
-        heads: Whether it is the first of its model's several, above which the name stands.
+        heads: Whether it is the first of its model's rows, above which the name stands.
     """
 
     name: str
     source: str
     tone: Tone
     badge: str
-    deploy: Answer | None
-    gain: Answer | None
-    whisker: Whisker | None
-    capacity: Cell | None
     failure: tuple[str, ...]
-    links: tuple[tuple[str, str], ...]
+    deploy: Answer | None = None
+    gain: Answer | None = None
+    whisker: Whisker | None = None
+    capacity: Cell | None = None
+    links: tuple[tuple[str, str], ...] = ()
     hardware: Cell | None = None
     cost: Cell | None = None
     heads: bool = False
@@ -177,15 +177,10 @@ def _row(outcome: ModelOutcome, low: float, high: float, language: Language) -> 
             source=outcome.source_uri if outcome.label != outcome.source_uri else "",
             tone="neutral" if waiting else "bad",
             badge=text["overview_waiting" if waiting else "overview_failed"],
-            deploy=None,
-            gain=None,
-            whisker=None,
-            capacity=None,
             failure=(text["overview_waiting_detail"],) if waiting else said,
-            links=(),
         )
     run, pair = outcome.record, pairing(outcome.record)
-    told, ratio = headline(run, pair, language), _ratio(outcome.record)
+    told, ratio = headline_of(run, pair, language), _ratio(outcome.record)
     deploy, gain, _ = told.answers
     folder = quote(outcome.label)
     return ModelRow(

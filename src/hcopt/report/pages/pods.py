@@ -36,7 +36,7 @@ _STEPS = (1, 2, 5)
 _RESULTS = "results"
 
 
-def one_to_many(run: RunRecord, scaling: Scaling | None, text: Text) -> tuple[Section, ...]:
+def pod_sections(run: RunRecord, scaling: Scaling | None, text: Text) -> tuple[Section, ...]:
     """The sections on it: what one pod carries and how many a load takes; the conditions, and how to go on.
 
     Args:

@@ -14,12 +14,12 @@ from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
 # Dropped configurations that are explained one by one, and names in a row.
-_MOST_ROWS = 5
-_MOST_NAMES = 4
+_MAX_ROWS = 5
+_MAX_NAMES = 4
 _CAUSES = ("slow", "late", "failing")
 
 
-def search_path(run: RunRecord, text: Text) -> Section | None:
+def search_section(run: RunRecord, text: Text) -> Section | None:
     """The section on it; None where another profiler measured."""
     if not run.decisions:
         return None
@@ -74,9 +74,9 @@ def _facts(run: RunRecord, drops: Sequence[Decision], text: Text) -> Iterator[tu
     dropped = {drop.config_name for drop in drops}
     kept = [short_name(name, run) for name in _measured(run) if name not in dropped]
     if kept:
-        names = ", ".join(kept[:_MOST_NAMES])
-        if len(kept) > _MOST_NAMES:
-            names = text["search_more"].format(names=names, count=f"{len(kept) - _MOST_NAMES:,}")
+        names = ", ".join(kept[:_MAX_NAMES])
+        if len(kept) > _MAX_NAMES:
+            names = text["search_more"].format(names=names, count=f"{len(kept) - _MAX_NAMES:,}")
         yield text["search_kept"], text["search_kept_value"].format(count=f"{len(kept):,}", names=names)
     for cause in _CAUSES:
         times = sorted(drop.elapsed_s for drop in drops if drop.cause == cause)
@@ -97,7 +97,7 @@ def _when(times: Sequence[float], text: Text) -> str:
 
 def _closest(drops: Sequence[Decision]) -> list[Decision]:
     """Those with the most throughput: whoever knows the model asks of them why they were dropped."""
-    return sorted(drops, key=lambda drop: -(drop.throughput_ratio or 0.0))[:_MOST_ROWS]
+    return sorted(drops, key=lambda drop: -(drop.throughput_ratio or 0.0))[:_MAX_ROWS]
 
 
 def _table(run: RunRecord, drops: Sequence[Decision], text: Text) -> Table:

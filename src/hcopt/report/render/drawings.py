@@ -36,7 +36,7 @@ class Drawing:
         return base64.b64encode(self.svg.encode()).decode()
 
 
-def drawings(run: RunRecord, *, language: Language, apart: bool = False) -> dict[str, Drawing]:
+def drawn_charts(run: RunRecord, *, language: Language, apart: bool = False) -> dict[str, Drawing]:
     """Every chart that the run has data for, by name, in the order in which a reader meets them.
 
     Args:

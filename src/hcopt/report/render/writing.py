@@ -1,4 +1,4 @@
-"""A document becomes a file, whole or not at all."""
+"""Writes a document as a file, whole or not at all."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate, RankedVariant
 from hcopt.report import charts
-from hcopt.report.render.drawings import drawings
+from hcopt.report.render.drawings import drawn_charts
 from hcopt.words import EN, KO
 from tests.support.evidence_records import evidence_record, many_variants_record, noisy_record
 from tests.support.records import (
@@ -399,14 +399,14 @@ def test_rates_draw_no_sustainable_rate_where_none_was_found():
 @pytest.mark.parametrize("run", [evidence_record(), noisy_record()], ids=["quiet", "noisy"])
 def test_charts_of_a_run_without_a_limit_do_not_speak_of_one(run):
     unlimited = replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=None), capacity=None)
-    for name, drawing in drawings(unlimited, language="en").items():
+    for name, drawing in drawn_charts(unlimited, language="en").items():
         words = " ".join(re.findall("<text[^>]*>([^<]*)", drawing.svg))
         assert words and "limit" not in drawing.title + words, name
 
 
 def test_drawings_have_a_title_a_text_for_those_who_cannot_see_them_and_a_picture():
     for language in ("ko", "en"):
-        drawn = drawings(evidence_record(), language=language)
+        drawn = drawn_charts(evidence_record(), language=language)
         assert list(drawn) == ALL
         for drawing in drawn.values():
             assert drawing.title and len(drawing.alt) > 15 and drawing.svg.startswith("<svg")

@@ -9,7 +9,7 @@ import pytest
 from hcopt.analysis.view import pairing
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
-from hcopt.report.facts.headline import headline
+from hcopt.report.facts.headline import headline_of
 from hcopt.report.pages.content import build
 from hcopt.report.values import Headline
 from hcopt.words import Language
@@ -26,7 +26,7 @@ from tests.support.verdict_records import (
 
 
 def shown(run: RunRecord, language: Language = "en") -> Headline:
-    return headline(run, pairing(run), language)
+    return headline_of(run, pairing(run), language)
 
 
 @pytest.mark.parametrize(

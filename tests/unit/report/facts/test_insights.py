@@ -13,7 +13,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Confirmation, Estimate
 from hcopt.report import figures
 from hcopt.report.facts import insights
-from hcopt.report.facts.headline import headline
+from hcopt.report.facts.headline import headline_of
 from hcopt.report.pages.content import build
 from hcopt.words import texts
 from tests.support.records import (
@@ -61,11 +61,11 @@ def _with_improvement(**changes: object) -> RunRecord:
 
 
 def _sentence(run: RunRecord) -> str:
-    return headline(run, pairing(run), "en").sentence.replace("\u00a0", " ")
+    return headline_of(run, pairing(run), "en").sentence.replace("\u00a0", " ")
 
 
 def _answers(run: RunRecord) -> list[str]:
-    return [answer.answer for answer in headline(run, pairing(run), "en").answers]
+    return [answer.answer for answer in headline_of(run, pairing(run), "en").answers]
 
 
 # Figures
@@ -167,7 +167,7 @@ def test_model_that_does_not_batch_has_neither_a_batch_nor_a_delay():
     table = build(run, language="en").table
     assert table is not None
     assert [row.right.value for row in table.rows if row.label == "Max Queue Delay"] == ["off"]
-    assert headline(run, pairing(run), "en").answers[0].details == ("no batching · 2 inst.",)
+    assert headline_of(run, pairing(run), "en").answers[0].details == ("no batching · 2 inst.",)
 
 
 def test_swept_parameter_gets_a_row():
@@ -283,7 +283,7 @@ def test_headline_of_a_kept_default_compares_it_with_the_best_other_one():
         "Keep the default: throughput +12% (95% interval +10% to +14%) against config_5, the best other one."
     )
     assert _answers(run) == ["Keep the default", "+12%", "Confirmed"]
-    assert headline(run, pairing(run), "en").badge == "The default stays"
+    assert headline_of(run, pairing(run), "en").badge == "The default stays"
 
 
 def test_headline_of_a_kept_default_without_rival_claims_no_figure():
@@ -295,7 +295,7 @@ def test_headline_of_a_kept_default_without_rival_claims_no_figure():
 def test_headline_of_a_default_that_won_the_sweep_says_that_another_may_be_faster():
     run = default_first_record()
     assert _sentence(run) == "Whether config_5 is faster than the default is not decided: throughput ratio 1.030."
-    assert "about 48 blocks would decide" in headline(run, pairing(run), "en").answers[2].details
+    assert "about 48 blocks would decide" in headline_of(run, pairing(run), "en").answers[2].details
     assert _answers(run)[0] == "No change yet"
 
 

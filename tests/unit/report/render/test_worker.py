@@ -9,7 +9,7 @@ import pytest
 from hcopt.errors import OutputError
 from hcopt.report import charts
 from hcopt.report.render import worker
-from hcopt.report.render.drawings import drawings
+from hcopt.report.render.drawings import drawn_charts
 from tests.support.records import run_record
 from tests.support.reports import write_pdf
 
@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n"
 
 def test_charts_and_pages_are_the_same_as_those_made_here(tmp_path: Path) -> None:
     run = run_record()
-    here, there = drawings(run, language="en"), drawings(run, language="en", apart=True)
+    here, there = drawn_charts(run, language="en"), drawn_charts(run, language="en", apart=True)
     assert there == here
     write_pdf(run, language="en", drawn=here, path=tmp_path / "here.pdf")
     write_pdf(run, language="en", drawn=here, path=tmp_path / "there.pdf", apart=True)
@@ -26,7 +26,7 @@ def test_charts_and_pages_are_the_same_as_those_made_here(tmp_path: Path) -> Non
 
 
 def test_pictures_have_their_names() -> None:
-    specs = {name: drawing.spec for name, drawing in drawings(run_record(), language="ko").items()}
+    specs = {name: drawing.spec for name, drawing in drawn_charts(run_record(), language="ko").items()}
     first = dict([next(iter(specs.items()))])
     found = worker.pictured_apart(first, {"scale": 1, "config": dict(charts.PRINT_THEME)})
     assert list(found) == list(first)
