@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 EN = {
-    "chart_throughput": "Throughput (infer/s)",
     "chart_latency": "p99 latency (ms)",
     "chart_higher": "higher is better",
     "chart_lower": "lower is better",
@@ -31,9 +30,6 @@ EN = {
     "title_pod": "What one pod carries, as planned",
     "title_search": "The windows of the search",
     # Axes, legends, marks
-    "axis_concurrency": "Concurrency",
-    "axis_batch": "Max batch size",
-    "axis_instances": "Instances",
     "axis_server_time": "Mean time per request (ms)",
     "axis_block": "Block",
     "axis_ratio": "Throughput ratio {right} / {left}",
@@ -78,7 +74,6 @@ EN = {
     "tip_ratio": "Ratio",
     "tip_rate": "Arrival rate",
     "tip_miss": "Over the limit",
-    "tip_windows": "Windows",
     "tip_verdict": "Limit",
     "tip_part": "Part",
     "tip_fate": "What became of it",
@@ -102,7 +97,6 @@ EN = {
 }
 
 KO = {
-    "chart_throughput": "처리량 (infer/s)",
     "chart_latency": "p99 지연 시간 (ms)",
     "chart_higher": "높을수록 좋음",
     "chart_lower": "낮을수록 좋음",
@@ -128,9 +122,6 @@ KO = {
     "title_rates": "도착률과 p99 한도 (open loop)",
     "title_pod": "Pod 하나의 부하 계획",
     "title_search": "탐색의 측정 구간",
-    "axis_concurrency": "Concurrency",
-    "axis_batch": "Max Batch Size",
-    "axis_instances": "Instance Count",
     "axis_server_time": "요청당 평균 시간 (ms)",
     "axis_block": "블록",
     "axis_ratio": "처리량 비율 {right} / {left}",
@@ -174,7 +165,6 @@ KO = {
     "tip_ratio": "비율",
     "tip_rate": "도착률",
     "tip_miss": "한도 초과",
-    "tip_windows": "측정 구간",
     "tip_verdict": "한도",
     "tip_part": "구분",
     "tip_fate": "결과",

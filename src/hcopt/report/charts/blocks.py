@@ -92,7 +92,7 @@ def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text) -> alt.Layer
         text, name="column_config", block="axis_block", throughput_shown="tip_throughput", p99_shown="tip_p99"
     )
     layers = role_lines(rows, x, y, legend, tips, line={"strokeWidth": 1, "opacity": 0.8}, size=55)
-    panel: alt.LayerChart = alt.layer(*layers).properties(width=250, height=165, title=text["chart_throughput"])
+    panel: alt.LayerChart = alt.layer(*layers).properties(width=250, height=165, title=text["column_throughput"])
     return panel
 
 

@@ -126,8 +126,8 @@ def _short(throughput: float) -> str:
 def _layers(cells: Sequence[JsonObject], text: Text) -> list[alt.Chart]:
     import altair as alt
 
-    x = alt.X("batch:O", title=text["axis_batch"], axis=alt.Axis(labelAngle=0))
-    y = alt.Y("instances:O", title=text["axis_instances"], sort="descending")
+    x = alt.X("batch:O", title=text["row_max_batch_size"], axis=alt.Axis(labelAngle=0))
+    y = alt.Y("instances:O", title=text["row_instance_count"], sort="descending")
     base = alt.Chart().encode(x=x, y=y)
     tips = tooltip(
         text,
@@ -163,7 +163,9 @@ def _filled(base: alt.Chart, tips: list[alt.Tooltip], low: float, high: float, t
         "throughput:Q",
         # A single value needs a width of the scale too.
         scale=alt.Scale(domain=[low, high if high > low else low + 1], range=_RANGE, nice=False),
-        legend=alt.Legend(title=text["chart_throughput"], orient="top", gradientLength=150, tickCount=3, format=",.0f"),
+        legend=alt.Legend(
+            title=text["column_throughput"], orient="top", gradientLength=150, tickCount=3, format=",.0f"
+        ),
     )
     # Up to here the dark figure has the greater contrast.
     threshold = low + 0.85 * (high - low)

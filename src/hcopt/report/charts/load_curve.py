@@ -39,7 +39,7 @@ def latency_against_concurrency(run: RunRecord, *, language: Language) -> alt.Co
     limit = [limit_line(p99, {"p99_ms": limit_ms})] if drawn else []
     panels = [
         _panel([*limit, *_curves(rows, x, p99, text)], text["chart_latency"] + named, batch),
-        _panel(_curves(rows, x, throughput, text), text["chart_throughput"], batch),
+        _panel(_curves(rows, x, throughput, text), text["column_throughput"], batch),
     ]
     names = ", ".join(side_name(side, run, text) for side in pair.sides)
     chart: alt.ConcatChart = (
@@ -91,7 +91,7 @@ def _concurrency_axis(concurrencies: list[int], text: Text) -> alt.X:
     wide = needs_log(concurrencies)
     scale = alt.Scale(type="log", base=2, nice=False, padding=10) if wide else alt.Scale(zero=False, padding=10)
     axis = alt.Axis(values=concurrencies, format="d", labelOverlap=True, grid=False)
-    return alt.X("concurrency:Q", title=text["axis_concurrency"], scale=scale, axis=axis)
+    return alt.X("concurrency:Q", title=text["column_load"], scale=scale, axis=axis)
 
 
 def _panel(layers: list[alt.Chart], title: str, subtitle: str) -> alt.LayerChart:

@@ -32,7 +32,7 @@ def default_against_best(run: RunRecord, *, language: Language) -> alt.ConcatCha
     limit_ms = _limit_in_view(pair, run.ranking.latency_p99_limit_ms)
     higher = _subtitle(pair, text["chart_higher"], text)
     lower = _subtitle(pair, _latency_direction(run, text), text)
-    left = _bar_panel(throughput, text["chart_throughput"], higher, text)
+    left = _bar_panel(throughput, text["column_throughput"], higher, text)
     right = _bar_panel(latency, text["chart_latency"], lower, text, limit_ms=limit_ms)
     names = ", ".join(short_name(side.variant.config_name, run) for side in pair.sides)
     description = text["chart_pair_alt"].format(names=names)

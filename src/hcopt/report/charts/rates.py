@@ -126,7 +126,7 @@ def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> alt.Chart
         rate_shown="tip_rate",
         miss_shown="tip_miss",
         p99_shown="tip_p99",
-        windows="tip_windows",
+        windows="column_windows",
         verdict="tip_verdict",
     )
     points: alt.Chart = (

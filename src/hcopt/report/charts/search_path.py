@@ -39,7 +39,7 @@ def windows_over_time(run: RunRecord, *, language: Language) -> alt.LayerChart |
     rows = _windows(run, swept, times, text)
     axis = alt.Axis(format=",.0f", tickCount=8, grid=False)
     x = alt.X("time_s:Q", title=text["axis_search_time"], scale=alt.Scale(nice=False, padding=8), axis=axis)
-    y = alt.Y("throughput:Q", title=text["chart_throughput"], scale=alt.Scale(zero=False, nice=True, padding=8))
+    y = alt.Y("throughput:Q", title=text["column_throughput"], scale=alt.Scale(zero=False, nice=True, padding=8))
     layers = [_points(rows, x, y, text, has_limit=run.ranking.latency_p99_limit_ms is not None)]
     best = _best_so_far(run.decisions, swept)
     if best:

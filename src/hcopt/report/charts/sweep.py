@@ -49,7 +49,7 @@ def throughput_against_p99(run: RunRecord, *, language: Language) -> alt.LayerCh
     for field, low, high in (("p99_ms", "p99_low", "p99_high"), ("throughput", "throughput_low", "throughput_high")):
         _shorten(points, low, high, values=[row[field] for row in (*points, *lines)])
     x = _latency_axis([*_extent(points), *(row["p99_ms"] for row in lines)], limit_ms, text)
-    y = alt.Y("throughput:Q", title=text["chart_throughput"], scale=alt.Scale(zero=False, nice=True, padding=14))
+    y = alt.Y("throughput:Q", title=text["column_throughput"], scale=alt.Scale(zero=False, nice=True, padding=14))
     layers: list[alt.Chart | alt.LayerChart] = []
     if limit_ms is not None:
         layers.append(_limit_rule(limit_ms, x, text))

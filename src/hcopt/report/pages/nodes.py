@@ -24,7 +24,7 @@ def nodes_section(run: RunRecord, text: Text) -> Section | None:
         return None
     if len(effects) == 1:
         line = text["nodes_one"].format(node=one_line(effects[0].node))
-        return Section(name="nodes", title=text["section_nodes_one"], lines=(line,))
+        return Section(name="nodes", title=text["nodes_column"], lines=(line,))
     most = sorted(effects, key=_size, reverse=True)[:_MAX_ROWS]
     shown = sorted(most, key=lambda effect: (effect.linked, effect.throughput_ratio), reverse=True)
     return Section(

@@ -102,9 +102,9 @@ def _closest(drops: Sequence[Decision]) -> list[Decision]:
 
 def _table(run: RunRecord, drops: Sequence[Decision], text: Text) -> Table:
     has_limit = run.ranking.latency_p99_limit_ms is not None
-    columns = ["config", "search_column_why", "load", "search_column_when", "search_column_ratio"]
-    columns += ["search_column_latency"] if has_limit else []
-    header = tuple(text[column if column.startswith("search") else f"column_{column}"] for column in columns)
+    columns = ["column_config", "search_column_why", "column_load", "search_column_when", "search_column_ratio"]
+    columns += ["column_latency"] if has_limit else []
+    header = tuple(text[column] for column in columns)
     settings = {variant.config_name: settings_name(variant, text) for variant in run.plan.all_variants}
     rows = tuple(_row(run, drop, settings, text)[: len(columns)] for drop in drops)
     return Table(header=header, rows=rows, word_columns=2)
