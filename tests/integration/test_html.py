@@ -421,7 +421,9 @@ def test_run_without_figures_has_a_page_without_charts(tmp_path):
     failed = tuple(
         replace(m, throughput_infer_per_s=None, latency=None, server=None, error="no answer") for m in run.measurements
     )
-    run = replace(run, measurements=failed, ranking=replace(run.ranking, ranked=(), failed_count=len(failed)))
+    found = replace(run.confirmation, reason=Note.of("nothing_measured"))
+    ranking = replace(run.ranking, ranked=(), failed_count=len(failed))
+    run = replace(run, measurements=failed, ranking=ranking, confirmation=found)
     write_html(run, language="en", path=tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "No configuration could be measured." in page and "data-chart=" not in page.partition("<script")[0]

@@ -50,6 +50,11 @@ def share(ratio: float) -> str:
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
 
 
+def percent(ratio: float) -> str:
+    """A share of 0-1 with as many digits as the others of its row."""
+    return f"{ratio:.2%}"
+
+
 def rough(ratio: float) -> str:
     """A ratio of 0-1 that is itself an estimate, as a percentage with two digits."""
     percent = 100 * ratio

@@ -22,7 +22,7 @@ _LABELS = {
 _DIGITS = {
     "throughput_infer_per_s": figures.throughput,
     "latency_p99_ms": figures.latency,
-    "miss_ratio": figures.share,
+    "miss_ratio": figures.percent,
 }
 
 

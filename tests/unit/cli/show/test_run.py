@@ -86,9 +86,9 @@ def test_answer_shows_default_beside_best_with_intervals() -> None:
 @pytest.mark.parametrize(
     ("record", "shares", "verdicts"),
     [
-        (run_record(), ["0.1% [0.05%, 0.2%]"] * 2, ["holds", "holds"]),
-        (only_best_feasible_record(50), ["3.1% [2.2%, 4.3%]", "0.2% [0.1%, 0.4%]"], ["missed", "holds"]),
-        (limit_open_record(), ["0.1% [0.05%, 0.2%]", "0.8% [0.3%, 1.4%]"], ["holds", "not shown"]),
+        (run_record(), ["0.10% [0.05%, 0.20%]"] * 2, ["holds", "holds"]),
+        (only_best_feasible_record(50), ["3.10% [2.20%, 4.30%]", "0.20% [0.10%, 0.40%]"], ["missed", "holds"]),
+        (limit_open_record(), ["0.10% [0.05%, 0.20%]", "0.80% [0.30%, 1.40%]"], ["holds", "not shown"]),
     ],
     ids=["both hold", "default misses", "not shown"],
 )
