@@ -32,12 +32,12 @@ def _table(run: RunRecord) -> str:
     sides, limit_ms = pairing(run).sides, run.ranking.latency_p99_limit_ms
     names = [short_name(side.variant.config_name, run) for side in sides]
     rows = {"configuration": names, **plain_rows(sides, limit_ms=limit_ms, limited=limit_ms is not None)}
-    lines = [_line("", (texts("en")[f"group_{side.role}"] for side in sides)), "| --- |" + " --- |" * len(sides)]
-    return "\n".join([*lines, *(_line(label, cells) for label, cells in rows.items())])
+    head = [f"| |{_cells(texts('en')[f'group_{side.role}'] for side in sides)}", "| --- |" + " --- |" * len(sides)]
+    return "\n".join([*head, *(f"| {_plain(label)} |{_cells(cells)}" for label, cells in rows.items())])
 
 
-def _line(label: str, cells: Iterable[str]) -> str:
-    return f"| {_plain(label)} |" + "".join(f"{_GAP}{_plain(cell)} |" for cell in cells)
+def _cells(cells: Iterable[str]) -> str:
+    return "".join(f"{_GAP}{_plain(cell)} |" for cell in cells)
 
 
 def _plain(text: str) -> str:
