@@ -1,6 +1,6 @@
-"""A finished run goes to MLflow: a parent run, a child run a variant, artifacts, and tags on the model version.
+"""Writes a finished run to MLflow: a parent run, a child run a variant, artifacts, and tags on the model version.
 
-`tracking.values` says what MLflow keeps of a run; this module writes it, once, however often it is asked to.
+`tracking.values` says what MLflow keeps of a run. A run that is logged again is completed, and nothing is doubled.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from hcopt.words import Language, Text, texts
 if TYPE_CHECKING:
     import altair as alt
 
-# From pale to the report's blue: also in grey the darker cell is the faster one.
+# From pale to the report's blue: the darker cell is the faster one, in print without colours too.
 _RANGE = ["#E4EFF7", BLUE]
 _CELL_HEIGHT = 24
 _MIN_CELL_WIDTH, _MAX_CELL_WIDTH = 27.0, 110.0

@@ -16,7 +16,7 @@ from hcopt.report.facts.names import load_value, short_name
 from hcopt.report.values import Cell, ComparisonRow, ComparisonTable, ConfigFile, ConfigLine
 from hcopt.words import Text
 
-# The first page has room for so many lines of config.pbtxt.
+# Lines of config.pbtxt that fit on the first page.
 _BOX_LINES = 30
 
 

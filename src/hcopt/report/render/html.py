@@ -102,7 +102,7 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
         scripts=scripts,
         script_sources=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
-    # Bytes of a path that are no UTF-8 become question marks.
+    # Bytes of a path that are no UTF-8 are replaced by question marks.
     return page.encode(errors="replace")
 
 

@@ -36,7 +36,7 @@ def write_pdf(report: Report, drawn: Mapping[str, Drawing], path: Path, *, apart
 
 
 def _shortened(report: Report) -> Report:
-    """Without the rows that nobody leafs through on paper, which Typst would take 0.2 MB of memory for each."""
+    """With as many rows as fit on paper: Typst takes 0.2 MB of memory for each."""
     said = texts(report.language)["rows_on_paper"]
 
     def caption(before: str, rows: Sequence[object]) -> str:
@@ -67,5 +67,5 @@ def _picture(drawing: Drawing) -> dict[str, str]:
 
 
 def _json(value: JsonObject) -> str:
-    """JSON in which bytes of a path that are no UTF-8 have become question marks, since Typst takes nothing else."""
+    """JSON with a question mark for each byte of a path that is no UTF-8, since Typst takes nothing else."""
     return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
