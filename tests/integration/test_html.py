@@ -163,7 +163,7 @@ def test_tooltip_of_a_stage_says_what_it_takes(chromium, pages):
     bars = chromium.find_elements(By.CSS_SELECTOR, '[data-chart="breakdown"] path[aria-roledescription="bar"]')
     assert len(bars) == 12
     said = _hover(chromium, bars[0])
-    assert said["Stage"] == "queue" and said["Mean per request"].endswith(" ms") and said["Share"].endswith("%")
+    assert said["Stage"] == "Queue" and said["Mean per request"].endswith(" ms") and said["Share"].endswith("%")
 
 
 @pytest.mark.parametrize(("run", "language"), PAGES)

@@ -323,7 +323,7 @@ def test_breakdown_sets_the_pair_side_by_side_at_equal_load_too():
         "Default · config_default\nconcurrency 32",
         "Best · config_6\nconcurrency 32",
     ]
-    assert [row["stage"] for row in rows[:4]] == ["queue", "compute input", "infer", "compute output"]
+    assert [row["stage"] for row in rows[:4]] == ["Queue", "Compute input", "Compute infer", "Compute output"]
     assert all(left["end"] == right["start"] for left, right in pairwise(rows[:4]))
     assert {row["source"] for row in rows} == {"confirmation"}
 
