@@ -15,7 +15,8 @@ from pathlib import Path
 
 STARTED = time.monotonic()
 
-from hcopt.report.render.drawings import drawings  # noqa: E402
+from hcopt.report.pages.content import build  # noqa: E402
+from hcopt.report.render.drawings import drawn_charts  # noqa: E402
 from hcopt.report.render.html import write_html  # noqa: E402
 from hcopt.report.render.pdf import write_pdf  # noqa: E402
 from hcopt.store.run_folder import find_run, read_record  # noqa: E402
@@ -24,11 +25,12 @@ from hcopt.store.run_folder import find_run, read_record  # noqa: E402
 def main(reference: str, folder: Path) -> None:
     run = read_record(find_run(reference, results=Path("results")))
     loaded = time.monotonic()
-    drawn = drawings(run, language="ko")
+    drawn = drawn_charts(run, language="ko")
     charted = time.monotonic()
-    write_pdf(run, language="ko", drawn=drawn, path=folder / "result_summary.pdf")
+    content = build(run, language="ko")
+    write_pdf(content, drawn, folder / "result_summary.pdf")
     printed = time.monotonic()
-    write_html(run, language="ko", drawn=drawn, path=folder / "result_summary.html")
+    write_html(content, drawn, folder / "result_summary.html")
     ended = time.monotonic()
     for part, seconds in (
         ("start, reading the run", loaded - STARTED),

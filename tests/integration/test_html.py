@@ -20,12 +20,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from hcopt.errors import OutputError
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
-from hcopt.report.render.drawings import drawings
-from hcopt.report.render.html import write_html
+from hcopt.report.render.drawings import drawn_charts
 from hcopt.words import Language
 from tests.support.browser import DESKTOP, PHONE, chromium, open_file, shown_as
 from tests.support.evidence_records import evidence_record, infeasible_record, many_variants_record, noisy_record
 from tests.support.records import MODEL_NAME, run_record, tied_record
+from tests.support.reports import write_html
 
 __all__ = ["chromium"]
 
@@ -163,7 +163,7 @@ def test_tooltip_of_a_stage_says_what_it_takes(chromium, pages):
     bars = chromium.find_elements(By.CSS_SELECTOR, '[data-chart="breakdown"] path[aria-roledescription="bar"]')
     assert len(bars) == 12
     said = _hover(chromium, bars[0])
-    assert said["Stage"] == "queue" and said["Mean per request"].endswith(" ms") and said["Share"].endswith("%")
+    assert said["Stage"] == "Queue" and said["Mean per request"].endswith(" ms") and said["Share"].endswith("%")
 
 
 @pytest.mark.parametrize(("run", "language"), PAGES)
@@ -412,7 +412,7 @@ def test_price_adds_the_cost(tmp_path):
 
 def test_same_run_gives_the_same_file_whoever_drew_its_charts(pages, tmp_path):
     run = evidence_record()
-    write_html(run, language="ko", drawn=drawings(run, language="ko"), path=tmp_path / "report.html")
+    write_html(run, language="ko", drawn=drawn_charts(run, language="ko"), path=tmp_path / "report.html")
     assert (tmp_path / "report.html").read_bytes() == pages("better", "ko").read_bytes()
 
 
@@ -421,7 +421,9 @@ def test_run_without_figures_has_a_page_without_charts(tmp_path):
     failed = tuple(
         replace(m, throughput_infer_per_s=None, latency=None, server=None, error="no answer") for m in run.measurements
     )
-    run = replace(run, measurements=failed, ranking=replace(run.ranking, ranked=(), failed_count=len(failed)))
+    found = replace(run.confirmation, reason=Note.of("nothing_measured"))
+    ranking = replace(run.ranking, ranked=(), failed_count=len(failed))
+    run = replace(run, measurements=failed, ranking=ranking, confirmation=found)
     write_html(run, language="en", path=tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "No configuration could be measured." in page and "data-chart=" not in page.partition("<script")[0]

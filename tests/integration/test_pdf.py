@@ -20,12 +20,10 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import RankedVariant
-from hcopt.report.render.pdf import write_pdf
 from tests.support.records import (
     LIGHT,
     MODEL_NAME,
     RUN_ID,
-    default_first,
     default_variant,
     measurement,
     no_feasible_config_record,
@@ -33,9 +31,11 @@ from tests.support.records import (
     tied_record,
     undecided_record,
 )
+from tests.support.reports import write_pdf
 from tests.support.search_records import searched_record
 from tests.support.verdict_records import (
     default_beats_record,
+    default_wins_record,
     equal_load_record,
     limit_open_record,
     noisy_record,
@@ -51,14 +51,18 @@ VERDICTS = [
     (tied_record(), "ko", "기본 설정 유지 가능"),
     (undecided_record(), "en", "about 36 blocks would decide, 8 were measured"),
     (undecided_record(), "ko", "판정에는 약 36개 블록 필요(현재 8개)"),
-    (no_feasible_config_record(), "en", "config_4 at concurrency 8 is closest, 3.12 ms, 56% over the limit"),
-    (no_feasible_config_record(), "ko", "가장 근접한 config_4(concurrency 8)의 p99는 3.12 ms, 한도보다 56% 초과"),
+    (no_feasible_config_record(), "en", "the closest, config_4 at concurrency 8, has 3.12 ms (1.56 times the limit)"),
+    (no_feasible_config_record(), "ko", "가장 근접한 config_4(concurrency 8)의 p99는 3.12 ms(한도의 1.56배)"),
     (default_beats_record(), "en", "Keep the default: throughput +12% (95% interval +10% to +14%) against config_5"),
     (default_beats_record(), "ko", "기본 설정 유지: 나머지 중 가장 나은 config_5 대비 처리량 +12%"),
-    (only_best_feasible_record(), "en", "it keeps p99 within 8.5 ms, the default (9.93 ms) does not"),
-    (only_best_feasible_record(), "ko", "p99 한도 8.5 ms 충족, 기본 설정은 미충족(p99 9.93 ms)"),
-    (limit_open_record(), "en", "config_6 is not shown to keep p99 within 50 ms; throughput +30%"),
-    (limit_open_record(), "ko", "p99 한도 50 ms 충족은 미확인"),
+    (only_best_feasible_record(), "en", "Deploy config_6: the default misses the p99 limit on fresh data."),
+    (only_best_feasible_record(), "ko", "config_6 배포 권장. 기본 설정: 검증 측정에서 p99 한도 초과."),
+    (
+        limit_open_record(),
+        "en",
+        "Whether config_6 keeps the p99 limit is not decided: 0.80% of its requests took longer",
+    ),
+    (limit_open_record(), "ko", "config_6 p99 한도 충족 미확인: 한도 초과 요청 0.80%"),
     (equal_load_record(), "en", "its own best load (32 and 8). At the same load: throughput +30%, p99 −20%."),
     (equal_load_record(), "ko", "각 설정의 최적 부하(32, 8) 기준. 동일 부하에서는 처리량 +30%, p99 −20%."),
     (noisy_record(), "en", "CPU steal up to 12%"),
@@ -213,13 +217,8 @@ def test_no_feasible_config_offers_no_configuration(tmp_path):
 
 
 def test_default_that_wins_is_kept(tmp_path):
-    run = run_record()
-    found = run.confirmation
-    kept = replace(found, verdict="tied", best=found.default, improvement=None, runner_up=None, runner_up_relation=None)
-    ranking = default_first(run.ranking)
-    run = replace(run, confirmation=kept, ranking=ranking, best_config_pbtxt=run.default_config_pbtxt)
-    first = _plain(_read(tmp_path, run).pages[0].extract_text())
-    assert "Keep the default: no swept configuration gave more throughput with p99 within 50 ms." in first
+    first = _plain(_read(tmp_path, default_wins_record(None)).pages[0].extract_text())
+    assert "The default itself has the most throughput within the limit: nothing to change." in first
     assert "Default config.pbtxt (unchanged)" in first
 
 

@@ -19,19 +19,18 @@ from hcopt.records.verdict import (
     Confirmation,
     ConfirmedVariant,
     Estimate,
-    Feasibility,
     Noise,
-    RatePoint,
 )
+from tests.support import records
 from tests.support.records import (
     HEAVY,
     LIGHT,
     MODEL_NAME,
-    STARTED_AT,
     default_variant,
     grid_variants,
     measurement,
     no_feasible_config_record,
+    rate_point,
     run_record,
     undecided_record,
 )
@@ -42,37 +41,20 @@ MIDDLE = LoadPoint(concurrency=16)
 
 def noise() -> Noise:
     """A quiet machine, measured in six A/A blocks."""
-    return Noise(
-        load=HEAVY,
-        block_count=6,
-        window_s=1.0,
-        block_sd_ratio=0.021,
-        pair_sd_ratio=0.017,
-        resolvable_ratio=0.024,
-        planned_blocks=BLOCKS,
-        max_steal_ratio=0.012,
-        max_throttled_ratio=None,
-    )
+    return records.noise(pair_sd_ratio=0.017, resolvable_ratio=0.024, max_steal_ratio=0.012)
 
 
 def capacity(config_name: str) -> Capacity:
     """Rising rates up to the knee: the limit is shown to hold at 4,650 infer/s, and not at 5,600."""
-    points: tuple[tuple[float, int, Estimate, float, Feasibility], ...] = (
-        (1900.0, 6, Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0011), 3.1, "feasible"),
-        (3700.0, 6, Estimate(estimate=0.0004, ci_low=0.0001, ci_high=0.0019), 6.4, "feasible"),
-        (4650.0, 9, Estimate(estimate=0.0029, ci_low=0.0012, ci_high=0.0071), 21.8, "feasible"),
-        (5100.0, 12, Estimate(estimate=0.0093, ci_low=0.0041, ci_high=0.0188), 47.2, "undecided"),
-        (5600.0, 6, Estimate(estimate=0.214, ci_low=0.095, ci_high=0.388), 212.5, "infeasible"),
-    )
-    return Capacity(
+    return records.capacity(
         config_name=config_name,
         sustainable_rate_infer_per_s=Estimate(estimate=5100.0, ci_low=4650.0, ci_high=5600.0),
-        latency_p99_limit_ms=50.0,
-        client_batch_size=1,
-        seed=7,
-        points=tuple(
-            RatePoint(rate_infer_per_s=rate, window_count=windows, miss_ratio=miss, latency_p99_ms=p99, verdict=verdict)
-            for rate, windows, miss, p99, verdict in points
+        points=(
+            rate_point(1900.0, (0.0, 0.0, 0.0011), 3.1, "feasible", windows=6),
+            rate_point(3700.0, (0.0004, 0.0001, 0.0019), 6.4, "feasible", windows=6),
+            rate_point(4650.0, (0.0029, 0.0012, 0.0071), 21.8, "feasible", windows=9),
+            rate_point(5100.0, (0.0093, 0.0041, 0.0188), 47.2, "undecided", windows=12),
+            rate_point(5600.0, (0.214, 0.095, 0.388), 212.5, "infeasible", windows=6),
         ),
     )
 
@@ -93,23 +75,19 @@ def window(
 ) -> Measurement:
     """One window of the confirmation, with what the server and the raw samples say."""
     mean_ms = 1000 * load.concurrency / throughput
-    return Measurement(
+    return measurement(
+        variant,
+        load,
+        (throughput, p99_ms),
         phase="confirmation",
         profiler="perf_analyzer",
-        variant=variant,
-        load=load,
-        started_at=STARTED_AT,
         block=block,
-        duration_s=1.0,
-        throughput_infer_per_s=throughput,
         latency=LatencySummary(
             avg_ms=mean_ms, p50_ms=0.96 * mean_ms, p90_ms=1.2 * mean_ms, p95_ms=1.3 * mean_ms, p99_ms=p99_ms
         ),
-        request_count=round(throughput),
         miss_count=round(throughput * 0.0005),
         server=server_times(variant, mean_ms),
         steal_ratio=0.006,
-        throttled_ratio=None,
         client_cpu_ratio=0.26,
         samples_file=f"samples/{variant.config_name}-{load.concurrency}-{block}.npz",
     )

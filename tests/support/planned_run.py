@@ -10,10 +10,11 @@ from hcopt.config.sections import Config
 from hcopt.job.summary import summarize
 from hcopt.records.measurement import Backend, Environment
 from hcopt.records.run import RunRecord
-from hcopt.records.verdict import Capacity, Estimate, Feasibility, RatePoint
+from hcopt.records.verdict import Capacity, Estimate, Feasibility
 from hcopt.store.measurements import append_measurement
 from hcopt.store.run_folder import RunFolder, new_run, record_json
-from tests.support.records import LATENCY_P99_LIMIT_MS, grid_variants, run_record
+from tests.support import records
+from tests.support.records import rate_point, run_record
 
 # Rate in infer/s, p99 in ms, share of the requests over 50 ms with the bounds of the verdict.
 _POINTS: tuple[tuple[float, float, tuple[float, float, float], Feasibility], ...] = (
@@ -28,23 +29,9 @@ _POINTS: tuple[tuple[float, float, tuple[float, float, float], Feasibility], ...
 
 def capacity(**changes: Any) -> Capacity:
     """Holds at 5,800 infer/s, no longer at 6,100."""
-    points = tuple(
-        RatePoint(
-            rate_infer_per_s=rate,
-            window_count=20,
-            miss_ratio=Estimate(estimate=share, ci_low=low, ci_high=high),
-            latency_p99_ms=p99,
-            verdict=verdict,
-        )
-        for rate, p99, (share, low, high), verdict in _POINTS
-    )
-    found = Capacity(
-        config_name=grid_variants()[6].config_name,
-        sustainable_rate_infer_per_s=Estimate(estimate=5950.0, ci_low=5800.0, ci_high=6100.0),
-        latency_p99_limit_ms=LATENCY_P99_LIMIT_MS,
-        client_batch_size=1,
-        seed=0,
-        points=points,
+    points = tuple(rate_point(rate, share, p99, verdict, windows=20) for rate, p99, share, verdict in _POINTS)
+    found = records.capacity(
+        sustainable_rate_infer_per_s=Estimate(estimate=5950.0, ci_low=5800.0, ci_high=6100.0), seed=0, points=points
     )
     return replace(found, **changes)
 

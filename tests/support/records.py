@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hcopt.analysis.ranking import rank
 from hcopt.records.measurement import (
     Backend,
     Environment,
@@ -27,7 +28,6 @@ from hcopt.records.verdict import (
     Estimate,
     Feasibility,
     Noise,
-    RankedVariant,
     Ranking,
     RatePoint,
 )
@@ -203,30 +203,8 @@ def _confirmation_measurements(
     )
 
 
-def _ranking() -> Ranking:
-    entries = [
-        RankedVariant(
-            variant=variant,
-            load=HEAVY if pair[1] else LIGHT,
-            throughput_infer_per_s=(pair[1] or pair[0])[0],
-            latency_p99_ms=(pair[1] or pair[0])[1],
-            feasible=True,
-        )
-        for variant, pair in zip(grid_variants(), _GRID_FIGURES, strict=True)
-        if variant.settings != default_variant().settings
-    ]
-    entries.append(
-        RankedVariant(
-            variant=default_variant(),
-            load=HEAVY,
-            throughput_infer_per_s=4996.5,
-            latency_p99_ms=9.80,
-            feasible=True,
-            equal_names=(f"{MODEL_NAME}_config_1",),
-        )
-    )
-    entries.sort(key=lambda entry: -entry.throughput_infer_per_s)
-    return Ranking(ranked=tuple(entries), latency_p99_limit_ms=LATENCY_P99_LIMIT_MS, failed_count=1)
+def _plan() -> SweepPlan:
+    return SweepPlan(model_name=MODEL_NAME, default=default_variant(), variants=grid_variants(), loads=(LIGHT, HEAVY))
 
 
 def _confirmed(variant: ModelConfigVariant, throughput: Estimate, p99: Estimate) -> ConfirmedVariant:
@@ -301,11 +279,18 @@ def noise(**changes: Any) -> Noise:
     return replace(found, **changes)
 
 
-def rate_point(rate: float, miss: tuple[float, float, float], p99_ms: float, verdict: Feasibility) -> RatePoint:
+def rate_point(
+    rate: float, miss: tuple[float, float, float], p99_ms: float, verdict: Feasibility, *, windows: int = 8
+) -> RatePoint:
     """One rate of the open-loop check; `miss` is estimate, lower and upper bound."""
     estimate, low, high = miss
-    ratio = Estimate(estimate=estimate, ci_low=low, ci_high=high)
-    return RatePoint(rate_infer_per_s=rate, window_count=8, miss_ratio=ratio, latency_p99_ms=p99_ms, verdict=verdict)
+    return RatePoint(
+        rate_infer_per_s=rate,
+        window_count=windows,
+        miss_ratio=Estimate(estimate=estimate, ci_low=low, ci_high=high),
+        latency_p99_ms=p99_ms,
+        verdict=verdict,
+    )
 
 
 def capacity(**changes: Any) -> Capacity:
@@ -351,15 +336,10 @@ def run_record(**changes: Any) -> RunRecord:
         started_at=STARTED_AT,
         command="hcopt profile --config config.yaml",
         model=model_artifact(),
-        plan=SweepPlan(
-            model_name=MODEL_NAME,
-            default=default_variant(),
-            variants=grid_variants(),
-            loads=(LIGHT, HEAVY),
-        ),
+        plan=_plan(),
         environment=_environment(),
         measurements=(*_sweep_measurements(), *_confirmation_measurements()),
-        ranking=_ranking(),
+        ranking=rank(_plan(), _sweep_measurements(), latency_p99_limit_ms=LATENCY_P99_LIMIT_MS),
         confirmation=_confirmation(),
         alpha=0.01,
         indifference_ratio=0.02,
@@ -438,32 +418,9 @@ def default_first(ranking: Ranking) -> Ranking:
 
 def no_feasible_config_record(**changes: Any) -> RunRecord:
     """A complete run in which nothing meets a p99 limit of 2 ms: the fastest variant's p99 is 3.12 ms."""
-    limit_ms = 2.0
-    entries = [
-        RankedVariant(
-            variant=variant,
-            load=LIGHT,
-            throughput_infer_per_s=pair[0][0],
-            latency_p99_ms=pair[0][1],
-            feasible=False,
-        )
-        for variant, pair in zip(grid_variants(), _GRID_FIGURES, strict=True)
-        if variant.settings != default_variant().settings
-    ]
-    entries.append(
-        RankedVariant(
-            variant=default_variant(),
-            load=LIGHT,
-            throughput_infer_per_s=3418.8,
-            latency_p99_ms=3.925,
-            feasible=False,
-            equal_names=(f"{MODEL_NAME}_config_1",),
-        )
-    )
-    entries.sort(key=lambda entry: entry.latency_p99_ms)
     record = run_record(
         measurements=_sweep_measurements(),
-        ranking=Ranking(ranked=tuple(entries), latency_p99_limit_ms=limit_ms, failed_count=1),
+        ranking=rank(_plan(), _sweep_measurements(), latency_p99_limit_ms=2.0),
         confirmation=Confirmation(
             verdict="no_feasible_config",
             reason=Note.of(

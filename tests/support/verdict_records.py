@@ -47,9 +47,16 @@ def default_wins_record(relation: Comparison | None, **changes: Any) -> RunRecor
     """The user's own configuration is the best; `relation` is it against the runner-up."""
     run = run_record()
     found = run.confirmation
+    reason = Note.of("default_has_most_within_limit")
+    if relation is not None:
+        figures = Note.of("ratio", ratio=1 / relation.throughput_ratio.estimate)
+        reason = Note.of(
+            "default_is_best", compared=(Note.of("against_default", name=relation.baseline, figures=figures),)
+        )
     confirmation = replace(
         found,
         verdict="tied",
+        reason=reason,
         best=found.default,
         improvement=None,
         runner_up=found.runner_up if relation else None,
@@ -125,7 +132,9 @@ def default_first_record(**changes: Any) -> RunRecord:
         verdict="undecided",
         blocks_to_decide=48,
     )
-    confirmation = replace(run.confirmation, verdict="undecided", runner_up_relation=ahead)
+    why = Note.of("ratio", ratio=1.03)
+    reason = Note.of("default_undecided", name=relation.baseline, why=why)
+    confirmation = replace(run.confirmation, verdict="undecided", reason=reason, runner_up_relation=ahead)
     return replace(replace(run, confirmation=confirmation), **changes)
 
 
@@ -153,7 +162,12 @@ def only_best_feasible_record(limit_ms: float = 8.5, **changes: Any) -> RunRecor
     """Only the best keeps a limit of 8.5 ms; the default's p99 is 9.93 ms."""
     run = run_record()
     found = run.confirmation
-    confirmation = replace(found, best=judged(found.best, "feasible"), default=judged(found.default, "infeasible"))
+    confirmation = replace(
+        found,
+        reason=Note.of("only_best_keeps_limit", why=Note.of("misses_limit")),
+        best=judged(found.best, "feasible"),
+        default=judged(found.default, "infeasible"),
+    )
     ranking = replace(run.ranking, latency_p99_limit_ms=limit_ms)
     assert run.capacity is not None
     capacity = replace(run.capacity, latency_p99_limit_ms=limit_ms)
@@ -164,7 +178,9 @@ def limit_open_record(**changes: Any) -> RunRecord:
     """Faster than the default for certain, but not shown to keep the limit."""
     run = run_record()
     best = judged(run.confirmation.best, "undecided")
-    confirmation = replace(run.confirmation, verdict="undecided", best=best)
+    seen = Note.of("share_too_late", share=0.008, low=0.003, high=0.014)
+    reason = Note.of("limit_undecided", name=best.variant.config_name, seen=seen, needed="")
+    confirmation = replace(run.confirmation, verdict="undecided", reason=reason, best=best)
     return replace(replace(run, confirmation=confirmation, capacity=None), **changes)
 
 
@@ -215,7 +231,8 @@ def tied_runner_up_record(**changes: Any) -> RunRecord:
         blocks_to_decide=None,
     )
     runner_up = replace(found.runner_up, variant=larger)
-    confirmation = replace(found, runner_up=runner_up, runner_up_relation=relation)
+    advantage = Note.of("fewer_instances", ours=2, theirs=3)
+    confirmation = replace(found, runner_up=runner_up, runner_up_relation=relation, advantage=advantage)
     return replace(replace(run, confirmation=confirmation), **changes)
 
 

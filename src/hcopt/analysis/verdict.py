@@ -126,15 +126,18 @@ class _Case:
         """What is to be said where these have these parts."""
         improvement = None if plan.improvement is None else self.compared.get(plan.improvement)
         best, equal = self.figures[plan.best], plan.default_at_best_load
+        other = None if plan.runner_up is None else self.figures[plan.runner_up]
+        relation = None if plan.runner_up is None else self.compared.get((plan.best, plan.runner_up))
         verdict, reason = self._verdict(plan, improvement)
         return Confirmation(
             verdict=verdict,
             reason=reason,
             best=best,
             default=None if plan.default is None else self.figures[plan.default],
-            runner_up=None if plan.runner_up is None else self.figures[plan.runner_up],
+            runner_up=other,
             improvement=improvement,
-            runner_up_relation=None if plan.runner_up is None else self.compared.get((plan.best, plan.runner_up)),
+            runner_up_relation=relation,
+            advantage=None if other is None or relation is None else _advantage(best, other, relation),
             block_count=best.block_count,
             equal_load=None if equal is None else self.compared.get((plan.best, equal)),
             default_at_best_load=None if equal is None else self.figures[equal],
@@ -215,8 +218,8 @@ def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
         return None  # one that is as fast as the default is nothing to change
     elif found.verdict == "better" and plain.verdict != "better":
         reason = Note.of("runner_up_proved", name=name, swept=swept, then=then)
-    elif relation.verdict == "tied" and (said := advantage(case.figures[other], case.figures[best], relation)):
-        reason = Note.of("runner_up_cheaper", name=name, swept=swept, advantage=said, then=then)
+    elif found.advantage is not None:
+        reason = Note.of("runner_up_cheaper", name=name, swept=swept, advantage=found.advantage, then=then)
     else:
         return None
     if _STRENGTH[found.verdict] < _STRENGTH[plain.verdict]:
@@ -224,8 +227,8 @@ def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
     return replace(found, reason=reason)
 
 
-def advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
-    """Why `one` is the cheaper of two that are equally fast; None where it is not.
+def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
+    """Why `one` is the cheaper of two that are equally fast; None where they are not, or it is not.
 
     Fewer instances, then a lower p99, then, unless its p99 is shown to be higher, a smaller batch size.
 
@@ -236,15 +239,18 @@ def advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparis
 
     Source: method.md, rule 9.
     """
-    instances = one.variant.instance_count, other.variant.instance_count
-    if instances[0] != instances[1]:
-        return Note.of("fewer_instances") if instances[0] < instances[1] else None
+    if relation.verdict != "tied":
+        return None
+    ours, theirs = one.variant.instance_count, other.variant.instance_count
+    if ours != theirs:
+        return Note.of("fewer_instances", ours=ours, theirs=theirs) if ours < theirs else None
     p99 = relation.latency_p99_ratio
     if p99.ci_high is not None and p99.ci_high < 1:
-        return Note.of("lower_p99")
+        return Note.of("lower_p99", less=1 - p99.estimate)
     if p99.ci_low is not None and p99.ci_low > 1:
         return None
-    return Note.of("smaller_batch") if one.variant.max_batch_size < other.variant.max_batch_size else None
+    ours, theirs = one.variant.max_batch_size, other.variant.max_batch_size
+    return Note.of("smaller_batch", ours=ours, theirs=theirs) if ours < theirs else None
 
 
 def _default_kept(case: _Case) -> Confirmation | None:

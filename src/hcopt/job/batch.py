@@ -22,7 +22,7 @@ from hcopt.job.executors import Executor, Executors
 from hcopt.job.own_folder import own_folder
 from hcopt.job.plan import open_tracking
 from hcopt.job.run import FinishedRun, Job, profile
-from hcopt.job.summary import summarize_several
+from hcopt.job.summary import summarize_batch
 from hcopt.records.json import JsonObject
 from hcopt.records.note import Note
 from hcopt.records.run import ModelOutcome, RunFailure
@@ -33,7 +33,7 @@ from hcopt.store.unfinished import how_to_resume, unfinished_run
 from hcopt.system.files import link_tree, write_whole
 from hcopt.system.progress import MemberProgress, Progress
 from hcopt.system.redaction import without_credentials
-from hcopt.tracking.log import TrackedRun, log_several
+from hcopt.tracking.log import TrackedRun, log_batch_run
 from hcopt.tracking.registry import resolve_tracking
 
 OVERVIEW = "reports/summaries/overview.html"
@@ -245,7 +245,7 @@ class _Batch:
         tracked = self.tracked
         where = None if tracked is None else {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
         self.folder.write_summary(
-            summarize_several(
+            summarize_batch(
                 self.outcomes,
                 run_id=self.folder.run_id,
                 started_at=self.started_at,
@@ -261,7 +261,7 @@ class _Batch:
         self.folder.show_as_latest()
         unlogged: OutputError | None = None
         try:
-            self.tracked = log_several(
+            self.tracked = log_batch_run(
                 self.outcomes,
                 run_id=self.folder.run_id,
                 started_at=self.started_at,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from hcopt.config.load import load_config
@@ -12,7 +11,8 @@ from hcopt.config.sections import Config
 from hcopt.deploy.scaling import read_scaling
 from hcopt.job.summary import summarize
 from hcopt.records.run import RunRecord
-from hcopt.report.render.drawings import drawings
+from hcopt.report.pages.content import build
+from hcopt.report.render.drawings import drawn_charts
 from hcopt.report.render.html import write_html
 from hcopt.report.render.pdf import write_pdf
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
@@ -29,9 +29,10 @@ def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
     """
     language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
     path = folder.report_folder(record.model.name) / "result_summary.pdf"
-    drawn, scaling = drawings(record, language=language, in_worker=True), read_scaling(folder.path)
-    for write, file in ((partial(write_pdf, in_worker=True), path), (write_html, path.with_suffix(".html"))):
-        write(record, language=language, price_per_hour=price, scaling=scaling, drawn=drawn, path=file)
+    drawn, scaling = drawn_charts(record, language=language, in_worker=True), read_scaling(folder.path)
+    content = build(record, language=language, price_per_hour=price, scaling=scaling)
+    write_pdf(content, drawn, path, in_worker=True)
+    write_html(content, drawn, path.with_suffix(".html"))
     return path
 
 

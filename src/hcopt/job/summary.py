@@ -1,4 +1,4 @@
-"""A finished run becomes summary.json, the file for machines. Pure."""
+"""summary.json of a finished run, the file for machines. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from hcopt.analysis.node_effects import effects_taken_out
+from hcopt.analysis.view import deployed, improvement
 from hcopt.deploy.capacity import PriceOf, sustained_cost
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import LoadPoint
@@ -41,7 +42,7 @@ def summarize(run: RunRecord, *, tracking: Mapping[str, str] | None) -> JsonObje
     }
 
 
-def summarize_several(
+def summarize_batch(
     outcomes: Sequence[ModelOutcome],
     *,
     run_id: str,
@@ -50,7 +51,7 @@ def summarize_several(
     tracking: Mapping[str, str] | None,
     price_of: PriceOf,
 ) -> JsonObject:
-    """The content of summary.json of a run of several models: an entry each, in order, whatever became of it.
+    """The content of summary.json of a batch of models: an entry each, in order, whatever became of it.
 
     Args:
         outcomes: What became of them, as far as the run is.
@@ -133,7 +134,7 @@ def _model(run: RunRecord) -> JsonObject:
         "default": _confirmed(found.default) or _swept_default(run),
         "best": _confirmed(found.best),
         "runner_up": _runner_up(found),
-        "improvement": _ratios(found.improvement) if _ratio_holds(run) else None,
+        "improvement": _ratios(improvement(found)),
         "equal_load": _equal_load(found),
         "verdict": found.verdict,
         "reason": worded(found.reason),
@@ -159,18 +160,12 @@ def _failed(failed: FailedWindows) -> JsonObject:
     }
 
 
-def _ratio_holds(run: RunRecord) -> bool:
-    """A default that misses the limit has no throughput to compare with."""
-    default = run.confirmation.default
-    return default is not None and default.feasibility != "infeasible"
-
-
 def _ratios(comparison: Comparison | None) -> JsonObject | None:
     if comparison is None:
         return None
     return {
-        "throughput_ratio": _estimate(comparison.throughput_ratio),
-        "latency_p99_ratio": _estimate(comparison.latency_p99_ratio),
+        "throughput_ratio": asdict(comparison.throughput_ratio),
+        "latency_p99_ratio": asdict(comparison.latency_p99_ratio),
     }
 
 
@@ -231,7 +226,7 @@ def _capacity(capacity: Capacity | None) -> JsonObject | None:
     return {
         "config_name": capacity.config_name,
         "latency_p99_limit_ms": capacity.latency_p99_limit_ms,
-        "sustainable_rate_infer_per_s": _estimate(capacity.sustainable_rate_infer_per_s),
+        "sustainable_rate_infer_per_s": asdict(capacity.sustainable_rate_infer_per_s),
         "client_batch_size": capacity.client_batch_size,
         "arrival_process": "poisson",
         "seed": capacity.seed,
@@ -243,7 +238,7 @@ def _point(point: RatePoint) -> JsonObject:
     return {
         "rate_infer_per_s": point.rate_infer_per_s,
         "window_count": point.window_count,
-        "miss_ratio": _estimate(point.miss_ratio),
+        "miss_ratio": asdict(point.miss_ratio),
         "latency_p99_ms": point.latency_p99_ms,
         "feasibility": point.verdict,
     }
@@ -254,8 +249,8 @@ def _confirmed(confirmed: ConfirmedVariant | None) -> JsonObject | None:
         return None
     return {
         **_settings(confirmed.variant, confirmed.load),
-        "throughput_infer_per_s": _estimate(confirmed.throughput_infer_per_s),
-        "latency_p99_ms": _estimate(confirmed.latency_p99_ms),
+        "throughput_infer_per_s": asdict(confirmed.throughput_infer_per_s),
+        "latency_p99_ms": asdict(confirmed.latency_p99_ms),
         **_limit(confirmed.feasibility, confirmed.miss_ratio),
     }
 
@@ -268,8 +263,8 @@ def _swept_default(run: RunRecord) -> JsonObject | None:
         return None
     return {
         **_settings(run.plan.default, entry.load),
-        "throughput_infer_per_s": _estimate(Estimate(estimate=entry.throughput_infer_per_s)),
-        "latency_p99_ms": _estimate(Estimate(estimate=entry.latency_p99_ms)),
+        "throughput_infer_per_s": asdict(Estimate(estimate=entry.throughput_infer_per_s)),
+        "latency_p99_ms": asdict(Estimate(estimate=entry.latency_p99_ms)),
         **_limit("feasible" if entry.feasible else "infeasible", None),
     }
 
@@ -279,25 +274,10 @@ def _limit(feasibility: Feasibility, miss_ratio: Estimate | None) -> JsonObject:
     return {
         "feasible": None if feasibility == "undecided" else feasibility == "feasible",
         "feasibility": feasibility,
-        "miss_ratio": None if miss_ratio is None else _estimate(miss_ratio),
+        "miss_ratio": None if miss_ratio is None else asdict(miss_ratio),
     }
 
 
 def _settings(variant: ModelConfigVariant, load: LoadPoint) -> JsonObject:
-    return {
-        "config_name": variant.config_name,
-        "max_batch_size": variant.max_batch_size,
-        "instance_count": variant.instance_count,
-        "max_queue_delay_us": variant.max_queue_delay_us,
-        "intra_op_thread_count": _number(dict(variant.parameters).get("intra_op_thread_count")),
-        "concurrency": load.concurrency,
-        "client_batch_size": load.client_batch_size,
-    }
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
-
-
-def _estimate(value: Estimate) -> JsonObject:
-    return {"estimate": value.estimate, "ci_low": value.ci_low, "ci_high": value.ci_high}
+    threads = dict(variant.parameters).get("intra_op_thread_count", "")
+    return {**deployed(variant, load), "intra_op_thread_count": int(threads) if threads.isdecimal() else None}

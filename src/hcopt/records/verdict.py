@@ -149,6 +149,7 @@ class Confirmation:
         runner_up: None where the sweep had none.
         improvement: `best` against `default`; None where one of them is missing or they are the same.
         runner_up_relation: `best` against `runner_up`.
+        advantage: Why `best` is the cheaper of it and a `runner_up` that is as fast, where it is.
         block_count: Blocks in which `best` was measured.
         look_count: How often the data were judged; the error rates are spent over these looks.
         equal_load: `best` against `default`, both at the load of `best`; None where `improvement` says the same, or the
@@ -165,6 +166,7 @@ class Confirmation:
     runner_up: ConfirmedVariant | None = None
     improvement: Comparison | None = None
     runner_up_relation: Comparison | None = None
+    advantage: Note | None = None
     block_count: int = 0
     look_count: int = 1
     equal_load: Comparison | None = None

@@ -1,1 +1,1 @@
-"""A finished run becomes a report. Reads nothing but the RunRecord; prints nothing."""
+"""The report on a finished run. Reads nothing but the RunRecord; prints nothing."""

@@ -1,9 +1,13 @@
-"""Figures become text: units, signs, digits. The same in every language but for how a range is written."""
+"""Figures as text: units, signs, digits, intervals. The same in every language but for how a range is written."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hcopt.records.verdict import Estimate
 from hcopt.words import Text
+
+Digits = Callable[[float], str]
 
 _MINUS = "−"
 
@@ -16,6 +20,16 @@ def throughput(value: float) -> str:
 def latency(value: float) -> str:
     """`value` in ms."""
     return f"{value:,.{3 if value < 1 else 2 if value < 100 else 1}f}"
+
+
+def rate(infer_per_s: float) -> str:
+    """A throughput with its unit."""
+    return f"{throughput(infer_per_s)} infer/s"
+
+
+def milliseconds(value_ms: float) -> str:
+    """A latency with its unit."""
+    return f"{latency(value_ms)} ms"
 
 
 def cost(value: float) -> str:
@@ -36,17 +50,20 @@ def share(ratio: float) -> str:
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
 
 
+def percent(ratio: float) -> str:
+    """A share of 0-1 with as many digits as the others of its row."""
+    return f"{ratio:.2%}"
+
+
 def rough(ratio: float) -> str:
     """A ratio of 0-1 that is itself an estimate, as a percentage with two digits."""
     percent = 100 * ratio
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
-def share_range(ratio: Estimate, text: Text) -> str | None:
-    """The bounds of a share; None where there are none."""
-    if ratio.ci_low is None or ratio.ci_high is None:
-        return None
-    return text["range"].format(low=share(ratio.ci_low), high=share(ratio.ci_high))
+def times(ratio: float) -> str:
+    """A ratio as a factor."""
+    return f"{ratio:.3f}"
 
 
 def difference(value_ms: float) -> str:
@@ -55,13 +72,6 @@ def difference(value_ms: float) -> str:
     if not digits.strip("0."):
         return f"{digits} ms"
     return f"{'+' if value_ms > 0 else _MINUS}{digits}\u00a0ms"
-
-
-def difference_range(value_ms: Estimate, text: Text) -> str | None:
-    """The bounds of a difference of times; None where there are none."""
-    if value_ms.ci_low is None or value_ms.ci_high is None:
-        return None
-    return text["range"].format(low=difference(value_ms.ci_low), high=difference(value_ms.ci_high))
 
 
 def change(ratio: float) -> str:
@@ -79,19 +89,40 @@ def shortfall(ratio: float) -> str:
     return change(ratio).lstrip(_MINUS)
 
 
-def change_range(ratio: Estimate, text: Text) -> str | None:
-    """A ratio's interval as signed percentages, with as many digits as `change` gives its estimate."""
-    if ratio.ci_low is None or ratio.ci_high is None:
-        return None
-    low, high = (
-        _signed_percent((bound - 1) * 100, _decimals(ratio.estimate)) for bound in (ratio.ci_low, ratio.ci_high)
-    )
-    return text["range"].format(low=low, high=high)
-
-
 def p_value(value: float) -> str:
     """A p-value with two digits."""
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
+
+
+def bounds(figure: Estimate, digits: Digits, text: Text) -> str | None:
+    """An interval as text; None where there is none."""
+    if figure.ci_low is None or figure.ci_high is None:
+        return None
+    return text["range"].format(low=digits(figure.ci_low), high=digits(figure.ci_high))
+
+
+def change_bounds(ratio: Estimate, text: Text) -> str | None:
+    """A ratio's interval as signed percentages, with as many digits as `change` gives its estimate."""
+    decimals = _decimals(ratio.estimate)
+    return bounds(ratio, lambda bound: _signed_percent((bound - 1) * 100, decimals), text)
+
+
+def change_with_bounds(ratio: Estimate, text: Text) -> str:
+    """A ratio as a change, with its interval where it has one."""
+    return followed(change(ratio.estimate), change_bounds(ratio, text))
+
+
+def followed(shown: str, interval: str | None) -> str:
+    """A figure and its interval in brackets, where it has one."""
+    return shown if interval is None else f"{shown} ({interval})"
+
+
+def bracketed(figure: Estimate, digits: Digits) -> str:
+    """A figure and its interval for plain text and tables; a bound that is not known is left open."""
+    if figure.ci_low is None and figure.ci_high is None:
+        return digits(figure.estimate)
+    low, high = ("…" if bound is None else digits(bound) for bound in (figure.ci_low, figure.ci_high))
+    return f"{digits(figure.estimate)} [{low}, {high}]"
 
 
 def _decimals(ratio: float) -> int:

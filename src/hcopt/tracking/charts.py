@@ -1,4 +1,4 @@
-"""A run becomes its report's charts as PNG images, for places that show pictures and no reports."""
+"""The charts of a run's report as PNG images, for places that show pictures and no reports."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A finished run goes to MLflow: a parent run, a child run a variant, artifacts, and tags on the model version.
+"""Writes a finished run to MLflow: a parent run, a child run a variant, artifacts, and tags on the model version.
 
-What MLflow keeps of a run is `tracked_values`' business; this module writes it, once, however often it is asked to.
+`tracking.values` says what MLflow keeps of a run. A run that is logged again is completed, and nothing is doubled.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from hcopt.config.sections import Config
@@ -27,13 +27,13 @@ from hcopt.tracking.registry import ensure_experiment
 from hcopt.tracking.values import (
     MetricPoint,
     epoch_ms,
+    failure_text,
     run_metrics,
     run_params,
     run_tags,
-    variant_failure,
+    span_ms,
     variant_metrics,
     variant_params,
-    variant_span_ms,
     version_tags,
 )
 
@@ -47,8 +47,6 @@ _CONFIG_NAME_TAG = "hcopt.config_name"
 # MLflow takes 1000 entries and 100 parameters in one request.
 _METRICS_A_BATCH = 800
 _PARAMS_A_BATCH = 100
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,7 @@ def log_run(
         experiment: The experiment's name; it is made where there is none.
         artifacts: The run's folder with report, summary.json and measurements.jsonl; what is not there is left out.
         config: How MLflow, and S3 where it leaves its artifacts to that, are reached.
-        part_of: The run of several models that this one belongs to: it is put under that one's.
+        part_of: The run of a batch of models that this one belongs to: it is put under that one's.
 
     Raises:
         OutputError: MLflow cannot be reached, or does not take it.
@@ -146,7 +144,7 @@ def _log_parent(
 ) -> str:
     parent = _parent(client, experiment_id, run.run_id, run.started_at)
     run_id = str(parent.info.run_id)
-    # Among those of several models a run is known by its model.
+    # Among those of a batch a run is known by its model.
     under = {} if whole is None else {_PARENT_TAG: whole.info.run_id, "mlflow.runName": run.model.name}
     _log_values(client, parent, params=run_params(run), metrics=run_metrics(run), tags={**run_tags(run), **under})
     _log_variants(client, experiment_id, run_id, run)
@@ -167,7 +165,7 @@ def _parent(client: MlflowClient, experiment_id: str, hcopt_run_id: str, started
     return client.create_run(experiment_id, start_time=epoch_ms(started_at), tags=tags, run_name=hcopt_run_id)
 
 
-def log_several(
+def log_batch_run(
     outcomes: Sequence[ModelOutcome],
     *,
     run_id: str,
@@ -176,7 +174,7 @@ def log_several(
     config: Config,
     artifacts: Sequence[Path],
 ) -> TrackedRun:
-    """Logs the run of several models that those of the models are under; again, it completes what is missing.
+    """Logs the run of a batch of models, which those of the models are under; again, it completes what is missing.
 
     Args:
         outcomes: What became of each model.
@@ -214,11 +212,14 @@ def _log_variants(client: MlflowClient, experiment_id: str, parent_id: str, run:
     for measurement in run.measurements:
         taken[measurement.variant.config_name].append(measurement)
     for variant in run.plan.all_variants:
-        child = children.get(variant.config_name)
-        if child is None or child.info.status == "RUNNING":
-            # With its own measurements alone: to look through all of them for each variant would take ever longer.
-            own = replace(run, measurements=tuple(taken[variant.config_name]))
-            _log_variant(client, child or _create_child(client, experiment_id, parent_id, own, variant), own, variant)
+        child, own = children.get(variant.config_name), taken[variant.config_name]
+        span = span_ms(own, run.started_at)
+        if child is None:
+            tags = {_PARENT_TAG: parent_id, _CONFIG_NAME_TAG: variant.config_name}
+            child = client.create_run(experiment_id, start_time=span[0], tags=tags, run_name=variant.config_name)
+        if child.info.status == "RUNNING":
+            metrics = variant_metrics(run.plan, own)
+            _log_variant(client, child, variant, metrics, failure=failure_text(own), end_ms=span[1])
 
 
 def _find_children(client: MlflowClient, experiment_id: str, parent_id: str) -> dict[str, Run]:
@@ -233,24 +234,18 @@ def _find_children(client: MlflowClient, experiment_id: str, parent_id: str) -> 
             return children
 
 
-def _create_child(
-    client: MlflowClient, experiment_id: str, parent_id: str, run: RunRecord, variant: ModelConfigVariant
-) -> Run:
-    return client.create_run(
-        experiment_id,
-        start_time=variant_span_ms(run, variant.config_name)[0],
-        tags={_PARENT_TAG: parent_id, _CONFIG_NAME_TAG: variant.config_name},
-        run_name=variant.config_name,
-    )
-
-
-def _log_variant(client: MlflowClient, child: Run, run: RunRecord, variant: ModelConfigVariant) -> None:
+def _log_variant(
+    client: MlflowClient,
+    child: Run,
+    variant: ModelConfigVariant,
+    metrics: Sequence[MetricPoint],
+    *,
+    failure: str | None,
+    end_ms: int,
+) -> None:
     """Logs a variant and ends its run: one that has ended is known to be whole."""
-    failure = variant_failure(run, variant.config_name)
     tags = {"mlflow.source.name": "hcopt", **({"hcopt.error": failure} if failure else {})}
-    metrics = variant_metrics(run, variant.config_name)
     _log_values(client, child, params=variant_params(variant), metrics=metrics, tags=tags)
-    end_ms = variant_span_ms(run, variant.config_name)[1]
     client.set_terminated(child.info.run_id, status="FAILED" if failure else "FINISHED", end_time=end_ms)
 
 
@@ -269,14 +264,10 @@ def _log_values(
     # The same point twice is one to MLflow, because its time is the measurement's and not the logging's.
     points = [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in metrics]
     client.log_batch(target.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    for some_points in _slices(points, _METRICS_A_BATCH):
-        client.log_batch(target.info.run_id, metrics=some_points)
-    for some_params in _slices(new_params, _PARAMS_A_BATCH):
-        client.log_batch(target.info.run_id, params=some_params)
-
-
-def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+    for start in range(0, len(points), _METRICS_A_BATCH):
+        client.log_batch(target.info.run_id, metrics=points[start : start + _METRICS_A_BATCH])
+    for start in range(0, len(new_params), _PARAMS_A_BATCH):
+        client.log_batch(target.info.run_id, params=new_params[start : start + _PARAMS_A_BATCH])
 
 
 def _log_artifacts(client: MlflowClient, run_id: str, run: RunRecord, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run becomes what MLflow keeps of it: parameters, metrics and tags of the run, its variants and the model version.
+"""What MLflow keeps of a run: parameters, metrics and tags of the run, its variants and the model version.
 
 Pure. Figures that are no numbers are left out, because MLflow's stores disagree about them.
 """
@@ -6,10 +6,12 @@ Pure. Figures that are no numbers are left out, because MLflow's stores disagree
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
+from hcopt.analysis.view import SETTINGS, deployed, improvement
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
@@ -82,22 +84,12 @@ def _swept(plan: SweepPlan) -> dict[str, str]:
 
 
 def _deployed(confirmed: ConfirmedVariant) -> dict[str, object]:
-    return {
-        "config_name": confirmed.variant.config_name,
-        **_settings(confirmed.variant),
-        "concurrency": confirmed.load.concurrency,
-        "client_batch_size": confirmed.load.client_batch_size,
-    }
+    return {**deployed(confirmed.variant, confirmed.load), **_batching_and_parameters(confirmed.variant)}
 
 
-def _settings(variant: ModelConfigVariant) -> dict[str, object]:
-    return {
-        "max_batch_size": variant.max_batch_size,
-        "instance_count": variant.instance_count,
-        "max_queue_delay_us": variant.max_queue_delay_us,
-        "dynamic_batching": str(variant.dynamic_batching).lower(),
-        **{f"parameters.{key}": value for key, value in variant.parameters},
-    }
+def _batching_and_parameters(variant: ModelConfigVariant) -> dict[str, object]:
+    batching = str(variant.dynamic_batching).lower()
+    return {"dynamic_batching": batching, **{f"parameters.{key}": value for key, value in variant.parameters}}
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
@@ -115,7 +107,7 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
     """
     found = run.confirmation
     values: dict[str, float | None] = {}
-    for name, comparison in (("improvement", _improvement(run)), ("equal_load", found.equal_load)):
+    for name, comparison in (("improvement", improvement(found)), ("equal_load", found.equal_load)):
         if comparison is not None:
             values |= _ratios(name, comparison)
     for role, confirmed in (
@@ -140,12 +132,6 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         **{f"elapsed_s.{_key(phase)}": seconds for phase, seconds in run.elapsed_s.items()},
     }
     return list(_points(values, step=0, timestamp_ms=epoch_ms(run.started_at)))
-
-
-def _improvement(run: RunRecord) -> Comparison | None:
-    """None where the default misses the limit: then it has no throughput to compare with."""
-    default = run.confirmation.default
-    return run.confirmation.improvement if default is not None and default.feasible else None
 
 
 def _confirmed_figures(role: str, confirmed: ConfirmedVariant) -> dict[str, float | None]:
@@ -176,18 +162,18 @@ def _points(values: Mapping[str, float | None], *, step: int, timestamp_ms: int)
 
 def variant_params(variant: ModelConfigVariant) -> dict[str, str]:
     """A variant's settings."""
-    return _texts({"config_name": variant.config_name, **_settings(variant)})
+    settings = {"config_name": variant.config_name, **{setting: getattr(variant, setting) for setting in SETTINGS}}
+    return _texts({**settings, **_batching_and_parameters(variant)})
 
 
-def variant_metrics(run: RunRecord, config_name: str) -> list[MetricPoint]:
-    """A variant's figures: of the sweep by concurrency, of the open-loop check by rate, of the rest by block."""
-    taken = variant_measurements(run, config_name)
+def variant_metrics(plan: SweepPlan, taken: Sequence[Measurement]) -> list[MetricPoint]:
+    """One variant's figures: of the sweep by concurrency, of the open-loop check by rate, of the rest by block."""
     return [
         point
         for measurement in taken
         if (step := _step(measurement)) is not None
         for point in _points(
-            {f"{_prefix(measurement, run, taken)}{key}": value for key, value in _figures(measurement).items()},
+            {f"{_prefix(measurement, plan, taken)}{key}": value for key, value in _figures(measurement).items()},
             step=step,
             timestamp_ms=epoch_ms(measurement.started_at),
         )
@@ -201,27 +187,17 @@ def _step(measurement: Measurement) -> int | None:
     return measurement.load.concurrency if measurement.phase == "sweep" else measurement.block
 
 
-def variant_measurements(run: RunRecord, config_name: str) -> list[Measurement]:
-    """All measurements of a variant, failed ones included."""
-    return [measurement for measurement in run.measurements if measurement.variant.config_name == config_name]
+def span_ms(taken: Sequence[Measurement], started_at: str) -> tuple[int, int]:
+    """When the first measurement began and the last one ended; `started_at` where there is none."""
+    started_ms = [epoch_ms(one.started_at) for one in taken] or [epoch_ms(started_at)]
+    lengths_ms = [round(1000 * (one.duration_s or 0.0)) for one in taken] or [0]
+    return min(started_ms), max(map(operator.add, started_ms, lengths_ms))
 
 
-def variant_span_ms(run: RunRecord, config_name: str) -> tuple[int, int]:
-    """When a variant's first measurement began and its last one ended; the run's beginning where there is none."""
-    spans = [
-        (start_ms, start_ms + round(1000 * (measurement.duration_s or 0.0)))
-        for measurement in variant_measurements(run, config_name)
-        for start_ms in (epoch_ms(measurement.started_at),)
-    ] or [(epoch_ms(run.started_at),) * 2]
-    return min(start for start, _ in spans), max(end for _, end in spans)
-
-
-def variant_failure(run: RunRecord, config_name: str) -> str | None:
-    """Why measurements of a variant failed, with their loads; None where none did."""
+def failure_text(taken: Sequence[Measurement]) -> str | None:
+    """Why measurements failed, with their loads; None where none did."""
     failures = (
-        f"{_load_text(measurement.load)}: {measurement.error}"
-        for measurement in variant_measurements(run, config_name)
-        if measurement.error is not None
+        f"{_load_text(measurement.load)}: {measurement.error}" for measurement in taken if measurement.error is not None
     )
     return "\n".join(failures) or None
 
@@ -232,10 +208,10 @@ def _load_text(load: LoadPoint) -> str:
     return f"concurrency {load.concurrency}{rows}" if rate is None else f"{rate:g} requests/s{rows}"
 
 
-def _prefix(measurement: Measurement, run: RunRecord, taken: Sequence[Measurement]) -> str:
+def _prefix(measurement: Measurement, plan: SweepPlan, taken: Sequence[Measurement]) -> str:
     """The phase; then the loads that its blocks would mix (the default, at its own load and at the best one's)."""
     phase = "" if measurement.phase == "sweep" else f"{measurement.phase}."
-    if len({load.client_batch_size for load in run.plan.loads}) > 1:
+    if len({load.client_batch_size for load in plan.loads}) > 1:
         phase += f"client_batch_{measurement.load.client_batch_size}."
     loads = {other.load.concurrency for other in taken if other.phase == measurement.phase}
     if measurement.phase in ("noise", "confirmation") and len(loads) > 1:
@@ -293,8 +269,8 @@ def version_tags(run: RunRecord, mlflow_run_id: str) -> dict[str, str]:
         tags |= {"best_config_name": deployed.pop("config_name"), "feasibility": found.best.feasibility, **deployed}
         tags["throughput_infer_per_s"] = f"{found.best.throughput_infer_per_s.estimate:.6g}"
         tags["latency_p99_ms"] = f"{found.best.latency_p99_ms.estimate:.4g}"
-    if (improvement := _improvement(run)) is not None:
-        tags["throughput_ratio"] = f"{improvement.throughput_ratio.estimate:.4g}"
+    if (gain := improvement(found)) is not None:
+        tags["throughput_ratio"] = f"{gain.throughput_ratio.estimate:.4g}"
     if run.capacity is not None and (lowest := run.capacity.sustainable_rate_infer_per_s.ci_low) is not None:
         tags["sustainable_rate_infer_per_s"] = f"{lowest:.6g}"
     return {MLFLOW_RUN_TAG: mlflow_run_id, **{f"hcopt.{key}": value for key, value in _texts(tags).items()}}

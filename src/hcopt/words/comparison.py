@@ -11,16 +11,13 @@ EN = {
     "role_runner_up": "Runner-up",
     "role_closest": "Closest",
     "role_default_equal": "Default, same load",
-    "row_batch": "Max Batch Size",
-    "row_instances": "Instance Count",
-    "row_delay": "Max Queue Delay",
+    "row_max_batch_size": "Max Batch Size",
+    "row_instance_count": "Instance Count",
+    "row_max_queue_delay_us": "Max Queue Delay",
     "row_load": "Load (concurrency)",
-    "row_throughput": "Throughput",
-    "row_latency": "p99 Latency",
+    "row_throughput_infer_per_s": "Throughput",
+    "row_latency_p99_ms": "p99 Latency",
     "row_cost": "Cost per million inferences",
-    "unit_throughput": "{value} infer/s",
-    "unit_latency": "{value} ms",
-    "unit_delay": "{value} µs",
     "interval": "95% CI {range}",
     "range": "{low} to {high}",
     "no_interval": "no interval",
@@ -71,9 +68,8 @@ EN = {
     "differ in instance count alone). A known cause: every ONNX Runtime session sizes its thread pool to all "
     "cores, here {instances} instances × {threads} threads on {cores} cores. Worth a try: "
     "sweep.parameters.intra_op_thread_count: [auto].",
-    "python_backend": "Measured on the embedded Python-based onnxruntime backend, which reaches 57–73% of the "
-    "native backend's throughput: repeat on the production backend before planning capacity from the absolute "
-    "figures.",
+    "python_backend": "Measured on the embedded Python-based onnxruntime backend, which reaches 57–73% of the native "
+    "backend's throughput: repeat on the production backend before planning capacity from the absolute figures.",
     "undecided_best": "{name} is not shown to keep the p99 limit.",
     "undecided_best_answers": "{name} is not shown to answer all but 1% of its requests.",
     "infeasible_best_answers": "{name} failed too many requests in the confirmation.",
@@ -89,16 +85,13 @@ KO = {
     "role_runner_up": "차순위 설정",
     "role_closest": "한도 최근접",
     "role_default_equal": "기본 설정 (동일 부하)",
-    "row_batch": "Max Batch Size",
-    "row_instances": "Instance Count",
-    "row_delay": "Max Queue Delay",
+    "row_max_batch_size": "Max Batch Size",
+    "row_instance_count": "Instance Count",
+    "row_max_queue_delay_us": "Max Queue Delay",
     "row_load": "부하 (Concurrency)",
-    "row_throughput": "Throughput",
-    "row_latency": "p99 Latency",
+    "row_throughput_infer_per_s": "Throughput",
+    "row_latency_p99_ms": "p99 Latency",
     "row_cost": "추론 100만 건당 비용",
-    "unit_throughput": "{value} infer/s",
-    "unit_latency": "{value} ms",
-    "unit_delay": "{value} µs",
     "interval": "95% 신뢰구간 {range}",
     "range": "{low} ~ {high}",
     "no_interval": "신뢰구간 없음",
@@ -145,10 +138,9 @@ KO = {
     "limit_one": "한도 {limit} 이내",
     "limit_missed_by": "{name} 한도 {limit} 초과",
     "cost_at": "시간당 {price} 기준",
-    "pool_trap": "스윕에서 인스턴스가 많을수록 느려짐: 처리량 {change} (인스턴스 수만 다른 {pairs}쌍의 중앙값). "
-    "알려진 원인은 ONNX Runtime 세션마다 전체 코어 수만큼 스레드 풀을 만드는 것으로, 이 실행에서는 "
-    "인스턴스 {instances}개 × 스레드 {threads}개 / 코어 {cores}개. "
-    "sweep.parameters.intra_op_thread_count: [auto] 스윕 권장.",
+    "pool_trap": "스윕에서 인스턴스가 많을수록 느려짐: 처리량 {change} (인스턴스 수만 다른 {pairs}쌍의 중앙값). 알려진 "
+    "원인은 ONNX Runtime 세션마다 전체 코어 수만큼 스레드 풀을 만드는 것으로, 이 실행에서는 인스턴스 {instances}개 × "
+    "스레드 {threads}개 / 코어 {cores}개. sweep.parameters.intra_op_thread_count: [auto] 스윕 권장.",
     "python_backend": "내장 Python 기반 onnxruntime 백엔드로 측정: 처리량은 네이티브 백엔드의 57~73% 수준이므로, "
     "절대 수치로 용량을 산정하기 전에 운영 환경의 백엔드에서 재측정 필요.",
     "undecided_best": "{name} p99 한도 충족 미확인.",

@@ -9,10 +9,8 @@ EN = {
     "feasibility_feasible": "holds",
     "feasibility_infeasible": "missed",
     "feasibility_undecided": "not shown",
-    "row_miss": "Over {limit}",
-    "bounds": "{range}",
+    "row_miss_ratio": "Over {limit}",
     "nothing": "–",
-    "miss_verdict": "{name}: {verdict}",
     "miss_feasible": "limit holds (at most {allowed})",
     "miss_infeasible": "limit missed (more than {allowed})",
     "miss_undecided": "not shown to be within {allowed}",
@@ -26,9 +24,7 @@ EN = {
     "change_shown": "{change} ({range})",
     "change_unclear": "no difference shown ({change}, {range})",
     # The cheaper of two that count as equal
-    "fewer_instances": "as fast as {other}, with {ours} instead of {theirs} instances",
-    "lower_p99": "as fast as {other}, with p99 {change}",
-    "smaller_batch": "as fast as {other}, with batch {ours} instead of {theirs}",
+    "cheaper": "as fast as {other}, with {advantage}",
     "cheaper_sentence": "Of the two the cheaper is recommended: {reason}.",
     # Capacity under Poisson arrivals
     "tile_capacity": "Sustainable rate, one server",
@@ -43,8 +39,7 @@ EN = {
     "sustains_open": "No rate was found at which the limit is shown to be missed: more may be possible.",
     "sustains_less": "That is {share} of the closed-loop throughput ({closed}): plan with the sustainable rate.",
     "open_loop_note": "Seeded schedule of Poisson arrivals (seed {seed}, client batch {batch}). Latency counts from "
-    "the "
-    "intended send time; windows in which the load generator lagged are left out.",
+    "the intended send time; windows in which the load generator lagged are left out.",
     "rates_caption": "Share of requests over the limit at each arrival rate.",
     "column_rate": "Rate (infer/s)",
     "column_windows": "Windows",
@@ -65,8 +60,7 @@ EN = {
     "breakdown_loads": "The two were measured at different loads (concurrency {left_load} and {right_load}): a part of "
     "the difference is the load's.",
     "breakdown_note": "Means per request over the confirmation's blocks, with their share of the client's mean "
-    "latency; "
-    "95% intervals over paired blocks. ",
+    "latency; 95% intervals over paired blocks. ",
     "breakdown_note_sweep": "Means per request over single windows, those of the sweep among them, with their share of "
     "the client's mean latency. ",
     "breakdown_reading": "Queue and compute times are Triton's statistics: a request is charged the whole time of the "
@@ -88,8 +82,7 @@ EN = {
     "nine of ten runs of {blocks} blocks.",
     "noise_unresolved": "The measured difference ({change}) is smaller than that.",
     "noise_measured": "A/A measurement, the default against itself at {load}: throughput varied by {block} from block "
-    "to "
-    "block and by {pair} within a block ({blocks} blocks, standard deviation).",
+    "to block and by {pair} within a block ({blocks} blocks, standard deviation).",
     "noise_within": "No limit of the section noise in config.yaml was exceeded.",
     "noise_exceeded": "Noise over the limits in config.yaml: {reasons}; {window}.",
     "noise_lengthened": "windows were lengthened to {seconds} s",
@@ -113,10 +106,8 @@ KO = {
     "feasibility_feasible": "충족",
     "feasibility_infeasible": "미충족",
     "feasibility_undecided": "미확인",
-    "row_miss": "{limit} 초과 요청",
-    "bounds": "{range}",
+    "row_miss_ratio": "{limit} 초과 요청",
     "nothing": "–",
-    "miss_verdict": "{name}: {verdict}",
     "miss_feasible": "한도 충족(허용 {allowed})",
     "miss_infeasible": "한도 미충족(허용 {allowed})",
     "miss_undecided": "한도 충족 미확인(허용 {allowed})",
@@ -128,9 +119,7 @@ KO = {
     "equal_load_sentence": "동일 부하({load})에서 기본 설정 대비 {line}.",
     "change_shown": "{change} ({range})",
     "change_unclear": "차이 확인되지 않음({change}, {range})",
-    "fewer_instances": "{other}와 동등한 처리량, 인스턴스 {theirs}개 → {ours}개",
-    "lower_p99": "{other}와 동등한 처리량, p99 {change}",
-    "smaller_batch": "{other}와 동등한 처리량, batch {theirs} → {ours}",
+    "cheaper": "{other}와 동등한 처리량, {advantage}",
     "cheaper_sentence": "두 설정 중 자원을 덜 쓰는 쪽을 권장: {reason}.",
     "tile_capacity": "서버 1대의 지속 가능 처리율",
     "capacity_least": "≥ {rate}",
@@ -144,8 +133,7 @@ KO = {
     "sustains_open": "한도 미충족이 확인된 처리율은 없으며, 더 높은 처리율도 가능할 수 있음.",
     "sustains_less": "Closed-loop 처리량({closed})의 {share}: 용량 산정에는 지속 가능 처리율 사용.",
     "open_loop_note": "seed를 고정한 Poisson 도착 일정(seed {seed}, client batch {batch}). 지연 시간은 예정 전송 시각 "
-    "기준이며, "
-    "부하 생성기가 일정을 지키지 못한 구간은 제외.",
+    "기준이며, 부하 생성기가 일정을 지키지 못한 구간은 제외.",
     "rates_caption": "도착률별 한도 초과 요청 비율.",
     "column_rate": "도착률 (infer/s)",
     "column_windows": "측정 구간",
@@ -164,13 +152,11 @@ KO = {
     "breakdown_loads": "두 설정의 측정 부하가 다름(concurrency {left_load}, {right_load}): 차이의 일부는 부하에 의한 "
     "것.",
     "breakdown_note": "검증 블록의 요청당 평균, 백분율은 클라이언트 평균 지연 시간에서 차지하는 비율, 신뢰구간은 "
-    "짝지은 블록 "
-    "기준 95%. ",
+    "짝지은 블록 기준 95%. ",
     "breakdown_note_sweep": "스윕을 포함한 개별 측정 구간의 요청당 평균, 백분율은 클라이언트 평균 지연 시간에서 "
     "차지하는 비율. ",
     "breakdown_reading": "Queue와 compute 시간은 Triton 통계 기준으로, 요청마다 자신이 속한 배치의 처리 시간 전체가 "
-    "계상됨. "
-    "concurrency가 고정되면 처리량 = concurrency / 평균 지연 시간(Little의 법칙).",
+    "계상됨. concurrency가 고정되면 처리량 = concurrency / 평균 지연 시간(Little의 법칙).",
     "breakdown_caption": "요청이 서버 안에서 보낸 평균 시간의 구성.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "지연 시간 구간",
@@ -184,8 +170,7 @@ KO = {
     "section_noise": "측정 노이즈",
     "noise_unknown": "A/A 측정을 하지 않아, 이 장비에서 구분 가능한 차이를 알 수 없음.",
     "noise_resolvable": "이 장비에서는 {difference} 미만의 차이를 구분할 수 없음: 블록 {blocks}개로 측정할 때 그 "
-    "이상의 차이는 "
-    "10회 중 9회 검출.",
+    "이상의 차이는 10회 중 9회 검출.",
     "noise_unresolved": "이번에 측정된 차이({change})는 그보다 작음.",
     "noise_measured": "A/A 측정({load}, 기본 설정끼리 비교): 처리량 변동은 블록 간 {block}, 블록 내 {pair} "
     "(블록 {blocks}개, 표준편차).",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 EN = {
     "section_nodes": "Nodes: what each one measured, and how much it differs",
-    "section_nodes_one": "Node",
     "nodes_one": "Everything was measured on one node of the cluster: {node}.",
     "nodes_taken_out": "Figures of the sweep are compared after these effects have been taken out.",
     "nodes_as_measured": "No node's effect is known: figures of the sweep are compared as measured.",
@@ -30,7 +29,6 @@ EN = {
 
 KO = {
     "section_nodes": "노드: 노드별 측정 횟수와 성능 차이",
-    "section_nodes_one": "노드",
     "nodes_one": "모든 측정은 클러스터의 노드 1대에서 수행: {node}.",
     "nodes_taken_out": "스윕 측정값은 아래의 노드별 영향을 제거한 후 비교.",
     "nodes_as_measured": "노드별 영향을 알 수 없어 스윕 측정값을 그대로 비교.",

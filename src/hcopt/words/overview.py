@@ -1,4 +1,4 @@
-"""The overview of several models."""
+"""The overview of a batch of models."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ EN = {
     "overview_heading": "{count} models",
     "overview_heading_kinds": "{models} on {kinds} kinds of hardware",
     "overview_count": "{count} × {badge}",
-    "overview_model": "Model",
     "overview_verdict": "Verdict",
     "overview_gain": "Throughput against the default",
     "overview_axis": "each line: the 95% interval from {low} to {high}; the grey one is the default",
     "overview_capacity": "Sustained within the limit",
     "overview_hardware": "Hardware",
-    "overview_cost": "Cost per million inferences",
     "overview_cost_detail": "at the sustained rate",
     "overview_report": "Report",
     "overview_page": "page",
@@ -50,13 +48,11 @@ KO = {
     "overview_heading": "모델 {count}개",
     "overview_heading_kinds": "{models}, 장비 {kinds}종",
     "overview_count": "{badge} {count}개",
-    "overview_model": "모델",
     "overview_verdict": "판정",
     "overview_gain": "기본 설정 대비 처리량",
     "overview_axis": "각 선은 95% 구간, 전체 범위 {low} ~ {high}; 회색 세로선이 기본 설정",
     "overview_capacity": "제한 내 지속 처리량",
     "overview_hardware": "장비",
-    "overview_cost": "추론 100만 건당 비용",
     "overview_cost_detail": "지속 처리량 기준",
     "overview_report": "보고서",
     "overview_page": "웹 페이지",

@@ -18,13 +18,7 @@ EN = {
     "finalists_looks": " The data were judged {looks} times; the error rate is spent over these looks.",
     "blocks_caption": "In a block every finalist is measured once, in an order of its own; what a block has in common "
     "cancels in ratios.",
-    "finalist_config": "Configuration",
-    "finalist_settings": "Settings",
-    "finalist_load": "Load",
-    "finalist_throughput": "Throughput",
     "finalist_latency": "p99",
-    "finalist_miss": "Over the limit",
-    "finalist_verdict": "p99 limit",
     "runner_up_better": "{best} gives more throughput than {other}: {change}{interval}.",
     "runner_up_tied": "{best} and {other} cannot be told apart: {change}{interval}, which counts as equal.",
     "runner_up_undecided": "Between {best} and {other} nothing is decided: {change}{interval}{needed}.",
@@ -38,11 +32,9 @@ EN = {
     "that only proposes candidates; finalists as the confirmation measured them.",
     "sweep_caption_lines": " Thin lines: the same configuration at other loads.",
     "heat_map_caption": "Highest throughput of the sweep within the limit at any load, by max batch size and "
-    "instances, "
-    "one map for each queue delay; single measurements.",
+    "instances, one map for each queue delay; single measurements.",
     "heat_map_caption_no_limit": "Highest throughput of the sweep at any load, by max batch size and instances, one "
-    "map "
-    "for each queue delay; single measurements.",
+    "map for each queue delay; single measurements.",
     "load_curve_caption": "p99 latency and throughput against concurrency; single measurements of the sweep.",
     "section_measurements": "All measurements of the sweep",
     "measurements_caption": "In order of rank; bold: the load at which a configuration ranks. p99 limit: {limit}.",
@@ -82,13 +74,7 @@ KO = {
     "finalists_caption": "새로운 부하로 교차 블록 {blocks}개에서 재측정, 신뢰구간 95%.",
     "finalists_looks": " 판정 시도 {looks}회, 오류율은 전체 시도에 나누어 적용.",
     "blocks_caption": "블록마다 최종 후보를 서로 다른 순서로 한 번씩 측정. 블록에 공통된 변동은 비율에서 상쇄됨.",
-    "finalist_config": "설정",
-    "finalist_settings": "설정값",
-    "finalist_load": "부하",
-    "finalist_throughput": "Throughput",
     "finalist_latency": "p99",
-    "finalist_miss": "한도 초과 비율",
-    "finalist_verdict": "p99 한도",
     "runner_up_better": "{best} 처리량이 {other} 대비 높음: {change}{interval}.",
     "runner_up_tied": "{best} 처리량은 {other} 대비 {change}{interval}, 동등으로 판정.",
     "runner_up_undecided": "{best} 처리량 측정값은 {other} 대비 {change}{interval}, 우열 판정 보류{needed}.",

@@ -268,7 +268,7 @@ def test_cheaper_of_two_that_are_tied_is_recommended_with_its_own_improvement() 
     assert found.runner_up_relation is not None
     assert (found.runner_up_relation.candidate, found.runner_up_relation.verdict) == (CHEAPER.config_name, "tied")
     assert found.verdict == "better"
-    assert "with fewer instances" in sentence(found.reason)
+    assert "with 1 instead of 2 instances" in sentence(found.reason)
 
 
 def test_dearer_runner_up_stays_runner_up() -> None:
@@ -277,12 +277,14 @@ def test_dearer_runner_up_stays_runner_up() -> None:
     assert found.best.variant == CHEAPER
     assert found.runner_up_relation is not None
     assert found.runner_up_relation.verdict == "tied"
+    assert found.advantage is not None
+    assert sentence(found.advantage) == "1 instead of 2 instances"
 
 
 @pytest.mark.parametrize(
     ("p99_ms", "winner", "said"),
     [
-        pytest.param(7.0, RUNNER_UP, "a lower p99", id="lower p99"),
+        pytest.param(7.0, RUNNER_UP, "a p99 lower by 22.2%", id="lower p99"),
         pytest.param(11.0, BEST, "above 1", id="higher p99"),
     ],
 )
@@ -299,7 +301,7 @@ def test_with_equal_p99_the_smaller_batch_is_cheaper() -> None:
     found = compared(large, small, (times(1.3), times(1.3)))
     assert found.best is not None
     assert found.best.variant == small
-    assert "a smaller batch size" in sentence(found.reason)
+    assert "a batch size of 8 instead of 16" in sentence(found.reason)
 
 
 def test_cheaper_runner_up_that_misses_the_limit_is_not_recommended() -> None:
@@ -316,7 +318,7 @@ def test_cheaper_runner_up_does_not_cost_the_claim() -> None:
     assert found.runner_up_relation is not None
     assert found.runner_up_relation.verdict == "tied"
     assert found.best is not None
-    assert (found.verdict, found.best.variant) == ("better", BEST)
+    assert (found.verdict, found.best.variant, found.advantage) == ("better", BEST, None)
 
 
 def test_runner_up_that_proves_faster_on_fresh_data_is_recommended() -> None:

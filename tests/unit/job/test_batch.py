@@ -19,7 +19,7 @@ from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.job.batch import FinishedBatch
 from hcopt.job.handover import log_again
-from hcopt.job.summary import summarize_several
+from hcopt.job.summary import summarize_batch
 from hcopt.records.json import JsonObject
 from hcopt.records.run import ModelOutcome, RunFailure, RunRecord
 from hcopt.report.pages.overview import Overview, overview_of
@@ -108,7 +108,7 @@ def test_entry_that_makes_no_sense_is_refused_at_its_line(tmp_path: Path, entry:
 def summary(*outcomes: ModelOutcome) -> JsonObject:
     found: JsonObject = json.loads(
         json.dumps(
-            summarize_several(
+            summarize_batch(
                 outcomes,
                 run_id="run",
                 started_at="2026-01-02T03:04:05+00:00",

@@ -106,7 +106,7 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
 
     monkeypatch.setattr(batch, "profile", found.profile)
     monkeypatch.setattr(batch, "open_tracking", lambda *_, **__: "sqlite://")
-    monkeypatch.setattr(batch, "log_several", lambda *_, **__: TRACKED)
+    monkeypatch.setattr(batch, "log_batch_run", lambda *_, **__: TRACKED)
     found.results.mkdir()
     return found
 

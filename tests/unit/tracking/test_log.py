@@ -11,7 +11,7 @@ from PIL import Image
 
 from hcopt.config.sections import Config, S3Section
 from hcopt.errors import OutputError
-from hcopt.records.measurement import LoadPoint
+from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, Noise
@@ -22,14 +22,15 @@ from hcopt.tracking.log import log_run, promote
 from hcopt.tracking.note import run_note
 from hcopt.tracking.registry import default_tracking_uri, resolve_tracking
 from hcopt.tracking.values import (
+    MetricPoint,
     epoch_ms,
+    failure_text,
     run_metrics,
     run_params,
     run_tags,
-    variant_failure,
+    span_ms,
     variant_metrics,
     variant_params,
-    variant_span_ms,
     version_tags,
 )
 from hcopt.words import Language
@@ -53,6 +54,14 @@ HALF_FAILED = f"{MODEL_NAME}_config_7"
 
 def values(run: RunRecord) -> dict[str, float]:
     return {point.key: point.value for point in run_metrics(run)}
+
+
+def taken(run: RunRecord, name: str) -> list[Measurement]:
+    return [m for m in run.measurements if m.variant.config_name == name]
+
+
+def metrics_of(run: RunRecord, name: str) -> list[MetricPoint]:
+    return variant_metrics(run.plan, taken(run, name))
 
 
 def test_run_params_hold_sweep_limit_model_environment_and_settings() -> None:
@@ -109,7 +118,7 @@ def test_run_without_feasible_configuration_has_no_best_figures() -> None:
 
 
 def test_variant_metrics_have_concurrency_as_step_in_the_sweep_and_block_in_the_confirmation() -> None:
-    points = variant_metrics(run_record(), BEST)
+    points = metrics_of(run_record(), BEST)
     sweep = {point.step: point.value for point in points if point.key == "throughput_infer_per_s"}
     assert sweep == {8: 4210.7, 32: 6514.0}
     blocks = [point.step for point in points if point.key == "confirmation.latency_p99_ms"]
@@ -120,7 +129,7 @@ def test_variant_metrics_have_concurrency_as_step_in_the_sweep_and_block_in_the_
 def test_variant_metrics_tell_client_batches_apart_where_there_are_several() -> None:
     run = run_record()
     loads = (*run.plan.loads, LoadPoint(concurrency=8, client_batch_size=4))
-    points = variant_metrics(replace(run, plan=replace(run.plan, loads=loads)), BEST)
+    points = metrics_of(replace(run, plan=replace(run.plan, loads=loads)), BEST)
     assert {point.key for point in points if point.key.endswith("throughput_infer_per_s")} == {
         "client_batch_1.throughput_infer_per_s",
         "confirmation.client_batch_1.throughput_infer_per_s",
@@ -129,9 +138,9 @@ def test_variant_metrics_tell_client_batches_apart_where_there_are_several() -> 
 
 def test_variant_failure_names_the_load_and_the_reason() -> None:
     run = run_record()
-    assert str(variant_failure(run, HALF_FAILED)).startswith("concurrency 32: perf_analyzer gave no result")
-    assert variant_failure(run, BEST) is None
-    assert [point.step for point in variant_metrics(run, HALF_FAILED) if point.key == "throughput_infer_per_s"] == [8]
+    assert str(failure_text(taken(run, HALF_FAILED))).startswith("concurrency 32: perf_analyzer gave no result")
+    assert failure_text(taken(run, BEST)) is None
+    assert [point.step for point in metrics_of(run, HALF_FAILED) if point.key == "throughput_infer_per_s"] == [8]
 
 
 def test_variant_params_hold_its_settings() -> None:
@@ -148,8 +157,8 @@ def test_variant_params_hold_its_settings() -> None:
 def test_variant_span_is_from_its_first_beginning_to_its_last_end() -> None:
     run = run_record()
     start = epoch_ms(run.started_at)
-    assert variant_span_ms(run, BEST) == (start, start + 1000)
-    assert variant_span_ms(replace(run, measurements=()), BEST) == (start, start)
+    assert span_ms(taken(run, BEST), run.started_at) == (start, start + 1000)
+    assert span_ms([], run.started_at) == (start, start)
 
 
 def test_version_tags_say_how_to_serve_and_how_sure_that_is() -> None:
@@ -232,7 +241,7 @@ def test_default_that_misses_the_limit_gives_no_ratio() -> None:
 
 
 def test_variant_metrics_of_the_open_loop_check_have_the_rate_as_step() -> None:
-    points = variant_metrics(evidence_record(), BEST)
+    points = metrics_of(evidence_record(), BEST)
     assert [(p.step, p.value) for p in points if p.key == "open_loop.throughput_infer_per_s"] == [
         (4000, 4000.0),
         (4000, 4000.0),
@@ -243,7 +252,7 @@ def test_variant_metrics_of_the_open_loop_check_have_the_rate_as_step() -> None:
 
 
 def test_variant_metrics_tell_the_loads_of_the_confirmation_apart() -> None:
-    points = variant_metrics(evidence_record(), default_variant().config_name)
+    points = metrics_of(evidence_record(), default_variant().config_name)
     for load in (8, 32):
         key = f"confirmation.concurrency_{load}.throughput_infer_per_s"
         assert [point.step for point in points if point.key == key] == list(range(8))
@@ -254,7 +263,7 @@ def test_failure_of_the_open_loop_check_names_the_rate() -> None:
     run = run_record()
     failed = replace(run.measurements[-1], throughput_infer_per_s=None, latency=None, error="lagged")
     failed = replace(failed, load=LoadPoint(request_rate_per_s=1250.5), phase="open_loop")
-    failure = variant_failure(replace(run, measurements=(failed,)), failed.variant.config_name)
+    failure = failure_text([failed])
     assert failure == "1250.5 requests/s: lagged"
 
 
@@ -271,13 +280,13 @@ def test_note_shows_default_beside_best_and_the_command() -> None:
     note = run_note(run_record())
     assert note.startswith("**better**: throughput ratio 1.302 (95 % interval 1.254 to 1.352)")
     assert r"| configuration | &emsp;config\_default | &emsp;config\_6 |" in note
-    assert "| throughput (infer/s) | &emsp;4,951 (4,885 to 5,017) | &emsp;6,438 (6,352 to 6,524) |" in note
-    assert "| p99 limit 50 ms | &emsp;kept | &emsp;kept |" in note
+    assert r"| throughput (infer/s) | &emsp;4,951 \[4,885, 5,017\] | &emsp;6,438 \[6,352, 6,524\] |" in note
+    assert "| limit (at most 1%) | &emsp;holds | &emsp;holds |" in note
     assert note.endswith("```sh\nhcopt profile --config config.yaml\n```")
 
 
 def test_note_calls_an_unproven_configuration_a_candidate() -> None:
-    assert "candidate, not proven" in run_note(undecided_record())
+    assert "&emsp;candidate |" in run_note(undecided_record())
     assert "|" not in run_note(no_feasible_config_record())
 
 

@@ -9,8 +9,7 @@ from string import Formatter
 import pytest
 from fontTools.ttLib import TTFont
 
-from hcopt.words import EN, KO, notes, texts
-from hcopt.words import chart_labels as text
+from hcopt.words import _PARTS, EN, KO, notes, texts
 
 HANGUL = re.compile("[가-힣]")
 
@@ -19,26 +18,26 @@ def _placeholders(template: str) -> set[str]:
     return {field for _, field, _, _ in Formatter().parse(template) if field is not None}
 
 
-TABLES = [(EN, KO), (text.EN, text.KO), (notes.EN, notes.KO)]
+TABLES = [(EN, KO), (notes.EN, notes.KO)]
 
 
-@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts", "notes"])
+@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "notes"])
 def test_tables_have_the_same_keys(english, korean):
     assert set(english) == set(korean)
 
 
-@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "charts", "notes"])
+@pytest.mark.parametrize(("english", "korean"), TABLES, ids=["report", "notes"])
 def test_both_languages_fill_in_the_same_values(english, korean):
     assert {key: _placeholders(english[key]) for key in english} == {key: _placeholders(korean[key]) for key in english}
 
 
-@pytest.mark.parametrize("english", [EN, text.EN, notes.EN], ids=["report", "charts", "notes"])
+@pytest.mark.parametrize("english", [EN, notes.EN], ids=["report", "notes"])
 def test_english_has_no_hangul(english):
     assert not [key for key, value in english.items() if HANGUL.search(value)]
 
 
-def test_words_of_the_charts_are_not_those_of_the_report():
-    assert not set(EN) & set(text.EN)
+def test_no_two_parts_say_the_same_key():
+    assert sum(len(part.EN) for part in _PARTS) == len(EN)
 
 
 def test_language_chooses_the_table():
@@ -55,7 +54,7 @@ def test_template_uses_only_texts_that_exist():
 def test_page_uses_only_texts_that_exist():
     template = (files("hcopt.report") / "templates" / "report.html.jinja").read_text(encoding="utf-8")
     used = set(re.findall(r"\bwords\.([a-z0-9_]+)", template))
-    assert used and used <= set(EN) | set(text.EN)
+    assert used and used <= set(EN)
 
 
 @pytest.mark.parametrize("style", ["Regular", "Bold"])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from hcopt.analysis.view import confirmed_side, deployed, improvement
 from hcopt.check.compare_runs import RunComparison
 from hcopt.check.conclusion import relation
 from hcopt.cli.progress_bar import duration, printable
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, Estimate
+from hcopt.report import figures
+from hcopt.report.facts.names import short_name
+from hcopt.report.plain_table import plain_rows
 from hcopt.words.notes import worded
 
 SCHEMA_VERSION = 1
@@ -40,80 +43,53 @@ class Row:
 
 def rows(comparison: RunComparison) -> list[Row]:
     """The figures of both runs, and the ratios where there are any."""
-    runs = (comparison.a, comparison.b)
-    ratios = comparison.ratios
-    throughput, latency, default, gain = (
-        ("", "", "", "")
+    runs, ratios = (comparison.a, comparison.b), comparison.ratios
+    shown = (
+        {}
         if ratios is None
-        else (
-            _interval(each, "{:.3f}")
-            for each in (ratios.throughput, ratios.latency_p99, ratios.default_throughput, ratios.gain_over_default)
-        )
+        else {
+            "throughput (infer/s)": ratios.throughput,
+            "p99 latency (ms)": ratios.latency_p99,
+            "default (infer/s)": ratios.default_throughput,
+            "golden / default": ratios.gain_over_default,
+        }
     )
-    lines = [
-        _row("verdict", runs, lambda run: run.confirmation.verdict.replace("_", " ")),
-        *_setting_rows(runs),
-        _golden_row(
-            "throughput (infer/s)", runs, lambda side: _interval(side.throughput_infer_per_s, "{:,.0f}"), throughput
-        ),
-        _golden_row("p99 latency (ms)", runs, lambda side: _interval(side.latency_p99_ms, "{:.2f}"), latency),
-        _row("p99 limit (ms)", runs, _limit),
-        _golden_row("limit kept", runs, _kept),
-        _row("default (infer/s)", runs, _default, default),
-        _row("golden / default", runs, _gain, gain),
-        _row("sustainable rate (infer/s)", runs, _capacity),
-        _row("spread of blocks", runs, _spread),
-        _row("resolvable change", runs, _resolvable),
-        _row("took", runs, lambda run: duration(sum(run.elapsed_s.values()))),
+    cells = {
+        "verdict": [run.confirmation.verdict.replace("_", " ") for run in runs],
+        "configuration": [_name(run) for run in runs],
+        **_golden_rows(runs),
+        "p99 limit (ms)": [_limit(run) for run in runs],
+        "default (infer/s)": [_figure(_default(run), figures.throughput) for run in runs],
+        "golden / default": [_figure(_gain(run), figures.times) for run in runs],
+        "sustainable rate (infer/s)": [_figure(_capacity(run), figures.throughput) for run in runs],
+        "spread of blocks": [_NOTHING if run.noise is None else f"{run.noise.block_sd_ratio:.1%}" for run in runs],
+        "resolvable change": [_NOTHING if run.noise is None else f"{run.noise.resolvable_ratio:.1%}" for run in runs],
+        "took": [duration(sum(run.elapsed_s.values())) for run in runs],
+    }
+    return [
+        Row(label=label, a=a, b=b, ratio=_figure(shown[label], figures.times) if label in shown else "")
+        for label, (a, b) in cells.items()
+        if (a, b) != (_NOTHING, _NOTHING)
     ]
-    return [line for line in lines if (line.a, line.b) != (_NOTHING, _NOTHING)]
 
 
-def _row(label: str, runs: tuple[RunRecord, RunRecord], cell: Callable[[RunRecord], str], ratio: str = "") -> Row:
-    return Row(label=label, a=cell(runs[0]), b=cell(runs[1]), ratio=ratio)
-
-
-def _golden_row(
-    label: str, runs: tuple[RunRecord, RunRecord], cell: Callable[[ConfirmedVariant], str], ratio: str = ""
-) -> Row:
-    def of(run: RunRecord) -> str:
-        best = run.confirmation.best
-        return _NOTHING if best is None else cell(best)
-
-    return _row(label, runs, of, ratio)
-
-
-def _setting_rows(runs: tuple[RunRecord, RunRecord]) -> list[Row]:
-    """What is deployed; parameters, plain batching and rows a request only where a run has them."""
-    settings = [
-        _row("configuration", runs, _name),
-        _golden_row("max batch size", runs, lambda side: str(side.variant.max_batch_size)),
-        _golden_row("instances", runs, lambda side: str(side.variant.instance_count)),
-        _golden_row("queue delay (µs)", runs, lambda side: str(side.variant.max_queue_delay_us)),
-        _golden_row("concurrency", runs, lambda side: str(side.load.concurrency)),
-    ]
-    sides = [run.confirmation.best for run in runs if run.confirmation.best is not None]
-    if any(side.variant.parameters for side in sides):
-        settings.append(_golden_row("parameters", runs, _parameters))
-    if not all(side.variant.dynamic_batching for side in sides):
-        settings.append(
-            _golden_row("dynamic batching", runs, lambda side: "on" if side.variant.dynamic_batching else "off")
-        )
-    if any(side.load.client_batch_size != 1 for side in sides):
-        settings.append(_golden_row("rows a request", runs, lambda side: str(side.load.client_batch_size)))
-    return settings
+def _golden_rows(runs: tuple[RunRecord, RunRecord]) -> dict[str, list[str]]:
+    """What is deployed, and its figures."""
+    golden = [run.confirmation.best for run in runs]
+    sides = [confirmed_side(best, "best") for best in golden if best is not None]
+    found = plain_rows(sides, limited=True)
+    if None in golden:
+        found = {label: [_NOTHING if best is None else cells[0] for best in golden] for label, cells in found.items()}
+    # An interval stands in a line of its own: three of them do not fit side by side.
+    return {label: [cell.replace(" [", "\n[") for cell in cells] for label, cells in found.items()}
 
 
 def _name(run: RunRecord) -> str:
     best = run.confirmation.best
     if best is None:
         return _NOTHING
-    name = best.variant.config_name.removeprefix(f"{run.model.name}_")
+    name = short_name(best.variant.config_name, run)
     return f"{name}\ncandidate" if run.confirmation.verdict == "undecided" else name
-
-
-def _parameters(side: ConfirmedVariant) -> str:
-    return "\n".join(f"{key}={value}" for key, value in side.variant.parameters) or _NOTHING
 
 
 def _limit(run: RunRecord) -> str:
@@ -121,46 +97,22 @@ def _limit(run: RunRecord) -> str:
     return "none" if limit_ms is None else f"{limit_ms:g}"
 
 
-def _kept(side: ConfirmedVariant) -> str:
-    said = {"feasible": "yes", "infeasible": "no", "undecided": "not shown"}[side.feasibility]
-    if side.miss_ratio is None:
-        return said
-    return f"{said}\n{side.miss_ratio.estimate:.2%} over"
+def _default(run: RunRecord) -> Estimate | None:
+    return None if run.confirmation.default is None else run.confirmation.default.throughput_infer_per_s
 
 
-def _default(run: RunRecord) -> str:
-    default = run.confirmation.default
-    return _NOTHING if default is None else _interval(default.throughput_infer_per_s, "{:,.0f}")
+def _gain(run: RunRecord) -> Estimate | None:
+    found = improvement(run.confirmation)
+    return None if found is None else found.throughput_ratio
 
 
-def _gain(run: RunRecord) -> str:
-    improvement, default = run.confirmation.improvement, run.confirmation.default
-    # A default that misses the limit has no throughput to compare with.
-    if improvement is None or default is None or not default.feasible:
-        return _NOTHING
-    return _interval(improvement.throughput_ratio, "{:.3f}")
+def _capacity(run: RunRecord) -> Estimate | None:
+    return None if run.capacity is None else run.capacity.sustainable_rate_infer_per_s
 
 
-def _capacity(run: RunRecord) -> str:
-    return _NOTHING if run.capacity is None else _interval(run.capacity.sustainable_rate_infer_per_s, "{:,.0f}")
-
-
-def _spread(run: RunRecord) -> str:
-    return _NOTHING if run.noise is None else f"{run.noise.block_sd_ratio:.1%}"
-
-
-def _resolvable(run: RunRecord) -> str:
-    return _NOTHING if run.noise is None else f"{run.noise.resolvable_ratio:.1%}"
-
-
-def _interval(value: Estimate | None, form: str) -> str:
-    """A figure, and its interval in the line below; a bound that is not known is left open."""
-    if value is None:
-        return _NOTHING
-    if value.ci_low is None and value.ci_high is None:
-        return form.format(value.estimate)
-    low, high = ("…" if bound is None else form.format(bound) for bound in (value.ci_low, value.ci_high))
-    return f"{form.format(value.estimate)}\n[{low}, {high}]"
+def _figure(value: Estimate | None, digits: figures.Digits) -> str:
+    """A figure, and its interval in the line below."""
+    return _NOTHING if value is None else figures.bracketed(value, digits).replace(" [", "\n[")
 
 
 # The terminal
@@ -260,8 +212,8 @@ def _ratio(ratio: Estimate | None) -> JsonObject | None:
 
 def _run(run: RunRecord) -> JsonObject:
     found = run.confirmation
-    capacity = None if run.capacity is None else asdict(run.capacity.sustainable_rate_infer_per_s)
-    compared = found.improvement if found.default is not None and found.default.feasible else None
+    capacity = _capacity(run)
+    gain = _gain(run)
     return {
         "run_id": run.run_id,
         "started_at": run.started_at,
@@ -272,8 +224,8 @@ def _run(run: RunRecord) -> JsonObject:
         "reason": worded(found.reason),
         "golden": _confirmed(found.best),
         "default": _confirmed(found.default),
-        "throughput_ratio_to_default": None if compared is None else asdict(compared.throughput_ratio),
-        "sustainable_rate_infer_per_s": capacity,
+        "throughput_ratio_to_default": None if gain is None else asdict(gain),
+        "sustainable_rate_infer_per_s": None if capacity is None else asdict(capacity),
         "noise": None
         if run.noise is None
         else {
@@ -289,14 +241,9 @@ def _confirmed(side: ConfirmedVariant | None) -> JsonObject | None:
     if side is None:
         return None
     return {
-        "config_name": side.variant.config_name,
-        "max_batch_size": side.variant.max_batch_size,
-        "instance_count": side.variant.instance_count,
-        "max_queue_delay_us": side.variant.max_queue_delay_us,
+        **deployed(side.variant, side.load),
         "dynamic_batching": side.variant.dynamic_batching,
         "parameters": dict(side.variant.parameters),
-        "concurrency": side.load.concurrency,
-        "client_batch_size": side.load.client_batch_size,
         "throughput_infer_per_s": asdict(side.throughput_infer_per_s),
         "latency_p99_ms": asdict(side.latency_p99_ms),
         "feasibility": side.feasibility,

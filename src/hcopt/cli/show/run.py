@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from hcopt.analysis.view import improvement, pairing
 from hcopt.cli.progress_bar import duration, print_note, printable
 from hcopt.deploy.capacity import PriceOf
 from hcopt.doctor.findings import Finding
@@ -16,8 +17,12 @@ from hcopt.job.plan import PlannedJob
 from hcopt.job.run import FinishedRun
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import ModelOutcome, RunRecord
-from hcopt.records.verdict import Capacity, Comparison, ConfirmedVariant, Estimate, FailedWindows
+from hcopt.records.verdict import Capacity, Comparison, FailedWindows
+from hcopt.report import figures
 from hcopt.report.facts.hardware import hardware_answers
+from hcopt.report.facts.limit import lower_bound
+from hcopt.report.facts.names import short_name
+from hcopt.report.plain_table import plain_rows
 from hcopt.words import texts
 from hcopt.words.notes import sentence
 
@@ -27,7 +32,6 @@ _VERDICTS = {
     "undecided": ("undecided", "bold yellow"),
     "no_feasible_config": ("no configuration meets the limit", "bold red"),
 }
-_LIMIT_VERDICTS = {"feasible": "holds", "infeasible": "missed", "undecided": "not shown"}
 _PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)")
 _OUTCOME_COLUMNS = ("verdict", "to deploy", "throughput × default", "sustained (infer/s)")
 
@@ -66,16 +70,16 @@ def print_total(console: Console, count: int, expected_s: float) -> None:
 def print_models(console: Console, finished: FinishedBatch, price_of: PriceOf) -> None:
     """What became of each model on each kind of hardware, which to take, and where everything is."""
     console.print()
-    several = len({outcome.hardware for outcome in finished.outcomes}) > 1
+    has_kinds = len({outcome.hardware for outcome in finished.outcomes}) > 1
     table = Table("model", *_OUTCOME_COLUMNS)
-    if several:
+    if has_kinds:
         table = Table("model", "hardware", *_OUTCOME_COLUMNS)
     for outcome in finished.outcomes:
         name, *cells = _outcome(outcome)
-        hardware = [Text(printable(outcome.hardware or ""))] if several else []
+        hardware = [Text(printable(outcome.hardware or ""))] if has_kinds else []
         table.add_row(name, *hardware, *cells)
     console.print(table)
-    for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if several else ():
+    for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if has_kinds else ():
         for line in (f"{answer.title}: {answer.sentence}", *answer.figures, *answer.left_out):
             # The pages' figures and units are held together by a sign that a terminal need not know.
             console.print(Text(printable(line.replace("\u00a0", " "))), soft_wrap=not console.is_terminal)
@@ -101,14 +105,14 @@ def _outcome(outcome: ModelOutcome) -> tuple[Text, ...]:
     found = record.confirmation
     deploy = "nothing" if found.verdict == "no_feasible_config" else "default"
     if found.verdict == "better" and found.best is not None:
-        deploy = found.best.variant.config_name.removeprefix(f"{record.model.name}_")
-    low = None if record.capacity is None else record.capacity.sustainable_rate_infer_per_s.ci_low
+        deploy = short_name(found.best.variant.config_name, record)
+    low, gain = None if record.capacity is None else lower_bound(record.capacity), improvement(found)
     return (
         name,
         Text(*_VERDICTS[found.verdict]),
         Text(deploy),
-        Text("" if found.improvement is None else _interval(found.improvement.throughput_ratio, "{:.2f}")),
-        Text(f"≥ {low:,.0f}" if low else ""),
+        Text("" if gain is None else figures.bracketed(gain.throughput_ratio, figures.times)),
+        Text(f"≥ {figures.throughput(low)}" if low else ""),
     )
 
 
@@ -164,8 +168,7 @@ def _beside_the_table(record: RunRecord) -> Iterator[str]:
 
 
 def _failed(failed: FailedWindows, record: RunRecord) -> str:
-    name = failed.config_name.removeprefix(f"{record.model.name}_")
-    where = f"{name} at concurrency {failed.load.concurrency}"
+    where = f"{short_name(failed.config_name, record)} at concurrency {failed.load.concurrency}"
     reason = next(iter(printable(failed.reason).splitlines()), "")[:200]
     if not failed.variant_count:
         count = f"{failed.other_count} of {failed.window_count} windows"
@@ -176,57 +179,32 @@ def _failed(failed: FailedWindows, record: RunRecord) -> str:
 
 def _ratios(comparison: Comparison) -> str:
     ratios = {"throughput": comparison.throughput_ratio, "p99 latency": comparison.latency_p99_ratio}
-    return ", ".join(f"{name} × {_interval(ratio, '{:.2f}')}" for name, ratio in ratios.items())
+    return ", ".join(f"{name} × {figures.bracketed(ratio, figures.times)}" for name, ratio in ratios.items())
 
 
 def _sustained(capacity: Capacity, record: RunRecord) -> str:
     """The lower bound, which is what planning may use."""
-    name = capacity.config_name.removeprefix(f"{record.model.name}_")
-    limit, low = f"{capacity.latency_p99_limit_ms:g} ms", capacity.sustainable_rate_infer_per_s.ci_low
-    if low is None or low <= 0:
+    name, limit = short_name(capacity.config_name, record), f"{capacity.latency_p99_limit_ms:g} ms"
+    low = lower_bound(capacity)
+    if low is None:
         return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried."
-    return f"{name} sustains at least {low:,.0f} infer/s under Poisson arrivals with p99 within {limit}."
+    return f"{name} sustains at least {figures.rate(low)} under Poisson arrivals with p99 within {limit}."
 
 
 def _table(record: RunRecord) -> Table:
-    """Default and best side by side, without the model's name in theirs."""
-    found = record.confirmation
-    assert found.best is not None
-    best, default = found.best, found.default
-    name = "candidate" if found.verdict == "undecided" else "best"
-    sides = [(name, best)]
-    if default is not None and default.variant != best.variant:
-        sides.insert(0, ("default", default))
-    table = Table("", *(Column(label, overflow="fold") for label, _ in sides))
-    labels = [*_PLAN_COLUMNS, *(["parameters"] if any(side.variant.parameters for _, side in sides) else [])]
-    prefix = f"{record.model.name}_"
-    settings = [(side.variant.config_name.removeprefix(prefix), *_settings(side.variant)) for _, side in sides]
-    rows = {
-        **{label: [cells[index] for cells in settings] for index, label in enumerate(labels)},
-        "concurrency": [str(side.load.concurrency) for _, side in sides],
-        "throughput (infer/s)": [_interval(side.throughput_infer_per_s, "{:,.0f}") for _, side in sides],
-        "p99 latency (ms)": [_interval(side.latency_p99_ms, "{:.2f}") for _, side in sides],
-    }
-    if any(side.miss_ratio is not None for _, side in sides):
-        rows[f"over {record.ranking.latency_p99_limit_ms:g} ms"] = [_missed(side) for _, side in sides]
-        rows["limit (at most 1%)"] = [_LIMIT_VERDICTS[side.feasibility] for _, side in sides]
+    """Default and best side by side, as in the report."""
+    sides, limit_ms = pairing(record).sides, record.ranking.latency_p99_limit_ms
+    roles = [texts("en")[f"group_{side.role}"] for side in sides]
+    table = Table("", *(Column(role, overflow="fold") for role in roles))
+    names = [short_name(side.variant.config_name, record) for side in sides]
+    limited = any(side.miss_ratio is not None for side in sides)
+    rows = {"configuration": names, **plain_rows(sides, limit_ms=limit_ms, limited=limited)}
     for label, cells in rows.items():
-        table.add_row(label, *map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in (label, *cells)))
     return table
-
-
-def _missed(side: ConfirmedVariant) -> str:
-    """The share of slow requests, with the bounds of the verdict on it."""
-    return "" if side.miss_ratio is None else _interval(side.miss_ratio, "{:.2%}")
 
 
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
     """Max batch size, instances, queue delay and parameters, as they are shown."""
     parameters = printable(", ".join(f"{key}={value}" for key, value in variant.parameters))
     return str(variant.max_batch_size), str(variant.instance_count), str(variant.max_queue_delay_us), parameters
-
-
-def _interval(value: Estimate, form: str) -> str:
-    if value.ci_low is None or value.ci_high is None:
-        return form.format(value.estimate)
-    return f"{form.format(value.estimate)} [{form.format(value.ci_low)}, {form.format(value.ci_high)}]"

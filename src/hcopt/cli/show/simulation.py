@@ -1,4 +1,4 @@
-"""A simulated autoscaler becomes a chart: load and capacity, replicas, and the share of requests over the limit."""
+"""The chart of a simulated autoscaler: load and capacity, replicas, and the share of requests over the limit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import altair as alt
 
 SUFFIXES = (".html", ".svg", ".png")
-_MOST_ROWS = 1200
+_MAX_ROWS = 1200
 _WIDTH = 620
 _PNG_SCALE = 2.0
 # Below this a share is drawn at the foot: the axis is logarithmic.
-_LEAST_SHARE = 1e-4
+_MIN_SHARE = 1e-4
 
 
 def simulation_chart(found: Simulation, *, capacity_infer_per_s: float) -> alt.VConcatChart:
@@ -87,7 +87,7 @@ def _png(chart: alt.VConcatChart) -> bytes:
 
 def _rows(moments: Sequence[Moment], capacity_infer_per_s: float) -> list[JsonObject]:
     """A moment in so many: the one with the most misses, so that none of them is lost between two."""
-    every = max(1, -(-len(moments) // _MOST_ROWS))
+    every = max(1, -(-len(moments) // _MAX_ROWS))
     chosen = (
         max(moments[start : start + every], key=lambda moment: moment.miss_ratio)
         for start in range(0, len(moments), every)
@@ -99,7 +99,7 @@ def _rows(moments: Sequence[Moment], capacity_infer_per_s: float) -> list[JsonOb
             "sustained": moment.ready * capacity_infer_per_s,
             "asked": moment.replicas,
             "ready": moment.ready,
-            "share": max(_LEAST_SHARE, moment.miss_ratio),
+            "share": max(_MIN_SHARE, moment.miss_ratio),
         }
         for moment in chosen
     ]
@@ -132,8 +132,8 @@ def _panel(
 def _misses(data: alt.Data, x: alt.X) -> alt.LayerChart:
     import altair as alt
 
-    axis = alt.Axis(format="~%", values=[_LEAST_SHARE, 0.001, ALLOWED_MISS_RATIO, 0.1, 1])
-    y = alt.Y("share:Q", title=None, scale=alt.Scale(type="log", domain=[_LEAST_SHARE, 1]), axis=axis)
+    axis = alt.Axis(format="~%", values=[_MIN_SHARE, 0.001, ALLOWED_MISS_RATIO, 0.1, 1])
+    y = alt.Y("share:Q", title=None, scale=alt.Scale(type="log", domain=[_MIN_SHARE, 1]), axis=axis)
     line = alt.Chart(data).mark_line(color=BLUE, strokeWidth=1.6, interpolate="step-after").encode(x=x, y=y)
     allowed = alt.Data(values=[{"share": ALLOWED_MISS_RATIO}])  # type: ignore[no-untyped-call]
     limit = alt.Chart(allowed).mark_rule(color=ORANGE, strokeDash=[5, 3], strokeWidth=1.4).encode(y=y)

@@ -1,5 +1,5 @@
-"""A run becomes Altair charts, one definition for the PDF's SVG and for interactive HTML. Pure but for `to_svg`, which
-registers the fonts with the converter.
+"""The charts of a run, made with Altair: one definition for the PDF's SVG and for interactive HTML. Pure but for
+`to_svg`, which registers the fonts with the converter.
 """
 
 from __future__ import annotations
@@ -25,22 +25,7 @@ if TYPE_CHECKING:
 
     Chart: TypeAlias = alt.LayerChart | alt.ConcatChart | alt.FacetChart
 
-__all__ = [
-    "CHARTS",
-    "PRINT_THEME",
-    "all_charts",
-    "confirmation_blocks",
-    "default_against_best",
-    "latency_against_concurrency",
-    "latency_breakdown",
-    "misses_against_rate",
-    "pod_load",
-    "theme",
-    "throughput_against_p99",
-    "throughput_by_settings",
-    "to_svg",
-    "windows_over_time",
-]
+__all__ = ["CHARTS", "PRINT_THEME", "all_charts", "theme", "to_svg"]
 
 # What makes a chart, by its name; a run without the data for one gives None.
 CHARTS: Mapping[str, Callable[..., Chart | None]] = {

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hcopt.analysis.view import Role
 from hcopt.records.json import JsonObject
-from hcopt.records.verdict import Estimate
-from hcopt.report.facts.selection import Role
 from hcopt.words import Text
 
 if TYPE_CHECKING:
     import altair as alt
 
     Channel = TypeVar("Channel", alt.X, alt.Y)
-
-Digits = Callable[[float], str]
 
 FONT = "Hcopt Gothic"
 HALO, WHISKER, FRAME, CELL, CAPTION = "halo", "whisker", "frame", "cell", "caption"
@@ -148,18 +145,41 @@ def data(rows: Sequence[JsonObject]) -> alt.Data:
     return alt.Data(values=tuple(rows))  # type: ignore[no-untyped-call]
 
 
-def tooltip(words: Text, **fields: str) -> list[alt.Tooltip]:
+def tooltip(text: Text, **fields: str) -> list[alt.Tooltip]:
     """Texts of a row that appear beside the pointer: field by the key of its title."""
     import altair as alt
 
-    return [alt.Tooltip(f"{field}:N", title=words[key]) for field, key in fields.items()]
+    return [alt.Tooltip(f"{field}:N", title=text[key]) for field, key in fields.items()]
 
 
-def interval(figure: Estimate, digits: Digits, text: Text) -> str:
-    """An interval as text, or that there is none."""
-    if figure.ci_low is None or figure.ci_high is None:
-        return text["no_interval"]
-    return text["range"].format(low=digits(figure.ci_low), high=digits(figure.ci_high))
+def styled(field: str, styles: Mapping[str, tuple[str, str]], legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape by a field's values, in the legend's order."""
+    import altair as alt
+
+    domain, (colors, shapes) = list(styles), zip(*styles.values(), strict=True)
+    return (
+        alt.Color(field, scale=alt.Scale(domain=domain, range=list(colors)), legend=legend),
+        alt.Shape(field, scale=alt.Scale(domain=domain, range=list(shapes)), legend=legend),
+    )
+
+
+def role_lines(
+    rows: Sequence[JsonObject],
+    x: alt.X,
+    y: alt.Y,
+    legend: alt.Legend,
+    tips: Sequence[alt.Tooltip],
+    *,
+    line: Mapping[str, float],
+    size: int,
+) -> list[alt.Chart]:
+    """A line with its points for each name, in the style of its role."""
+    import altair as alt
+
+    color, shape = styled("name:N", {row["name"]: ROLE_STYLES[row["role"]] for row in rows}, legend)
+    base = alt.Chart(data(rows)).encode(x=x, y=y, color=color)
+    points = base.mark_point(filled=True, size=size, opacity=1).encode(shape=shape, tooltip=list(tips))
+    return [base.mark_line(**line), points]
 
 
 def limit_line(channel: alt.X | alt.Y, row: JsonObject) -> alt.Chart:

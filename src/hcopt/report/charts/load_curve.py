@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.view import Pairing, Side, pairing, sweep_points
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
-from hcopt.report.charts.drawing import ROLE_STYLES, data, limit_line, needs_log, tooltip
-from hcopt.report.facts.headline import load_name
-from hcopt.report.facts.selection import Pairing, Side, pairing, side_name, sweep_points
+from hcopt.report.charts.drawing import limit_line, needs_log, role_lines, tooltip
+from hcopt.report.facts.names import load_name, side_name
 from hcopt.words import Language, Text, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -24,7 +23,7 @@ def latency_against_concurrency(run: RunRecord, *, language: Language) -> alt.Co
     """Two panels over the sweep's concurrencies; None where the sweep has fewer than two."""
     import altair as alt
 
-    text, words, pair = texts(language), chart_texts(language), pairing(run)
+    text, pair = texts(language), pairing(run)
     rows = [row for side in pair.sides for row in _curve(side, pair, run, text)]
     concurrencies = sorted({row["concurrency"] for row in rows})
     if len(concurrencies) < 2:
@@ -33,20 +32,20 @@ def latency_against_concurrency(run: RunRecord, *, language: Language) -> alt.Co
     highest = max(row["p99_ms"] for row in rows)
     drawn = limit_ms is not None and limit_ms <= _LIMIT_IN_VIEW_RATIO * highest
     named = "" if limit_ms is None else f" · {text['chart_limit'].format(limit=figures.limit(limit_ms))}"
-    x = _concurrency_axis(concurrencies, words)
+    x = _concurrency_axis(concurrencies, text)
     p99 = alt.Y("p99_ms:Q", title=None, scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=5))
     throughput = alt.Y("throughput:Q", title=None, scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=5))
-    batch = _batch_note(pair, words)
+    batch = _batch_note(pair, text)
     limit = [limit_line(p99, {"p99_ms": limit_ms})] if drawn else []
     panels = [
-        _panel([*limit, *_curves(rows, x, p99, words)], text["chart_latency"] + named, batch),
-        _panel(_curves(rows, x, throughput, words), text["chart_throughput"], batch),
+        _panel([*limit, *_curves(rows, x, p99, text)], text["chart_latency"] + named, batch),
+        _panel(_curves(rows, x, throughput, text), text["column_throughput"], batch),
     ]
     names = ", ".join(side_name(side, run, text) for side in pair.sides)
     chart: alt.ConcatChart = (
         alt.concat(*panels, columns=2, spacing=26)
         .resolve_scale(color="shared", shape="shared")
-        .properties(description=words["alt_load_curve"].format(names=names))
+        .properties(description=text["alt_load_curve"].format(names=names))
     )
     return chart
 
@@ -69,8 +68,8 @@ def _curve(side: Side, pair: Pairing, run: RunRecord, text: Text) -> list[JsonOb
             "concurrency": point.load.concurrency,
             "throughput": point.throughput_infer_per_s,
             "p99_ms": point.latency_p99_ms,
-            "throughput_shown": text["unit_throughput"].format(value=figures.throughput(point.throughput_infer_per_s)),
-            "p99_shown": text["unit_latency"].format(value=figures.latency(point.latency_p99_ms)),
+            "throughput_shown": figures.rate(point.throughput_infer_per_s),
+            "p99_shown": figures.milliseconds(point.latency_p99_ms),
             "load": load_name(point.load, text),
         }
         for point in swept
@@ -81,18 +80,18 @@ def _client_batch_size(pair: Pairing) -> int:
     return 1 if pair.right is None else pair.right.load.client_batch_size
 
 
-def _batch_note(pair: Pairing, words: Text) -> str:
+def _batch_note(pair: Pairing, text: Text) -> str:
     batch = _client_batch_size(pair)
-    return "" if batch == 1 else words["client_batch"].format(batch=batch)
+    return "" if batch == 1 else text["client_batch"].format(batch=batch)
 
 
-def _concurrency_axis(concurrencies: list[int], words: Text) -> alt.X:
+def _concurrency_axis(concurrencies: list[int], text: Text) -> alt.X:
     import altair as alt
 
     wide = needs_log(concurrencies)
     scale = alt.Scale(type="log", base=2, nice=False, padding=10) if wide else alt.Scale(zero=False, padding=10)
     axis = alt.Axis(values=concurrencies, format="d", labelOverlap=True, grid=False)
-    return alt.X("concurrency:Q", title=words["axis_concurrency"], scale=scale, axis=axis)
+    return alt.X("concurrency:Q", title=text["column_load"], scale=scale, axis=axis)
 
 
 def _panel(layers: list[alt.Chart], title: str, subtitle: str) -> alt.LayerChart:
@@ -103,15 +102,9 @@ def _panel(layers: list[alt.Chart], title: str, subtitle: str) -> alt.LayerChart
     return panel
 
 
-def _curves(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text) -> list[alt.Chart]:
+def _curves(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> list[alt.Chart]:
     import altair as alt
 
-    styles = {row["name"]: ROLE_STYLES[row["role"]] for row in rows}
     legend = alt.Legend(title=None, orient="top", labelLimit=180, symbolStrokeWidth=1.4)
-    domain = list(styles)
-    color = alt.Color("name:N", scale=alt.Scale(domain=domain, range=[styles[n][0] for n in domain]), legend=legend)
-    shape = alt.Shape("name:N", scale=alt.Scale(domain=domain, range=[styles[n][1] for n in domain]), legend=legend)
-    tips = tooltip(words, name="tip_config", load="tip_load", throughput_shown="tip_throughput", p99_shown="tip_p99")
-    base = alt.Chart(data(rows)).encode(x=x, y=y, color=color)
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(shape=shape, tooltip=tips)
-    return [base.mark_line(strokeWidth=1.6), points]
+    tips = tooltip(text, name="column_config", load="tip_load", throughput_shown="tip_throughput", p99_shown="tip_p99")
+    return role_lines(rows, x, y, legend, tips, line={"strokeWidth": 1.6}, size=60)

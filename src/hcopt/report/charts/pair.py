@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.view import Pairing, Side, pairing
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.charts.drawing import HALO, ROLE_STYLES, WHISKER, Digits, data, interval, limit_line, tooltip
-from hcopt.report.facts.headline import load_name, settings_name
-from hcopt.report.facts.selection import Pairing, Side, pairing, short_name
+from hcopt.report.charts.drawing import HALO, ROLE_STYLES, WHISKER, data, limit_line, tooltip
+from hcopt.report.facts.names import load_name, settings_name, short_name
 from hcopt.words import Language, Text, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -26,22 +25,22 @@ def default_against_best(run: RunRecord, *, language: Language) -> alt.ConcatCha
     """Two small panels: throughput and p99 latency of the first page's pair, with their 95 % intervals."""
     import altair as alt
 
-    text, words, pair = texts(language), chart_texts(language), pairing(run)
+    text, pair = texts(language), pairing(run)
     labels = [(side, _bar_label(side, pair, run, text)) for side in pair.sides]
     throughput = [_bar(side, label, side.throughput_infer_per_s, figures.throughput, text) for side, label in labels]
     latency = [_bar(side, label, side.latency_p99_ms, figures.latency, text) for side, label in labels]
     limit_ms = _limit_in_view(pair, run.ranking.latency_p99_limit_ms)
     higher = _subtitle(pair, text["chart_higher"], text)
     lower = _subtitle(pair, _latency_direction(run, text), text)
-    left = _bar_panel(throughput, text["chart_throughput"], higher, words)
-    right = _bar_panel(latency, text["chart_latency"], lower, words, limit_ms=limit_ms)
+    left = _bar_panel(throughput, text["column_throughput"], higher, text)
+    right = _bar_panel(latency, text["chart_latency"], lower, text, limit_ms=limit_ms)
     names = ", ".join(short_name(side.variant.config_name, run) for side in pair.sides)
     description = text["chart_pair_alt"].format(names=names)
     chart: alt.ConcatChart = alt.concat(left, right, columns=2, spacing=22).properties(description=description)
     return chart
 
 
-def _bar(side: Side, label: str, figure: Estimate, digits: Digits, text: Text) -> JsonObject:
+def _bar(side: Side, label: str, figure: Estimate, digits: figures.Digits, text: Text) -> JsonObject:
     color, _ = ROLE_STYLES[side.role]
     return {
         "label": label,
@@ -52,7 +51,7 @@ def _bar(side: Side, label: str, figure: Estimate, digits: Digits, text: Text) -
         "high": figure.ci_high,
         "top": figure.estimate if figure.ci_high is None else figure.ci_high,
         "shown": digits(figure.estimate),
-        "interval": interval(figure, digits, text),
+        "interval": figures.bounds(figure, digits, text) or text["no_interval"],
         "settings": settings_name(side.variant, text),
         "load": load_name(side.load, text),
     }
@@ -72,7 +71,7 @@ def _common_load(pair: Pairing) -> LoadPoint | None:
 
 
 def _bar_panel(
-    rows: list[JsonObject], title: str, subtitle: list[str], words: Text, *, limit_ms: float | None = None
+    rows: list[JsonObject], title: str, subtitle: list[str], text: Text, *, limit_ms: float | None = None
 ) -> alt.LayerChart:
     import altair as alt
 
@@ -84,7 +83,7 @@ def _bar_panel(
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5))
     base = alt.Chart(data(rows))
     tips = tooltip(
-        words, name="tip_config", shown="tip_value", interval="tip_interval", settings="tip_settings", load="tip_load"
+        text, name="column_config", shown="tip_value", interval="tip_interval", settings="tip_settings", load="tip_load"
     )
     bars = base.mark_bar().encode(x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=tips)
     measured = base.transform_filter("isValid(datum.low)")

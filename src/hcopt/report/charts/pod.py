@@ -13,7 +13,6 @@ from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.charts.drawing import AMBER, BLUE, GREY, HALO, LIMIT_DASH, SKY, data, like, tooltip
 from hcopt.words import Language, Text, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -25,37 +24,35 @@ def pod_load(run: RunRecord, *, language: Language) -> alt.LayerChart | None:
     """A bar from 0 to the capacity C, and what a closed loop reached beside it; None without a capacity."""
     import altair as alt
 
-    text, words = texts(language), chart_texts(language)
+    text = texts(language)
     try:
         capacity = lower_bound(sustained(run))
     except ConfigError:
         return None
     reaction = usual_reaction(run)
     target = target_rate(capacity, reaction)
-    rows = _parts((0.0, target, target * (1 + reaction.tolerance_ratio), capacity), text, words)
+    rows = _parts((0.0, target, target * (1 + reaction.tolerance_ratio), capacity), text)
     axis = alt.Axis(format=",.0f", tickCount=6, labelOverlap=True)
-    x = alt.X("start:Q", title=words["axis_pod"], scale=alt.Scale(zero=True, nice=False), axis=axis)
+    x = alt.X("start:Q", title=text["axis_pod"], scale=alt.Scale(zero=True, nice=False), axis=axis)
     layers: list[alt.Chart | alt.LayerChart] = [
-        _bar(rows, x, words),
-        *_closed_loop(run, x, text, words),
-        _end(capacity, x, text, words),
+        _bar(rows, x, text),
+        *_closed_loop(run, x, text),
+        _end(capacity, x, text),
     ]
-    description = words["alt_pod"].format(
-        target=rows[0]["shown"], capacity=text["unit_throughput"].format(value=figures.throughput(capacity))
-    )
+    description = text["alt_pod"].format(target=rows[0]["shown"], capacity=figures.rate(capacity))
     chart: alt.LayerChart = alt.layer(*layers).properties(width=520, height=36, description=description)
     return chart
 
 
-def _parts(bounds: Sequence[float], text: Text, words: Text) -> list[JsonObject]:
-    shown = [text["unit_throughput"].format(value=figures.throughput(high - low)) for low, high in pairwise(bounds)]
+def _parts(bounds: Sequence[float], text: Text) -> list[JsonObject]:
+    shown = [figures.rate(high - low) for low, high in pairwise(bounds)]
     return [
-        {"start": low, "end": high, "shown": said, "part": words[f"pod_{name}"].format(rate=said)}
+        {"start": low, "end": high, "shown": said, "part": text[f"pod_{name}"].format(rate=said)}
         for (low, high), name, said in zip(pairwise(bounds), ("target", "tolerance", "growth"), shown, strict=True)
     ]
 
 
-def _bar(rows: list[JsonObject], x: alt.X, words: Text) -> alt.Chart:
+def _bar(rows: list[JsonObject], x: alt.X, text: Text) -> alt.Chart:
     import altair as alt
 
     scale = alt.Scale(domain=[row["part"] for row in rows], range=list(_COLORS))
@@ -67,24 +64,24 @@ def _bar(rows: list[JsonObject], x: alt.X, words: Text) -> alt.Chart:
             x=x,
             x2="end:Q",
             color=alt.Color("part:N", scale=scale, legend=legend),
-            tooltip=tooltip(words, part="tip_part"),
+            tooltip=tooltip(text, part="tip_part"),
         )
     )
     return bar
 
 
-def _end(capacity: float, x: alt.X, text: Text, words: Text) -> alt.LayerChart:
+def _end(capacity: float, x: alt.X, text: Text) -> alt.LayerChart:
     """The name of the bar's end, beside it."""
     import altair as alt
 
-    said = words["pod_capacity"].format(rate=text["unit_throughput"].format(value=figures.throughput(capacity)))
+    said = text["pod_capacity"].format(rate=figures.rate(capacity))
     base = alt.Chart(data([{"rate": capacity, "end_shown": said}])).encode(x=like(x, "rate"), text="end_shown:N")
     halo, label = (base.mark_text(align="left", dx=5, fontWeight="bold", style=style) for style in (HALO, "text"))
     both: alt.LayerChart = halo + label
     return both
 
 
-def _closed_loop(run: RunRecord, x: alt.X, text: Text, words: Text) -> list[alt.Chart]:
+def _closed_loop(run: RunRecord, x: alt.X, text: Text) -> list[alt.Chart]:
     """What the same configuration reached in the confirmation, which is not to be planned with."""
     import altair as alt
 
@@ -92,10 +89,10 @@ def _closed_loop(run: RunRecord, x: alt.X, text: Text, words: Text) -> list[alt.
     if best is None:
         return []
     rate = best.throughput_infer_per_s.estimate
-    said = words["pod_closed"].format(rate=text["unit_throughput"].format(value=figures.throughput(rate)))
+    said = text["pod_closed"].format(rate=figures.rate(rate))
     base = alt.Chart(data([{"rate": rate, "closed": said}]))
     rule = base.mark_rule(color=GREY, strokeDash=LIMIT_DASH, strokeWidth=1.6).encode(
-        x=like(x, "rate"), tooltip=tooltip(words, closed="tip_part")
+        x=like(x, "rate"), tooltip=tooltip(text, closed="tip_part")
     )
     label = base.mark_text(align="right", baseline="bottom", dx=-4, y=8).encode(x=like(x, "rate"), text="closed:N")
     return [rule, label]

@@ -14,10 +14,8 @@ from hcopt.records.run import RunRecord
 from hcopt.records.search import Decision
 from hcopt.report import figures
 from hcopt.report.charts.drawing import BLUE, CAPTION, GREEN, GREY, ORANGE, PALE, SKY, data, like, tooltip
-from hcopt.report.facts.headline import load_name, settings_name
-from hcopt.report.facts.selection import short_name
+from hcopt.report.facts.names import load_name, settings_name, short_name
 from hcopt.words import Language, Text, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -33,16 +31,16 @@ def windows_over_time(run: RunRecord, *, language: Language) -> alt.LayerChart |
     """Throughput of each window; None where the run had no adaptive search."""
     import altair as alt
 
-    text, words = texts(language), chart_texts(language)
+    text = texts(language)
     swept = [m for m in run.measurements if m.phase == "sweep"]
     if not run.decisions or not swept:
         return None
     times = _times(run.decisions, len(swept))
-    rows = _windows(run, swept, times, text, words)
+    rows = _windows(run, swept, times, text)
     axis = alt.Axis(format=",.0f", tickCount=8, grid=False)
-    x = alt.X("time_s:Q", title=words["axis_search_time"], scale=alt.Scale(nice=False, padding=8), axis=axis)
-    y = alt.Y("throughput:Q", title=text["chart_throughput"], scale=alt.Scale(zero=False, nice=True, padding=8))
-    layers = [_points(rows, x, y, words, has_limit=run.ranking.latency_p99_limit_ms is not None)]
+    x = alt.X("time_s:Q", title=text["axis_search_time"], scale=alt.Scale(nice=False, padding=8), axis=axis)
+    y = alt.Y("throughput:Q", title=text["column_throughput"], scale=alt.Scale(zero=False, nice=True, padding=8))
+    layers = [_points(rows, x, y, text, has_limit=run.ranking.latency_p99_limit_ms is not None)]
     best = _best_so_far(run.decisions, swept)
     if best:
         line = alt.Chart(data(best)).mark_line(interpolate="step-after", color=GREY, strokeWidth=2)
@@ -50,8 +48,8 @@ def windows_over_time(run: RunRecord, *, language: Language) -> alt.LayerChart |
     chart: alt.LayerChart = alt.layer(*layers).properties(
         width=520,
         height=190,
-        description=words["alt_search"].format(windows=len(rows), variants=len({row["name"] for row in rows})),
-        **({"title": alt.TitleParams(words["subtitle_search"], style=CAPTION)} if best else {}),
+        description=text["alt_search"].format(windows=len(rows), variants=len({row["name"] for row in rows})),
+        **({"title": alt.TitleParams(text["subtitle_search"], style=CAPTION)} if best else {}),
     )
     return chart
 
@@ -80,9 +78,7 @@ def _fates(run: RunRecord) -> dict[Hashable, Fate]:
     return fates
 
 
-def _windows(
-    run: RunRecord, swept: Sequence[Measurement], times: Sequence[float], text: Text, words: Text
-) -> list[JsonObject]:
+def _windows(run: RunRecord, swept: Sequence[Measurement], times: Sequence[float], text: Text) -> list[JsonObject]:
     fates, limit_ms, order = _fates(run), run.ranking.latency_p99_limit_ms, list(_COLORS)
     rows = []
     for m, time_s in zip(swept, times, strict=True):
@@ -94,29 +90,29 @@ def _windows(
             {
                 "time_s": round(time_s, 2),
                 "throughput": round(m.throughput_infer_per_s, 2),
-                "fate": words[f"fate_{fate}"],
-                "limit": words["window_over" if over else "window_within"],
+                "fate": text[f"fate_{fate}"],
+                "limit": text["window_over" if over else "window_within"],
                 "name": short_name(m.variant.config_name, run),
                 "settings": settings_name(m.variant, text),
                 "load": load_name(m.load, text),
-                "throughput_shown": text["unit_throughput"].format(value=figures.throughput(m.throughput_infer_per_s)),
-                "p99_shown": text["unit_latency"].format(value=figures.latency(m.latency.p99_ms)),
+                "throughput_shown": figures.rate(m.throughput_infer_per_s),
+                "p99_shown": figures.milliseconds(m.latency.p99_ms),
                 "order": order.index(fate),
             }
         )
     return sorted(rows, key=lambda row: row["order"])
 
 
-def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, words: Text, *, has_limit: bool) -> alt.Chart:
+def _points(rows: list[JsonObject], x: alt.X, y: alt.Y, text: Text, *, has_limit: bool) -> alt.Chart:
     import altair as alt
 
-    present = [fate for fate in reversed(list(_COLORS)) if any(row["fate"] == words[f"fate_{fate}"] for row in rows)]
-    colors = alt.Scale(domain=[words[f"fate_{fate}"] for fate in present], range=[_COLORS[fate] for fate in present])
-    shapes = alt.Scale(domain=[words["window_within"], words["window_over"]], range=["circle", "cross"])
+    present = [fate for fate in reversed(list(_COLORS)) if any(row["fate"] == text[f"fate_{fate}"] for row in rows)]
+    colors = alt.Scale(domain=[text[f"fate_{fate}"] for fate in present], range=[_COLORS[fate] for fate in present])
+    shapes = alt.Scale(domain=[text["window_within"], text["window_over"]], range=["circle", "cross"])
     legend = alt.Legend(orient="top", title=None, labelLimit=200, symbolSize=60, symbolOpacity=1)
     tips = tooltip(
-        words,
-        name="tip_config",
+        text,
+        name="column_config",
         settings="tip_settings",
         fate="tip_fate",
         load="tip_load",

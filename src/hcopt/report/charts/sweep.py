@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.view import Pairing, Role, Side, finalists, pairing, sweep_points
 from hcopt.records.json import JsonObject
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
-from hcopt.records.verdict import ConfirmedVariant, Estimate, RankedVariant
+from hcopt.records.verdict import Estimate, RankedVariant
 from hcopt.report import figures
 from hcopt.report.charts.drawing import (
     CAPTION,
@@ -16,19 +17,16 @@ from hcopt.report.charts.drawing import (
     ORANGE,
     PALE,
     ROLE_STYLES,
-    Digits,
     data,
-    interval,
     latency_axis,
     like,
     limit_line,
     needs_log,
+    styled,
     tooltip,
 )
-from hcopt.report.facts.headline import load_name, settings_name
-from hcopt.report.facts.selection import Pairing, Role, Side, pairing, short_name, sweep_points
+from hcopt.report.facts.names import load_name, settings_name, short_name
 from hcopt.words import Language, Text, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,16 +40,16 @@ def throughput_against_p99(run: RunRecord, *, language: Language) -> alt.LayerCh
     """Every variant at its best load, the limit, the finalists' confirmed intervals, and the pair's other loads."""
     import altair as alt
 
-    text, words, pair = texts(language), chart_texts(language), pairing(run)
+    text, pair = texts(language), pairing(run)
     roles = _roles(run, pair)
-    confirmed = {entry.variant.settings: entry for entry in _finalists(run)}
+    confirmed = {entry.variant.settings: entry for entry in finalists(run)}
     points = [_point(entry, roles, confirmed.get(entry.variant.settings), run, text) for entry in run.ranking.ranked]
     lines = [row for side in pair.sides for row in _load_line(side, run, text)]
     limit_ms = run.ranking.latency_p99_limit_ms
     for field, low, high in (("p99_ms", "p99_low", "p99_high"), ("throughput", "throughput_low", "throughput_high")):
         _shorten(points, low, high, values=[row[field] for row in (*points, *lines)])
     x = _latency_axis([*_extent(points), *(row["p99_ms"] for row in lines)], limit_ms, text)
-    y = alt.Y("throughput:Q", title=text["chart_throughput"], scale=alt.Scale(zero=False, nice=True, padding=14))
+    y = alt.Y("throughput:Q", title=text["column_throughput"], scale=alt.Scale(zero=False, nice=True, padding=14))
     layers: list[alt.Chart | alt.LayerChart] = []
     if limit_ms is not None:
         layers.append(_limit_rule(limit_ms, x, text))
@@ -60,19 +58,14 @@ def throughput_against_p99(run: RunRecord, *, language: Language) -> alt.LayerCh
     bars = [row for row in points if row["p99_low"] is not None and row["throughput_low"] is not None]
     if bars:
         layers.append(_error_bars(bars, x, y))
-    layers += [_points(points, x, y, text, words), *_labels(points, x, y)]
+    layers += [_points(points, x, y, text), *_labels(points, x, y)]
     chart: alt.LayerChart = alt.layer(*layers).properties(
         width=520,
         height=260,
         description=text["chart_sweep_alt"].format(count=len(points)),
-        **({"title": alt.TitleParams(words["subtitle_sweep"], style=CAPTION)} if bars else {}),
+        **({"title": alt.TitleParams(text["subtitle_sweep"], style=CAPTION)} if bars else {}),
     )
     return chart
-
-
-def _finalists(run: RunRecord) -> tuple[ConfirmedVariant, ...]:
-    found = run.confirmation
-    return tuple(entry for entry in (found.best, found.runner_up, found.default) if entry is not None)
 
 
 def _roles(run: RunRecord, pair: Pairing) -> dict[Hashable, Role]:
@@ -88,7 +81,7 @@ def _roles(run: RunRecord, pair: Pairing) -> dict[Hashable, Role]:
 def _point(
     entry: RankedVariant,
     roles: Mapping[Hashable, Role],
-    confirmed: ConfirmedVariant | None,
+    confirmed: Side | None,
     run: RunRecord,
     text: Text,
 ) -> JsonObject:
@@ -102,8 +95,12 @@ def _point(
         "throughput_high": throughput.ci_high,
         "p99_low": p99_ms.ci_low,
         "p99_high": p99_ms.ci_high,
-        "throughput_shown": _shown("unit_throughput", throughput, figures.throughput, text),
-        "p99_shown": _shown("unit_latency", p99_ms, figures.latency, text),
+        "throughput_shown": figures.followed(
+            figures.rate(throughput.estimate), figures.bounds(throughput, figures.throughput, text)
+        ),
+        "p99_shown": figures.followed(
+            figures.milliseconds(p99_ms.estimate), figures.bounds(p99_ms, figures.latency, text)
+        ),
         "load": load_name(shown.load, text),
         "group": text[f"group_{role or _feasibility(entry, run)}"],
         "role": role,
@@ -113,11 +110,6 @@ def _point(
 
 def _estimate(figure: Estimate | float) -> Estimate:
     return figure if isinstance(figure, Estimate) else Estimate(estimate=figure)
-
-
-def _shown(unit: str, figure: Estimate, digits: Digits, text: Text) -> str:
-    value = text[unit].format(value=digits(figure.estimate))
-    return value if figure.ci_low is None else f"{value} ({interval(figure, digits, text)})"
 
 
 def _feasibility(entry: RankedVariant, run: RunRecord) -> str:
@@ -212,20 +204,19 @@ def _error_bars(rows: list[JsonObject], x: alt.X, y: alt.Y) -> alt.LayerChart:
     return both
 
 
-def _points(points: list[JsonObject], x: alt.X, y: alt.Y, text: Text, words: Text) -> alt.Chart:
+def _points(points: list[JsonObject], x: alt.X, y: alt.Y, text: Text) -> alt.Chart:
     import altair as alt
 
     # Those with a role come last, so that they are drawn over the others.
     rows = sorted(points, key=lambda row: row["role"] is not None)
-    styles = _group_styles(text)
-    present = [group for group in styles if any(row["group"] == group for row in rows)]
-    colors = alt.Scale(domain=present, range=[styles[group][0] for group in present])
-    shapes = alt.Scale(domain=present, range=[styles[group][1] for group in present])
+    groups = {row["group"] for row in rows}
+    present = {group: style for group, style in _group_styles(text).items() if group in groups}
     legend = alt.Legend(orient="top", title=None, symbolStrokeWidth=1.4, labelLimit=150, symbolSize=70, symbolOpacity=1)
+    color, shape = styled("group:N", present, legend)
     size = alt.condition("isValid(datum.role)", alt.value(110), alt.value(38))
     tips = tooltip(
-        words,
-        name="tip_config",
+        text,
+        name="column_config",
         group="tip_role",
         throughput_shown="tip_throughput",
         p99_shown="tip_p99",
@@ -239,8 +230,8 @@ def _points(points: list[JsonObject], x: alt.X, y: alt.Y, text: Text, words: Tex
             x=x,
             y=y,
             size=size,
-            color=alt.Color("group:N", scale=colors, legend=legend),
-            shape=alt.Shape("group:N", scale=shapes, legend=legend),
+            color=color,
+            shape=shape,
             tooltip=tips,
         )
     )

@@ -1,1 +1,1 @@
-"""What a report says of a run, before it is laid out: pairings, verdict, relations, hardware."""
+"""What a report says of a run, before it is laid out: verdict, what its figures mean, limit, hardware."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hcopt.deploy.capacity import PriceOf, cost_per_million
 from hcopt.records.run import ModelOutcome
 from hcopt.report import figures
-from hcopt.report.facts.open_loop import lower_bound
+from hcopt.report.facts.limit import lower_bound
 from hcopt.report.values import Cell
 from hcopt.words import Text
 
@@ -107,7 +107,6 @@ def _answer(group: Sequence[ModelOutcome], price_of: PriceOf, text: Text) -> Har
     priced = [kind for kind in sustaining if kind.price is not None]
     by_cost = len(priced) > 1
     compared, open_count = _best_first(priced if by_cost else sustaining, by_cost=by_cost)
-    sentence = _cheapest if by_cost else _most if len(compared) > 1 else _single
     left_out = [
         (_name(outcome, text), text["hardware_no_price"] if isinstance(kind, _Kind) else kind)
         for outcome, kind in zip(group, found, strict=True)
@@ -116,7 +115,7 @@ def _answer(group: Sequence[ModelOutcome], price_of: PriceOf, text: Text) -> Har
     return HardwareAnswer(
         title=text["hardware_title"].format(model=model_name(group)),
         shown=len(compared) > 1 and open_count == 1,
-        sentence=sentence(compared, open_count, text),
+        sentence=_best(compared, open_count, text, by_cost=by_cost) if len(compared) > 1 else _single(compared, text),
         figures=tuple((_cost if by_cost else _rate)(kind, text) for kind in compared),
         left_out=tuple(text["hardware_left_out"].format(kind=kind, why=why) for kind, why in left_out),
     )
@@ -155,40 +154,24 @@ def _kind(outcome: ModelOutcome, price_of: PriceOf, text: Text) -> _Kind | str:
     )
 
 
-def _cheapest(kinds: Sequence[_Kind], open_count: int, text: Text) -> str:
+def _best(kinds: Sequence[_Kind], open_count: int, text: Text, *, by_cost: bool) -> str:
+    """Which of two or more is best, and by how much."""
     best, following = kinds[:2]
-    limit = figures.limit(best.limit_ms)
+    key, limit = "hardware_cheapest" if by_cost else "hardware_most", figures.limit(best.limit_ms)
     if open_count > 1:
-        return text["hardware_cheapest_open"].format(limit=limit, count=open_count)
-    return text["hardware_cheapest"].format(
-        best=best.name,
-        limit=limit,
-        cost=figures.cost(best.most),
-        next=following.name,
-        more=figures.excess(following.most / best.most),
-        least=figures.excess(following.least / best.most),
-    )
+        return text[f"{key}_open"].format(limit=limit, count=open_count)
+    names = {"best": best.name, "limit": limit, "next": following.name}
+    if by_cost:
+        more, least = (figures.excess(cost / best.most) for cost in (following.most, following.least))
+        return text[key].format(**names, cost=figures.cost(best.most), more=more, least=least)
+    less, least = (figures.shortfall(rate / best.low) for rate in (following.low, following.high))
+    return text[key].format(**names, rate=figures.rate(best.low), less=less, least=least)
 
 
-def _most(kinds: Sequence[_Kind], open_count: int, text: Text) -> str:
-    best, following = kinds[:2]
-    limit = figures.limit(best.limit_ms)
-    if open_count > 1:
-        return text["hardware_most_open"].format(limit=limit, count=open_count)
-    return text["hardware_most"].format(
-        best=best.name,
-        limit=limit,
-        rate=_infer_per_s(best.low, text),
-        next=following.name,
-        less=figures.shortfall(following.low / best.low),
-        least=figures.shortfall(following.high / best.low),
-    )
-
-
-def _single(kinds: Sequence[_Kind], _: int, text: Text) -> str:
+def _single(kinds: Sequence[_Kind], text: Text) -> str:
     if not kinds:
         return text["hardware_none"]
-    limit, rate = figures.limit(kinds[0].limit_ms), _infer_per_s(kinds[0].low, text)
+    limit, rate = figures.limit(kinds[0].limit_ms), figures.rate(kinds[0].low)
     return text["hardware_only"].format(best=kinds[0].name, limit=limit, rate=rate)
 
 
@@ -201,12 +184,8 @@ def _cost(kind: _Kind, text: Text) -> str:
 
 
 def _rate(kind: _Kind, text: Text) -> str:
-    rate = text["capacity_least"].format(rate=_infer_per_s(kind.low, text))
+    rate = text["capacity_least"].format(rate=figures.rate(kind.low))
     if kind.high < math.inf:
         both = text["range"].format(low=figures.throughput(kind.low), high=figures.throughput(kind.high))
-        rate = text["unit_throughput"].format(value=both)
+        rate = f"{both} infer/s"
     return text["hardware_rate"].format(kind=kind.name, rate=rate)
-
-
-def _infer_per_s(rate: float, text: Text) -> str:
-    return text["unit_throughput"].format(value=figures.throughput(rate))

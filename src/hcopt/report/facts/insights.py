@@ -9,16 +9,22 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
+from hcopt.analysis.view import (
+    Pairing,
+    Row,
+    SweepPoint,
+    Value,
+    setting_value,
+    sweep_points,
+    why_default_is_out,
+)
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Estimate, Noise
 from hcopt.report import figures
-from hcopt.report.facts.headline import load_value, only_best_is_feasible
-from hcopt.report.facts.relations import equal_load, straddles_one
-from hcopt.report.facts.selection import Pairing, Side, SweepPoint, batches, side_name, sweep_points
+from hcopt.report.facts.limit import miss_lines
+from hcopt.report.facts.names import load_value, side_name
 from hcopt.words import Text
-
-SettingValue = int | str | None
 
 _NORMAL_95 = 1.96
 THREADS = "intra_op_thread_count"
@@ -28,21 +34,30 @@ _TRAP_PAIRS = 3
 _TRAP_SLOWER_RATIO = 0.75
 
 
-def setting_names(pair: Pairing) -> tuple[str, ...]:
-    """The settings that the table has a row for: the three that are always there, then swept parameters."""
-    parameters = {key for side in pair.sides for key, _ in side.variant.parameters}
-    return ("max_batch_size", "instance_count", "max_queue_delay_us", *sorted(parameters))
+def row_lines(run: RunRecord, pair: Pairing, row: Row, text: Text) -> tuple[str, ...]:
+    """What a row of the first page's table means."""
+    meanings = {
+        "load": load_lines,
+        "throughput_infer_per_s": throughput_lines,
+        "latency_p99_ms": latency_lines,
+        "miss_ratio": miss_lines,
+    }
+    if row.what in meanings:
+        return meanings[row.what](run, pair, text)
+    return setting_lines(run, pair, row.what, text)
 
 
-def setting_value(variant: ModelConfigVariant, setting: str) -> SettingValue:
-    """A setting of a variant; None for a parameter left to the backend, and for the delay where nothing batches."""
-    if setting == "max_batch_size":
-        return variant.max_batch_size
-    if setting == "instance_count":
-        return variant.instance_count
-    if setting == "max_queue_delay_us":
-        return variant.max_queue_delay_us if batches(variant) else None
-    return dict(variant.parameters).get(setting)
+def is_unclear(ratio: Estimate) -> bool:
+    """Whether no change is shown; an estimate without an interval shows none either."""
+    return ratio.ci_low is None or ratio.ci_high is None or ratio.ci_low <= 1 <= ratio.ci_high
+
+
+def equal_load(run: RunRecord, pair: Pairing) -> Comparison | None:
+    """Best against default at the load of the best, where the page sets these two side by side at different loads."""
+    found, left, right = run.confirmation.equal_load, pair.left, pair.right
+    if found is None or left is None or right is None or left.load == right.load:
+        return None
+    return found if (found.candidate, left.role) == (right.variant.config_name, "default") else None
 
 
 def setting_lines(run: RunRecord, pair: Pairing, setting: str, text: Text) -> tuple[str, ...]:
@@ -82,12 +97,12 @@ def equal_load_line(equal: Comparison, text: Text) -> str:
 
 
 def _shown_change(ratio: Estimate, text: Text) -> str:
-    return _with_range("change_unclear" if straddles_one(ratio) else "change_shown", ratio, text)
+    return _with_range("change_unclear" if is_unclear(ratio) else "change_shown", ratio, text)
 
 
 def throughput_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
     """What the comparison of the throughputs shows."""
-    if only_best_is_feasible(run, pair):
+    if why_default_is_out(run.confirmation) is not None:
         return (text["uncompared_limit"],)
     if pair.comparison is None:
         confirmed = all(side.confirmed for side in pair.sides)
@@ -175,7 +190,12 @@ def _threads(variant: ModelConfigVariant, run: RunRecord) -> int:
 def _evidence(run: RunRecord, pair: Pairing, setting: str, text: Text) -> str | None:
     """What the sweep saw of this setting alone; nothing unless the whole change is confirmed to be better."""
     left, right = pair.left, pair.right
-    if left is None or right is None or run.confirmation.verdict != "better" or only_best_is_feasible(run, pair):
+    if (
+        left is None
+        or right is None
+        or run.confirmation.verdict != "better"
+        or why_default_is_out(run.confirmation) is not None
+    ):
         return None
     without = _with_setting(right.variant, setting, setting_value(left.variant, setting))
     if without.settings == left.variant.settings:
@@ -193,7 +213,7 @@ def _beyond_noise(run: RunRecord, ratio: float) -> bool:
     return run.noise is None or abs(math.log(ratio)) > _NORMAL_95 * run.noise.pair_sd_ratio
 
 
-def _with_setting(variant: ModelConfigVariant, setting: str, value: SettingValue) -> ModelConfigVariant:
+def _with_setting(variant: ModelConfigVariant, setting: str, value: Value) -> ModelConfigVariant:
     if setting == "max_batch_size" and isinstance(value, int):
         return replace(variant, max_batch_size=value)
     if setting == "instance_count" and isinstance(value, int):
@@ -206,7 +226,7 @@ def _with_setting(variant: ModelConfigVariant, setting: str, value: SettingValue
     return replace(variant, parameters=tuple(sorted(parameters.items())))
 
 
-def _setting_phrase(setting: str, left: SettingValue, right: SettingValue, text: Text) -> str:
+def _setting_phrase(setting: str, left: Value, right: Value, text: Text) -> str:
     if isinstance(left, int) and isinstance(right, int):
         return text[_size_key(setting, left, right)].format(left=f"{left:,}", right=f"{right:,}")
     if setting == "max_queue_delay_us":
@@ -227,7 +247,7 @@ def _size_key(setting: str, left: int, right: int) -> str:
     return "delay_longer" if right > left else "delay_shorter"
 
 
-def _batching_key(right: SettingValue) -> str:
+def _batching_key(right: Value) -> str:
     """Where one of the two does without dynamic batching."""
     if right is None:
         return "batching_off"
@@ -243,7 +263,7 @@ def _latency_key(ratio: Estimate) -> str:
 
 
 def _with_range(key: str, ratio: Estimate, text: Text) -> str:
-    bounds = figures.change_range(ratio, text) or text["no_interval"]
+    bounds = figures.change_bounds(ratio, text) or text["no_interval"]
     return text[key].format(change=figures.change(ratio.estimate), range=bounds)
 
 
@@ -257,7 +277,7 @@ def _limit_line(run: RunRecord, pair: Pairing, text: Text) -> str | None:
     if run.confirmation.verdict == "no_feasible_config":
         over = pair.right.latency_p99_ms.estimate / limit_ms
         return text["latency_over"].format(over=figures.excess(over), limit=limit) if over > 1 else None
-    missing: list[Side] = [side for side in pair.sides if not side.feasible]
+    missing = [side for side in pair.sides if not side.feasible]
     if not missing:
         return text["limit_both" if len(pair.sides) == 2 else "limit_one"].format(limit=limit)
     names = ", ".join(side_name(side, run, text) for side in missing)

@@ -8,43 +8,21 @@ Source: Little (1961), A Proof for the Queuing Formula: L = λW.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Sequence
 
 from hcopt.analysis.stats import t_interval
-from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.analysis.view import Pairing, default_wins
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.facts.headline import load_value
-from hcopt.report.facts.selection import Pairing, Side, default_wins, side_name
+from hcopt.report.facts.names import load_value, side_name
+from hcopt.report.facts.server_times import SERVER_PARTS, Times, server_times
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
-SERVER_PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 # A change of less than half a microsecond is none that the report could show.
 _SMALLEST_MS = 0.0005
 PARTS = (*SERVER_PARTS, "outside")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
-    """Mean times of one configuration's requests at one load, in ms.
-
-    Attributes:
-        windows: By block; one window of the sweep where no block has Triton's statistics.
-        confirmed: Whether they come from the confirmation's blocks.
-    """
-
-    side: Side
-    load: LoadPoint
-    windows: Mapping[int, Mapping[str, float]]
-    confirmed: bool
-
-    def mean_ms(self, part: str) -> float:
-        """Mean of a part over the windows."""
-        return fmean(window[part] for window in self.windows.values())
 
 
 def times(run: RunRecord, pair: Pairing) -> tuple[Times, ...]:
@@ -52,12 +30,12 @@ def times(run: RunRecord, pair: Pairing) -> tuple[Times, ...]:
     if pair.right is None:
         return ()
     load = pair.right.load
-    found = [_times(run, side, load) or _times(run, side, side.load) for side in pair.sides]
+    found = [server_times(run, side, load) or server_times(run, side, side.load) for side in pair.sides]
     known = tuple(entry for entry in found if entry is not None)
     return known if len(known) == len(pair.sides) else ()
 
 
-def breakdown(run: RunRecord, pair: Pairing, text: Text) -> Section | None:
+def breakdown_section(run: RunRecord, pair: Pairing, text: Text) -> Section | None:
     """The section on it; None where Triton's statistics are missing."""
     sides = times(run, pair)
     if not sides:
@@ -111,26 +89,6 @@ def _part_lines(left: Times, right: Times, text: Text) -> list[str]:
     return lines or [text["breakdown_same"]]
 
 
-def _times(run: RunRecord, side: Side, load: LoadPoint) -> Times | None:
-    taken = [m for m in run.measurements if m.variant.settings == side.variant.settings and m.load == load]
-    blocks = [(m.block, _window(m)) for m in taken if m.phase == "confirmation" and m.block is not None]
-    swept = [_window(m) for m in taken if m.phase == "sweep"]
-    confirmed = {block: window for block, window in blocks if window is not None}
-    single = {number: window for number, window in enumerate(swept) if window is not None}
-    if not confirmed and not single:
-        return None
-    return Times(side=side, load=load, windows=confirmed or single, confirmed=bool(confirmed))
-
-
-def _window(m: Measurement) -> Mapping[str, float] | None:
-    """The parts of one window's mean latency, in ms; what the server does not account for is `outside`."""
-    if m.server is None or m.latency is None:
-        return None
-    server = {part: getattr(m.server, f"{part}_us") / 1000 for part in SERVER_PARTS}
-    outside = max(0.0, m.latency.avg_ms - sum(server.values()))
-    return {**server, "outside": outside, "total": m.latency.avg_ms}
-
-
 def _difference(left: Times, right: Times, part: str) -> Estimate:
     """Right minus left over the blocks that both have, with a 95 % interval over these pairs."""
     common = sorted(left.windows.keys() & right.windows.keys())
@@ -150,7 +108,7 @@ def _direction(key: str, change: Estimate) -> str:
 
 
 def _words(change: Estimate, text: Text) -> dict[str, str]:
-    bounds = figures.difference_range(change, text)
+    bounds = figures.bounds(change, figures.difference, text)
     return {"change": figures.difference(change.estimate), "range": bounds or text["no_interval"]}
 
 
@@ -182,5 +140,5 @@ def _cell(entry: Times, part: str) -> Cell:
 
 def _change_cell(left: Times, right: Times, part: str, text: Text) -> Cell:
     change = _difference(left, right, part)
-    bounds = figures.difference_range(change, text)
+    bounds = figures.bounds(change, figures.difference, text)
     return Cell(value=figures.difference(change.estimate), detail="" if bounds is None else bounds)

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hcopt.analysis.view import default_wins
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, FailedWindows
 from hcopt.report import figures
-from hcopt.report.facts.headline import interval_inline, load_name, load_value, needed_blocks, settings_name
+from hcopt.report.facts.headline import cheaper_than_runner_up, interval_inline, needed_blocks
 from hcopt.report.facts.insights import equal_load_line
-from hcopt.report.facts.p99_limit import miss_cell, verdict_word
-from hcopt.report.facts.relations import cheaper_than_runner_up
-from hcopt.report.facts.selection import default_wins, short_name
-from hcopt.report.pages.details import one_line
-from hcopt.report.pages.first_page import latency_cell, throughput_cell
+from hcopt.report.facts.limit import miss_cell
+from hcopt.report.facts.names import load_name, load_value, one_line, settings_name, short_name
+from hcopt.report.pages.first_page import figure_cell
 from hcopt.report.values import Cell, Figure, Section, Table
-from hcopt.words import Text
+from hcopt.words import Language, Text
 
 
-def confirmation(run: RunRecord, text: Text) -> Section | None:
+def confirmation_section(run: RunRecord, text: Text, language: Language) -> Section | None:
     """The section on it; None where it gave figures for nobody."""
     rows = tuple(_rows(run, text))
     if not rows:
         return None
     found = run.confirmation
     has_limit = run.ranking.latency_p99_limit_ms is not None
-    columns = ["config", "settings", "load", "throughput", "latency"] + (["miss", "verdict"] if has_limit else [])
+    columns = ["column_config", "tip_settings", "tip_load", "row_throughput_infer_per_s", "finalist_latency"]
+    columns += ["column_miss", "column_verdict"] if has_limit else []
     note = text["finalists_caption"].format(blocks=found.block_count)
     if found.look_count > 1:
         note += text["finalists_looks"].format(looks=found.look_count)
     return Section(
         name="confirmation",
         title=text["section_confirmation"],
-        lines=tuple(_lines(run, text)),
-        table=Table(header=tuple(text[f"finalist_{column}"] for column in columns), rows=rows, word_columns=2),
+        lines=tuple(_lines(run, text, language)),
+        table=Table(header=tuple(text[column] for column in columns), rows=rows, word_columns=2),
         note=note,
         figures=(Figure(chart="blocks", caption=text["blocks_caption"]),),
     )
@@ -54,12 +54,12 @@ def runner_up_sentence(run: RunRecord, text: Text) -> str:
     )
 
 
-def _lines(run: RunRecord, text: Text) -> Iterator[str]:
+def _lines(run: RunRecord, text: Text, language: Language) -> Iterator[str]:
     found = run.confirmation
     if found.best is not None:
         yield runner_up_sentence(run, text)
     yield from (_failed_sentence(failed, run, text) for failed in found.failures)
-    cheaper = cheaper_than_runner_up(run, text)
+    cheaper = cheaper_than_runner_up(run, text, language)
     if cheaper is not None:
         yield text["cheaper_sentence"].format(reason=cheaper)
     if found.equal_load is not None and found.best is not None:
@@ -95,9 +95,9 @@ def _row(role: str, entry: ConfirmedVariant, run: RunRecord, text: Text) -> tupl
         Cell(value=role, detail=short_name(entry.variant.config_name, run)),
         Cell(value=settings_name(entry.variant, text)),
         Cell(value=load_value(entry.load, text)),
-        throughput_cell(entry.throughput_infer_per_s, text),
-        latency_cell(entry.latency_p99_ms, text),
+        figure_cell("throughput_infer_per_s", entry.throughput_infer_per_s, text),
+        figure_cell("latency_p99_ms", entry.latency_p99_ms, text),
     )
     if run.ranking.latency_p99_limit_ms is None:
         return cells
-    return (*cells, miss_cell(entry.miss_ratio, text), Cell(value=verdict_word(entry.feasibility, text)))
+    return (*cells, miss_cell(entry.miss_ratio, text), Cell(value=text[f"feasibility_{entry.feasibility}"]))

@@ -1,17 +1,17 @@
-"""A RunRecord becomes all that a report says, in one language; what the page looks like is left to PDF and HTML."""
+"""All that a report says of a run, in one language; what the page looks like is left to PDF and HTML."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
 
+from hcopt.analysis.view import Pairing, pairing
 from hcopt.deploy.scaling import Scaling
-from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.facts import insights
-from hcopt.report.facts.headline import headline
-from hcopt.report.facts.selection import Pairing, pairing
+from hcopt.report.facts.headline import headline_of
+from hcopt.report.facts.names import one_line
 from hcopt.report.pages import (
     breakdown,
     confirmed,
@@ -56,12 +56,12 @@ def build(
         measured_at=text["footer_measured"].format(date=run.started_at[:16].replace("T", " ")),
         # Cut between the words of the command, as far as it has any.
         command=tuple(textwrap.wrap(run.command, _COMMAND_LETTERS, break_on_hyphens=False)),
-        headline=headline(run, pair, text),
+        headline=headline_of(run, pair, language),
         table=first_page.comparison_table(run, pair, text, price_per_hour),
         caveats=insights.caveats(run, pair, text),
         config=first_page.config_file(run, text),
         remedies=first_page.remedies(run, text) if run.confirmation.verdict == "no_feasible_config" else (),
-        sections=tuple(_sections(run, pair, scaling, text)),
+        sections=tuple(_sections(run, pair, scaling, text, language)),
         measurements=details.measurement_rows(run, text),
         measurements_title=text["section_measurements_search" if run.decisions else "section_measurements"],
         measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms))
@@ -74,22 +74,24 @@ def build(
         ),
         environment=details.environment(run, text),
         # Both may hold the same sentence; each is said once.
-        notes=tuple(dict.fromkeys(_said(note, language) for note in (*run.notes, *run.plan.notes))),
-        method=method.method(run, text),
-        limits=method.limits(run, text),
+        notes=tuple(dict.fromkeys(one_line(sentence(note, language)) for note in (*run.notes, *run.plan.notes))),
+        method=tuple(method.method_lines(run, text)),
+        limits=method.limit_lines(run, text),
     )
 
 
-def _sections(run: RunRecord, pair: Pairing, scaling: Scaling | None, text: Text) -> Iterator[Section]:
+def _sections(
+    run: RunRecord, pair: Pairing, scaling: Scaling | None, text: Text, language: Language
+) -> Iterator[Section]:
     """What the verdict rests on, in the order in which a reader asks for it."""
     found = (
-        confirmed.confirmation(run, text),
-        breakdown.breakdown(run, pair, text),
-        open_loop.open_loop(run, text),
-        *pods.one_to_many(run, scaling, text),
-        noise.noise(run, pair, text),
-        nodes.nodes(run, text),
-        search_path.search_path(run, text),
+        confirmed.confirmation_section(run, text, language),
+        breakdown.breakdown_section(run, pair, text),
+        open_loop.open_loop_section(run, text),
+        *pods.pod_sections(run, scaling, text),
+        noise.noise_section(run, pair, text),
+        nodes.nodes_section(run, text),
+        search_path.search_section(run, text),
         _sweep(run, text),
     )
     yield from (section for section in found if section is not None)
@@ -108,7 +110,3 @@ def _sweep(run: RunRecord, text: Text) -> Section | None:
     }
     figures = tuple(Figure(chart=chart, caption=said) for chart, said in captions.items())
     return Section(name="sweep", title=text[f"section_sweep{measured}"], figures=figures)
-
-
-def _said(note: Note, language: Language) -> str:
-    return details.one_line(sentence(note, language))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeAlias
 
+from hcopt.analysis.view import SweepPoint, batches, sweep_points
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
-from hcopt.report.facts.headline import load_value
-from hcopt.report.facts.selection import SweepPoint, batches, short_name, sweep_points
+from hcopt.report.facts.names import load_value, one_line, short_name
 from hcopt.report.values import Failure, MeasurementRow
 from hcopt.words import Text
 
@@ -72,11 +72,6 @@ def failures(run: RunRecord, text: Text) -> tuple[Failure, ...]:
         for m in run.measurements
         if m.error is not None
     )
-
-
-def one_line(value: str) -> str:
-    """A text from elsewhere without line breaks and control characters."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in value).split())
 
 
 def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:

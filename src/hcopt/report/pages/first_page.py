@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
 
+from hcopt.analysis.view import Pairing, Row, Side, Value, default_wins
 from hcopt.deploy.capacity import cost_per_million
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.measurement import LoadPoint
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.facts import insights
-from hcopt.report.facts.headline import load_value
-from hcopt.report.facts.p99_limit import miss_cell, miss_lines
-from hcopt.report.facts.selection import Pairing, Side, default_wins, short_name
+from hcopt.report.facts.insights import row_lines
+from hcopt.report.facts.limit import miss_cell
+from hcopt.report.facts.names import load_value, short_name
 from hcopt.report.values import Cell, ComparisonRow, ComparisonTable, ConfigFile, ConfigLine
 from hcopt.words import Text
 
-# The first page has room for so many lines of config.pbtxt.
+# Lines of config.pbtxt that fit on the first page.
 _BOX_LINES = 30
 
 
@@ -25,10 +24,7 @@ def comparison_table(run: RunRecord, pair: Pairing, text: Text, price_per_hour: 
     """Default against best; None where nothing was measured."""
     if pair.right is None:
         return None
-    rows = [_setting_row(run, pair, setting, text) for setting in insights.setting_names(pair)]
-    rows += [_load_row(run, pair, text), _throughput_row(run, pair, text), _latency_row(run, pair, text)]
-    if any(side.miss_ratio is not None for side in pair.sides):
-        rows.append(_miss_row(run, pair, text))
+    rows = [_row(run, pair, row, text) for row in pair.rows]
     if price_per_hour is not None:
         rows.append(_cost_row(pair, price_per_hour, text))
     heading = None if pair.left is None else _heading(pair.left, run, text)
@@ -39,75 +35,52 @@ def _heading(side: Side, run: RunRecord, text: Text) -> tuple[str, str]:
     return (text[f"role_{side.role}"], short_name(side.variant.config_name, run))
 
 
-def _row(label: str, pair: Pairing, cells: Sequence[Cell], lines: tuple[str, ...]) -> ComparisonRow:
-    left = cells[0] if pair.left is not None else None
-    differs = left is not None and left.value != cells[-1].value
-    return ComparisonRow(label=label, left=left, right=cells[-1], lines=lines, differs=differs)
+def _row(run: RunRecord, pair: Pairing, row: Row, text: Text) -> ComparisonRow:
+    # A swept parameter is called as it is in config.pbtxt.
+    key, limit_ms = f"row_{row.what}", run.ranking.latency_p99_limit_ms
+    limit = "" if limit_ms is None else figures.limit(limit_ms)
+    return _table_row(
+        text[key].format(limit=limit) if key in text else row.what,
+        [_cell(row.what, value, text) for value in row.values],
+        row_lines(run, pair, row, text),
+    )
 
 
-def _setting_row(run: RunRecord, pair: Pairing, setting: str, text: Text) -> ComparisonRow:
-    labels = {"max_batch_size": "row_batch", "instance_count": "row_instances", "max_queue_delay_us": "row_delay"}
-    label = text[labels[setting]] if setting in labels else setting
-    cells = [_setting_cell(side.variant, setting, text) for side in pair.sides]
-    return _row(label, pair, cells, insights.setting_lines(run, pair, setting, text))
+def _table_row(label: str, cells: list[Cell], lines: tuple[str, ...]) -> ComparisonRow:
+    *left, right = cells
+    differs = bool(left) and left[0].value != right.value
+    return ComparisonRow(label=label, left=left[0] if left else None, right=right, lines=lines, differs=differs)
 
 
-def _setting_cell(variant: ModelConfigVariant, setting: str, text: Text) -> Cell:
-    value = insights.setting_value(variant, setting)
-    if value is None:
-        return Cell(value=text["off" if setting == "max_queue_delay_us" else "unset"])
-    if setting == "max_queue_delay_us":
-        return Cell(value=text["unit_delay"].format(value=f"{value:,}"))
-    return Cell(value=f"{value}")
+def _cell(what: str, value: Value, text: Text) -> Cell:
+    if isinstance(value, Estimate):
+        return figure_cell(what, value, text)
+    if isinstance(value, LoadPoint):
+        return Cell(value=load_value(value, text))
+    if what == "max_queue_delay_us":
+        return Cell(value=text["off"] if value is None else f"{value:,} µs")
+    if what == "miss_ratio":
+        return miss_cell(None, text)
+    return Cell(value=text["unset"] if value is None else f"{value}")
 
 
-def _load_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
-    cells = [Cell(value=load_value(side.load, text)) for side in pair.sides]
-    return _row(text["row_load"], pair, cells, insights.load_lines(run, pair, text))
-
-
-def _throughput_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
-    cells = [throughput_cell(side.throughput_infer_per_s, text) for side in pair.sides]
-    return _row(text["row_throughput"], pair, cells, insights.throughput_lines(run, pair, text))
-
-
-def _latency_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
-    cells = [latency_cell(side.latency_p99_ms, text) for side in pair.sides]
-    return _row(text["row_latency"], pair, cells, insights.latency_lines(run, pair, text))
-
-
-def _miss_row(run: RunRecord, pair: Pairing, text: Text) -> ComparisonRow:
-    limit_ms = run.ranking.latency_p99_limit_ms
-    assert limit_ms is not None  # there is no share of slow requests without a limit
-    cells = [miss_cell(side.miss_ratio, text) for side in pair.sides]
-    return _row(text["row_miss"].format(limit=figures.limit(limit_ms)), pair, cells, miss_lines(run, pair, text))
-
-
-def throughput_cell(figure: Estimate, text: Text) -> Cell:
-    """A throughput over its interval."""
-    value = text["unit_throughput"].format(value=figures.throughput(figure.estimate))
-    return Cell(value=value, detail=_interval(figure, figures.throughput, text))
-
-
-def latency_cell(figure: Estimate, text: Text) -> Cell:
-    """A latency over its interval."""
-    value = text["unit_latency"].format(value=figures.latency(figure.estimate))
-    return Cell(value=value, detail=_interval(figure, figures.latency, text))
-
-
-def _interval(figure: Estimate, digits: Callable[[float], str], text: Text) -> str:
-    if figure.ci_low is None or figure.ci_high is None:
-        return text["no_interval"]
-    bounds = text["range"].format(low=digits(figure.ci_low), high=digits(figure.ci_high))
-    return text["interval"].format(range=bounds)
+def figure_cell(what: str, figure: Estimate, text: Text) -> Cell:
+    """A measured figure over its interval."""
+    if what == "miss_ratio":
+        return miss_cell(figure, text)
+    digits, unit = {
+        "throughput_infer_per_s": (figures.throughput, figures.rate),
+        "latency_p99_ms": (figures.latency, figures.milliseconds),
+    }[what]
+    bounds = figures.bounds(figure, digits, text)
+    detail = text["no_interval"] if bounds is None else text["interval"].format(range=bounds)
+    return Cell(value=unit(figure.estimate), detail=detail)
 
 
 def _cost_row(pair: Pairing, price_per_hour: float, text: Text) -> ComparisonRow:
-    cells = [
-        Cell(value=figures.cost(cost_per_million(price_per_hour, side.throughput_infer_per_s.estimate)))
-        for side in pair.sides
-    ]
-    return _row(text["row_cost"], pair, cells, (text["cost_at"].format(price=f"{price_per_hour:.12g}"),))
+    costs = [cost_per_million(price_per_hour, side.throughput_infer_per_s.estimate) for side in pair.sides]
+    price = text["cost_at"].format(price=f"{price_per_hour:.12g}")
+    return _table_row(text["row_cost"], [Cell(value=figures.cost(cost)) for cost in costs], (price,))
 
 
 def config_file(run: RunRecord, text: Text) -> ConfigFile | None:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hcopt.records.run import RunRecord
-from hcopt.report.facts.p99_limit import allowed
+from hcopt.report.facts.limit import ALLOWED
 from hcopt.report.pages.search_path import search_windows
 from hcopt.words import Text
 
 
-def method(run: RunRecord, text: Text) -> tuple[str, ...]:
+def method_lines(run: RunRecord, text: Text) -> Iterator[str]:
     """How this run measured and decided."""
-    return tuple(_method(run, text))
-
-
-def _method(run: RunRecord, text: Text) -> Iterator[str]:
     if run.noise is not None:
         yield text["method_noise"]
     yield _sweep(run, text)
@@ -26,7 +22,7 @@ def _method(run: RunRecord, text: Text) -> Iterator[str]:
     yield text["method_confirmation"].format(profilers=_profilers(run, "confirmation"), blocks=found.block_count)
     yield text["method_interval"]
     if found.best is not None and found.best.miss_ratio is not None:
-        yield text["method_limit"].format(allowed=allowed())
+        yield text["method_limit"].format(allowed=ALLOWED)
     if run.capacity is not None:
         yield text["method_open_loop"]
     looks = text["method_looks"].format(looks=found.look_count) if found.look_count > 1 else ""
@@ -45,7 +41,7 @@ def _sweep(run: RunRecord, text: Text) -> str:
     return text["method_sweep"].format(**words)
 
 
-def limits(run: RunRecord, text: Text) -> tuple[str, ...]:
+def limit_lines(run: RunRecord, text: Text) -> tuple[str, ...]:
     """What the method does not cover."""
     keys = ["limit_scope", "limit_time", "limit_choice", "limit_closed_loop", "limit_client", "limit_instances"]
     if run.capacity is not None:

@@ -9,23 +9,23 @@ from hcopt.analysis.node_effects import NodeEffect, effects_taken_out
 from hcopt.records.measurement import Measurement, Phase
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
-from hcopt.report.pages.details import one_line
+from hcopt.report.facts.names import one_line
 from hcopt.report.values import Cell, Section, Table
 from hcopt.words import Text
 
-_MOST_ROWS = 20
+_MAX_ROWS = 20
 _PHASES: tuple[Phase, ...] = ("noise", "sweep", "confirmation", "open_loop")
 
 
-def nodes(run: RunRecord, text: Text) -> Section | None:
+def nodes_section(run: RunRecord, text: Text) -> Section | None:
     """The section on them, the fastest first; None where one machine measured, and no table of one node."""
     effects = effects_taken_out(run)
     if not effects:
         return None
     if len(effects) == 1:
         line = text["nodes_one"].format(node=one_line(effects[0].node))
-        return Section(name="nodes", title=text["section_nodes_one"], lines=(line,))
-    most = sorted(effects, key=_size, reverse=True)[:_MOST_ROWS]
+        return Section(name="nodes", title=text["nodes_column"], lines=(line,))
+    most = sorted(effects, key=_size, reverse=True)[:_MAX_ROWS]
     shown = sorted(most, key=lambda effect: (effect.linked, effect.throughput_ratio), reverse=True)
     return Section(
         name="nodes",

@@ -7,17 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from statistics import fmean, stdev
 
+from hcopt.analysis.view import Pairing
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Noise
 from hcopt.report import figures
-from hcopt.report.facts.headline import load_name
 from hcopt.report.facts.insights import exceeded_line
-from hcopt.report.facts.selection import Pairing, short_name
+from hcopt.report.facts.names import load_name, short_name
 from hcopt.report.values import Section
 from hcopt.words import Text
 
 
-def noise(run: RunRecord, pair: Pairing, text: Text) -> Section:
+def noise_section(run: RunRecord, pair: Pairing, text: Text) -> Section:
     """The section on it."""
     return Section(
         name="noise",

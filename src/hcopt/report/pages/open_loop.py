@@ -5,14 +5,13 @@ from __future__ import annotations
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, RatePoint
 from hcopt.report import figures
-from hcopt.report.facts.open_loop import lower_bound, rate_text
-from hcopt.report.facts.p99_limit import miss_cell, verdict_word
-from hcopt.report.facts.selection import short_name
+from hcopt.report.facts.limit import lower_bound, miss_cell
+from hcopt.report.facts.names import short_name
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
 
-def open_loop(run: RunRecord, text: Text) -> Section | None:
+def open_loop_section(run: RunRecord, text: Text) -> Section | None:
     """The section on it; None where it did not take place."""
     capacity = run.capacity
     if capacity is None:
@@ -35,9 +34,9 @@ def open_loop_lines(run: RunRecord, capacity: Capacity, text: Text) -> tuple[str
     if low is None:
         lines = [text["sustains_nothing"].format(**words)]
     else:
-        lines = [text["sustains"].format(rate=rate_text(low, text), **words)]
+        lines = [text["sustains"].format(rate=figures.rate(low), **words)]
     if high is not None:
-        lines.append(text["sustains_not"].format(rate=rate_text(high, text), **words))
+        lines.append(text["sustains_not"].format(rate=figures.rate(high), **words))
     elif low is not None:
         lines.append(text["sustains_open"])
     best = run.confirmation.best
@@ -45,7 +44,7 @@ def open_loop_lines(run: RunRecord, capacity: Capacity, text: Text) -> tuple[str
         closed = best.throughput_infer_per_s
         if low < (closed.estimate if closed.ci_low is None else closed.ci_low):
             share = figures.share(low / closed.estimate)
-            lines.append(text["sustains_less"].format(share=share, closed=rate_text(closed.estimate, text)))
+            lines.append(text["sustains_less"].format(share=share, closed=figures.rate(closed.estimate)))
     return tuple(lines)
 
 
@@ -62,5 +61,5 @@ def _row(point: RatePoint, text: Text) -> tuple[Cell, ...]:
         Cell(value=f"{point.window_count:,}"),
         miss_cell(point.miss_ratio, text),
         Cell(value=figures.latency(point.latency_p99_ms)),
-        Cell(value=verdict_word(point.verdict, text)),
+        Cell(value=text[f"feasibility_{point.verdict}"]),
     )

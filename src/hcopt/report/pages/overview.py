@@ -1,4 +1,4 @@
-"""Several models on one page: a line each with its verdict, what to deploy, how much that gains, and its report.
+"""A batch of models on one page: a line each with its verdict, what to deploy, how much that gains, and its report.
 
 Where they were measured on several kinds of machines: a line for each kind, and above them which to take.
 """
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from hcopt import __version__
+from hcopt.analysis.view import pairing, why_default_is_out
 from hcopt.deploy.capacity import PriceOf, sustained_cost
 from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.hardware import HardwareAnswer, by_model, hardware_answers, kind_cell, model_name
-from hcopt.report.facts.headline import headline, interval_inline, only_best_is_feasible
-from hcopt.report.facts.open_loop import lower_bound
-from hcopt.report.facts.selection import pairing
+from hcopt.report.facts.headline import headline_of, interval_inline
+from hcopt.report.facts.limit import capacity_cell
 from hcopt.report.values import Answer, Cell, Tone
 from hcopt.words import Language, Text, texts
 
@@ -43,19 +43,19 @@ class ModelRow:
     Attributes:
         failure: What kept it from ending well, and what to do about it; nothing where all went well.
         links: (words, address) of its reports.
-        heads: Whether it is the first of its model's several, above which the name stands.
+        heads: Whether it is the first of its model's rows, above which the name stands.
     """
 
     name: str
     source: str
     tone: Tone
     badge: str
-    deploy: Answer | None
-    gain: Answer | None
-    whisker: Whisker | None
-    capacity: Cell | None
     failure: tuple[str, ...]
-    links: tuple[tuple[str, str], ...]
+    deploy: Answer | None = None
+    gain: Answer | None = None
+    whisker: Whisker | None = None
+    capacity: Cell | None = None
+    links: tuple[tuple[str, str], ...] = ()
     hardware: Cell | None = None
     cost: Cell | None = None
     heads: bool = False
@@ -88,7 +88,7 @@ def overview_of(
     ratios = [ratio for outcome in outcomes if outcome.record and (ratio := _ratio(outcome.record)) is not None]
     low, high = _span(ratios)
     groups, kinds = by_model(outcomes), {outcome.hardware for outcome in outcomes}
-    rows = tuple(_row(outcome, low, high, text) for outcome in outcomes)
+    rows = tuple(_row(outcome, low, high, language) for outcome in outcomes)
     has_kinds = len(kinds) > 1
     if has_kinds:
         mine = iter(rows)
@@ -151,10 +151,8 @@ def _price(run: RunRecord, price_of: PriceOf) -> float | None:
 
 def _ratio(run: RunRecord) -> Estimate | None:
     """The ratio that the verdict rests on; None where it rests on the limit, as the report's own page has it."""
-    pair = pairing(run)
-    if pair.comparison is None or run.confirmation.verdict == "no_feasible_config" or only_best_is_feasible(run, pair):
-        return None
-    return pair.comparison.throughput_ratio
+    comparison = pairing(run).comparison
+    return None if comparison is None or why_default_is_out(run.confirmation) else comparison.throughput_ratio
 
 
 def _span(ratios: Sequence[Estimate]) -> tuple[float, float]:
@@ -165,7 +163,8 @@ def _span(ratios: Sequence[Estimate]) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-def _row(outcome: ModelOutcome, low: float, high: float, text: Text) -> ModelRow:
+def _row(outcome: ModelOutcome, low: float, high: float, language: Language) -> ModelRow:
+    text = texts(language)
     failure = outcome.failure
     said: tuple[str, ...] = ()
     if failure is not None:
@@ -178,15 +177,10 @@ def _row(outcome: ModelOutcome, low: float, high: float, text: Text) -> ModelRow
             source=outcome.source_uri if outcome.label != outcome.source_uri else "",
             tone="neutral" if waiting else "bad",
             badge=text["overview_waiting" if waiting else "overview_failed"],
-            deploy=None,
-            gain=None,
-            whisker=None,
-            capacity=None,
             failure=(text["overview_waiting_detail"],) if waiting else said,
-            links=(),
         )
     run, pair = outcome.record, pairing(outcome.record)
-    told, ratio = headline(run, pair, text), _ratio(outcome.record)
+    told, ratio = headline_of(run, pair, language), _ratio(outcome.record)
     deploy, gain, _ = told.answers
     folder = quote(outcome.label)
     return ModelRow(
@@ -197,7 +191,7 @@ def _row(outcome: ModelOutcome, low: float, high: float, text: Text) -> ModelRow
         deploy=deploy,
         gain=gain,
         whisker=None if ratio is None else _whisker(ratio, low, high, text),
-        capacity=_capacity(run, text),
+        capacity=None if run.capacity is None else capacity_cell(run.capacity, text),
         failure=said,
         links=(
             (text["overview_page"], f"{folder}/result_summary.html"),
@@ -218,13 +212,3 @@ def _whisker(ratio: Estimate, low: float, high: float, text: Text) -> Whisker:
         default=place(1.0),
         said=said,
     )
-
-
-def _capacity(run: RunRecord, text: Text) -> Cell | None:
-    if run.capacity is None:
-        return None
-    low, limit = lower_bound(run.capacity), figures.limit(run.capacity.latency_p99_limit_ms)
-    if low is None:
-        return Cell(value=text["capacity_none"], detail=text["capacity_detail"].format(limit=limit))
-    rate = text["unit_throughput"].format(value=figures.throughput(low))
-    return Cell(value=text["capacity_least"].format(rate=rate), detail=text["capacity_detail"].format(limit=limit))

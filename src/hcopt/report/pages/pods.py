@@ -27,7 +27,7 @@ from hcopt.errors import ConfigError
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity
 from hcopt.report import figures
-from hcopt.report.facts.selection import short_name
+from hcopt.report.facts.names import short_name
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
@@ -36,7 +36,7 @@ _STEPS = (1, 2, 5)
 _RESULTS = "results"
 
 
-def one_to_many(run: RunRecord, scaling: Scaling | None, text: Text) -> tuple[Section, ...]:
+def pod_sections(run: RunRecord, scaling: Scaling | None, text: Text) -> tuple[Section, ...]:
     """The sections on it: what one pod carries and how many a load takes; the conditions, and how to go on.
 
     Args:
@@ -81,10 +81,10 @@ def _scaling(run: RunRecord, found: Capacity, text: Text) -> Section:
         text["pods_vertical"].format(
             name=short_name(found.config_name, run),
             cores=run.environment.cpu_count,
-            capacity=_rate(lower, text),
+            capacity=figures.rate(lower),
             limit=figures.limit(found.latency_p99_limit_ms),
         ),
-        text["pods_horizontal"].format(target=_rate(target, text)),
+        text["pods_horizontal"].format(target=figures.rate(target)),
     )
     return Section(
         name="scaling",
@@ -196,7 +196,3 @@ def _commands(run: RunRecord, base: float, peak: float) -> tuple[str, ...]:
         f"hcopt capacity {reference} --rate {peak:.0f}",
         f"hcopt scale-check {reference}",
     )
-
-
-def _rate(value: float, text: Text) -> str:
-    return text["unit_throughput"].format(value=figures.throughput(value))

@@ -8,19 +8,18 @@ from hcopt.records.run import RunRecord
 from hcopt.records.search import Decision
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.facts.headline import settings_name
-from hcopt.report.facts.selection import short_name
+from hcopt.report.facts.names import settings_name, short_name
 from hcopt.report.pages.details import duration
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
 
 # Dropped configurations that are explained one by one, and names in a row.
-_MOST_ROWS = 5
-_MOST_NAMES = 4
+_MAX_ROWS = 5
+_MAX_NAMES = 4
 _CAUSES = ("slow", "late", "failing")
 
 
-def search_path(run: RunRecord, text: Text) -> Section | None:
+def search_section(run: RunRecord, text: Text) -> Section | None:
     """The section on it; None where another profiler measured."""
     if not run.decisions:
         return None
@@ -75,9 +74,9 @@ def _facts(run: RunRecord, drops: Sequence[Decision], text: Text) -> Iterator[tu
     dropped = {drop.config_name for drop in drops}
     kept = [short_name(name, run) for name in _measured(run) if name not in dropped]
     if kept:
-        names = ", ".join(kept[:_MOST_NAMES])
-        if len(kept) > _MOST_NAMES:
-            names = text["search_more"].format(names=names, count=f"{len(kept) - _MOST_NAMES:,}")
+        names = ", ".join(kept[:_MAX_NAMES])
+        if len(kept) > _MAX_NAMES:
+            names = text["search_more"].format(names=names, count=f"{len(kept) - _MAX_NAMES:,}")
         yield text["search_kept"], text["search_kept_value"].format(count=f"{len(kept):,}", names=names)
     for cause in _CAUSES:
         times = sorted(drop.elapsed_s for drop in drops if drop.cause == cause)
@@ -98,14 +97,14 @@ def _when(times: Sequence[float], text: Text) -> str:
 
 def _closest(drops: Sequence[Decision]) -> list[Decision]:
     """Those with the most throughput: whoever knows the model asks of them why they were dropped."""
-    return sorted(drops, key=lambda drop: -(drop.throughput_ratio or 0.0))[:_MOST_ROWS]
+    return sorted(drops, key=lambda drop: -(drop.throughput_ratio or 0.0))[:_MAX_ROWS]
 
 
 def _table(run: RunRecord, drops: Sequence[Decision], text: Text) -> Table:
     has_limit = run.ranking.latency_p99_limit_ms is not None
-    columns = ["config", "search_column_why", "load", "search_column_when", "search_column_ratio"]
-    columns += ["search_column_latency"] if has_limit else []
-    header = tuple(text[column if column.startswith("search") else f"column_{column}"] for column in columns)
+    columns = ["column_config", "search_column_why", "column_load", "search_column_when", "search_column_ratio"]
+    columns += ["column_latency"] if has_limit else []
+    header = tuple(text[column] for column in columns)
     settings = {variant.config_name: settings_name(variant, text) for variant in run.plan.all_variants}
     rows = tuple(_row(run, drop, settings, text)[: len(columns)] for drop in drops)
     return Table(header=header, rows=rows, word_columns=2)
@@ -130,4 +129,4 @@ def _ratio_cell(drop: Decision, text: Text) -> Cell:
     if drop.throughput_ratio is None:
         return Cell(value=text["nothing"])
     ratio = Estimate(estimate=drop.throughput_ratio, ci_low=drop.ratio_low, ci_high=drop.ratio_high)
-    return Cell(value=figures.change(ratio.estimate), detail=figures.change_range(ratio, text) or "")
+    return Cell(value=figures.change(ratio.estimate), detail=figures.change_bounds(ratio, text) or "")

@@ -11,8 +11,7 @@ from hcopt.records.run import RunRecord
 from hcopt.report import charts
 from hcopt.report.charts.drawing import to_svgs
 from hcopt.report.render.worker import run_in_worker
-from hcopt.words import Language, Text
-from hcopt.words.chart_labels import chart_texts
+from hcopt.words import Language, Text, texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class Drawing:
         return base64.b64encode(self.svg.encode()).decode()
 
 
-def drawings(run: RunRecord, *, language: Language, in_worker: bool = False) -> dict[str, Drawing]:
+def drawn_charts(run: RunRecord, *, language: Language, in_worker: bool = False) -> dict[str, Drawing]:
     """Every chart that the run has data for, by name, in the order in which a reader meets them.
 
     Args:
@@ -48,7 +47,7 @@ def drawings(run: RunRecord, *, language: Language, in_worker: bool = False) -> 
     Raises:
         OutputError: A chart cannot be drawn.
     """
-    words = chart_texts(language)
+    words = texts(language)
     try:
         made = charts.all_charts(run, language=language)
         # The tests check it against Vega-Lite's schema; here that would take longer than drawing it.

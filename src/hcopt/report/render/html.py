@@ -1,4 +1,4 @@
-"""A run, or an overview of several models, becomes one HTML file that needs no network, by a Jinja2 template."""
+"""The HTML page of a report, and that of a batch of models: one file that needs no network, by a Jinja2 template."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcopt.deploy.capacity import PriceOf
-from hcopt.deploy.scaling import Scaling
-from hcopt.errors import OutputError
-from hcopt.records.run import ModelOutcome, RunRecord
+from hcopt.records.run import ModelOutcome
 from hcopt.report import charts
 from hcopt.report.pages.overview import overview_of
 from hcopt.report.render.drawings import Drawing
-from hcopt.report.render.writing import write_laid_out
+from hcopt.report.render.writing import write_document, write_report_document
 from hcopt.report.values import Report
-from hcopt.system.files import whole_file
 from hcopt.words import Language, texts
-from hcopt.words.chart_labels import chart_texts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,31 +30,18 @@ _SCREEN_THEME: Mapping[str, Any] = charts.theme(
 )
 
 
-def write_html(
-    run: RunRecord,
-    *,
-    language: Language,
-    price_per_hour: float | None = None,
-    scaling: Scaling | None = None,
-    drawn: Mapping[str, Drawing] | None = None,
-    path: Path,
-) -> None:
-    """Writes the report on a finished run: what the PDF says, with charts that answer to the pointer.
+def write_html(report: Report, drawn: Mapping[str, Drawing], path: Path) -> None:
+    """Writes a report: what the PDF says, with charts that answer to the pointer.
 
     Args:
-        run: A finished run, whatever its verdict.
-        language: Of every word but the user's own and those of third-party tools.
-        price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
-        scaling: What `hcopt scale-check` has measured.
-        drawn: The run's charts in this language, where they were drawn before; they take most of the time.
+        report: What it says.
+        drawn: The run's charts in its language.
         path: Where it goes; an older report there stays until the new one is complete.
 
     Raises:
-        OutputError: The report cannot be made or written.
+        OutputError: The report cannot be written.
     """
-    write_laid_out(
-        run, _page, language=language, price_per_hour=price_per_hour, scaling=scaling, drawn=drawn, path=path
-    )
+    write_report_document(_page(report, drawn), path, report.run_id)
 
 
 def write_overview(
@@ -90,11 +73,7 @@ def write_overview(
         .get_template("overview.html.jinja")
         .render(overview=overview, words=texts(language), language=language, fonts=_FONTS, style=style)
     )
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(page.encode(errors="replace"))
-    except OSError as error:
-        raise OutputError(f"cannot write the overview {path}: {error.strerror or error}") from error
+    write_document(page.encode(errors="replace"), path, what="overview")
 
 
 def _templates() -> Environment:
@@ -115,7 +94,7 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
     scripts = (_resource("vega", "vega-embed.js"), _resource("templates", "report.js"))
     page = templates.get_template("report.html.jinja").render(
         report=report,
-        words={**texts(report.language), **chart_texts(report.language)},
+        words=texts(report.language),
         drawings=drawn,
         theme=dict(_SCREEN_THEME),
         fonts=_FONTS,
@@ -123,7 +102,7 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
         scripts=scripts,
         script_sources=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
-    # Bytes of a path that are no UTF-8 become question marks.
+    # Bytes of a path that are no UTF-8 are replaced by question marks.
     return page.encode(errors="replace")
 
 

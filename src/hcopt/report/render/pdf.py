@@ -1,4 +1,4 @@
-"""The PDF of a run: its content and charts, laid out by a Typst template."""
+"""The PDF of a report: content and charts laid out by a Typst template."""
 
 from __future__ import annotations
 
@@ -7,62 +7,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from hcopt.deploy.scaling import Scaling
 from hcopt.records.json import JsonObject
-from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.typesetting import typeset
 from hcopt.report.render.worker import run_in_worker
-from hcopt.report.render.writing import write_laid_out
+from hcopt.report.render.writing import write_report_document
 from hcopt.report.values import Report
-from hcopt.words import Language, texts
+from hcopt.words import texts
 
 # On paper; the interactive page has all of them.
 _MAX_ROWS = 300
 
 
-def write_pdf(
-    run: RunRecord,
-    *,
-    language: Language,
-    price_per_hour: float | None = None,
-    scaling: Scaling | None = None,
-    drawn: Mapping[str, Drawing] | None = None,
-    path: Path,
-    in_worker: bool = False,
-) -> None:
-    """Writes the report on a finished run.
+def write_pdf(report: Report, drawn: Mapping[str, Drawing], path: Path, *, in_worker: bool = False) -> None:
+    """Writes a report.
 
     Args:
-        run: A finished run, whatever its verdict.
-        language: Of every word but the user's own and those of third-party tools.
-        price_per_hour: Of one server, in the user's currency; adds the cost of a million inferences.
-        scaling: What `hcopt scale-check` has measured.
-        drawn: The run's charts in this language, where they were drawn before; they take most of the time.
+        report: What it says.
+        drawn: The run's charts in its language.
         path: Where it goes; an older report there stays until the new one is complete.
         in_worker: Whether a process of its own lays it out, see `worker`.
 
     Raises:
         OutputError: The report cannot be made or written.
     """
-
-    def lay_out(report: Report, charts: Mapping[str, Drawing]) -> bytes:
-        inputs = _inputs(report, charts)
-        return run_in_worker("pdf", typeset, inputs) if in_worker else typeset(inputs)
-
-    write_laid_out(
-        run,
-        lay_out,
-        language=language,
-        price_per_hour=price_per_hour,
-        scaling=scaling,
-        drawn=drawn,
-        path=path,
-    )
+    inputs = _inputs(report, drawn)
+    document = run_in_worker("pdf", typeset, inputs) if in_worker else typeset(inputs)
+    write_report_document(document, path, report.run_id)
 
 
 def _shortened(report: Report) -> Report:
-    """Without the rows that nobody leafs through on paper, which Typst would take 0.2 MB of memory for each."""
+    """With as many rows as fit on paper: Typst takes 0.2 MB of memory for each."""
     said = texts(report.language)["rows_on_paper"]
 
     def caption(before: str, rows: Sequence[object]) -> str:
@@ -93,5 +68,5 @@ def _picture(drawing: Drawing) -> dict[str, str]:
 
 
 def _json(value: JsonObject) -> str:
-    """JSON in which bytes of a path that are no UTF-8 have become question marks, since Typst takes nothing else."""
+    """JSON with a question mark for each byte of a path that is no UTF-8, since Typst takes nothing else."""
     return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()

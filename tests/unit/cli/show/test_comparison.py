@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from importlib import resources
 from io import StringIO
@@ -93,7 +94,8 @@ def test_table_shows_both_runs_and_the_ratio_with_intervals() -> None:
         "0.803 [0.711, 0.906]",
     ]
     assert cells(text, "configuration") == ["config_6", "config_6 candidate", ""]
-    assert cells(text, "limit kept") == ["yes 0.10% over", "yes 0.10% over", ""]
+    assert cells(text, "over the limit") == ["0.10% [0.05%, 0.20%]"] * 2 + [""]
+    assert re.search(r"limit \(at most 1%\) +│ holds +│ holds ", text)
     assert cells(text, "golden / default")[0] == "1.300 [1.276, 1.325]"
     assert "5,000" in text and "[4,800, …]" in text and "5.2%" in text
 

@@ -106,7 +106,7 @@ def test_answer_without_a_limit_has_no_verdict_on_it() -> None:
 
 
 def test_answer_compares_at_equal_load_only_where_the_loads_differ() -> None:
-    line = "Both at concurrency 32: throughput × 1.30 [1.28, 1.32], p99 latency × 0.80 [0.78, 0.82]."
+    line = "Both at concurrency 32: throughput × 1.300 [1.276, 1.325], p99 latency × 0.802 [0.784, 0.820]."
     assert line in closing(equal_load_record())
     assert "Both at" not in closing(run_record())
 
@@ -169,10 +169,19 @@ def test_answer_without_feasible_configuration_has_no_table_and_no_golden_one() 
     assert "│" not in text
 
 
-def test_default_that_is_best_stands_alone() -> None:
+def test_default_that_is_best_stands_beside_the_runner_up_as_in_the_report() -> None:
     confirmation = tied_record().confirmation
     text = closing(tied_record(confirmation=replace(confirmation, best=confirmation.default)))
-    assert row(text, "max batch size") == ["16"]
+    assert row(text, "configuration") == ["config_5", "config_default"]
+    alone = replace(confirmation, best=confirmation.default, runner_up=None)
+    assert row(closing(tied_record(confirmation=alone)), "max batch size") == ["16"]
+
+
+def test_delay_has_no_figure_where_nothing_batches() -> None:
+    confirmation = run_record().confirmation
+    assert confirmation.best is not None
+    best = replace(confirmation.best, variant=replace(confirmation.best.variant, dynamic_batching=False))
+    assert row(closing(run_record(confirmation=replace(confirmation, best=best))), "queue delay (µs)") == ["0", "off"]
 
 
 def test_figures_of_one_block_have_no_interval() -> None:
@@ -195,7 +204,7 @@ def test_swept_parameters_are_shown_where_there_are_some() -> None:
     variant = replace(confirmation.best.variant, parameters=(("a", "1"), ("b", "[2]")))
     best = replace(confirmation.best, variant=variant)
     text = closing(run_record(confirmation=replace(confirmation, best=best)))
-    assert row(text, "parameters") == ["", "a=1, b=[2]"]
+    assert (row(text, "a"), row(text, "b")) == (["unset", "1"], ["unset", "[2]"])
 
 
 def test_plan_shows_every_variant_the_loads_and_the_time() -> None:

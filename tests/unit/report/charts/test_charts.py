@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from hcopt.analysis.view import pairing
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate, RankedVariant
 from hcopt.report import charts
-from hcopt.report.facts.selection import pairing
-from hcopt.report.render.drawings import drawings
-from hcopt.words import chart_labels as text
+from hcopt.report.render.drawings import drawn_charts
+from hcopt.words import EN, KO
 from tests.support.evidence_records import evidence_record, many_variants_record, noisy_record
 from tests.support.records import (
     HEAVY,
@@ -51,11 +51,11 @@ def _rows(spec: Any, field: str) -> list[dict[str, Any]]:
 
 
 def _sweep(run: RunRecord, language: str = "en") -> dict[str, Any]:
-    return charts.throughput_against_p99(run, language=language).to_dict()
+    return charts.CHARTS["sweep"](run, language=language).to_dict()
 
 
 def _pair(run: RunRecord, language: str = "en") -> dict[str, Any]:
-    return charts.default_against_best(run, language=language).to_dict()
+    return charts.CHARTS["pair"](run, language=language).to_dict()
 
 
 def _scales(spec: dict[str, Any]) -> set[str]:
@@ -216,7 +216,7 @@ def test_same_chart_gives_the_same_drawing_whatever_was_drawn_before():
 
 @pytest.mark.parametrize("run", [evidence_record(), many_variants_record(), no_feasible_config_record()], ids=range(3))
 def test_every_figure_under_the_pointer_has_a_title_in_the_readers_language(run):
-    for language, table in (("ko", text.KO), ("en", text.EN)):
+    for language, table in (("ko", KO), ("en", EN)):
         for spec in _charts(run, language).values():
             fields = [tip for node in _nodes(spec) for tip in node.get("encoding", {}).get("tooltip", [])]
             assert fields and {tip["title"] for tip in fields} <= set(table.values())
@@ -323,7 +323,7 @@ def test_breakdown_sets_the_pair_side_by_side_at_equal_load_too():
         "Default · config_default\nconcurrency 32",
         "Best · config_6\nconcurrency 32",
     ]
-    assert [row["stage"] for row in rows[:4]] == ["queue", "compute input", "infer", "compute output"]
+    assert [row["stage"] for row in rows[:4]] == ["Queue", "Compute input", "Compute infer", "Compute output"]
     assert all(left["end"] == right["start"] for left, right in pairwise(rows[:4]))
     assert {row["source"] for row in rows} == {"confirmation"}
 
@@ -381,8 +381,8 @@ def test_rates_show_misses_the_limit_and_the_sustainable_rate():
         (1900.0, "holds"),
         (3700.0, "holds"),
         (4650.0, "holds"),
-        (5100.0, "undecided"),
-        (5600.0, "does not hold"),
+        (5100.0, "not shown"),
+        (5600.0, "missed"),
     ]
     values = [row for node in _nodes(spec) for row in node.get("values", [])]
     assert {"rate": 4650.0} in values and {"miss": 0.01} in values and {"p99_ms": 50.0} in values
@@ -399,14 +399,14 @@ def test_rates_draw_no_sustainable_rate_where_none_was_found():
 @pytest.mark.parametrize("run", [evidence_record(), noisy_record()], ids=["quiet", "noisy"])
 def test_charts_of_a_run_without_a_limit_do_not_speak_of_one(run):
     unlimited = replace(run, ranking=replace(run.ranking, latency_p99_limit_ms=None), capacity=None)
-    for name, drawing in drawings(unlimited, language="en").items():
+    for name, drawing in drawn_charts(unlimited, language="en").items():
         words = " ".join(re.findall("<text[^>]*>([^<]*)", drawing.svg))
         assert words and "limit" not in drawing.title + words, name
 
 
 def test_drawings_have_a_title_a_text_for_those_who_cannot_see_them_and_a_picture():
     for language in ("ko", "en"):
-        drawn = drawings(evidence_record(), language=language)
+        drawn = drawn_charts(evidence_record(), language=language)
         assert list(drawn) == ALL
         for drawing in drawn.values():
             assert drawing.title and len(drawing.alt) > 15 and drawing.svg.startswith("<svg")
@@ -415,7 +415,7 @@ def test_drawings_have_a_title_a_text_for_those_who_cannot_see_them_and_a_pictur
 
 @pytest.mark.parametrize("count", [1, 2, 200])
 def test_sweep_draws_any_number_of_variants(count):
-    svg = _svg(charts.throughput_against_p99(_many(count), language="en"))
+    svg = _svg(charts.CHARTS["sweep"](_many(count), language="en"))
     assert svg.count('aria-roledescription="point"') == count
 
 
@@ -427,7 +427,7 @@ def test_drawing_shortens_a_long_name_that_does_not_start_with_the_models():
     run = replace(run, confirmation=replace(run.confirmation, best=best))
     assert pairing(run).right is not None
     widths = [
-        float(re.search(r'width="([\d.]+)"', _svg(charts.default_against_best(each, language="en")))[1])
+        float(re.search(r'width="([\d.]+)"', _svg(charts.CHARTS["pair"](each, language="en")))[1])
         for each in (run_record(), run)
     ]
     assert widths[1] < 1.1 * widths[0]
@@ -442,7 +442,7 @@ def test_names_are_data_and_never_expressions():
     spec = _pair(run)
     expressions = [node[key] for node in _nodes(spec) for key in ("labelExpr", "expr", "filter") if key in node]
     assert expressions and not [text for text in expressions if "alert" in str(text)]
-    assert "<script>" not in _svg(charts.default_against_best(run, language="en"))
+    assert "<script>" not in _svg(charts.CHARTS["pair"](run, language="en"))
 
 
 def test_search_places_windows_in_time_and_colours_them_by_what_became_of_their_variant():

@@ -21,7 +21,7 @@ from hcopt.deploy.capacity import Growth
 from hcopt.job.batch import FinishedBatch, _Batch
 from hcopt.job.executors import Executor, Executors
 from hcopt.job.run import FinishedRun, Job
-from hcopt.job.summary import summarize_several
+from hcopt.job.summary import summarize_batch
 from hcopt.records.json import JsonObject
 from hcopt.records.run import ModelOutcome, RunFailure
 from hcopt.records.verdict import Estimate
@@ -222,7 +222,7 @@ def test_cost_has_a_column_where_a_price_is_known(tmp_path: Path, language: Lang
     found = page(*outcomes, report=PRICES, language=language)
     costs = [row.cost.value if row.cost else None for row in found.rows]
     assert costs == ["≤ 0.1", "≤ 0.133", None, None, None]
-    heading = texts(language)["overview_cost"]
+    heading = texts(language)["row_cost"]
     priced, unpriced = html(tmp_path, *outcomes, report=PRICES, language=language), html(tmp_path, *outcomes)
     assert f"{heading}<small>" in priced and heading not in unpriced
     for text in (priced, unpriced):
@@ -263,7 +263,7 @@ def test_names_that_are_markup_are_shown_and_not_obeyed(tmp_path: Path) -> None:
 def summary(*outcomes: ModelOutcome, report: ReportSection) -> list[JsonObject]:
     found: JsonObject = json.loads(
         json.dumps(
-            summarize_several(
+            summarize_batch(
                 outcomes, run_id="run", started_at=STARTED_AT, command="hcopt", tracking=None, price_of=report.price_of
             ),
             allow_nan=False,

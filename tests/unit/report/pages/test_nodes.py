@@ -12,12 +12,11 @@ import pytest
 from hcopt.analysis.node_effects import effects_taken_out, node_effects
 from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
-from hcopt.report.render.html import write_html
-from hcopt.report.render.pdf import write_pdf
 from hcopt.report.values import Section
 from hcopt.words import EN, KO, Language, texts
 from tests.support.node_records import names, on_nodes
 from tests.support.records import noise, run_record
+from tests.support.reports import write_html, write_pdf
 from tests.support.search_records import decisions
 from tests.unit.job.test_summary import model_of
 

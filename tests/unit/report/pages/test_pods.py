@@ -13,7 +13,7 @@ from hcopt.deploy.kubernetes.plan import plan_deployment
 from hcopt.deploy.scaling import Scaling
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
-from hcopt.report.pages.pods import example_loads, one_to_many
+from hcopt.report.pages.pods import example_loads, pod_sections
 from hcopt.report.values import Section
 from hcopt.words import EN
 from tests.support.planned_run import capacity, native_environment, planned_record
@@ -23,7 +23,7 @@ LINEAR = Scaling(servers=2, cpus_per_server=2, block_count=8, ratio=0.968, ci_lo
 
 
 def _sections(run: RunRecord | None = None, scaling: Scaling | None = None) -> dict[str, Section]:
-    return {section.name: section for section in one_to_many(run or planned_record(), scaling, EN)}
+    return {section.name: section for section in pod_sections(run or planned_record(), scaling, EN)}
 
 
 def _stands(run: RunRecord | None = None, scaling: Scaling | None = None) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
-from hcopt.report.pages.search_path import search_path
+from hcopt.report.pages.search_path import search_section
 from hcopt.report.values import Section
 from hcopt.words import EN, KO
 from tests.support.records import run_record
@@ -17,7 +17,7 @@ from tests.support.search_records import decisions, search_end, searched_record
 
 
 def _section(run: RunRecord | None = None) -> Section:
-    found = search_path(run or searched_record(), EN)
+    found = search_section(run or searched_record(), EN)
     assert found is not None
     return found
 

@@ -11,17 +11,17 @@ from hcopt.errors import OutputError
 from hcopt.report import charts
 from hcopt.report.charts.drawing import to_pngs, to_svgs
 from hcopt.report.render import worker
-from hcopt.report.render.drawings import drawings
-from hcopt.report.render.pdf import write_pdf
+from hcopt.report.render.drawings import drawn_charts
 from hcopt.report.render.worker import run_in_worker
 from tests.support.records import run_record
+from tests.support.reports import write_pdf
 
 PNG = b"\x89PNG\r\n"
 
 
 def test_charts_and_pages_are_the_same_as_those_made_here(tmp_path: Path) -> None:
     run = run_record()
-    here, there = drawings(run, language="en"), drawings(run, language="en", in_worker=True)
+    here, there = drawn_charts(run, language="en"), drawn_charts(run, language="en", in_worker=True)
     assert there == here
     write_pdf(run, language="en", drawn=here, path=tmp_path / "here.pdf")
     write_pdf(run, language="en", drawn=here, path=tmp_path / "there.pdf", in_worker=True)
@@ -29,7 +29,7 @@ def test_charts_and_pages_are_the_same_as_those_made_here(tmp_path: Path) -> Non
 
 
 def test_pictures_have_their_names() -> None:
-    specs = {name: drawing.spec for name, drawing in drawings(run_record(), language="ko").items()}
+    specs = {name: drawing.spec for name, drawing in drawn_charts(run_record(), language="ko").items()}
     first = dict([next(iter(specs.items()))])
     found = run_in_worker("png", to_pngs, first, {"scale": 1, "config": dict(charts.PRINT_THEME)})
     assert list(found) == list(first)
