@@ -19,12 +19,12 @@ def write_pdf(
     language: Language,
     path: Path,
     drawn: Mapping[str, Drawing] | None = None,
-    apart: bool = False,
+    in_worker: bool = False,
     **options: Any,
 ) -> None:
     """The PDF; `options` are those of its content."""
     charts = drawn_charts(run, language=language) if drawn is None else drawn
-    pdf.write_pdf(build(run, language=language, **options), charts, path, apart=apart)
+    pdf.write_pdf(build(run, language=language, **options), charts, path, in_worker=in_worker)
 
 
 def write_html(
