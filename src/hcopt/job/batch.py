@@ -122,7 +122,7 @@ class _Batch:
             try:
                 futures = []
                 for index in left:
-                    progress = MemberProgress(self.progress, _said(self.outcomes[index]))
+                    progress = MemberProgress(self.progress, _name_of(self.outcomes[index]))
                     futures.append(threads.submit(self._run_model, index, *members[index], progress=progress))
                 for future in as_completed(futures):
                     future.result()
@@ -211,7 +211,7 @@ class _Batch:
             # It had measured nothing.
             outcome = replace(outcome, run_id=None)
         self.outcomes[index] = outcome
-        self.progress.note(Note.of("model_failed", name=_said(outcome), reason=error.message))
+        self.progress.note(Note.of("model_failed", name=_name_of(outcome), reason=error.message))
 
     def _finished(self, index: int, finished: FinishedRun) -> None:
         error = finished.error
@@ -309,7 +309,7 @@ def _without_record(outcome: ModelOutcome) -> JsonObject:
     return values
 
 
-def _said(outcome: ModelOutcome) -> str:
+def _name_of(outcome: ModelOutcome) -> str:
     return outcome.source_uri if outcome.hardware is None else f"{outcome.source_uri} on {outcome.hardware}"
 
 
@@ -320,7 +320,7 @@ def _error_of(
     if not failed:
         return unlogged
     faults = [
-        (_said(outcome) if outcome.record is None else outcome.label, outcome.failure)
+        (_name_of(outcome) if outcome.record is None else outcome.label, outcome.failure)
         for outcome in failed
         if outcome.failure is not None
     ]

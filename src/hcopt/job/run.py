@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -168,7 +168,7 @@ class _Run:
 
     job: Job
     folder: RunFolder
-    progress: Progress
+    progress: InitVar[Progress]
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     taken: list[Measurement] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -177,14 +177,14 @@ class _Run:
     context: RunContext = field(init=False)
     record: RunRecord | None = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, progress: Progress) -> None:
         self.started_at = self.job.state.get("started_at", self.started_at)
         self.command = self.job.state.get("command", self.job.command)
         self.conditions = self.job.state.get("conditions", {})
         if self.job.unfinished is not None:
             self.taken = list(self.job.unfinished.measurements)
         self.context = RunContext(
-            record=self._record_measurement, note=self._note, progress=self.progress, replay=Replay(self.taken)
+            record=self._record_measurement, note=self._note, progress=progress, replay=Replay(self.taken)
         )
 
     @property
@@ -253,7 +253,7 @@ class _Run:
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        self.progress.phase(name)
+        self.context.progress.phase(name)
         with self.context.stopwatch.phase(name):
             yield
 
@@ -274,7 +274,7 @@ class _Run:
 
     def _note(self, note: Note) -> None:
         self.notes.append(note)
-        self.progress.note(note)
+        self.context.progress.note(note)
 
     def _record_measurement(self, measurement: Measurement) -> None:
         if measurement.error is not None:

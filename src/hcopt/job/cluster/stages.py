@@ -174,7 +174,7 @@ class ClusterStages:
             noise=noise,
             ranking=ranking,
         )
-        said = _said(stage, number, len(self.plans))
+        said = _described(stage, number, len(self.plans))
 
         node, outcome = self.pool.run(
             lambda node: replace(block, node=node.name),
@@ -207,7 +207,7 @@ class ClusterStages:
             raise _error_of(outcome.failure, node, self.run.folder / own / "logs")
 
 
-def _said(stage: Stage, number: int, count: int) -> str:
+def _described(stage: Stage, number: int, count: int) -> str:
     if stage == "sweep":
         return "sweep" if count == 1 else f"sweep, block {number + 1} of {count}"
     return {"noise": "noise", "proof": "confirmation and capacity"}[stage]
