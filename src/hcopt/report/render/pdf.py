@@ -11,7 +11,7 @@ from hcopt.records.json import JsonObject
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.typesetting import typeset
 from hcopt.report.render.worker import typeset_apart
-from hcopt.report.render.writing import write_report_document
+from hcopt.report.render.writing import write_document
 from hcopt.report.values import Report
 from hcopt.words import texts
 
@@ -32,7 +32,7 @@ def write_pdf(report: Report, drawn: Mapping[str, Drawing], path: Path, *, apart
         OutputError: The report cannot be made or written.
     """
     document = (typeset_apart if apart else typeset)(_inputs(report, drawn))
-    write_report_document(document, path, report.run_id)
+    write_document(document, path, run_id=report.run_id)
 
 
 def _shortened(report: Report) -> Report:
