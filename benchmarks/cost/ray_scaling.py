@@ -1,4 +1,4 @@
-"""What a block costs beyond its measurement, on 1, 2, 4 and 8 nodes of a real Ray cluster on this machine.
+"""What a task costs beyond its measurement, on 1, 2, 4 and 8 nodes of a real Ray cluster on this machine.
 
 A stand-in takes the place of the measurement: it sleeps for 5 s, so that eight nodes need no eight machines. All else
 is real: the pool, the cluster, the tasks, their events and outcomes. Command: see README.md.
@@ -27,7 +27,7 @@ _MODEL_BYTES = 10_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A block that measures nothing, for so many seconds; it brings back about as much as a real one."""
+    """A task that measures nothing, for so many seconds; it brings back about as much as a real one."""
 
     seconds: float
 
@@ -36,7 +36,7 @@ class Pause:
         return Outcome(files={"samples/one.npz": os.urandom(_SAMPLES_BYTES)})
 
 
-def _elapsed_s(pool: Pool, kind: Environment, *, blocks: int, seconds: float) -> float:
+def _elapsed_s(pool: Pool, kind: Environment, *, tasks: int, seconds: float) -> float:
     shared = pool.cluster.share({"model.onnx": os.urandom(_MODEL_BYTES)})
 
     def one(_: int) -> None:
@@ -46,8 +46,8 @@ def _elapsed_s(pool: Pool, kind: Environment, *, blocks: int, seconds: float) ->
         return Pause(seconds=seconds)
 
     began = time.monotonic()
-    with ThreadPoolExecutor(blocks) as threads:
-        list(threads.map(one, range(blocks)))
+    with ThreadPoolExecutor(tasks) as threads:
+        list(threads.map(one, range(tasks)))
     return time.monotonic() - began
 
 
@@ -55,11 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--blocks-a-worker", type=int, default=6)
+    parser.add_argument("--tasks-a-worker", type=int, default=6)
     asked = parser.parse_args()
     # The nodes have to find this module.
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-    print("workers  blocks  seconds  efficiency  beyond the measurement, s a block")
+    print("workers  tasks  seconds  efficiency  beyond the measurement, s a task")
     with ray_nodes() as nodes:
         nodes.start_head()
         started = 0
@@ -70,14 +70,14 @@ def main() -> None:
                 config = Config().model_dump(mode="json")
                 pool = Pool(cluster=cluster, config=config, note=lambda note: print(sentence(note)))
                 [kind] = pool.classes()
-                # Every node has a process for blocks then.
-                _elapsed_s(pool, kind.environment, blocks=2 * workers, seconds=0.0)
-                blocks = asked.blocks_a_worker * workers
-                took_s = _elapsed_s(pool, kind.environment, blocks=blocks, seconds=asked.seconds)
-            a_block_s = took_s * workers / blocks
+                # Every node has a process for tasks then.
+                _elapsed_s(pool, kind.environment, tasks=2 * workers, seconds=0.0)
+                tasks = asked.tasks_a_worker * workers
+                took_s = _elapsed_s(pool, kind.environment, tasks=tasks, seconds=asked.seconds)
+            a_task_s = took_s * workers / tasks
             print(
-                f"{workers:>7}  {blocks:>6}  {took_s:>7.1f}  {asked.seconds / a_block_s:>10.3f}  "
-                f"{a_block_s - asked.seconds:.3f}",
+                f"{workers:>7}  {tasks:>6}  {took_s:>7.1f}  {asked.seconds / a_task_s:>10.3f}  "
+                f"{a_task_s - asked.seconds:.3f}",
                 flush=True,
             )
 

@@ -104,7 +104,7 @@ class RayNodes:
         return [one for one in psutil.process_iter() if _has(one, _MARK, f"{self.name}.{name and name + '.'}")]
 
     def working(self) -> psutil.Process:
-        """The process in which a node measures a block, as soon as there is one."""
+        """The process in which a node measures a task, as soon as there is one."""
         deadline = time.monotonic() + _LIMIT_S
         while not (found := self.tasks()):
             assert time.monotonic() < deadline, "no node measures"
@@ -113,7 +113,7 @@ class RayNodes:
 
     def tasks(self) -> list[psutil.Process]:
         """All such processes now."""
-        return [one for one in self.processes() if _title(one).startswith("ray::Block")]
+        return [one for one in self.processes() if _title(one).startswith("ray::StageTask")]
 
     def kill_node(self, name: str) -> None:
         """All of a machine at once, as when its power goes."""

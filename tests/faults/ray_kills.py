@@ -127,11 +127,11 @@ def _faults_of(run: Path) -> list[str]:
     if twice := [key for key, count in keys.items() if count > 1]:
         faults.append(f"twice: {twice}")
     swept = [one for one in found if one.phase == "sweep"]
-    # The default is measured in each block; there is one where a node was killed before it had been looked at.
-    blocks = json.loads((run / "blocks.json").read_text(encoding="utf-8"))["sweep_blocks"]
+    # The default is measured in each task; there is one where a node was killed before it had been looked at.
+    tasks = json.loads((run / "blocks.json").read_text(encoding="utf-8"))["sweep_blocks"]
     variants = len({one.variant.config_name for one in swept}) - 1
-    if variants not in (1, 8) or len(swept) != variants + blocks:
-        faults.append(f"{len(swept)} measurements of the sweep in {blocks} blocks")
+    if variants not in (1, 8) or len(swept) != variants + tasks:
+        faults.append(f"{len(swept)} measurements of the sweep in {tasks} tasks")
     if failed := [one.error for one in found if one.error]:
         faults.append(f"failed: {failed}")
     samples = {str(path.relative_to(run)) for path in run.glob("samples/*/*")}

@@ -1,4 +1,4 @@
-"""Runs on a real Ray cluster: a head and two workers with real embedded servers; with kills in the middle of blocks."""
+"""Runs on a real Ray cluster: a head and two workers with real embedded servers; with kills in the middle of tasks."""
 
 from __future__ import annotations
 
@@ -147,20 +147,20 @@ def test_both_workers_measured_each_for_itself_and_every_measurement_says_where(
         assert None not in {one.node for one in found}
 
 
-def test_progress_shows_nodes_and_blocks(story: Story) -> None:
+def test_progress_shows_nodes_and_tasks(story: Story) -> None:
     said = story.shared.stderr
     assert "2 × " in said, "the kind of node, and how many there are"
     for name in NAMES:
         assert f"{SAMPLE_MODEL}" in said
         assert name in NAMES
-    assert "[9/9] " in said, "three models of three blocks"
+    assert "[9/9] " in said, "three models of three tasks"
     assert "confirmation and capacity begins on " in said
 
 
 # --- kills -----------------------------------------------------------------------------------------------------------
 
 
-def test_block_of_a_killed_process_and_of_a_killed_node_runs_elsewhere(nodes: RayNodes, tmp_path: Path) -> None:
+def test_task_of_a_killed_process_and_of_a_killed_node_runs_elsewhere(nodes: RayNodes, tmp_path: Path) -> None:
     place = place_with_model(tmp_path)
 
     def kill_process() -> None:
@@ -174,7 +174,7 @@ def test_block_of_a_killed_process_and_of_a_killed_node_runs_elsewhere(nodes: Ra
     acts = (("sweep begins on", kill_process), ("confirmation and capacity begins on", kill_node))
     answer = place.run("profile", *QUICK, "--model", SAMPLE_MODEL, *on_ray(nodes), acts=acts)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stderr.count("A block was lost on ") == 2, answer.stderr
+    assert answer.stderr.count("A task was lost on ") == 2, answer.stderr
     [run] = place.runs
     assert set(keys(measured(run)).values()) == {1}
     assert sum(1 for one in measured(run) if one.phase == "sweep") == 2
@@ -184,7 +184,7 @@ def test_block_of_a_killed_process_and_of_a_killed_node_runs_elsewhere(nodes: Ra
     nodes.start_workers(*missing)
 
 
-def test_block_of_a_process_that_hangs_runs_elsewhere(nodes: RayNodes, tmp_path: Path) -> None:
+def test_task_of_a_process_that_hangs_runs_elsewhere(nodes: RayNodes, tmp_path: Path) -> None:
     place = place_with_model(tmp_path)
     hanging: list[psutil.Process] = []
 
@@ -204,7 +204,7 @@ def test_block_of_a_process_that_hangs_runs_elsewhere(nodes: RayNodes, tmp_path:
     assert answer.left == () == nodes.left()
 
 
-def test_drained_node_gets_no_further_block(nodes: RayNodes, tmp_path: Path) -> None:
+def test_drained_node_gets_no_further_task(nodes: RayNodes, tmp_path: Path) -> None:
     place = place_with_model(tmp_path)
     drained: list[str] = []
 

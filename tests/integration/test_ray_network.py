@@ -75,7 +75,7 @@ def test_nodes_with_addresses_of_their_own_share_the_work(nodes: RayNodes, tmp_p
     assert answer.returncode == 0, answer.stderr
     [run] = place.runs
     swept = [one for one in read_measurements(run) if one.phase == "sweep"]
-    assert len(swept) == 10, "eight variants in two blocks, each with the default"
+    assert len(swept) == 10, "eight variants in two tasks, each with the default"
     where = {str(one.node) for one in swept}
     assert len(where) == 2
     assert {address for address in ADDRESSES.values() for node in where if address in node} == {

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from hcopt.job.cluster.blocks import Probe
+from hcopt.job.cluster.tasks import Probe
 from hcopt.job.cluster.values import Beat, Event, Files, LostError, Node, Outcome, Running, Task
 from hcopt.records.measurement import Environment
 from tests.support.records import run_record
@@ -111,13 +111,13 @@ class FakeCluster:
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def blocks(self) -> list[FakeRunning]:
+    def tasks(self) -> list[FakeRunning]:
         return [one for one in self.started if not isinstance(one.task, Probe)]
 
     @property
     def places(self) -> list[str]:
-        """Where blocks were started, in order."""
-        return [one.node.name for one in self.blocks]
+        """Where tasks were started, in order."""
+        return [one.node.name for one in self.tasks]
 
     @property
     def probed(self) -> list[str]:

@@ -32,7 +32,7 @@ _TITLES: Mapping[str, str] = {
 }
 
 
-_STEPS: Mapping[str, str] = {"cluster": "blocks"}
+_STEPS: Mapping[str, str] = {"cluster": "tasks"}
 
 
 class TerminalProgress(Progress):

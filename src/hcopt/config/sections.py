@@ -234,7 +234,7 @@ class ReportSection(_Section):
 
 
 class ExecutorSection(_Section):
-    """Where the blocks of a run are measured: on this machine, or on the nodes of a cluster."""
+    """Where the stages of a run are measured: on this machine, or on the nodes of a cluster."""
 
     kind: Literal["local", "ray"] = Field("local", description="local, or ray: the nodes of a Ray cluster.")
     address: str = Field("auto", min_length=1, description="Of the cluster's head, host:port; auto: where this runs.")
@@ -242,7 +242,7 @@ class ExecutorSection(_Section):
         "bring", description="bring: the nodes get hcopt and its dependencies from here; installed: they have them."
     )
     silence_s: Annotated[Number, Field(ge=15)] = Field(
-        60, description="A node that gives no sign of life for so long has lost its block, in seconds."
+        60, description="A node that gives no sign of life for so long has lost its task, in seconds."
     )
 
 

@@ -118,7 +118,7 @@ def _on_ray(config: Config, progress: Progress) -> Iterator[Executors]:
                         cluster_stages,
                         pool=pool,
                         kind=kind.environment,
-                        max_blocks=max(1, len(kind.nodes) // models),
+                        max_shards=max(1, len(kind.nodes) // models),
                     ),
                     name=name,
                     server_cores=kind.environment.cpu_count,

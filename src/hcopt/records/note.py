@@ -79,7 +79,7 @@ NoteCode: TypeAlias = Literal[
     # Several models, nodes and runs
     "of_model",
     "model_failed",
-    "block_lost",
+    "task_lost",
     "node_left_out",
     "resumed",
     "nothing_to_resume",

@@ -39,7 +39,7 @@ class SilentProgress(Progress):
 
 @dataclass(frozen=True, slots=True)
 class MemberProgress(SilentProgress):
-    """One of several runs that go on at once: of its blocks and notes the whole is told, with its name before them.
+    """One of several runs that go on at once: of its tasks and notes the whole is told, with its name before them.
 
     Attributes:
         whole: Told of all of them.
@@ -52,7 +52,7 @@ class MemberProgress(SilentProgress):
     def phase(self, title: str, *, steps: int | None = None) -> None:
         """A phase of one is none of the whole; its steps are."""
         if steps is not None and title == "cluster":
-            self.told(f"{steps} blocks", more=steps)
+            self.told(f"{steps} tasks", more=steps)
 
     def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
         """See `Progress.told`."""

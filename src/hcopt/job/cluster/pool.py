@@ -1,6 +1,6 @@
-"""Nodes and the blocks on them: one block a node at a time; what is lost with a node runs elsewhere, from its start.
+"""Nodes and the tasks on them: one task a node at a time; what is lost with a node runs elsewhere, from its start.
 
-Each block has a thread of the driver that waits for it; nothing of a block counts before all of it is there.
+Each task has a thread of the driver that waits for it; nothing of a task counts before all of it is there.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hcopt.errors import BusyError, RuntimeStartError
-from hcopt.job.cluster.blocks import Probe
 from hcopt.job.cluster.nodes import NodeClass, alike, grouped
+from hcopt.job.cluster.tasks import Probe
 from hcopt.job.cluster.values import Cluster, LostError, Node, Outcome, Running, Task
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
 
 _STEP_S = 0.5
-# A node that has lost so many blocks gets none any more: it is the node then, and no accident.
+# A node that has lost so many tasks gets none any more: it is the node then, and no accident.
 _MAX_LOSSES = 2
-# A block that was lost so often is what kills the nodes.
+# A task that was lost so often is what kills the nodes.
 _MAX_TRIES = 5
 _MAX_PROBES = 64
 
@@ -37,14 +37,14 @@ class NodeState:
         node: It.
         environment: Its fingerprint.
         steal_ratio: Seen while it looked at itself.
-        blocks: How many blocks it has done; `losses`: lost.
+        tasks: How many tasks it has done; `losses`: lost.
         busy: Whether it has one now.
     """
 
     node: Node
     environment: Environment
     steal_ratio: float | None
-    blocks: int = 0
+    tasks: int = 0
     losses: int = 0
     busy: bool = False
 
@@ -59,7 +59,7 @@ class Pool:
         note: Takes which nodes are left out.
         silence_s: A node that is silent for longer counts as lost; one that measures gives a sign every few seconds.
         start_s: How long a node may take until it begins to look at itself: it may have packages to install first. A
-            block waits without a limit, since another run may have the node; that a node is gone the cluster says.
+            task waits without a limit, since another run may have the node; that a node is gone the cluster says.
         patience_s: How long to wait for a node of a kind that has none left.
         clock: Seconds that only grow.
     """
@@ -139,12 +139,12 @@ class Pool:
                     self._check(outcome, kind)
                 except LostError as loss:
                     self._lost(state, str(loss))
-                    note(Note.of("block_lost", node=state.node.name, reason=str(loss)))
+                    note(Note.of("task_lost", node=state.node.name, reason=str(loss)))
                 else:
-                    state.blocks += 1
+                    state.tasks += 1
                     return state.node, outcome
         raise RuntimeStartError(
-            f"a block was lost {_MAX_TRIES} times, each time with its node or the process there",
+            f"a task was lost {_MAX_TRIES} times, each time with its node or the process there",
             remedy="Do the nodes have memory enough for the model? Try one of them alone, without --executor ray.",
         )
 
@@ -187,7 +187,7 @@ class Pool:
             raise LostError("it is no longer the machine that it was")
 
     def _lost(self, state: NodeState, reason: str) -> None:
-        # Others may have gone with it, idle: no block is to lose a try with each.
+        # Others may have gone with it, idle: no task is to lose a try with each.
         self._refuse_gone()
         with self._changed:
             state.losses += 1
@@ -244,7 +244,7 @@ class Pool:
             time.sleep(_STEP_S)
 
     def _fit(self) -> list[NodeState]:
-        """Those that may get a block."""
+        """Those that may get a task."""
         return [state for state in self._states.values() if state.node.node_id not in self._refused]
 
     def _look(self) -> None:

@@ -1,6 +1,6 @@
 """The stages of one model on nodes of one kind: noise and proof on one node each, the sweep on as many as there are.
 
-What a block brings back is written and recorded here, all of it or nothing.
+What a task brings back is written and recorded here, all of it or nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from hcopt.analysis.plan_shards import cut_into_shards
 from hcopt.errors import HcoptError, ProfileError, RuntimeStartError
-from hcopt.job.cluster.blocks import Block, Stage, model_files
 from hcopt.job.cluster.pool import Pool
+from hcopt.job.cluster.tasks import Stage, StageTask, model_files
 from hcopt.job.cluster.values import Node, Outcome
 from hcopt.job.stages import ModelRun, Proof
 from hcopt.measure.choose import choose_profiler
@@ -27,25 +27,25 @@ from hcopt.records.run import RunFailure
 from hcopt.records.verdict import Noise, Ranking
 from hcopt.system.files import write_whole, write_whole_bytes
 
-_BLOCKS = "blocks.json"
-# Where a run on one machine has them, too; all else of a block goes to a folder of its own.
+_SHARD_COUNT = "blocks.json"
+# Where a run on one machine has them, too; all else of a task goes to a folder of its own.
 _SHARED_PLACES = ("samples", "decisions.jsonl")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _STAGE_ERRORS: dict[int, type[HcoptError]] = {error.exit_code: error for error in (RuntimeStartError, ProfileError)}
 
 
 @contextmanager
-def cluster_stages(run: ModelRun, *, pool: Pool, kind: Environment, max_blocks: int = 1) -> Iterator[ClusterStages]:
+def cluster_stages(run: ModelRun, *, pool: Pool, kind: Environment, max_shards: int = 1) -> Iterator[ClusterStages]:
     """The stages of a model on nodes of one kind; see `Executor.stages`.
 
     Args:
         run: The model.
         pool: The nodes.
         kind: Their fingerprint.
-        max_blocks: Into how many blocks a sweep is cut at most: the nodes that this model may count on.
+        max_shards: Into how many shards a sweep is cut at most: the nodes that this model may count on.
     """
     shared = pool.cluster.share(model_files(run.prepared.artifact))
-    stages = ClusterStages(pool=pool, environment=kind, run=run, shared=shared, plans=_plans(run, max_blocks))
+    stages = ClusterStages(pool=pool, environment=kind, run=run, shared=shared, plans=_plans(run, max_shards))
     run.context.progress.phase("cluster", steps=2 + len(stages.plans))
     try:
         yield stages
@@ -54,12 +54,12 @@ def cluster_stages(run: ModelRun, *, pool: Pool, kind: Environment, max_blocks: 
         stages.over.set()
 
 
-def _plans(run: ModelRun, max_blocks: int) -> tuple[SweepPlan, ...]:
-    """The sweep's blocks; a resumed run has those that it began with, whatever nodes there are now."""
+def _plans(run: ModelRun, max_shards: int) -> tuple[SweepPlan, ...]:
+    """The sweep's shards; a resumed run has those that it began with, whatever nodes there are now."""
     if not choose_profiler(run.config).measures_whole_plan:
         # Each window depends on those before.
         return (run.prepared.plan,)
-    file, count = run.folder / _BLOCKS, max_blocks
+    file, count = run.folder / _SHARD_COUNT, max_shards
     try:
         count = int(json.loads(file.read_text(encoding="utf-8"))["sweep_blocks"])
     except FileNotFoundError:
@@ -76,7 +76,7 @@ class ClusterStages:
         environment: Their fingerprint, which every figure has.
         run: What is measured.
         shared: The model, as the cluster has it.
-        plans: The blocks of the sweep.
+        plans: The sweep's shards.
         over: Set when nothing of this is wanted any more.
     """
 
@@ -103,16 +103,16 @@ class ClusterStages:
     def sweep(self, found_noise: Noise | None) -> None:
         """See `Stages.sweep`."""
         known = [self._known(number) for number in range(len(self.plans))]
-        open_blocks = [number for number, plan in enumerate(self.plans) if not _is_measured(plan, known[number])]
+        open_shards = [number for number, plan in enumerate(self.plans) if not _is_measured(plan, known[number])]
         with self.run.context.stopwatch.phase("sweep"):
-            self._sweep(open_blocks, known, found_noise)
+            self._sweep(open_shards, known, found_noise)
 
     def _sweep(
-        self, open_blocks: Sequence[int], known: Sequence[tuple[Measurement, ...]], found_noise: Noise | None
+        self, open_shards: Sequence[int], known: Sequence[tuple[Measurement, ...]], found_noise: Noise | None
     ) -> None:
-        if not open_blocks:
+        if not open_shards:
             return
-        with ThreadPoolExecutor(len(open_blocks)) as threads:
+        with ThreadPoolExecutor(len(open_shards)) as threads:
             try:
                 futures: dict[Future[tuple[Node, Outcome]], int] = {
                     threads.submit(
@@ -123,19 +123,19 @@ class ClusterStages:
                         noise=found_noise,
                         number=number,
                     ): number
-                    for number in open_blocks
+                    for number in open_shards
                 }
                 for future in as_completed(tuple(futures)):
                     node, outcome = future.result()
                     # What it has brought is on disk soon: nobody keeps it for longer.
                     number = futures.pop(future)
-                    self._take(node, outcome, f"sweep-{number + 1}", block=self._number(number))
+                    self._take(node, outcome, f"sweep-{number + 1}", shard=self._number(number))
             except BaseException:
                 self.over.set()
                 raise
 
     def _number(self, number: int) -> int | None:
-        """What tells the default's measurements of several blocks apart."""
+        """What tells the default's measurements of several shards apart."""
         return number if len(self.plans) > 1 else None
 
     def _known(self, number: int) -> tuple[Measurement, ...]:
@@ -163,7 +163,7 @@ class ClusterStages:
         number: int = 0,
     ) -> tuple[Node, Outcome]:
         prepared, context = self.run.prepared, self.run.context
-        block = Block(
+        task = StageTask(
             stage=stage,
             config=self.run.config.model_dump(mode="json"),
             artifact=prepared.artifact,
@@ -177,7 +177,7 @@ class ClusterStages:
         said = _described(stage, number, len(self.plans))
 
         node, outcome = self.pool.run(
-            lambda node: replace(block, node=node.name),
+            lambda node: replace(task, node=node.name),
             self.shared,
             self.environment,
             begun=lambda node: context.progress.told(f"{said} begins on {node.name}"),
@@ -187,11 +187,11 @@ class ClusterStages:
         context.progress.told(f"{said} on {node.name}: {len(outcome.measurements)} measurements", steps=1)
         return node, outcome
 
-    def _take(self, node: Node, outcome: Outcome, name: str, *, block: int | None = None) -> None:
+    def _take(self, node: Node, outcome: Outcome, name: str, *, shard: int | None = None) -> None:
         """The files first, so that no record is without its samples.
 
         Raises:
-            HcoptError: The block failed; what it had measured is recorded.
+            HcoptError: The task failed; what it had measured is recorded.
         """
         own = PurePosixPath("blocks") / f"{name}-{_NO_NAME.sub('-', node.name).strip('-')}"
         for file, content in outcome.files.items():
@@ -200,7 +200,7 @@ class ClusterStages:
             )
             write_whole_bytes(self.run.folder / (file if at_its_place else own / file), content)
         for measurement in outcome.measurements:
-            self.run.context.record(measurement if block is None else replace(measurement, block=block))
+            self.run.context.record(measurement if shard is None else replace(measurement, block=shard))
         for note in outcome.notes:
             self.run.context.note(note)
         if outcome.failure is not None:
@@ -209,7 +209,7 @@ class ClusterStages:
 
 def _described(stage: Stage, number: int, count: int) -> str:
     if stage == "sweep":
-        return "sweep" if count == 1 else f"sweep, block {number + 1} of {count}"
+        return "sweep" if count == 1 else f"sweep, shard {number + 1} of {count}"
     return {"noise": "noise", "proof": "confirmation and capacity"}[stage]
 
 

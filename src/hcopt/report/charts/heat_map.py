@@ -72,7 +72,8 @@ def _cells(run: RunRecord, text: Text) -> list[JsonObject]:
     points: dict[Hashable, list[SweepPoint]] = defaultdict(list)
     for point in sweep_points(run):
         points[point.variant.settings].append(point)
-    framed = _framed(run)
+    right = pairing(run).right
+    framed = None if right is None else right.variant.settings
     cells = [
         _cell(
             group[0],
@@ -84,12 +85,6 @@ def _cells(run: RunRecord, text: Text) -> list[JsonObject]:
         for group in groups.values()
     ]
     return sorted(cells, key=lambda cell: (cell["order"], cell["batch"], cell["instances"]))
-
-
-def _framed(run: RunRecord) -> Hashable:
-    """Settings of the configuration that the report is about."""
-    right = pairing(run).right
-    return None if right is None else right.variant.settings
 
 
 def _cell(
@@ -141,17 +136,14 @@ def _layers(cells: Sequence[JsonObject], text: Text) -> list[alt.Chart]:
     measured = [cell["throughput"] for cell in cells if cell["throughput"] is not None]
     if measured:
         layers += _filled(base, tips, min(measured), max(measured), text)
-    present = [state for state in (text["cell_infeasible"], text["cell_failed"]) if _any(cells, state)]
+    states = {cell["state"] for cell in cells}
+    present = [state for state in (text["cell_infeasible"], text["cell_failed"]) if state in states]
     if present:
         layers.append(_marked(base, tips, present, text))
     if any(cell["framed"] for cell in cells):
         frame = base.transform_filter("datum.framed")
         layers.append(frame.mark_rect(fillOpacity=0, style=FRAME).encode(tooltip=tips))
     return layers
-
-
-def _any(cells: Sequence[JsonObject], state: str) -> bool:
-    return any(cell["state"] == state for cell in cells)
 
 
 def _filled(base: alt.Chart, tips: list[alt.Tooltip], low: float, high: float, text: Text) -> list[alt.Chart]:

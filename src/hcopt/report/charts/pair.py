@@ -31,7 +31,9 @@ def default_against_best(run: RunRecord, *, language: Language) -> alt.ConcatCha
     latency = [_bar(side, label, side.latency_p99_ms, figures.latency, text) for side, label in labels]
     limit_ms = _limit_in_view(pair, run.ranking.latency_p99_limit_ms)
     higher = _subtitle(pair, text["chart_higher"], text)
-    lower = _subtitle(pair, _latency_direction(run, text), text)
+    named = run.ranking.latency_p99_limit_ms
+    direction = "chart_lower" if named is None else "chart_lower_limit"
+    lower = _subtitle(pair, text[direction].format(limit="" if named is None else figures.limit(named)), text)
     left = _bar_panel(throughput, text["column_throughput"], higher, text)
     right = _bar_panel(latency, text["chart_latency"], lower, text, limit_ms=limit_ms)
     names = ", ".join(short_name(side.variant.config_name, run) for side in pair.sides)
@@ -105,13 +107,6 @@ def _bar_panel(
 def _limit_in_view(pair: Pairing, limit_ms: float | None) -> float | None:
     highest = max((side.latency_p99_ms.estimate for side in pair.sides), default=0.0)
     return limit_ms if limit_ms is not None and limit_ms <= _LIMIT_IN_VIEW_RATIO * highest else None
-
-
-def _latency_direction(run: RunRecord, text: Text) -> str:
-    limit_ms = run.ranking.latency_p99_limit_ms
-    if limit_ms is None:
-        return text["chart_lower"]
-    return text["chart_lower_limit"].format(limit=figures.limit(limit_ms))
 
 
 def _subtitle(pair: Pairing, direction: str, text: Text) -> list[str]:

@@ -22,6 +22,7 @@ from hcopt.report.charts.drawing import (
     styled,
     tooltip,
 )
+from hcopt.report.facts.limit import lower_bound
 from hcopt.words import Language, Text, texts
 
 if TYPE_CHECKING:
@@ -94,16 +95,15 @@ def _latency_panel(rows: list[JsonObject], x: alt.X, capacity: Capacity, text: T
 
 
 def _subtitle(capacity: Capacity, text: Text) -> str:
-    low = capacity.sustainable_rate_infer_per_s.ci_low
-    return "" if low is None or low <= 0 else text["subtitle_sustainable"]
+    return "" if lower_bound(capacity) is None else text["subtitle_sustainable"]
 
 
 def _sustainable(x: alt.X, capacity: Capacity) -> list[alt.Chart]:
     """A line at the highest rate that is shown to keep the limit, which is what capacity planning uses."""
     import altair as alt
 
-    low = capacity.sustainable_rate_infer_per_s.ci_low
-    if low is None or low <= 0:
+    low = lower_bound(capacity)
+    if low is None:
         return []
     rule = alt.Chart(data([{"rate": low}])).mark_rule(color=BLUE, strokeDash=LIMIT_DASH, strokeWidth=1.4)
     return [rule.encode(x=x)]

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from hcopt.analysis.view import SweepPoint, batches, sweep_points
 from hcopt.records.measurement import LoadPoint, Measurement
-from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.facts.names import load_value, one_line, short_name
@@ -46,7 +45,7 @@ def _measurement_row(m: _Point, ranked: tuple[int, LoadPoint] | None, run: RunRe
         batch=str(m.variant.max_batch_size),
         instances=str(m.variant.instance_count),
         delay=f"{m.variant.max_queue_delay_us:,}" if batches(m.variant) else text["off"],
-        parameters=_parameters(m.variant),
+        parameters=", ".join(f"{key}={value}" for key, value in m.variant.parameters),
         load=load_value(m.load, text),
         throughput=text["failed"] if throughput is None else figures.throughput(throughput),
         latency="" if p99 is None else figures.latency(p99),
@@ -59,10 +58,6 @@ def _latency_p99_ms(m: _Point) -> float | None:
     if isinstance(m, SweepPoint):
         return m.latency_p99_ms
     return None if m.latency is None else m.latency.p99_ms
-
-
-def _parameters(variant: ModelConfigVariant) -> str:
-    return ", ".join(f"{key}={value}" for key, value in variant.parameters)
 
 
 def failures(run: RunRecord, text: Text) -> tuple[Failure, ...]:

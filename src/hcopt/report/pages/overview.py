@@ -101,7 +101,8 @@ def overview_of(
         ),
         answers=hardware_answers(outcomes, price_of, text) if has_kinds else (),
         has_kinds=has_kinds,
-        has_cost=has_kinds and any(one.record and _price(one.record, price_of) is not None for one in outcomes),
+        has_cost=has_kinds
+        and any(one.record and price_of(one.record.environment.cpu_model) is not None for one in outcomes),
         axis="" if not ratios else text["overview_axis"].format(low=f"{low:.2f}×", high=f"{high:.2f}×"),
         rows=rows,
         footer=" · ".join(
@@ -138,15 +139,11 @@ def _of_kinds(
 
 
 def _cost(run: RunRecord, price_of: PriceOf, text: Text) -> Cell | None:
-    cost, price = sustained_cost(run, price_of), _price(run, price_of)
+    cost, price = sustained_cost(run, price_of), price_of(run.environment.cpu_model)
     if cost is None or price is None:
         return None
     at = text["cost_at"].format(price=f"{price:.12g}")
     return Cell(value=text["hardware_cost_most"].format(cost=figures.cost(cost)), detail=at)
-
-
-def _price(run: RunRecord, price_of: PriceOf) -> float | None:
-    return price_of(run.environment.cpu_model)
 
 
 def _ratio(run: RunRecord) -> Estimate | None:

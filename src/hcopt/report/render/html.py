@@ -14,7 +14,7 @@ from hcopt.records.run import ModelOutcome
 from hcopt.report import charts
 from hcopt.report.pages.overview import overview_of
 from hcopt.report.render.drawings import Drawing
-from hcopt.report.render.writing import write_document, write_report_document
+from hcopt.report.render.writing import write_document
 from hcopt.report.values import Report
 from hcopt.words import Language, texts
 
@@ -41,7 +41,7 @@ def write_html(report: Report, drawn: Mapping[str, Drawing], path: Path) -> None
     Raises:
         OutputError: The report cannot be written.
     """
-    write_report_document(_page(report, drawn), path, report.run_id)
+    write_document(_page(report, drawn), path, run_id=report.run_id)
 
 
 def write_overview(
@@ -73,7 +73,7 @@ def write_overview(
         .get_template("overview.html.jinja")
         .render(overview=overview, words=texts(language), language=language, fonts=_FONTS, style=style)
     )
-    write_document(page.encode(errors="replace"), path, what="overview")
+    write_document(page.encode(errors="replace"), path)
 
 
 def _templates() -> Environment:

@@ -11,7 +11,7 @@ from hcopt.records.json import JsonObject
 from hcopt.report.render.drawings import Drawing
 from hcopt.report.render.typesetting import typeset
 from hcopt.report.render.worker import run_in_worker
-from hcopt.report.render.writing import write_report_document
+from hcopt.report.render.writing import write_document
 from hcopt.report.values import Report
 from hcopt.words import texts
 
@@ -33,7 +33,7 @@ def write_pdf(report: Report, drawn: Mapping[str, Drawing], path: Path, *, in_wo
     """
     inputs = _inputs(report, drawn)
     document = run_in_worker("pdf", typeset, inputs) if in_worker else typeset(inputs)
-    write_report_document(document, path, report.run_id)
+    write_document(document, path, run_id=report.run_id)
 
 
 def _shortened(report: Report) -> Report:

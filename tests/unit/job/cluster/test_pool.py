@@ -1,4 +1,4 @@
-"""Who gets which block, and what becomes of one that is lost; on a cluster that only plays."""
+"""Who gets which task, and what becomes of one that is lost; on a cluster that only plays."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def scene() -> Iterator[Callable[..., Scene]]:
 Make = Callable[..., Scene]
 
 
-# --- one block a node -------------------------------------------------------------------------------------------------
+# --- one task a node -------------------------------------------------------------------------------------------------
 
 
-def test_each_node_has_one_block_at_a_time_and_none_is_idle(scene: Make) -> None:
-    # Each block ends only while two others are under way.
+def test_each_node_has_one_task_at_a_time_and_none_is_idle(scene: Make) -> None:
+    # Each task ends only while two others are under way.
     meeting = threading.Barrier(3)
 
     def play(task: Task, where: Node) -> Iterator[Event | None]:
@@ -111,11 +111,11 @@ def test_each_node_has_one_block_at_a_time_and_none_is_idle(scene: Make) -> None
         outcomes = [future.result() for future in [threads.submit(found.run) for _ in range(9)]]
     assert found.cluster.most_at_once == {"a": 1, "b": 1, "c": 1}
     assert Counter(where.name for where, _ in outcomes) == Counter(found.cluster.places)
-    assert {state.node.name for state in found.pool.states if state.blocks} == {"a", "b", "c"}
-    assert sum(state.blocks for state in found.pool.states) == 9
+    assert {state.node.name for state in found.pool.states if state.tasks} == {"a", "b", "c"}
+    assert sum(state.tasks for state in found.pool.states) == 9
 
 
-def test_block_gets_a_node_of_its_kind_only(scene: Make) -> None:
+def test_task_gets_a_node_of_its_kind_only(scene: Make) -> None:
     found = scene("a", "b", kinds={"b": OTHER_KIND}, play=ends(Outcome(environment=OTHER_KIND)))
     assert [found.run(OTHER_KIND)[0].name for _ in range(3)] == ["b", "b", "b"]
 
@@ -127,7 +127,7 @@ def test_task_is_made_for_its_node_and_lasts_until_its_outcome(scene: Make) -> N
     found = scene("a", play=play)
     assert found.run() == (node("a"), DONE)
     assert found.begun == ["a"]
-    assert [running.task for running in found.cluster.blocks] == [Work(node("a"))]
+    assert [running.task for running in found.cluster.tasks] == [Work(node("a"))]
     assert found.notes == []
 
 
@@ -135,20 +135,20 @@ def test_failure_of_the_work_itself_is_an_outcome_and_not_tried_again(scene: Mak
     failed = Outcome(environment=KIND, failure=REFUSED)
     found = scene("a", "b", play=ends(failed))
     assert found.run()[1] == failed
-    assert len(found.cluster.blocks) == 1
+    assert len(found.cluster.tasks) == 1
 
 
 def test_cluster_that_can_run_a_task_nowhere_ends_it(scene: Make) -> None:
     found = scene("a", "b", play=breaks(RuntimeStartError("the node cannot get hcopt's packages")))
     with pytest.raises(RuntimeStartError, match="packages"):
         found.run()
-    assert len(found.cluster.blocks) == 1
+    assert len(found.cluster.tasks) == 1
 
 
-# --- lost blocks ------------------------------------------------------------------------------------------------------
+# --- lost tasks ------------------------------------------------------------------------------------------------------
 
 
-def test_lost_block_begins_again_elsewhere_and_nothing_of_its_first_part_counts(scene: Make) -> None:
+def test_lost_task_begins_again_elsewhere_and_nothing_of_its_first_part_counts(scene: Make) -> None:
     def lost(task: Task, where: Node) -> Iterator[Event | None]:
         yield Beat()
         raise LostError("the process was killed")
@@ -160,7 +160,7 @@ def test_lost_block_begins_again_elsewhere_and_nothing_of_its_first_part_counts(
     assert found.begun == ["a", "b"]
     [note] = found.notes
     assert "lost on a (the process was killed)" in said(note)
-    assert {state.node.name: (state.blocks, state.losses) for state in found.pool.states} == {"a": (0, 1), "b": (1, 0)}
+    assert {state.node.name: (state.tasks, state.losses) for state in found.pool.states} == {"a": (0, 1), "b": (1, 0)}
 
 
 def test_task_that_ends_without_a_result_is_lost(scene: Make) -> None:
@@ -168,12 +168,12 @@ def test_task_that_ends_without_a_result_is_lost(scene: Make) -> None:
     assert found.run()[0] == node("b")
 
 
-def test_node_that_has_lost_two_blocks_gets_none_any_more(scene: Make) -> None:
+def test_node_that_has_lost_two_tasks_gets_none_any_more(scene: Make) -> None:
     found = scene("a", play=in_turn(breaks(LostError("1")), breaks(LostError("2")), ends(DONE)))
 
     def looked(_: int) -> None:
         # It has nothing else to choose until then.
-        if len(found.cluster.blocks) == 2 and len(found.cluster.there) == 1:
+        if len(found.cluster.tasks) == 2 and len(found.cluster.there) == 1:
             found.cluster.there.append(node("b"))
 
     found.cluster.looked = looked
@@ -209,7 +209,7 @@ def test_idle_nodes_that_are_gone_with_another_do_not_use_up_the_tries(scene: Ma
     assert found.run()[0] == node("g")
 
 
-def test_node_that_can_measure_no_more_gets_no_block(scene: Make) -> None:
+def test_node_that_can_measure_no_more_gets_no_task(scene: Make) -> None:
     found = scene("a", "b", play=ends(DONE))
     found.cluster.remove("a")
     assert [found.run()[0] for _ in range(3)] == [node("b")] * 3
@@ -229,7 +229,7 @@ def test_node_that_comes_back_under_a_new_id_is_another_one(scene: Make) -> None
     assert found.cluster.probed == ["a", "a"]
 
 
-def test_silent_node_has_lost_its_block_and_gets_none_any_more(scene: Make) -> None:
+def test_silent_node_has_lost_its_task_and_gets_none_any_more(scene: Make) -> None:
     def falls_silent(task: Task, where: Node) -> Iterator[Event | None]:
         yield Beat()
         found.clock.forward(60)
@@ -244,7 +244,7 @@ def test_silent_node_has_lost_its_block_and_gets_none_any_more(scene: Make) -> N
     assert "no sign of life for 60 s" in said(found.notes[0])
 
 
-def test_sign_of_life_is_enough_however_long_a_block_takes(scene: Make) -> None:
+def test_sign_of_life_is_enough_however_long_a_task_takes(scene: Make) -> None:
     def slow(task: Task, where: Node) -> Iterator[Event | None]:
         for _ in range(100):
             found.clock.forward(59)
@@ -256,7 +256,7 @@ def test_sign_of_life_is_enough_however_long_a_block_takes(scene: Make) -> None:
     assert found.run() == (node("a"), DONE)
 
 
-def test_block_waits_without_a_limit_until_it_begins(scene: Make) -> None:
+def test_task_waits_without_a_limit_until_it_begins(scene: Make) -> None:
     def waits(task: Task, where: Node) -> Iterator[Event | None]:
         found.clock.forward(100_000)
         yield None
@@ -274,18 +274,18 @@ def test_outcome_of_another_machine_does_not_count(scene: Make) -> None:
     assert "no longer the machine" in said(found.notes[0])
 
 
-def test_block_runs_elsewhere_where_somebody_else_measures(scene: Make) -> None:
+def test_task_runs_elsewhere_where_somebody_else_measures(scene: Make) -> None:
     found = scene("a", "b", play=in_turn(ends(Outcome(failure=BUSY)), ends(DONE)))
     assert found.run() == (node("b"), DONE)
     assert BUSY.message in said(found.notes[0])
 
 
-def test_block_that_is_lost_five_times_is_given_up(scene: Make) -> None:
+def test_task_that_is_lost_five_times_is_given_up(scene: Make) -> None:
     found = scene("a", "b", "c", "d", play=breaks(LostError("out of memory")))
     with pytest.raises(RuntimeStartError, match="lost 5 times") as caught:
         found.run()
     assert "memory enough" in (caught.value.remedy or "")
-    assert len(found.cluster.blocks) == len(found.notes) == 5
+    assert len(found.cluster.tasks) == len(found.notes) == 5
     assert max(Counter(found.cluster.places).values()) <= 2
 
 
@@ -303,11 +303,11 @@ def test_waits_for_a_node_of_the_kind_and_then_says_what_there_is(scene: Make) -
     assert "There are: a (8 CPUs), b (8 CPUs)" in caught.value.message
     assert caught.value.remedy
     assert found.cluster.places == ["a", "a"]
-    # 120 s of patience at 10 s a look, beside one look before each block and one after its loss.
+    # 120 s of patience at 10 s a look, beside one look before each task and one after its loss.
     assert found.cluster.looks - before == 4 + 13
 
 
-def test_new_node_is_looked_at_and_gets_the_block(scene: Make) -> None:
+def test_new_node_is_looked_at_and_gets_the_task(scene: Make) -> None:
     def dies(task: Task, where: Node) -> Iterator[Event | None]:
         found.cluster.remove(where.name)
         yield from ()
@@ -333,7 +333,7 @@ def test_new_node_is_looked_at_once_by_all_who_wait(scene: Make) -> None:
 
     def ended() -> bool:
         # Asked in every round of waiting: the node comes when all three wait.
-        if len(found.cluster.blocks) == 2 and found.pool.states[0].losses == 2 and len(found.cluster.there) == 1:
+        if len(found.cluster.tasks) == 2 and found.pool.states[0].losses == 2 and len(found.cluster.there) == 1:
             waiting.wait(LIMIT_S)
         return False
 

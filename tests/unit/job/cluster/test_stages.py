@@ -1,4 +1,4 @@
-"""Files and records of one run from what blocks bring back; on a cluster that only plays."""
+"""Files and records of one run from what tasks bring back; on a cluster that only plays."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hcopt.analysis.plan_shards import cut_into_shards
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, ProfileError, RuntimeStartError
 from hcopt.job.cluster import pool as pool_module
-from hcopt.job.cluster.blocks import Block
 from hcopt.job.cluster.pool import Pool
 from hcopt.job.cluster.stages import ClusterStages, cluster_stages
+from hcopt.job.cluster.tasks import StageTask
 from hcopt.job.cluster.values import Beat, Event, LostError, Node, Outcome, Task
 from hcopt.job.stages import ModelRun, Proof
 from hcopt.measure.context import RunContext, Stopwatch
@@ -62,31 +62,31 @@ NOTE = Note.of("synthetic_rows")
 LOG = {"logs/tritonserver.log": b"ready"}
 LIMIT_S = 30.0
 
-Work = Callable[[Block, Node], Outcome]
+Work = Callable[[StageTask, Node], Outcome]
 
 
 def window(where: str, variant: ModelConfigVariant = PLAN.default, **changes: Any) -> Measurement:
     return measurement(variant, LIGHT, (1000.0, 5.0), node=where, **changes)
 
 
-def measured(block: Block) -> tuple[Measurement, ...]:
+def measured(task: StageTask) -> tuple[Measurement, ...]:
     """What is not known yet, as the node tells it."""
-    known = {one.variant for one in block.known}
-    return tuple(window(block.node, variant) for variant in block.plan.all_variants if variant not in known)
+    known = {one.variant for one in task.known}
+    return tuple(window(task.node, variant) for variant in task.plan.all_variants if variant not in known)
 
 
-def works(block: Block, where: Node) -> Outcome:
+def works(task: StageTask, where: Node) -> Outcome:
     """A node on which all goes well."""
     done = Outcome(environment=KIND, files=LOG, elapsed_s={"serve": 7.0, "load": 2.0})
-    if block.stage == "noise":
+    if task.stage == "noise":
         file = "samples/noise/1.npz"
-        taken = window(block.node, phase="noise", samples_file=file, block=0)
+        taken = window(task.node, phase="noise", samples_file=file, block=0)
         return replace(done, measurements=(taken,), files={**LOG, file: b"noise"}, found=noise(), notes=(NOTE,))
-    if block.stage == "sweep":
+    if task.stage == "sweep":
         files = {**LOG, "reports/table.csv": b"1,2", "decisions.jsonl": b"{}\n"}
-        return replace(done, measurements=measured(block), files=files)
+        return replace(done, measurements=measured(task), files=files)
     file = "samples/confirmation/1.npz"
-    taken = window(block.node, phase="confirmation", samples_file=file, block=0)
+    taken = window(task.node, phase="confirmation", samples_file=file, block=0)
     return replace(done, measurements=(taken,), files={**LOG, file: b"proof"}, found=PROVED)
 
 
@@ -110,7 +110,7 @@ class Scene:
 
     def _play(self, task: Task, where: Node) -> Iterator[Event | None]:
         yield Beat()
-        yield self.work(cast("Block", task), where)
+        yield self.work(cast("StageTask", task), where)
 
     def _record(self, found: Measurement) -> None:
         assert found.samples_file is None or (self.folder / found.samples_file).is_file(), "its samples come first"
@@ -138,16 +138,16 @@ class Scene:
         )
 
     @contextmanager
-    def stages(self, max_blocks: int = 1) -> Iterator[ClusterStages]:
+    def stages(self, max_shards: int = 1) -> Iterator[ClusterStages]:
         pool = Pool(cluster=self.cluster, config={}, note=self.notes.append, clock=Clock())
         [kind] = pool.classes()
-        with cluster_stages(self.model_run, pool=pool, kind=kind.environment, max_blocks=max_blocks) as stages:
+        with cluster_stages(self.model_run, pool=pool, kind=kind.environment, max_shards=max_shards) as stages:
             yield stages
         assert all(running.canceled for running in self.cluster.started)
 
     @property
-    def sent(self) -> list[Block]:
-        return [cast("Block", running.task) for running in self.cluster.blocks]
+    def sent(self) -> list[StageTask]:
+        return [cast("StageTask", running.task) for running in self.cluster.tasks]
 
     def files(self, *under: str) -> dict[str, bytes]:
         return {
@@ -165,7 +165,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def swept(plan: SweepPlan, block: int | None = None) -> tuple[Measurement, ...]:
     """What an earlier process had measured of it."""
-    return tuple(window("earlier", variant, block=block) for variant in plan.all_variants)
+    return tuple(window("earlier", variant, block=task) for variant in plan.all_variants)
 
 
 def names(found: Iterable[Measurement]) -> Counter[tuple[int | None, str]]:
@@ -182,13 +182,13 @@ def test_stages_hand_on_what_each_found(tmp_path: Path) -> None:
         assert stages.noise() == noise()
         stages.sweep(noise())
         assert stages.prove(RANKING, noise()) == PROVED
-    assert [(block.stage, block.noise, block.ranking) for block in scene.sent] == [
+    assert [(task.stage, task.noise, task.ranking) for task in scene.sent] == [
         ("noise", None, None),
         ("sweep", noise(), None),
         ("proof", noise(), RANKING),
     ]
     assert Counter(one.phase for one in scene.recorded) == {"noise": 1, "sweep": 9, "confirmation": 1}
-    assert [block.node for block in scene.sent] == scene.cluster.places
+    assert [task.node for task in scene.sent] == scene.cluster.places
     assert scene.notes == [NOTE]
 
 
@@ -199,10 +199,10 @@ def test_model_is_shared_once_and_its_configuration_goes_as_text_without_a_login
         stages.noise()
         stages.sweep(None)
     assert [files for files in scene.cluster.shared if files] == [{"model.onnx": b"a model"}]
-    for block in scene.sent:
-        assert parse_text(block.config_pbtxt) == parse_text(config_pbtxt(default_variant()))
-        assert Config.model_validate(block.config).mlflow.tracking_uri == "https://mlflow.example.com"
-        assert "secret" not in json.dumps(block.config)
+    for task in scene.sent:
+        assert parse_text(task.config_pbtxt) == parse_text(config_pbtxt(default_variant()))
+        assert Config.model_validate(task.config).mlflow.tracking_uri == "https://mlflow.example.com"
+        assert "secret" not in json.dumps(task.config)
 
 
 def test_files_of_one_sweep_lie_where_a_run_on_one_machine_has_them(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_time_to_serve_and_to_load_is_that_of_the_node_and_each_stage_has_its_ow
     assert set(found) == {"serve", "load", "noise", "sweep", "confirmation", "open_loop"}
 
 
-def test_progress_counts_blocks(tmp_path: Path) -> None:
+def test_progress_counts_tasks(tmp_path: Path) -> None:
     scene = Scene(tmp_path, nodes=("a",))
     with scene.stages(2) as stages:
         stages.noise()
@@ -241,19 +241,19 @@ def test_progress_counts_blocks(tmp_path: Path) -> None:
     assert sum(steps for _, steps, _ in scene.progress.lines) == 4
     lines = [line for line, _, _ in scene.progress.lines]
     assert lines[:2] == ["noise begins on a", "noise on a: 1 measurements"]
-    assert "sweep, block 2 of 2 on a: 5 measurements" in lines
+    assert "sweep, shard 2 of 2 on a: 5 measurements" in lines
     assert lines[-2:] == ["confirmation and capacity begins on a", "confirmation and capacity on a: 1 measurements"]
 
 
-# --- several blocks ---------------------------------------------------------------------------------------------------
+# --- several tasks ---------------------------------------------------------------------------------------------------
 
 
-def test_blocks_of_a_sweep_are_measured_at_once_and_numbered(tmp_path: Path) -> None:
+def test_tasks_of_a_sweep_are_measured_at_once_and_numbered(tmp_path: Path) -> None:
     meeting = threading.Barrier(2)
 
-    def together(block: Block, where: Node) -> Outcome:
+    def together(task: StageTask, where: Node) -> Outcome:
         meeting.wait(LIMIT_S)
-        return works(block, where)
+        return works(task, where)
 
     scene = Scene(tmp_path, work=together)
     with scene.stages(2) as stages:
@@ -261,7 +261,7 @@ def test_blocks_of_a_sweep_are_measured_at_once_and_numbered(tmp_path: Path) -> 
     assert sorted(scene.cluster.places) == ["a", "b"]
     expected = [(number, one.config_name) for number, half in enumerate(HALVES) for one in half.all_variants]
     assert names(scene.recorded) == Counter(expected)
-    places = {block.plan.variants: block.node for block in scene.sent}
+    places = {task.plan.variants: task.node for task in scene.sent}
     assert {one.node for one in scene.recorded if one.block == 0} == {places[HALVES[0].variants]}
     assert sorted(scene.files("blocks")) == sorted(
         f"blocks/sweep-{number + 1}-{places[half.variants]}/{file}"
@@ -270,48 +270,48 @@ def test_blocks_of_a_sweep_are_measured_at_once_and_numbered(tmp_path: Path) -> 
     )
 
 
-def test_one_block_of_a_sweep_has_no_number(tmp_path: Path) -> None:
+def test_one_task_of_a_sweep_has_no_number(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     with scene.stages() as stages:
         stages.sweep(None)
     assert names(scene.recorded) == Counter((None, one.config_name) for one in PLAN.all_variants)
 
 
-def test_adaptive_search_is_one_block_whatever_there_is(tmp_path: Path) -> None:
+def test_adaptive_search_is_one_task_whatever_there_is(tmp_path: Path) -> None:
     scene = Scene(tmp_path, config=Config.model_validate({"profiler": {"kind": "adaptive"}}))
     with scene.stages(2) as stages:
         stages.sweep(None)
-    assert [block.plan for block in scene.sent] == [PLAN]
+    assert [task.plan for task in scene.sent] == [PLAN]
     assert not (tmp_path / "blocks.json").exists()
 
 
 # --- resumed ----------------------------------------------------------------------------------------------------------
 
 
-def blocks_json(folder: Path) -> object:
+def tasks_json(folder: Path) -> object:
     return json.loads((folder / "blocks.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("max_blocks", [1, 2, 9])
-def test_resumed_run_measures_the_missing_blocks_whatever_nodes_there_are_now(tmp_path: Path, max_blocks: int) -> None:
+@pytest.mark.parametrize("max_shards", [1, 2, 9])
+def test_resumed_run_measures_the_missing_tasks_whatever_nodes_there_are_now(tmp_path: Path, max_shards: int) -> None:
     with Scene(tmp_path).stages(2):
-        assert blocks_json(tmp_path) == {"sweep_blocks": 2}
+        assert tasks_json(tmp_path) == {"sweep_blocks": 2}
     scene = Scene(tmp_path, nodes=("c",), earlier=swept(HALVES[0], block=0))
-    with scene.stages(max_blocks) as stages:
+    with scene.stages(max_shards) as stages:
         stages.sweep(None)
-    assert [(block.plan, block.known) for block in scene.sent] == [(HALVES[1], ())]
+    assert [(task.plan, task.known) for task in scene.sent] == [(HALVES[1], ())]
     assert names(scene.recorded) == Counter((1, one.config_name) for one in HALVES[1].all_variants)
-    assert blocks_json(tmp_path) == {"sweep_blocks": 2}
+    assert tasks_json(tmp_path) == {"sweep_blocks": 2}
 
 
-def test_block_that_was_measured_in_part_gets_what_is_known_of_it(tmp_path: Path) -> None:
+def test_task_that_was_measured_in_part_gets_what_is_known_of_it(tmp_path: Path) -> None:
     with Scene(tmp_path).stages(2):
         pass
     part = swept(HALVES[1], block=1)[:2]
     scene = Scene(tmp_path, earlier=(*swept(HALVES[0], block=0), *part))
     with scene.stages(2) as stages:
         stages.sweep(None)
-    assert [block.known for block in scene.sent] == [part]
+    assert [task.known for task in scene.sent] == [part]
     assert names((*part, *scene.recorded)) == Counter((1, one.config_name) for one in HALVES[1].all_variants)
 
 
@@ -328,7 +328,7 @@ def test_noise_and_proof_get_what_is_known_of_them(tmp_path: Path) -> None:
     with scene.stages() as stages:
         stages.noise()
         stages.prove(RANKING, None)
-    assert [block.known for block in scene.sent] == [earlier[:1], earlier[1:]]
+    assert [task.known for task in scene.sent] == [earlier[:1], earlier[1:]]
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
@@ -337,12 +337,12 @@ def test_noise_and_proof_get_what_is_known_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("exit_code", "kind"), [(4, RuntimeStartError), (5, ProfileError), (3, ProfileError), (1, ProfileError)]
 )
-def test_failed_block_leaves_what_it_measured_and_says_where_it_failed(
+def test_failed_task_leaves_what_it_measured_and_says_where_it_failed(
     tmp_path: Path, exit_code: int, kind: type[HcoptError]
 ) -> None:
-    def fails(block: Block, where: Node) -> Outcome:
+    def fails(task: StageTask, where: Node) -> Outcome:
         failure = RunFailure(exit_code=exit_code, message="Triton has ended", remedy="Look at the log.")
-        done = works(block, where)
+        done = works(task, where)
         return replace(done, measurements=done.measurements[:3], notes=(NOTE,), failure=failure)
 
     scene = Scene(tmp_path, nodes=("a",), work=fails)
@@ -356,14 +356,14 @@ def test_failed_block_leaves_what_it_measured_and_says_where_it_failed(
     assert scene.notes == [NOTE]
 
 
-def test_failed_block_ends_the_others(tmp_path: Path) -> None:
+def test_failed_task_ends_the_others(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     begun = threading.Event()
 
     def play(task: Task, where: Node) -> Iterator[Event | None]:
-        block = cast("Block", task)
+        task = cast("StageTask", task)
         yield Beat()
-        if block.plan.variants == HALVES[0].variants:
+        if task.plan.variants == HALVES[0].variants:
             assert begun.wait(LIMIT_S)
             yield Outcome(failure=RunFailure(exit_code=4, message="Triton has ended"))
         begun.set()
@@ -374,14 +374,14 @@ def test_failed_block_ends_the_others(tmp_path: Path) -> None:
     with pytest.raises(RuntimeStartError, match="Triton has ended"), scene.stages(2) as stages:
         stages.sweep(None)
     assert scene.recorded == []
-    assert [running.canceled for running in scene.cluster.blocks] == [True, True]
+    assert [running.canceled for running in scene.cluster.tasks] == [True, True]
 
 
-def test_lost_block_is_noted_and_leaves_nothing_of_its_first_part(tmp_path: Path) -> None:
-    def dies_once(block: Block, where: Node) -> Outcome:
+def test_lost_task_is_noted_and_leaves_nothing_of_its_first_part(tmp_path: Path) -> None:
+    def dies_once(task: StageTask, where: Node) -> Outcome:
         if where.name == "a":
             raise LostError("the process was killed")
-        return works(block, where)
+        return works(task, where)
 
     scene = Scene(tmp_path, work=dies_once)
     with scene.stages() as stages:

@@ -14,8 +14,8 @@ import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.job.cluster import blocks
-from hcopt.job.cluster.blocks import Block, Probe, model_files
+from hcopt.job.cluster import tasks
+from hcopt.job.cluster.tasks import Probe, StageTask, model_files
 from hcopt.job.cluster.values import Files, Outcome
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.onnx_file import sha256_of
@@ -37,8 +37,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(blocks, "_PATIENCE_S", 0.0)
-    monkeypatch.setattr(blocks, "_BETWEEN_TRIES_S", 0.001)
+    monkeypatch.setattr(tasks, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(tasks, "_BETWEEN_TRIES_S", 0.001)
     return folder
 
 
@@ -56,8 +56,8 @@ def config(**sections: object) -> JsonObject:
     return found
 
 
-def block(artifact: ModelArtifact, **changes: Any) -> Block:
-    found = Block(
+def task(artifact: ModelArtifact, **changes: Any) -> StageTask:
+    found = StageTask(
         stage="sweep",
         config=config(),
         artifact=artifact,
@@ -69,7 +69,7 @@ def block(artifact: ModelArtifact, **changes: Any) -> Block:
     return replace(found, **changes)
 
 
-def failed(task: Block | Probe, files: Files) -> tuple[int, str]:
+def failed(task: StageTask | Probe, files: Files) -> tuple[int, str]:
     """What it says; all else is empty."""
     outcome = task.perform(files)
     assert outcome.failure is not None
@@ -83,7 +83,7 @@ def failed(task: Block | Probe, files: Files) -> tuple[int, str]:
 def test_model_arrives_as_it_was_sent(artifact: ModelArtifact, tmp_path: Path) -> None:
     files = pickle.loads(pickle.dumps(model_files(artifact)))
     assert files == CONTENTS
-    there = blocks._unpacked(artifact, files, tmp_path)
+    there = tasks._unpacked(artifact, files, tmp_path)
     assert there == replace(artifact, folder=tmp_path / "model")
     assert model_files(there) == CONTENTS
     assert sha256_of(there.folder, there.files) == artifact.sha256
@@ -93,11 +93,11 @@ def test_model_arrives_as_it_was_sent(artifact: ModelArtifact, tmp_path: Path) -
 def test_every_file_counts(artifact: ModelArtifact, tmp_path: Path, name: str) -> None:
     files = {**CONTENTS, name: b"other bytes"}
     with pytest.raises(ModelSourceError, match="SHA-256"):
-        blocks._unpacked(artifact, files, tmp_path)
+        tasks._unpacked(artifact, files, tmp_path)
 
 
-def test_block_with_wrong_bytes_fails_and_leaves_nothing(artifact: ModelArtifact, temporary: Path) -> None:
-    exit_code, message = failed(block(artifact), {**CONTENTS, "model.onnx": b"another model"})
+def test_task_with_wrong_bytes_fails_and_leaves_nothing(artifact: ModelArtifact, temporary: Path) -> None:
+    exit_code, message = failed(task(artifact), {**CONTENTS, "model.onnx": b"another model"})
     assert exit_code == 3
     assert f"{MODEL_NAME} came to the node with SHA-256 " in message
     assert f"{artifact.sha256} was sent" in message
@@ -107,11 +107,11 @@ def test_block_with_wrong_bytes_fails_and_leaves_nothing(artifact: ModelArtifact
 # --- what stops a task before there is a server ----------------------------------------------------------------------
 
 
-def tasks(artifact: ModelArtifact, found: JsonObject) -> list[Block | Probe]:
-    return [Probe(config=found), block(artifact, config=found)]
+def tasks(artifact: ModelArtifact, found: JsonObject) -> list[StageTask | Probe]:
+    return [Probe(config=found), task(artifact, config=found)]
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["probe", "block"])
+@pytest.mark.parametrize("place", [0, 1], ids=["probe", "task"])
 def test_runtime_that_cannot_be_had_is_a_failure_and_no_exception(
     artifact: ModelArtifact, temporary: Path, place: int
 ) -> None:
@@ -122,7 +122,7 @@ def test_runtime_that_cannot_be_had_is_a_failure_and_no_exception(
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["probe", "block"])
+@pytest.mark.parametrize("place", [0, 1], ids=["probe", "task"])
 def test_cpus_that_the_node_does_not_have_are_a_failure(artifact: ModelArtifact, temporary: Path, place: int) -> None:
     task = tasks(artifact, config(runtime={"kind": "embedded", "cpuset": {"server": "4000"}}))[place]
     exit_code, message = failed(task, CONTENTS)
@@ -130,7 +130,7 @@ def test_cpus_that_the_node_does_not_have_are_a_failure(artifact: ModelArtifact,
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["probe", "block"])
+@pytest.mark.parametrize("place", [0, 1], ids=["probe", "task"])
 def test_node_on_which_somebody_measures_is_busy(artifact: ModelArtifact, temporary: Path, place: int) -> None:
     task = tasks(artifact, config(runtime={"kind": "embedded"}))[place]
     with measuring_alone("hcopt profile", force=False, note=lambda _: None):
@@ -150,15 +150,15 @@ def test_task_leaves_servers_the_threads_of_the_machine(temporary: Path, monkeyp
 
 
 def test_task_and_outcome_are_values_that_can_be_sent(artifact: ModelArtifact) -> None:
-    sent = block(artifact)
-    found: Block = pickle.loads(pickle.dumps(sent))
+    sent = task(artifact)
+    found: StageTask = pickle.loads(pickle.dumps(sent))
     assert replace(found, load=sent.load) == sent
     np.testing.assert_array_equal(found.load.rows["input"], sent.load.rows["input"])
     outcome = Outcome(files={"logs/a.log": b"text"}, elapsed_s={"serve": 1.0})
     assert pickle.loads(pickle.dumps(outcome)) == outcome
 
 
-def test_what_only_the_block_s_work_needed_stays_there(tmp_path: Path) -> None:
+def test_what_only_the_task_s_work_needed_stays_there(tmp_path: Path) -> None:
     for name in (
         "logs/tritonserver.log",
         "samples/sweep/1.npz",
@@ -172,6 +172,6 @@ def test_what_only_the_block_s_work_needed_stays_there(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "logs" / "link").symlink_to("/etc/passwd")
-    found = dict(blocks._left_in(tmp_path))
+    found = dict(tasks._left_in(tmp_path))
     assert sorted(found) == ["decisions.jsonl", "logs/tritonserver.log", "reports/table.csv", "samples/sweep/1.npz"]
     assert all(content == name.encode() for name, content in found.items())

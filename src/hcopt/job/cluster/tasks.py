@@ -1,4 +1,4 @@
-"""What a node does with a task: it looks at itself, or measures one block of a model with a server of its own."""
+"""What a node is sent: to look at itself, or to measure a stage of one model, or a shard of its sweep."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Stage = Literal["noise", "sweep", "proof"]
 # What was measured there before may still be ending.
 _PATIENCE_S = 60.0
 _BETWEEN_TRIES_S = 0.5
-# Measurements come back as values; the rest only this block's work needed.
+# Measurements come back as values; the rest only this task's work needed.
 _STAYS = ("measurements.jsonl", "input.json", "repository", "work")
 # Ray limits the threads of what runs in its workers; a server is to have those of the machine.
 _NOT_FOR_SERVERS = ("OMP_NUM_THREADS",)
@@ -47,7 +47,7 @@ _NOT_FOR_SERVERS = ("OMP_NUM_THREADS",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A node looks at itself: it starts the configured runtime without a model, as it would for a block.
+    """A node looks at itself: it starts the configured runtime without a model, as it would for a task.
 
     Attributes:
         config: The configuration, as JSON and without a login.
@@ -72,7 +72,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class StageTask:
     """These variants under these loads, on one node: a stage of one model's run, or a share of its sweep.
 
     Attributes:
@@ -81,9 +81,9 @@ class Block:
         artifact: The model; its files come beside it.
         config_pbtxt: The default configuration.
         load: The rows to send.
-        plan: Of this block.
+        plan: Of this task.
         node: The name that its measurements get.
-        known: What was measured before of this block; not measured again, and not in the outcome.
+        known: What was measured before of this task; not measured again, and not in the outcome.
         noise: From the stage before.
         ranking: Of the sweep, for the proof.
     """
