@@ -18,7 +18,7 @@ from tests.faults.checks import (
 from tests.faults.scenes import Aim, Execution, Scene, execute, forget, place_for
 
 # A kill within a write comes up to so many calls of C functions after its beginning.
-_MOST_CALLS = 40
+_MAX_CALLS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def _draw_aim(stage: str, seen: Undisturbed, draw: random.Random, *, at_a_file: 
         operation=operation,
         name=name,
         nth=draw.randint(1, operations[operation, name]),
-        calls=0 if draw.random() < 0.5 else draw.randint(1, _MOST_CALLS),
+        calls=0 if draw.random() < 0.5 else draw.randint(1, _MAX_CALLS),
     )
 
 

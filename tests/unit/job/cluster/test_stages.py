@@ -165,7 +165,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def swept(plan: SweepPlan, block: int | None = None) -> tuple[Measurement, ...]:
     """What an earlier process had measured of it."""
-    return tuple(window("earlier", variant, block=task) for variant in plan.all_variants)
+    return tuple(window("earlier", variant, block=block) for variant in plan.all_variants)
 
 
 def names(found: Iterable[Measurement]) -> Counter[tuple[int | None, str]]:

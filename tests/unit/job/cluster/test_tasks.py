@@ -107,7 +107,7 @@ def test_task_with_wrong_bytes_fails_and_leaves_nothing(artifact: ModelArtifact,
 # --- what stops a task before there is a server ----------------------------------------------------------------------
 
 
-def tasks(artifact: ModelArtifact, found: JsonObject) -> list[StageTask | Probe]:
+def both_tasks(artifact: ModelArtifact, found: JsonObject) -> list[StageTask | Probe]:
     return [Probe(config=found), task(artifact, config=found)]
 
 
@@ -115,7 +115,7 @@ def tasks(artifact: ModelArtifact, found: JsonObject) -> list[StageTask | Probe]
 def test_runtime_that_cannot_be_had_is_a_failure_and_no_exception(
     artifact: ModelArtifact, temporary: Path, place: int
 ) -> None:
-    task = tasks(artifact, config(runtime={"kind": "embedded"}, instance_kind="KIND_GPU"))[place]
+    task = both_tasks(artifact, config(runtime={"kind": "embedded"}, instance_kind="KIND_GPU"))[place]
     exit_code, message = failed(task, CONTENTS)
     assert exit_code == 2
     assert "the embedded runtime has no GPU" in message
@@ -124,7 +124,7 @@ def test_runtime_that_cannot_be_had_is_a_failure_and_no_exception(
 
 @pytest.mark.parametrize("place", [0, 1], ids=["probe", "task"])
 def test_cpus_that_the_node_does_not_have_are_a_failure(artifact: ModelArtifact, temporary: Path, place: int) -> None:
-    task = tasks(artifact, config(runtime={"kind": "embedded", "cpuset": {"server": "4000"}}))[place]
+    task = both_tasks(artifact, config(runtime={"kind": "embedded", "cpuset": {"server": "4000"}}))[place]
     exit_code, message = failed(task, CONTENTS)
     assert (exit_code, "runtime.cpuset.server" in message) == (4, True)
     assert list(temporary.iterdir()) == []
@@ -132,7 +132,7 @@ def test_cpus_that_the_node_does_not_have_are_a_failure(artifact: ModelArtifact,
 
 @pytest.mark.parametrize("place", [0, 1], ids=["probe", "task"])
 def test_node_on_which_somebody_measures_is_busy(artifact: ModelArtifact, temporary: Path, place: int) -> None:
-    task = tasks(artifact, config(runtime={"kind": "embedded"}))[place]
+    task = both_tasks(artifact, config(runtime={"kind": "embedded"}))[place]
     with measuring_alone("hcopt profile", force=False, note=lambda _: None):
         exit_code, message = failed(task, CONTENTS)
         assert [path.name for path in temporary.iterdir()] == ["hcopt.lock"]
