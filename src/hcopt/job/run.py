@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import InitVar, asdict, dataclass, field
 from datetime import datetime, timezone
@@ -43,8 +43,8 @@ from hcopt.store.decisions import read_decisions
 from hcopt.store.measurements import append_measurement
 from hcopt.store.replay import Replay
 from hcopt.store.run_folder import RunFolder, read_record, record_json
-from hcopt.store.unfinished import Unfinished, how_to_resume, resumed_note
-from hcopt.system.files import check_room, remove_drafts, write_whole
+from hcopt.store.unfinished import Unfinished, how_to_resume, remove_leftovers, resumed_note
+from hcopt.system.files import check_room, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
 from hcopt.words.notes import sentence
@@ -206,7 +206,7 @@ class _Run:
         if (unfinished := self.job.unfinished) is not None:
             if unfinished.is_measured:
                 return self._hand_over_again()
-            _clear(self.folder, self.taken)
+            remove_leftovers(self.folder, self.taken)
             self._note(resumed_note(unfinished))
         with self.job.turn:
             prepared = self._prepare()
@@ -218,7 +218,7 @@ class _Run:
 
     def _hand_over_again(self) -> FinishedRun:
         self.record = record = read_record(self.folder)
-        _clear(self.folder, record.measurements)
+        remove_leftovers(self.folder, record.measurements)
         self.folder.write_summary(summarize(record, tracking=None))
         with self.job.turn:
             return self._hand_over(record)
@@ -378,19 +378,6 @@ class _Run:
         if record is not None:
             details["record"] = record_json(record)
         self.folder.write_state(state, details)
-
-
-def _clear(folder: RunFolder, taken: Iterable[Measurement]) -> None:
-    """Takes away what only the work of the interrupted run needed, and what it was writing when it ended."""
-    for name in ("model", "repository", "work"):
-        shutil.rmtree(folder.path / name, ignore_errors=True)
-    remove_drafts(folder.path)
-    kept = {one.samples_file for one in taken}
-    for pattern in ("samples/*/*", "arrivals.txt"):
-        for path in folder.path.glob(pattern):
-            # The samples of a window that was not recorded any more.
-            if str(path.relative_to(folder.path)) not in kept:
-                path.unlink(missing_ok=True)
 
 
 def _model_conditions(prepared: Prepared) -> JsonObject:

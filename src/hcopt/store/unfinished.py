@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from hcopt.records.measurement import Environment, Measurement
 from hcopt.records.note import Note
 from hcopt.store.measurements import FILE_NAME, cut_torn_line, read_measurements
 from hcopt.store.run_folder import RunFolder, find_run, read_state
+from hcopt.system.files import remove_drafts
 
 # They say nothing about what is measured. Where the model comes from does not matter while its files are the same, nor
 # who sends the work there while the machines are.
@@ -168,3 +170,16 @@ def _none_found(other: tuple[RunFolder, list[str]] | None) -> Note:
     folder, differences = other
     shown = "; ".join(differences[:_SHOWN])
     return Note.of("nothing_alike_to_resume", run_id=folder.run_id, differences=shown)
+
+
+def remove_leftovers(folder: RunFolder, taken: Iterable[Measurement]) -> None:
+    """Takes away what only the work of the interrupted run needed, and what it was writing when it ended."""
+    for name in ("model", "repository", "work"):
+        shutil.rmtree(folder.path / name, ignore_errors=True)
+    remove_drafts(folder.path)
+    kept = {one.samples_file for one in taken}
+    for pattern in ("samples/*/*", "arrivals.txt"):
+        for path in folder.path.glob(pattern):
+            # The samples of a window that was not recorded any more.
+            if str(path.relative_to(folder.path)) not in kept:
+                path.unlink(missing_ok=True)
