@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from hcopt.errors import OutputError
 from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
@@ -23,11 +22,9 @@ def chart_images(run: RunRecord, language: Language) -> Mapping[str, bytes]:
     """
     from hcopt.report import charts
     from hcopt.report.charts.drawing import to_pngs
+    from hcopt.report.render.drawings import chart_specs
     from hcopt.report.render.worker import run_in_worker
 
-    try:
-        specs = {name: chart.to_dict() for name, chart in charts.all_charts(run, language=language).items()}
-    except ValueError as error:
-        raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
+    specs = chart_specs(run, language=language)
     options = {"scale": _SCALE, "config": {**charts.PRINT_THEME, "background": "white", "padding": 12}}
     return run_in_worker("png", to_pngs, specs, options) if specs else {}

@@ -47,18 +47,29 @@ def drawn_charts(run: RunRecord, *, language: Language, in_worker: bool = False)
     Raises:
         OutputError: A chart cannot be drawn.
     """
-    words = texts(language)
+    words, specs = texts(language), chart_specs(run, language=language)
     try:
-        made = charts.all_charts(run, language=language)
-        # The tests check it against Vega-Lite's schema; here that would take longer than drawing it.
-        specs = {name: chart.to_dict(validate=False) for name, chart in made.items()}
         drawn = run_in_worker("svg", to_svgs, specs) if in_worker else to_svgs(specs)
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
     return {
-        name: Drawing(title=_title(name, run, words), alt=str(chart.description), spec=specs[name], svg=drawn[name])
-        for name, chart in made.items()
+        name: Drawing(title=_title(name, run, words), alt=spec["description"], spec=spec, svg=drawn[name])
+        for name, spec in specs.items()
     }
+
+
+def chart_specs(run: RunRecord, *, language: Language) -> dict[str, JsonObject]:
+    """Every chart that the run has data for as Vega-Lite, without a theme, by name.
+
+    Raises:
+        OutputError: A chart cannot be drawn.
+    """
+    try:
+        # The tests check them against Vega-Lite's schema; here that would take longer than drawing them.
+        made = charts.all_charts(run, language=language)
+        return {name: chart.to_dict(validate=False) for name, chart in made.items()}
+    except ValueError as error:
+        raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
 
 
 def _title(name: str, run: RunRecord, words: Text) -> str:
