@@ -21,6 +21,7 @@ from hcopt.config.sections import Config
 from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
 from hcopt.measure.window import open_runner
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, prepare
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint
@@ -47,6 +48,8 @@ def same_under_two_names(prepared: Prepared, load: LoadPoint, limit_ms: float | 
 def confirmed(config: Config, prepared: Prepared, ranking: Ranking, folder: Path) -> Iterator[Confirmation]:
     """One confirmation after the other, on one server."""
     write_repository(folder / "repository", prepared.artifact, prepared.base.config)
+    rows = folder / "input.json"
+    write_perf_analyzer_json(prepared.load, rows)
     with EmbeddedRuntime().serve(folder / "repository", folder) as server, ModelControl(server.endpoint) as control:
         runner = open_runner(
             prepared,
@@ -54,6 +57,7 @@ def confirmed(config: Config, prepared: Prepared, ranking: Ranking, folder: Path
             control,
             folder=folder,
             context=RunContext(),
+            rows=rows,
             latency_p99_limit_ms=config.constraints.latency_p99_ms,
         )
         while True:

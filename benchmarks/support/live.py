@@ -11,6 +11,7 @@ from pathlib import Path
 from hcopt.config.sections import Config
 from hcopt.measure.context import RunContext
 from hcopt.measure.window import WindowRunner, open_runner
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, prepare
 from hcopt.model.repository import write_repository
 from hcopt.triton.base import Server
@@ -40,11 +41,13 @@ def live(config: Config) -> Iterator[Live]:
         prepared = prepare(config, into=folder / "model", tracking_uri=f"sqlite:///{folder}/mlflow.db")
         repository = folder / "repository"
         write_repository(repository, prepared.artifact, prepared.base.config)
+        rows = folder / "input.json"
+        write_perf_analyzer_json(prepared.load, rows)
         with (
             EmbeddedRuntime(
                 cpuset_server=config.runtime.cpuset.server, cpuset_client=config.runtime.cpuset.client
             ).serve(repository, folder) as server,
             ModelControl(server.endpoint, log=server.log) as control,
         ):
-            runner = open_runner(prepared, server, control, folder=folder, context=RunContext())
+            runner = open_runner(prepared, server, control, folder=folder, context=RunContext(), rows=rows)
             yield Live(server, control, prepared, runner, repository, folder, runner.perf_analyzer.input_arguments)

@@ -16,7 +16,7 @@ from hcopt.job import run as pipeline
 from hcopt.job.run import FinishedRun, Job
 from hcopt.records.measurement import Measurement
 from hcopt.store.unfinished import Unfinished
-from hcopt.system.progress import SilentProgress
+from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
 
 MODEL = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultModel"
@@ -31,7 +31,7 @@ def memory_folder() -> str | None:
     return str(folder) if roomy else None
 
 
-class CountingProgress(SilentProgress):
+class CountingProgress(Progress):
     """Counts what was measured, and tells each."""
 
     def __init__(self, told: Callable[[Measurement], None] = lambda _: None) -> None:

@@ -24,7 +24,7 @@ from hcopt.model.triton_config import parse_text
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
 from hcopt.store.measurements import read_measurements
-from hcopt.system.progress import SilentProgress
+from hcopt.system.progress import Progress
 from hcopt.triton.choose import Choice, choose_runtime
 from hcopt.triton.control import ModelControl
 from hcopt.triton.docker.containers import Limits
@@ -403,7 +403,7 @@ class Served:
 def runtime(release: str = RELEASE, **limits: Any) -> DockerRuntime:
     notes: list[Note] = []
     return DockerRuntime(
-        release=release, limits=Limits(**limits), progress=SilentProgress(), note=notes.append, start_timeout_s=60
+        release=release, limits=Limits(**limits), progress=Progress(), note=notes.append, start_timeout_s=60
     )
 
 
@@ -638,7 +638,7 @@ def test_pull_tells_how_far_it_is(docker_engine: DockerClient) -> None:
 
 def chosen(release: str) -> Choice:
     config = Config.model_validate({"runtime": {"docker": {"release": release}}})
-    return choose_runtime(config, progress=SilentProgress(), note=lambda _: None)
+    return choose_runtime(config, progress=Progress(), note=lambda _: None)
 
 
 def test_auto_is_docker_where_both_images_are_there(standin_images: str) -> None:

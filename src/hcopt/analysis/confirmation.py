@@ -76,14 +76,15 @@ def confirm(
 def nothing_feasible(ranking: Ranking, refuted: Sequence[Confirmation], limit_ms: float | None) -> Confirmation:
     """The confirmation of a run in which no configuration meets the limit.
 
-    What the sweep found feasible, and fresh data did not, stands with its fresh figures.
+    What fresh data were taken of stands with these figures.
 
     Args:
         ranking: The sweep's order.
         refuted: The confirmations that ended with a refuted candidate.
         limit_ms: The limit; None where there is none, and too many requests failed.
     """
-    fresh = {found.best.variant.config_name: found.best.latency_p99_ms.estimate for found in refuted if found.best}
+    measured = [one for found in refuted for one in (found.default, found.runner_up, found.best) if one is not None]
+    fresh = {one.variant.config_name: one.latency_p99_ms.estimate for one in measured}
     failures = tuple(failed for found in refuted for failed in found.failures)
     failing = {failed.config_name for failed in failures if failed.variant_count}
     entries = [

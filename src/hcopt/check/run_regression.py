@@ -25,6 +25,7 @@ from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.side_by_side import measure_speed, prepare_side
 from hcopt.measure.window import open_runner
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment, LoadPoint, Measurement
@@ -125,8 +126,9 @@ def _prepared(job: CheckJob, golden: Path, folder: Path) -> tuple[Baseline, dict
         )
         for name, uri in ((BASELINE, baseline.uri), (CANDIDATE, str(golden)))
     }
-    for one in prepared.values():
+    for name, one in prepared.items():
         write_repository(folder / "repository", one.artifact, one.base.config)
+        write_perf_analyzer_json(one.load, folder / f"input_{name}.json")
     return baseline, prepared
 
 
@@ -149,9 +151,7 @@ def _measured(
         control = stack.enter_context(ModelControl(server.endpoint, carried=carried))
         context = RunContext(record=taken.append, progress=progress)
         runners = {
-            name: open_runner(
-                one, server, control, folder=folder, context=context, input_file=f"input_{one.artifact.name}.json"
-            )
+            name: open_runner(one, server, control, folder=folder, context=context, rows=folder / f"input_{name}.json")
             for name, one in prepared.items()
         }
 

@@ -17,6 +17,7 @@ from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import Window
 from hcopt.measure.side_by_side import measure_speed, prepare_side
 from hcopt.measure.window import WindowRunner, open_runner
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint, Measurement
@@ -77,6 +78,7 @@ def run_scale_check(
             tracking_uri=tracking_uri,
         )
         write_repository(scratch / "repository", prepared.artifact, prepared.base.config)
+        write_perf_analyzer_json(prepared.load, scratch / "input.json")
         progress.phase("serve")
         with ExitStack() as stack:
             runners = [_start(config, prepared, cpu_set, stack, root=scratch, progress=progress) for cpu_set in sets]
@@ -117,7 +119,8 @@ def _start(
     choice = choose_runtime(config.model_copy(update={"runtime": runtime}), progress=progress, note=progress.note)
     server = stack.enter_context(choice.runtime.serve(root / "repository", folder))
     control = stack.enter_context(ModelControl(server.endpoint))
-    runner = open_runner(prepared, server, control, folder=folder, context=RunContext(progress=progress))
+    context = RunContext(progress=progress)
+    runner = open_runner(prepared, server, control, folder=folder, context=context, rows=root / "input.json")
     runner.served.reload(prepared.plan.default)
     return runner
 

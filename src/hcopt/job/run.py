@@ -133,7 +133,8 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
         OutputError: MLflow's database has another schema; or the results cannot be written, and the run's folder keeps
             what was measured, if anything was.
     """
-    ready_database(job.tracking_uri, config=job.config)
+    with job.turn:
+        ready_database(job.tracking_uri, config=job.config)
     with own_folder(job.results, job.unfinished, opened, turn=job.turn) as folder:
         return _executed(_Run(job=job, folder=folder, progress=progress))
 

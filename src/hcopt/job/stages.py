@@ -21,6 +21,7 @@ from hcopt.measure.context import RunContext
 from hcopt.measure.noise import measure_noise
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.window import WindowRunner, open_runner
+from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
@@ -79,8 +80,9 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
     Raises:
         RuntimeStartError: Triton does not serve.
     """
-    repository, context = run.folder / "repository", run.context
+    repository, rows, context = run.folder / "repository", run.folder / "input.json", run.context
     write_repository(repository, run.prepared.artifact, run.prepared.base.config)
+    write_perf_analyzer_json(run.prepared.load, rows)
     try:
         with ExitStack() as stack:
             context.progress.phase("serve")
@@ -95,6 +97,7 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
                 stack.enter_context(ModelControl(server.endpoint)),
                 folder=run.folder,
                 context=context,
+                rows=rows,
                 latency_p99_limit_ms=run.config.constraints.latency_p99_ms,
                 repository=repository,
             )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from hcopt.analysis.node_effects import effects_taken_out
+from hcopt.analysis.plan import THREADS
 from hcopt.analysis.view import deployed, improvement
 from hcopt.deploy.capacity import PriceOf, sustained_cost
 from hcopt.records.json import JsonObject
@@ -279,5 +280,5 @@ def _limit(feasibility: Feasibility, miss_ratio: Estimate | None) -> JsonObject:
 
 
 def _settings(variant: ModelConfigVariant, load: LoadPoint) -> JsonObject:
-    threads = dict(variant.parameters).get("intra_op_thread_count", "")
-    return {**deployed(variant, load), "intra_op_thread_count": int(threads) if threads.isdecimal() else None}
+    threads = dict(variant.parameters).get(THREADS, "")
+    return {**deployed(variant, load), THREADS: int(threads) if threads.isdecimal() else None}

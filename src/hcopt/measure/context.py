@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hcopt.records.measurement import Measurement, Phase
 from hcopt.records.note import Note
 from hcopt.store.replay import Replay
-from hcopt.system.progress import Progress, SilentProgress
+from hcopt.system.progress import Progress
 
 
 class Stopwatch:
@@ -43,7 +43,7 @@ class RunContext:
 
     record: Callable[[Measurement], None] = lambda _: None
     note: Callable[[Note], None] = lambda _: None
-    progress: Progress = field(default_factory=SilentProgress)
+    progress: Progress = field(default_factory=Progress)
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     replay: Replay = field(default_factory=Replay)
 

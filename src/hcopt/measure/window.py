@@ -10,7 +10,6 @@ from hcopt.errors import ModelLoadError, RuntimeStartError
 from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
 from hcopt.measure.served_model import ServedModel
-from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared, config_json
 from hcopt.records.measurement import Measurement
 from hcopt.triton.base import Server
@@ -102,23 +101,22 @@ def open_runner(
     *,
     folder: Path,
     context: RunContext,
-    input_file: str = "input.json",
+    rows: Path,
     latency_p99_limit_ms: float | None = None,
     repository: Path | None = None,
 ) -> WindowRunner:
-    """Measures a model on a server that has it in its repository; writes the rows to send.
+    """What measures a model on a server that has it in its repository.
 
     Args:
         prepared: The model.
         server: The server.
         control: Its model control.
-        folder: For rows, samples and logs.
+        folder: For samples and logs.
         context: See `RunContext`.
-        input_file: The name of the file of rows; each model in a folder needs one of its own.
+        rows: The rows to send, as `write_perf_analyzer_json` has written them.
         latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
         repository: The server's own, where variants may stay loaded beside one another; None: one at a time.
     """
-    write_perf_analyzer_json(prepared.load, folder / input_file)
     served = ServedModel(
         control,
         prepared.artifact.name,
@@ -129,7 +127,7 @@ def open_runner(
     perf_analyzer = PerfAnalyzer(
         tools=server.tools,
         model_name=lambda: served.name,
-        input_arguments=("--input-data", server.tools.path(folder / input_file)),
+        input_arguments=("--input-data", server.tools.path(rows)),
         folder=folder,
         server_times=served.watch,
         latency_p99_limit_ms=latency_p99_limit_ms,

@@ -203,7 +203,9 @@ def _check_names(record: RunRecord) -> None:
     """
     check_model_name(record.model.name)
     try:
-        list(map(sentence, (*record.notes, *record.plan.notes, record.confirmation.reason)))
+        found = record.confirmation
+        advantage = () if found.advantage is None else (found.advantage,)
+        list(map(sentence, (*record.notes, *record.plan.notes, found.reason, *advantage)))
     except (LookupError, ValueError) as error:
         raise ConfigError(
             f"run {record.run_id} has a note or a reason without its values: {error}", remedy="Give another run."

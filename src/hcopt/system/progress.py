@@ -33,12 +33,8 @@ class Progress:
         """Something that the user has to know about the run."""
 
 
-class SilentProgress(Progress):
-    """Tells nobody."""
-
-
 @dataclass(frozen=True, slots=True)
-class MemberProgress(SilentProgress):
+class MemberProgress(Progress):
     """One of several runs that go on at once: of its tasks and notes the whole is told, with its name before them.
 
     Attributes:

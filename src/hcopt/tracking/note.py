@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from hcopt.analysis.view import pairing
+from hcopt.analysis.view import Side, pairing
 from hcopt.records.run import RunRecord
 from hcopt.report.facts.names import short_name
 from hcopt.report.plain_table import plain_rows
@@ -20,16 +20,16 @@ def run_note(run: RunRecord) -> str:
     """The description over the run's figures, in Markdown: verdict, what to deploy against the default, the command."""
     found = run.confirmation
     parts = [f"**{found.verdict.replace('_', ' ')}**: {_plain(sentence(found.reason))}"]
-    if found.best is not None:
-        parts.append(_table(run))
+    if sides := pairing(run).sides:
+        parts.append(_table(run, sides))
     # A longer fence than any in the command.
     fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", run.command)), default=0))
     parts.append(f"{fence}sh\n{run.command}\n{fence}")
     return "\n\n".join(parts)
 
 
-def _table(run: RunRecord) -> str:
-    sides, limit_ms = pairing(run).sides, run.ranking.latency_p99_limit_ms
+def _table(run: RunRecord, sides: Sequence[Side]) -> str:
+    limit_ms = run.ranking.latency_p99_limit_ms
     names = [short_name(side.variant.config_name, run) for side in sides]
     rows = {"configuration": names, **plain_rows(sides, limit_ms=limit_ms, limited=limit_ms is not None)}
     head = [f"| |{_cells(texts('en')[f'group_{side.role}'] for side in sides)}", "| --- |" + " --- |" * len(sides)]

@@ -10,7 +10,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,22 +165,27 @@ def private_folder() -> Iterator[Path]:
     Raises:
         RuntimeStartError: This machine has no place for one.
     """
+    with ExitStack() as stack:
+        yield _new_private_folder(stack)
+
+
+def _new_private_folder(stack: ExitStack) -> Path:
     parents = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")
-    parent = next(filter(_programs_run_from, filter(_PLAIN_PATH.fullmatch, parents)), None)
-    if parent is None:
-        raise RuntimeStartError(
-            f"no folder for temporary programs among {', '.join(parents)}",
-            remedy="Set TMPDIR to a writable folder that is not mounted noexec and whose path is plain ASCII, no "
-            "spaces.",
-        )
-    with process.temporary_folder(parent=Path(parent)) as folder:
-        yield folder
-
-
-def _programs_run_from(folder: str) -> bool:
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder) as probe:
-            os.fchmod(probe.fileno(), 0o700)
-            return os.access(probe.name, os.X_OK)
-    except OSError:
-        return False
+    for parent in filter(_PLAIN_PATH.fullmatch, parents):
+        with ExitStack() as attempt:
+            try:
+                # Tried in the folder itself: a full disk may take an empty file and no folder.
+                folder = attempt.enter_context(process.temporary_folder(parent=Path(parent)))
+                probe = folder / "probe"
+                probe.touch(mode=0o700)
+                runs = os.access(probe, os.X_OK)
+                probe.unlink()
+            except OSError:
+                continue
+            if runs:
+                stack.push(attempt.pop_all())
+                return folder
+    raise RuntimeStartError(
+        f"no folder for temporary programs among {', '.join(parents)}",
+        remedy="Set TMPDIR to a writable folder that is not mounted noexec and whose path is plain ASCII, no spaces.",
+    )

@@ -24,7 +24,6 @@ MAX_SILENCE_S = 15.0
 _POLL_S = 0.05
 _MAX_PORT_TRIES = 5
 _MAX_RESTARTS = 3
-_PORT_TAKEN = "already in use"
 _METRICS_INTERVAL_MS = 1000
 # There is nothing of a GPU to serve; where the machine has one, it is left alone.
 _WITHOUT_GPUS = ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")
@@ -103,6 +102,10 @@ class SupervisedServer(ABC):
     def listens(self) -> bool:
         """Whether it is this server that listens on `ports`, and not another program's."""
         return True
+
+    def lost_port(self) -> bool:
+        """Whether it has ended because another program has one of its ports."""
+        return False
 
     def overload(self) -> str | None:
         """Why a server that answers is ended all the same."""
@@ -189,7 +192,7 @@ class SupervisedServer(ABC):
         raise self.failure(f"{self.name} was not ready after {self.start_timeout_s:g} s")
 
     def _failed_start(self, ended: str) -> RuntimeStartError:
-        if _PORT_TAKEN in self.last_words():
+        if self.lost_port():
             said = "tritonserver cannot be started again: another program has taken one of its ports"
             return self.failure(said, PortTakenError)
         return self.failure(f"{ended} instead of getting ready")

@@ -182,6 +182,12 @@ def test_nothing_feasible_says_by_how_much_it_is_missed() -> None:
         f"No configuration keeps p99 within 50 ms: the closest, {OTHER.config_name} at concurrency 8, has 61.2 ms "
         "(1.23 times the limit)."
     )
+    # Fresh figures of the default count too, whoever was refuted.
+    fresh = Server(CLEAR).confirm()
+    assert fresh.default is not None
+    swept = replace(ranked(DEFAULT, feasible=False), latency_p99_ms=61.25)
+    found = nothing_feasible(replace(ranking, ranked=(swept,)), [fresh], 50.0)
+    assert found.reason.values["p99_ms"] == fresh.default.latency_p99_ms.estimate != 61.25
     assert (
         sentence(nothing_feasible(replace(ranking, ranked=()), [], 50.0).reason)
         == "No configuration could be measured."

@@ -216,6 +216,12 @@ def test_note_of_a_record_has_the_values_that_its_words_show(tmp_path: Path, val
     refused(lambda: read_record(folder), "without its values", 2)
 
 
+def test_advantage_of_a_record_has_the_values_that_its_words_show(tmp_path: Path) -> None:
+    note = {"code": "fewer_instances", "values": {}}
+    folder = altered_run(tmp_path, lambda state: state["record"]["confirmation"].update(advantage=note))
+    refused(lambda: read_record(folder), "without its values", 2)
+
+
 @pytest.mark.parametrize("version", ["../../outside", "01", "latest", ""])
 def test_version_of_a_record_is_a_version(tmp_path: Path, version: str) -> None:
     folder = altered_run(tmp_path, lambda state: state["record"]["model"].update(version_folder=version))

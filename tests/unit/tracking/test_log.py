@@ -287,7 +287,12 @@ def test_note_shows_default_beside_best_and_the_command() -> None:
 
 def test_note_calls_an_unproven_configuration_a_candidate() -> None:
     assert "&emsp;candidate |" in run_note(undecided_record())
-    assert "|" not in run_note(no_feasible_config_record())
+
+
+def test_note_shows_the_closest_beside_the_default_where_nothing_keeps_the_limit() -> None:
+    note = run_note(no_feasible_config_record())
+    assert "&emsp;default | &emsp;closest to the limit |" in note
+    assert "| limit (at most 1%) | &emsp;missed | &emsp;missed |" in note
 
 
 def test_note_of_odd_names_is_no_markup() -> None:

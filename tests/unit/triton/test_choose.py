@@ -8,7 +8,7 @@ import pytest
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
-from hcopt.system.progress import SilentProgress
+from hcopt.system.progress import Progress
 from hcopt.triton.choose import Choice, choose_runtime
 from hcopt.triton.docker.runtime import DockerRuntime
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
@@ -25,7 +25,7 @@ def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def chosen(runtime: object, instance_kind: str = "KIND_CPU") -> Choice:
     config = Config.model_validate({"runtime": runtime, "instance_kind": instance_kind})
-    return choose_runtime(config, progress=SilentProgress(), note=lambda _: None)
+    return choose_runtime(config, progress=Progress(), note=lambda _: None)
 
 
 def test_auto_without_an_engine_is_embedded_and_says_why_and_how_to_get_the_other(no_engine: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,23 @@ def test_private_folder_is_in_the_temporary_folder_where_that_will_do(
     monkeypatch.setattr("tempfile.tempdir", str(plain))
     with local_tools.private_folder() as folder:
         assert folder.parent == plain
+
+
+def test_private_folder_is_elsewhere_where_the_temporary_folder_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = local_tools.process.temporary_folder
+
+    def full(*, parent: Path) -> AbstractContextManager[Path]:
+        if parent == tmp_path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return made(parent=parent)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(local_tools.process, "temporary_folder", full)
+    with local_tools.private_folder() as folder:
+        assert folder.is_dir()
+        assert tmp_path not in folder.parents
 
 
 def test_cpuset_that_this_process_may_not_use_is_an_error() -> None:

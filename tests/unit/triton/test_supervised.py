@@ -33,6 +33,7 @@ class PlayedServer(SupervisedServer):
     """Lives as long as nobody sets how it has ended; some launches find their ports taken."""
 
     taken: int = 0
+    stillborn: str | None = None
     ended: str | None = None
     tools_ended: str | None = None
     acts: list[str] = field(default_factory=list)
@@ -42,7 +43,7 @@ class PlayedServer(SupervisedServer):
         if self.taken:
             self.taken -= 1
             raise PortTakenError("taken")
-        self.ended = None
+        self.ended = self.stillborn
 
     def kill(self) -> None:
         self.acts.append("kill")
@@ -94,6 +95,17 @@ def test_start_tries_other_ports_until_there_are_none(server: PlayedServer) -> N
         server.start()
     assert "its last line" in caught.value.message
     assert caught.value.log == server.log
+
+
+def test_server_that_ends_at_its_start_is_told_with_how_it_ended_whatever_its_log_says_of_ports(
+    server: PlayedServer,
+) -> None:
+    server.log.write_text("address already in use\n")
+    server.stillborn = "tritonserver has ended with 1"
+    server.choose_ports = lambda: Ports(http=9, grpc=1, metrics=2)
+    with pytest.raises(RuntimeStartError, match="tritonserver has ended with 1 instead of getting ready"):
+        server.start()
+    assert server.acts == ["launch"]
 
 
 def test_start_that_takes_too_long_is_an_error(server: PlayedServer) -> None:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from hcopt.analysis.plan import THREADS
+from hcopt.analysis.view import SETTINGS
 from hcopt.deploy.capacity import (
     CONNECTION_AGE_S,
     MIN_SCALE_DOWN_WINDOW_S,
@@ -31,7 +32,6 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity
 
-_SETTINGS = ("max_batch_size", "instance_count", "max_queue_delay_us")
 _PROBE_PERIOD_S = 5
 _START_MARGIN = 10
 _MIN_START_S = 60
@@ -238,7 +238,7 @@ def _config_facts(record: RunRecord) -> tuple[str, ...]:
         else f"threads, left open in the run: summary.json: environment.cpu_count = {record.environment.cpu_count}"
     )
     return (
-        *(f"summary.json: {key}.{name} = {getattr(variant, name)}" for name in _SETTINGS),
+        *(f"summary.json: {key}.{name} = {getattr(variant, name)}" for name in SETTINGS),
         threads,
     )
 

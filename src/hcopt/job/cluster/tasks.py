@@ -31,7 +31,7 @@ from hcopt.system.files import write_whole_bytes
 from hcopt.system.machine import read_cpu_times, steal_ratio
 from hcopt.system.machine_lock import measuring_alone
 from hcopt.system.process import temporary_folder
-from hcopt.system.progress import SilentProgress
+from hcopt.system.progress import Progress
 from hcopt.triton.choose import choose_runtime
 
 Stage = Literal["noise", "sweep", "proof"]
@@ -63,7 +63,7 @@ class Probe:
             with _alone("hcopt, looking at this node"), temporary_folder() as folder:
                 (folder / "repository").mkdir()
                 config = Config.model_validate(self.config)
-                choice = choose_runtime(config, progress=SilentProgress(), note=notes.append)
+                choice = choose_runtime(config, progress=Progress(), note=notes.append)
                 with choice.runtime.serve(folder / "repository", folder) as server:
                     found = server.environment
         except HcoptError as error:

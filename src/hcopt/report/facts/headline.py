@@ -178,12 +178,13 @@ def _confirmed(run: RunRecord, comparison: Comparison | None, text: Text) -> tup
     found = run.confirmation
     *_, reason = reasons(found)
     blocks = (text["sure_blocks"].format(blocks=found.block_count),) if found.block_count else ()
-    if found.verdict == "no_feasible_config" or why_default_is_out(found) is not None:
-        return text["sure_better"], blocks
-    if reason.code == "limit_undecided":
+    default_is_open = found.default is not None and found.default.feasibility == "undecided"
+    if reason.code == "limit_undecided" or (found.verdict == "no_feasible_config" and default_is_open):
         return text["sure_undecided"], (*blocks, text["sure_limit_detail"])
     if reason.code == "answers_undecided":
         return text["sure_undecided"], (*blocks, text["sure_answers_detail"])
+    if found.verdict == "no_feasible_config" or why_default_is_out(found) is not None:
+        return text["sure_better"], blocks
     if comparison is None:
         return text["not_compared"], blocks
     # Equality is judged by the interval, so a p-value beside it would only puzzle.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
+from hcopt.analysis.plan import THREADS
 from hcopt.analysis.view import (
     Pairing,
     Row,
@@ -27,7 +28,6 @@ from hcopt.report.facts.names import load_value, side_name
 from hcopt.words import Text
 
 _NORMAL_95 = 1.96
-THREADS = "intra_op_thread_count"
 # "More instances are slower" is said when the median pair loses this much and three quarters of the pairs lose at all.
 _TRAP_MEDIAN_RATIO = 0.95
 _TRAP_PAIRS = 3

@@ -28,6 +28,7 @@ from hcopt.triton.supervised import MAX_SILENCE_S, SupervisedServer
 
 BACKEND = Backend(name="onnxruntime", implementation="python")
 _SHARED_MEMORY = Path("/dev/shm")
+_PORT_TAKEN = "already in use"
 _STOP_GRACE_S = 10.0
 _MEMORY_RATIO = 0.9
 _BYTES_PER_MB = 1024 * 1024
@@ -96,6 +97,10 @@ class EmbeddedServer(SupervisedServer):
     def listens(self) -> bool:
         """See `SupervisedServer.listens`: another server may have got a port first, and would answer in its place."""
         return listens(self.process.pid, self.ports)
+
+    def lost_port(self) -> bool:
+        """See `SupervisedServer.lost_port`: Triton says so before it ends."""
+        return _PORT_TAKEN in self.last_words()
 
     def overload(self) -> str | None:
         """See `SupervisedServer.overload`: it holds more memory than it may."""

@@ -29,7 +29,7 @@ from hcopt.report.facts.hardware import HardwareAnswer, hardware_answers
 from hcopt.report.pages.overview import Overview, overview_of
 from hcopt.report.render.html import write_overview
 from hcopt.store.run_folder import RunFolder, new_run
-from hcopt.system.progress import SilentProgress
+from hcopt.system.progress import Progress
 from hcopt.words import Language, texts
 from tests.support.finished_run import write_finished_run
 from tests.support.records import MODEL_NAME, capacity, run_record
@@ -354,7 +354,7 @@ def test_label_has_the_kind_only_where_there_are_several(
     executors = Executors(all=tuple(Executor(name=name) for name in kinds))
     whole = new_run(tmp_path)
     outcomes = [ModelOutcome(source_uri=URI, label=URI) for _ in labels]
-    run = _Batch(job=job, executors=executors, folder=whole, progress=SilentProgress(), outcomes=outcomes)
+    run = _Batch(job=job, executors=executors, folder=whole, progress=Progress(), outcomes=outcomes)
     for index, cpu in enumerate((EPYC, EPYC, ARM)[: len(labels)]):
         record = measured(cpu, 1000).record
         assert record is not None

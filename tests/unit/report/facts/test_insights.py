@@ -29,6 +29,7 @@ from tests.support.verdict_records import (
     default_first_record,
     default_wins_record,
     failing_default_record,
+    judged,
     nothing_answers_record,
     only_best_feasible_record,
 )
@@ -261,6 +262,15 @@ def test_headline_of_no_feasible_config_says_how_far_off_the_closest_is():
         "(1.56 times the limit)."
     )
     assert _answers(no_feasible_config_record()) == ["Nothing", "+56%", "Sweep only"]
+
+
+@pytest.mark.parametrize(("feasibility", "said"), [("infeasible", "Confirmed"), ("undecided", "Not decided")])
+def test_limit_that_the_default_may_keep_is_not_confirmed_to_be_missed(feasibility, said):
+    default = judged(run_record().confirmation.default, feasibility)
+    reason = Note.of("nothing_measured")
+    found = Confirmation(verdict="no_feasible_config", reason=reason, best=None, default=default, block_count=8)
+    run = run_record(confirmation=found, best_config_pbtxt=None)
+    assert _answers(run)[-1] == said
 
 
 def test_closest_is_judged_by_the_confirmation_where_that_refuted_the_sweep():
