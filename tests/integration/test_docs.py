@@ -184,8 +184,6 @@ def runs_here(block: Block) -> list[list[str]]:
         return []
     programs = {"./run_analyzer.sh": ["profile"], ".venv/bin/hcopt": []}
     found = [[*programs[words[0]], *words[1:]] for words in block.commands() if words and words[0] in programs]
-    # A dry run takes the sample model from its folder, where no alias can be given.
-    found = [words for words in found if "--promote" not in words]
     return [[*words, "--dry-run"] if words[0] == "profile" and "--dry-run" not in words else words for words in found]
 
 

@@ -96,7 +96,9 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     source = looking_only(config, tracking_uri)
     if config.mlflow.tracking_uri is None and _asks_for_sample(config):
         section = config.model.model_copy(update={"uri": str(sample_repository() / SAMPLE_MODEL)})
-        source = source.model_copy(update={"model": section})
+        # The run takes it from a registry, where it can get an alias.
+        mlflow = source.mlflow.model_copy(update={"promote_alias": None})
+        source = source.model_copy(update={"model": section, "mlflow": mlflow})
     with temporary_folder() as folder:
         prepared = prepare(source, into=folder, tracking_uri=tracking_uri)
     plan = prepared.plan

@@ -1,0 +1,26 @@
+"""What `--dry-run` refuses and accepts: what the run itself does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hcopt.config.sections import Config, MlflowSection, ModelSection
+from hcopt.errors import ConfigError
+from hcopt.job.plan import plan_job
+from tests.support.command import SAMPLE_FOLDER
+
+PROMOTE = MlflowSection(promote_alias="champion")
+
+
+def test_dry_run_of_the_sample_takes_an_alias_as_the_run_does(tmp_path: Path) -> None:
+    planned = plan_job(Config(mlflow=PROMOTE), results=tmp_path)
+    assert planned.plan.measurement_count > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_from_a_folder_can_have_no_alias(tmp_path: Path) -> None:
+    config = Config(model=ModelSection(uri=str(SAMPLE_FOLDER)), mlflow=PROMOTE)
+    with pytest.raises(ConfigError, match="no version in a registry"):
+        plan_job(config, results=tmp_path)
