@@ -13,7 +13,7 @@ from hcopt.deploy.kubernetes.options import parse_node_selector
 from hcopt.deploy.kubernetes.ray_job_options import USUAL_CPUS, USUAL_MEMORY_MB, USUAL_NAME, RayJobOptions
 
 
-@app.command("ray-job", hidden=options.WITHOUT_CLUSTERS)
+@app.command("ray-job", rich_help_panel=options.DEPLOY, hidden=options.WITHOUT_CLUSTERS)
 def ray_job(
     *,
     image: Annotated[str, typer.Option("--image", help="Has hcopt[ray], bash and wget; for head and workers.")],
