@@ -16,7 +16,9 @@ from hcopt.deploy.kubernetes.ray_job_options import USUAL_CPUS, USUAL_MEMORY_MB,
 @app.command("ray-job", rich_help_panel=options.DEPLOY, hidden=options.WITHOUT_CLUSTERS)
 def ray_job(
     *,
-    image: Annotated[str, typer.Option("--image", help="Has hcopt[ray], bash and wget; for head and workers.")],
+    image: Annotated[
+        str, typer.Option("--image", help="Has hcopt[embedded,ray], bash and wget; for head and workers.")
+    ],
     workers: Annotated[int, typer.Option("--workers", min=1, help="Nodes that measure, of each class.")] = 1,
     cpus: Annotated[int, typer.Option("--cpus", min=1, help="Whole CPUs of a measuring pod.")] = USUAL_CPUS,
     memory: Annotated[int, typer.Option("--memory", min=1, help="Of each pod, in MiB.")] = USUAL_MEMORY_MB,
