@@ -68,7 +68,7 @@ find_uv() {
 # setup NAME OPTION...: installs hcopt itself and what `uv export OPTION...` takes from uv.lock, unless just that was done
 # before: every file with the SHA-256 of the lock, so that no index can slip another one in.
 setup() {
-  local name="$1" stamp=".venv/.installed-$1" pins=".venv/pins-$1.txt" uv wanted
+  local stamp=".venv/.installed-$1" pins=".venv/pins-$1.txt" uv wanted
   shift
   # The folder is part of it: a virtual environment that was moved does not work.
   wanted=$(cat uv.lock scripts/uv.txt pyproject.toml scripts/setup.sh <(pwd; printf '%s\n' "$@") | sha256sum | cut -d ' ' -f 1)
@@ -82,7 +82,7 @@ setup() {
   uv=$(find_uv) || fail "uv, which reads the pinned requirements, could not be installed" \
     "see pip's message above; is the package index reachable, and does it have PyPI's own files?"
   "$uv" export --quiet --frozen --no-emit-project --no-annotate "$@" >"$pins" ||
-    fail "$uv cannot read uv.lock" "is it too old? Bring it up to date (uv self update), or take it from the PATH"
+    fail "$uv cannot read uv.lock" "it may be too old: uv self update, or take it off the PATH, and this installs one"
   # Without dependencies, since all of them stand there: pip takes a[b]~=1 of a package for another one than a==1.
   install --no-deps --require-hashes -r "$pins" || fail "the requirements of uv.lock could not be installed" \
     "see the message above; is the package index reachable, and does it have PyPI's own files?"
