@@ -6,6 +6,6 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 (
   cd "$project"
   . scripts/setup.sh
-  setup main requirements.txt
+  setup main --no-default-groups --extra embedded
 )
 exec "$project/.venv/bin/hcopt" profile "$@"

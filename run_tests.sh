@@ -27,7 +27,7 @@ system_packages() {
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   system_packages
 fi
-setup tests tests/requirements.txt
+setup tests
 [ $# = 0 ] || exec .venv/bin/python -m pytest "$@"
 # Unit tests start no servers and share nothing: a process for each core.
 .venv/bin/python -m pytest tests/unit -n logical

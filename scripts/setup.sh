@@ -59,14 +59,19 @@ install() {
   fi
 }
 
-# setup NAME REQUIREMENTS: installs a requirements file and hcopt itself, unless just that was done before: every file
-# with the SHA-256 that REQUIREMENTS-hashed.txt beside it has, so that no index can slip another one in. What stands in
-# REQUIREMENTS-no-deps.txt, if there is one, is installed without its dependencies.
+# The machine's uv; else one of .venv, whose file pip checks.
+find_uv() {
+  command -v uv && return 0
+  install --require-hashes -r scripts/uv.txt >&2 && printf '.venv/bin/uv\n'
+}
+
+# setup NAME OPTION...: installs hcopt itself and what `uv export OPTION...` takes from uv.lock, unless just that was done
+# before: every file with the SHA-256 of the lock, so that no index can slip another one in.
 setup() {
-  local stamp=".venv/.installed-$1" pins="${2%.txt}-hashed.txt" alone="${2%.txt}-no-deps.txt" wanted
-  [ -f "$alone" ] || alone=/dev/null
+  local stamp=".venv/.installed-$1" pins=".venv/pins-$1.txt" uv wanted
+  shift
   # The folder is part of it: a virtual environment that was moved does not work.
-  wanted=$(cat "$pins" "$alone" pyproject.toml scripts/setup.sh <(pwd) | sha256sum | cut -d ' ' -f 1)
+  wanted=$(cat uv.lock scripts/uv.txt pyproject.toml scripts/setup.sh <(pwd; printf '%s\n' "$@") | sha256sum | cut -d ' ' -f 1)
   if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && fits .venv/bin/python; then
     return 0
   fi
@@ -74,11 +79,13 @@ setup() {
   fits .venv/bin/python && [ "$(cat .venv/.made-in 2>/dev/null)" = "$(pwd)" ] || make_venv
   pwd >.venv/.made-in
   printf 'Installing into .venv (about 1.6 GB, once; a minute or two) ...\n' >&2
-  # Without dependencies, since all of them stand there: pip takes a[b]~=1 of a package for another one than a==1.
-  install --no-deps --require-hashes -r "$pins" || fail "the requirements in $pins could not be installed" \
+  uv=$(find_uv) || fail "uv, which reads the pinned requirements, could not be installed" \
     "see pip's message above; is the package index reachable, and does it have PyPI's own files?"
-  [ "$alone" = /dev/null ] || install --no-deps --require-hashes -r "$alone" ||
-    fail "the requirements in $alone could not be installed" "see pip's message above"
-  install --no-deps -e . || fail "hcopt could not be installed" "see pip's message above"
+  "$uv" export --quiet --frozen --no-emit-project --no-annotate "$@" >"$pins" ||
+    fail "$uv cannot read uv.lock" "it may be too old: uv self update, or take it off the PATH, and this installs one"
+  # Without dependencies, since all of them stand there: pip takes a[b]~=1 of a package for another one than a==1.
+  install --no-deps --require-hashes -r "$pins" || fail "the requirements of uv.lock could not be installed" \
+    "see the message above; is the package index reachable, and does it have PyPI's own files?"
+  install --no-deps -e . || fail "hcopt could not be installed" "see the message above"
   printf '%s\n' "$wanted" >"$stamp"
 }

@@ -30,7 +30,7 @@ class Foreign:
 
 def ocr(name: str) -> Path:
     spec = find_spec("rapidocr_onnxruntime")
-    assert spec is not None, "tests/requirements-no-deps.txt is not installed: ./run_tests.sh does"
+    assert spec is not None, "rapidocr-onnxruntime is not installed: ./run_tests.sh does"
     assert spec.origin is not None
     return Path(spec.origin).parent / "models" / name
 

@@ -22,12 +22,12 @@ from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.report.render.drawings import drawn_charts
 from hcopt.words import Language
-from tests.support.browser import DESKTOP, PHONE, chromium, open_file, shown_as
+from tests.support.browser import DESKTOP, PHONE, chromium, chromium_without_korean, open_file, shown_as
 from tests.support.evidence_records import evidence_record, infeasible_record, many_variants_record, noisy_record
 from tests.support.records import MODEL_NAME, run_record, tied_record
 from tests.support.reports import write_html
 
-__all__ = ["chromium"]
+__all__ = ["chromium", "chromium_without_korean"]
 
 HANGUL = re.compile("[가-힣]")
 # In the page's order.
@@ -189,6 +189,26 @@ return [...document.querySelectorAll("h1, h2, p, dd, dt, li, th, td, button, fig
 def _svg_width(box: WebElement) -> int:
     svgs = box.find_elements(By.TAG_NAME, "svg")
     return svgs[0].size["width"] if svgs else 1_000_000
+
+
+def _fonts(browser: Chrome, selector: str) -> dict[str, bool]:
+    """The fonts of an element's text, and whether the page brought them along."""
+    browser.execute_cdp_cmd("DOM.enable", {})
+    browser.execute_cdp_cmd("CSS.enable", {})
+    root = browser.execute_cdp_cmd("DOM.getDocument", {})["root"]["nodeId"]
+    node = browser.execute_cdp_cmd("DOM.querySelector", {"nodeId": root, "selector": selector})["nodeId"]
+    fonts = browser.execute_cdp_cmd("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+    return {font["familyName"]: font["isCustomFont"] for font in fonts}
+
+
+def test_korean_shows_on_a_machine_without_a_korean_font(chromium_without_korean, pages):
+    browser = chromium_without_korean
+    shown_as(browser)
+    open_file(browser, pages("better", "ko"))
+    _charts(browser)
+    for selector in (".sentence", ".kind", ".answers dt", '[data-chart="pair"] svg text'):
+        assert ("Hcopt Gothic", True) in _fonts(browser, selector).items(), selector
+    assert _console(browser) == []
 
 
 def test_charts_are_laid_out_again_when_the_window_becomes_narrow(chromium, pages):

@@ -93,15 +93,15 @@ def test_file_without_secrets_is_refused(tmp_path: Path) -> None:
 
 
 def test_image_of_mlflow_has_the_version_of_requirements() -> None:
-    """By pip's constraints, so that there is no second place for a version; the driver's is that of the tests."""
+    """By pip's constraints, so that there is no second place for a version; the driver's is that of the lock."""
     lines = (REPOSITORY / "docker" / "mlflow" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line and not line.startswith("#")]
-    main, tests = (
-        set((REPOSITORY / name).read_text(encoding="utf-8").splitlines())
-        for name in ("requirements.txt", "tests/requirements.txt")
-    )
+    main = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lock = (REPOSITORY / "uv.lock").read_text(encoding="utf-8")
     for requirement in wanted:
-        assert requirement in tests or any(line.startswith(f"{requirement}==") for line in main), requirement
+        name, _, version = requirement.partition("==")
+        locked = f'name = "{name}"\nversion = "{version}"\n' in lock
+        assert locked or any(line.startswith(f"{requirement}==") for line in main), requirement
     dockerfile = (REPOSITORY / "docker" / "mlflow" / "Dockerfile").read_text(encoding="utf-8")
     assert "-c /tmp/constraints.txt" in dockerfile
     assert "COPY requirements.txt /tmp/constraints.txt" in dockerfile

@@ -1,4 +1,4 @@
-"""The wheel alone: built, installed into an environment of its own, run from a folder that knows no repository."""
+"""The package as users get it: built, installed into environments of its own, run from folders without a repository."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ UV = Path(sys.executable).parent / "uv"
 
 
 @dataclass(frozen=True)
+class Built:
+    sdist: Path
+    wheel: Path
+
+
+@dataclass(frozen=True)
 class Installed:
     wheel: Path
     environment: Path
@@ -27,18 +33,28 @@ class Installed:
         return self.environment / "bin"
 
 
-def run(*command: str | Path) -> str:
-    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=200)
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    finished = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False, timeout=600
+    )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    run(UV, "build", "--quiet", "--python", sys.executable, "--out-dir", folder, REPOSITORY)
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return Built(sdist, wheel)
+
+
+@pytest.fixture(scope="module")
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """The wheel in a fresh environment, which has hcopt's requirements from this one."""
     folder = tmp_path_factory.mktemp("wheel")
-    run(UV, "build", "--wheel", "--quiet", "--python", sys.executable, "--out-dir", folder, REPOSITORY)
-    (wheel,) = folder.glob("*.whl")
+    wheel = built.wheel
     environment = folder / "an environment"
     run(sys.executable, "-m", "venv", "--without-pip", environment)
     (packages,) = environment.glob("lib/python3*/site-packages")
@@ -87,3 +103,37 @@ def test_installed_wheel_does_the_whole_job_from_any_folder(installed: Installed
     assert summary["models"][0]["model"]["source_uri"] == f"models:/{SAMPLE_MODEL}@prod"
     report = place.results / "reports" / "summaries" / SAMPLE_MODEL / "result_summary.pdf"
     assert report.read_bytes().startswith(b"%PDF-")
+
+
+def install_into_empty(environment: Path, what: str) -> Path:
+    """Installs a package and, from the index, all that it requires; returns the folder of its programs."""
+    run(UV, "venv", "--quiet", "--python", sys.executable, environment)
+    pins = REPOSITORY / "requirements.txt"
+    run(UV, "pip", "install", "--quiet", "--python", environment / "bin" / "python", "--constraint", pins, what)
+    return environment / "bin"
+
+
+@pytest.mark.timeout(900)
+def test_sdist_in_an_empty_environment_starts_and_names_the_extra_that_it_lacks(built: Built, tmp_path: Path) -> None:
+    programs = install_into_empty(tmp_path / "empty", str(built.sdist))
+    assert not list((tmp_path / "empty").glob("lib/python3*/site-packages/*pytriton"))
+    assert run(programs / "hcopt", "--version").startswith("hcopt ")
+    answer = workplace(tmp_path, program=programs / "hcopt").run("profile", "--runtime", "embedded", *TINY)
+    assert answer.returncode == 4, answer.stderr
+    assert "the package nvidia-pytriton, which carries Triton, is missing" in answer.stderr
+    assert "pip install 'hcopt[embedded]'" in answer.stderr
+
+
+@pytest.mark.timeout(900)
+def test_wheel_with_its_extra_in_an_empty_environment_has_all_programs(built: Built, tmp_path: Path) -> None:
+    programs = install_into_empty(tmp_path / "empty", f"{built.wheel}[embedded]")
+    said = json.loads(run(programs / "hcopt", "doctor", "--set", "runtime.kind=embedded", "--json", cwd=tmp_path))
+    found = {finding["name"]: finding["status"] for finding in said["findings"]}
+    assert {found[name] for name in ("Triton", "perf_analyzer", "Model Analyzer", "libpython")} == {"ok"}, said
+
+
+@pytest.mark.timeout(900)
+def test_wheel_runs_by_uvx(built: Built, tmp_path: Path) -> None:
+    pins = REPOSITORY / "requirements.txt"
+    options = ("--quiet", "--python", sys.executable, "--constraints", pins)
+    assert "profile" in run(UV, "tool", "run", *options, "--from", built.wheel, "hcopt", "--help", cwd=tmp_path)

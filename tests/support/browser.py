@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from matplotlib import get_data_path
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
@@ -27,18 +29,35 @@ _OPTIONS = (
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One browser for a whole file of tests, with its console and its network requests recorded."""
+    with _started(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def chromium_without_korean(tmp_path: Path) -> Iterator[Chrome]:
+    """A browser on a machine that has no other fonts than DejaVu, which has no Korean."""
+    fonts = tmp_path / "fonts.conf"
+    fonts.write_text(
+        f"<fontconfig><dir>{get_data_path()}/fonts/ttf</dir><cachedir>{tmp_path}/cache</cachedir></fontconfig>"
+    )
+    with _started(tmp_path / "profile", FONTCONFIG_FILE=str(fonts)) as browser:
+        yield browser
+
+
+@contextmanager
+def _started(profile: Path, **environment: str) -> Iterator[Chrome]:
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium chromium-driver)")
     options = ChromeOptions()
     options.binary_location = program
-    for option in (*_OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+    for option in (*_OPTIONS, f"--user-data-dir={profile}"):
         options.add_argument(option)
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # With its path given, Selenium looks for no driver in the network.
-    browser = Chrome(options=options, service=Service(driver))
+    browser = Chrome(options=options, service=Service(driver, env={**os.environ, **environment}))
     try:
         browser.set_page_load_timeout(30)
         yield browser

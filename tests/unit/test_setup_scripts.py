@@ -13,6 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 # What the scripts use beside the programs that a test replaces.
 TOOLS = ("bash", "cat", "cut", "dirname", "env", "head", "pwd", "rm", "sh", "sha256sum", "sort")
+EXPORT = "uv export --quiet --frozen --no-emit-project --no-annotate"
 UNAME = 'case "$1" in -m) echo {machine};; *) echo {system};; esac'
 # A virtual environment as far as the scripts look at it. Its Python answers questions about itself, and notes the rest.
 MAKE_VENV = f"""
@@ -23,7 +24,8 @@ if [ "$1" = -c ]; then exec "{sys.executable}" "$@"; fi
 echo "python $*" >>"$LOG"
 END
 printf '#!/bin/sh\necho hcopt "$@"\n' >.venv/bin/hcopt
-chmod +x .venv/bin/python .venv/bin/hcopt
+printf '#!/bin/sh\necho ".venv/bin/uv $*" >>"$LOG"\n' >.venv/bin/uv
+chmod +x .venv/bin/*
 """
 UV = f"""
 echo "uv $*" >>"$LOG"
@@ -46,14 +48,12 @@ class Machine:
             "scripts/setup.sh",
             "run_analyzer.sh",
             "run_tests.sh",
-            "requirements-hashed.txt",
+            "scripts/uv.txt",
+            "uv.lock",
             "pyproject.toml",
         ):
             self.checkout.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, self.checkout / name)
-        (self.checkout / "tests").mkdir()
-        for file in (REPOSITORY / "tests").glob("requirements*.txt"):
-            shutil.copy(file, self.checkout / "tests")
         self.program("uname", UNAME.format(system="Linux", machine="x86_64"))
         self.program("getconf", "echo glibc 2.36")
 
@@ -144,12 +144,13 @@ def test_setup_with_uv_installs_once_and_runs_the_job(machine: Machine) -> None:
     pip = "uv pip install --quiet --python .venv/bin/python"
     assert machine.noted == [
         "uv venv --quiet --clear --python >=3.10,<3.13 .venv",
-        f"{pip} --no-deps --require-hashes -r requirements-hashed.txt",
+        f"{EXPORT} --no-default-groups --extra embedded",
+        f"{pip} --no-deps --require-hashes -r .venv/pins-main.txt",
         f"{pip} --no-deps -e .",
     ]
     again = machine.run("run_analyzer.sh", "--dry-run")
     assert (again.returncode, again.stdout, again.stderr) == (0, "hcopt profile --dry-run\n", "")
-    assert len(machine.noted) == 3, "nothing was installed again"
+    assert len(machine.noted) == 4, "nothing was installed again"
 
 
 def test_setup_without_uv_uses_pip(machine: Machine) -> None:
@@ -157,16 +158,21 @@ def test_setup_without_uv_uses_pip(machine: Machine) -> None:
     answer = machine.run("run_analyzer.sh")
     assert answer.returncode == 0, answer.stderr
     pip = "python -m pip install --quiet --disable-pip-version-check"
-    assert machine.noted == [f"{pip} --no-deps --require-hashes -r requirements-hashed.txt", f"{pip} --no-deps -e ."]
+    assert machine.noted == [
+        f"{pip} --require-hashes -r scripts/uv.txt",
+        f".venv/bin/{EXPORT} --no-default-groups --extra embedded",
+        f"{pip} --no-deps --require-hashes -r .venv/pins-main.txt",
+        f"{pip} --no-deps -e .",
+    ]
 
 
 def test_changed_requirements_are_installed_into_the_environment_that_is_there(machine: Machine) -> None:
     machine.program("uv", UV)
     machine.run("run_analyzer.sh")
-    with (machine.checkout / "requirements-hashed.txt").open("a") as file:
+    with (machine.checkout / "uv.lock").open("a") as file:
         file.write("# changed\n")
     assert machine.run("run_analyzer.sh").returncode == 0
-    assert [line.split()[1] for line in machine.noted] == ["venv", "pip", "pip", "pip", "pip"]
+    assert [line.split()[1] for line in machine.noted] == ["venv", *["export", "pip", "pip"] * 2]
 
 
 def test_environment_of_a_moved_checkout_is_made_again(machine: Machine) -> None:
@@ -174,17 +180,27 @@ def test_environment_of_a_moved_checkout_is_made_again(machine: Machine) -> None
     machine.run("run_analyzer.sh")
     machine.checkout = machine.checkout.rename(machine.checkout.with_name("moved"))
     assert machine.run("run_analyzer.sh").returncode == 0
-    assert [line.split()[1] for line in machine.noted] == ["venv", "pip", "pip"] * 2
+    assert [line.split()[1] for line in machine.noted] == ["venv", "export", "pip", "pip"] * 2
 
 
 def test_failed_installation_is_told_and_tried_again(machine: Machine) -> None:
-    machine.program("uv", UV + 'case "$*" in *-r*) exit 1;; esac')
-    assert_refused(machine.run("run_analyzer.sh"), "requirements-hashed.txt could not be installed", "package index")
+    machine.program("uv", UV + 'case "$*" in *--require-hashes*) exit 1;; esac')
+    assert_refused(machine.run("run_analyzer.sh"), "requirements of uv.lock could not be installed", "package index")
     machine.program("uv", UV)
     assert machine.run("run_analyzer.sh").returncode == 0
 
 
-def test_tests_install_what_comes_without_dependencies_and_no_system_packages(machine: Machine) -> None:
+def test_uv_that_cannot_read_the_lock_is_told(machine: Machine) -> None:
+    machine.program("uv", UV + 'case "$*" in *export*) exit 2;; esac')
+    assert_refused(machine.run("run_analyzer.sh"), "uv cannot read uv.lock", "uv self update")
+
+
+def test_machine_that_gets_no_uv_is_told(machine: Machine) -> None:
+    machine.program("python3.12", f'if [ "$1" = -m ]; then {MAKE_VENV.replace("echo", "exit 1; echo", 1)} fi')
+    assert_refused(machine.run("run_analyzer.sh"), "uv, which reads the pinned requirements", "package index")
+
+
+def test_tests_install_all_that_is_locked_and_no_system_packages(machine: Machine) -> None:
     machine.program("uv", UV)
     machine.program("apt-get", 'echo "apt-get $*" >>"$LOG"')
     machine.program("id", f"echo {os.getuid()}")
@@ -192,8 +208,8 @@ def test_tests_install_what_comes_without_dependencies_and_no_system_packages(ma
     assert answer.returncode == 0, answer.stderr
     pip = "uv pip install --quiet --python .venv/bin/python"
     assert machine.noted[1:] == [
-        f"{pip} --no-deps --require-hashes -r tests/requirements-hashed.txt",
-        f"{pip} --no-deps --require-hashes -r tests/requirements-no-deps.txt",
+        EXPORT,
+        f"{pip} --no-deps --require-hashes -r .venv/pins-tests.txt",
         f"{pip} --no-deps -e .",
         "python -m pytest -q",
     ]

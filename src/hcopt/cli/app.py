@@ -18,7 +18,8 @@ import hcopt.cli.profile
 import hcopt.cli.runs
 import hcopt.cli.kubernetes
 import hcopt.cli.ray_job
-import hcopt.cli.deploy  # noqa: F401
+import hcopt.cli.deploy
+import hcopt.cli.service  # noqa: F401
 # isort: on
 
 

@@ -23,7 +23,6 @@ app = typer.Typer(
     help="Finds the Triton configuration with the most throughput within your latency limit, proves it against the "
     "default, and hands it over.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hcopt.cli.progress_bar import TerminalProgress
 
 
-@app.command()
+@app.command(rich_help_panel=options.DEPLOY)
 def capacity(
     run: options.Run,
     *,
@@ -76,7 +76,7 @@ def capacity(
             print(f"chart: {chart}")
 
 
-@app.command("scale-check")
+@app.command("scale-check", rich_help_panel=options.MEASURE)
 def scale_check(
     run: options.Run,
     *,
@@ -114,7 +114,7 @@ def scale_check(
         )
 
 
-@app.command()
+@app.command(rich_help_panel=options.MEASURE)
 def check(
     *,
     baseline: Annotated[str, typer.Option("--baseline", help="A run, or models:/NAME@alias and the like.")],

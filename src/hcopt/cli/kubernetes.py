@@ -13,7 +13,7 @@ from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAP
 from hcopt.deploy.kubernetes.options import USUAL_POD_MEMORY_MB, Options, parse_node_selector
 
 
-@app.command()
+@app.command(rich_help_panel=options.DEPLOY)
 def kubernetes(
     run: options.Run,
     *,

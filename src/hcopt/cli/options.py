@@ -12,21 +12,36 @@ import typer
 # Who has not installed what one needs for several machines has no use for it, and is told so when it is asked for.
 WITHOUT_CLUSTERS = find_spec("ray") is None
 
+# The groups of commands in `hcopt --help`, in order of the commands' modules.
+MEASURE, RESULTS, DEPLOY, SERVICE = "Measure", "Results", "Deploy", "Service"
+# The groups of options in a command's `--help`, after those that matter first.
+TRITON, MEASURING, OUTPUT = "Where Triton runs", "How it measures", "Output"
+
 Run = Annotated[str, typer.Argument(help="A run's folder, its id, or `results` for the latest.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=OUTPUT)]
 Growth = Annotated[str, typer.Option("--growth", help="Steepest rise of the load to keep up with.")]
 Scrape = Annotated[int, typer.Option("--scrape-interval", min=1, help="Prometheus's, in seconds.")]
 Window = Annotated[int, typer.Option("--rate-window", min=1, help="Window of rate(), in seconds.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value, as in config.yaml; may be given several times.")
 ]
-Runtime = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.")]
-AnyRuntime = Annotated[str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.")]
-Endpoint = Annotated[
-    str | None, typer.Option("--endpoint", help="A Triton that runs already, grpc://host:port; means --runtime remote.")
+Runtime = Annotated[str | None, typer.Option("--runtime", help="auto, embedded or docker.", rich_help_panel=TRITON)]
+AnyRuntime = Annotated[
+    str | None, typer.Option("--runtime", help="auto, embedded, docker or remote.", rich_help_panel=TRITON)
 ]
-Force = Annotated[bool, typer.Option("--force", help="Measure although another hcopt measures on this machine.")]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        help="A Triton that runs already, grpc://host:port; means --runtime remote.",
+        rich_help_panel=TRITON,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Measure although another hcopt measures on this machine.", rich_help_panel=MEASURING),
+]
 PodStart = Annotated[
     int | None,
     typer.Option("--pod-start", min=0, help="Seconds from the autoscaler's decision to a new pod's first answer."),
@@ -52,7 +67,12 @@ Models = Annotated[
 ]
 Executor = Annotated[
     str | None,
-    typer.Option("--executor", hidden=WITHOUT_CLUSTERS, help="local, or ray: on the nodes of a Ray cluster."),
+    typer.Option(
+        "--executor",
+        hidden=WITHOUT_CLUSTERS,
+        help="local, or ray: on the nodes of a Ray cluster.",
+        rich_help_panel=TRITON,
+    ),
 ]
 Address = Annotated[
     str | None,
@@ -60,15 +80,26 @@ Address = Annotated[
         "--address",
         hidden=WITHOUT_CLUSTERS,
         help="With --executor ray: the head, host:port; auto: that of this machine.",
+        rich_help_panel=TRITON,
     ),
 ]
-Profiler = Annotated[str | None, typer.Option("--profiler", help="model-analyzer or adaptive.")]
-MaxMinutes = Annotated[float | None, typer.Option("--max-minutes", help="Budget of an adaptive search, in minutes.")]
+Profiler = Annotated[
+    str | None, typer.Option("--profiler", help="model-analyzer or adaptive.", rich_help_panel=MEASURING)
+]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option("--max-minutes", help="Budget of an adaptive search, in minutes.", rich_help_panel=MEASURING),
+]
 Promote = Annotated[
     str | None, typer.Option("--promote", help="Alias that the model version gets if the best is proven better.")
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse to compare on a machine that is noisier than `noise` allows.")
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse to compare on a machine that is noisier than `noise` allows.",
+        rich_help_panel=MEASURING,
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`hcopt profile`, `hcopt fetch` and `hcopt seed`."""
+"""`hcopt profile`."""
 
 from __future__ import annotations
 
@@ -18,32 +18,35 @@ if TYPE_CHECKING:
     from hcopt.store.unfinished import Unfinished
 
 
-@app.command()
+@app.command(rich_help_panel=options.MEASURE)
 def profile(
     run: Annotated[
         str | None, typer.Argument(help="With --resume: the run; the latest unfinished if not given.")
     ] = None,
     *,
-    config: options.Config = None,
-    output: options.Output = Path("results"),
     model: options.Models = None,
-    runtime: options.AnyRuntime = None,
-    endpoint: options.Endpoint = None,
-    profiler: options.Profiler = None,
-    max_minutes: options.MaxMinutes = None,
-    executor: options.Executor = None,
-    address: options.Address = None,
+    config: options.Config = None,
     set_: options.Set = None,
-    promote: options.Promote = None,
-    strict: options.Strict = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an unfinished run of this configuration, if there is one.")
-    ] = False,
+    output: options.Output = Path("results"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the expected time; measure and write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json, or the plan, to stdout.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run of this configuration, if there is one.")
+    ] = False,
+    promote: options.Promote = None,
+    runtime: options.AnyRuntime = None,
+    endpoint: options.Endpoint = None,
+    executor: options.Executor = None,
+    address: options.Address = None,
+    profiler: options.Profiler = None,
+    max_minutes: options.MaxMinutes = None,
+    strict: options.Strict = False,
     force: options.Force = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print summary.json, or the plan, to stdout.", rich_help_panel=options.OUTPUT),
+    ] = False,
     debug: options.Debug = False,
 ) -> None:
     """Sweep, rank, prove, report and log: the whole job.
@@ -75,46 +78,6 @@ def profile(
             _print_plan(loaded, output, as_json=as_json)
         else:
             _profile(loaded, output, as_json=as_json, force=force, resume=(run or "") if resume else None)
-
-
-@app.command()
-def fetch(
-    *,
-    config: options.Config = None,
-    output: options.Output = Path("results"),
-    model: options.Model = None,
-    set_: options.Set = None,
-    debug: options.Debug = False,
-) -> None:
-    """Pull the model and build its Triton model repository; no measurement."""
-    with boundary(debug=debug):
-        from hcopt.config.load import load_config
-
-        loaded = load_config(config, options=options.model_options([model] if model else []), overrides=set_ or [])
-        from rich.console import Console
-
-        from hcopt.cli.progress_bar import TerminalProgress
-        from hcopt.job.plan import fetch_repository
-
-        with TerminalProgress(Console(stderr=True, soft_wrap=True)) as progress:
-            folders = [fetch_repository(one, results=output, progress=progress) for one in loaded.each()]
-        print(*folders, sep="\n")
-
-
-@app.command()
-def seed(
-    *,
-    config: options.Config = None,
-    output: options.Output = Path("results"),
-    set_: options.Set = None,
-    debug: options.Debug = False,
-) -> None:
-    """Register the sample model in the configured MLflow, where it is not there yet."""
-    with boundary(debug=debug):
-        from hcopt.config.load import load_config
-        from hcopt.job.plan import seed as seed_model
-
-        print(seed_model(load_config(config, overrides=set_ or []), results=output))
 
 
 def _profile(config: Config, output: Path, *, as_json: bool, force: bool, resume: str | None) -> None:

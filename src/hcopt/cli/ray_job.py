@@ -13,10 +13,12 @@ from hcopt.deploy.kubernetes.options import parse_node_selector
 from hcopt.deploy.kubernetes.ray_job_options import USUAL_CPUS, USUAL_MEMORY_MB, USUAL_NAME, RayJobOptions
 
 
-@app.command("ray-job", hidden=options.WITHOUT_CLUSTERS)
+@app.command("ray-job", rich_help_panel=options.DEPLOY, hidden=options.WITHOUT_CLUSTERS)
 def ray_job(
     *,
-    image: Annotated[str, typer.Option("--image", help="Has hcopt[ray], bash and wget; for head and workers.")],
+    image: Annotated[
+        str, typer.Option("--image", help="Has hcopt[embedded,ray], bash and wget; for head and workers.")
+    ],
     workers: Annotated[int, typer.Option("--workers", min=1, help="Nodes that measure, of each class.")] = 1,
     cpus: Annotated[int, typer.Option("--cpus", min=1, help="Whole CPUs of a measuring pod.")] = USUAL_CPUS,
     memory: Annotated[int, typer.Option("--memory", min=1, help="Of each pod, in MiB.")] = USUAL_MEMORY_MB,

@@ -1,4 +1,4 @@
-"""`hcopt log`, `hcopt report` and `hcopt compare` for finished runs, and `hcopt doctor`."""
+"""`hcopt log`, `hcopt report` and `hcopt compare` for finished runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hcopt.cli.boundary import app, boundary
 from hcopt.errors import ConfigError
 
 
-@app.command()
+@app.command(rich_help_panel=options.RESULTS)
 def log(
     run: options.Run,
     *,
@@ -34,7 +34,7 @@ def log(
             print(printable(tracked.promotion), file=sys.stderr)
 
 
-@app.command()
+@app.command(rich_help_panel=options.RESULTS)
 def report(
     run: options.Run,
     *,
@@ -50,7 +50,7 @@ def report(
         print(report_again(find_run(run, results=output), set_ or []))
 
 
-@app.command()
+@app.command(rich_help_panel=options.RESULTS)
 def compare(
     run_a: options.Run,
     run_b: options.Run,
@@ -81,36 +81,3 @@ def compare(
         else:
             # A terminal gets whole words, a pipe whole lines.
             comparison.print_comparison(Console(soft_wrap=not sys.stdout.isatty()), found)
-
-
-@app.command()
-def doctor(
-    *,
-    config: options.Config = None,
-    output: options.Output = Path("results"),
-    set_: options.Set = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Remove what killed runs have left in the Docker Engine.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    debug: options.Debug = False,
-) -> None:
-    """Look at this machine and the configured services: one line each, with the remedy where something is wrong.
-
-    Exit codes: 0 no error; 1 an error.
-    """
-    with boundary(debug=debug):
-        from rich.console import Console
-
-        from hcopt.cli.show.run import print_finding
-        from hcopt.config.load import load_config
-        from hcopt.doctor.examination import examine
-        from hcopt.doctor.findings import as_json as findings_json
-
-        console, findings = Console(soft_wrap=True), {}
-        for name, finding in examine(load_config(config, overrides=set_ or []), output, fix=fix):
-            findings[name] = finding
-            if not as_json:
-                print_finding(console, name, finding)
-        if as_json:
-            print(json.dumps(findings_json(findings), indent=2))
-        if any(finding.status == "error" for finding in findings.values()):
-            raise typer.Exit(1)

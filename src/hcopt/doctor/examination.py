@@ -34,18 +34,19 @@ _DOCKERS_OWN = ("images", "leftovers")
 def probes(config: Config, results: Path, *, fix: bool) -> tuple[Probe, ...]:
     """All probes."""
     embedded = config.runtime.kind in ("auto", "embedded")
+    measures_from_here = config.runtime.kind != "docker"
     return (
         Probe(name="Python", look=machine.look_at_python),
         Probe(name="platform", look=machine.look_at_platform),
-        Probe(name="libpython", look=_if_embedded(machine.look_at_libpython, embedded=embedded)),
+        Probe(name="libpython", look=_if_needed(machine.look_at_libpython, needed=embedded)),
         Probe(name="CPUs", look=lambda: machine.look_at_cpus(config.runtime.cpuset)),
         Probe(name="governor", look=machine.look_at_governor),
         Probe(name="steal", look=lambda: machine.look_at_steal(config.noise)),
         Probe(name="cgroup", look=machine.look_at_cgroup),
         Probe(name="disk", look=lambda: machine.look_at_disk(results)),
-        Probe(name="Triton", look=_if_embedded(programs.look_at_triton, embedded=embedded)),
-        Probe(name="perf_analyzer", look=programs.look_at_perf_analyzer),
-        Probe(name="Model Analyzer", look=programs.look_at_model_analyzer),
+        Probe(name="Triton", look=_if_needed(programs.look_at_triton, needed=embedded)),
+        Probe(name="perf_analyzer", look=_if_needed(programs.look_at_perf_analyzer, needed=measures_from_here)),
+        Probe(name="Model Analyzer", look=_if_needed(programs.look_at_model_analyzer, needed=measures_from_here)),
         Probe(name="wkhtmltopdf", look=programs.look_at_wkhtmltopdf),
         Probe(name="Docker", look=lambda: services.look_at_docker(config)),
         Probe(name="images", look=lambda: services.look_at_images(config)),
@@ -55,13 +56,13 @@ def probes(config: Config, results: Path, *, fix: bool) -> tuple[Probe, ...]:
     )
 
 
-def _if_embedded(look: Callable[[], Finding], *, embedded: bool) -> Callable[[], Finding]:
-    """What only the embedded runtime needs is no error where another one is asked for."""
+def _if_needed(look: Callable[[], Finding], *, needed: bool) -> Callable[[], Finding]:
+    """What the runtime that is asked for does not need is no error."""
 
     def looked() -> Finding:
         try:
             return look()
         except RuntimeStartError as error:
-            return fault(error, "error" if embedded else "warning")
+            return fault(error, "error" if needed else "warning")
 
     return looked

@@ -24,7 +24,7 @@ def look_at_triton() -> Finding:
 def look_at_perf_analyzer() -> Finding:
     """perf_analyzer, started as a run starts it."""
     with private_folder() as folder:
-        program = install_tools(folder, find_triton())["perf_analyzer"]
+        program = install_tools(folder)["perf_analyzer"]
         log = folder / "perf_analyzer.log"
         try:
             finished = process.run(
@@ -39,7 +39,7 @@ def look_at_perf_analyzer() -> Finding:
     if finished.returncode != 0:
         return fail(
             f"perf_analyzer ended with {finished.returncode}: {said}",
-            "Install hcopt again into this environment: pip install --force-reinstall hcopt",
+            "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'",
         )
     version = re.search(r"[0-9]+\.[0-9]+\.[0-9]+", said)
     return ok(version.group() if version else said)

@@ -21,7 +21,7 @@ from hcopt.system.machine import format_cpu_list, parse_cpu_list
 from hcopt.system.process import Finished
 from hcopt.system.redaction import without_secrets
 from hcopt.triton.base import Endpoint, Tool
-from hcopt.triton.programs import TritonFiles, find_library, find_program
+from hcopt.triton.programs import find_library, find_program, find_system_library, triton_libraries
 
 # Model Analyzer's command lines break on white space and `=`, Triton starts its stubs through a shell without quotes.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
@@ -90,24 +90,26 @@ class LocalTools:
             raise RuntimeStartError(f"cannot run {tool} in {folder}: {error}", log=log) from error
 
 
-def install_tools(folder: Path, triton: TritonFiles) -> dict[Tool, Path]:
-    """Makes the tools ready inside a private folder, which has to outlive their use.
+def install_tools(folder: Path) -> dict[Tool, Path]:
+    """Makes the tools ready inside a private folder, which has to outlive their use; they need no Triton here.
 
     Raises:
         RuntimeStartError: One of them, or a library, is not installed.
     """
     return {
-        "perf_analyzer": _wrapped_perf_analyzer(folder, find_program("tritonclient", "perf_analyzer"), triton),
+        "perf_analyzer": _wrapped_perf_analyzer(folder, find_program("tritonclient", "perf_analyzer")),
         "model-analyzer": find_program("triton-model-analyzer", "model-analyzer"),
     }
 
 
-def _wrapped_perf_analyzer(folder: Path, program: Path, triton: TritonFiles) -> Path:
+def _wrapped_perf_analyzer(folder: Path, program: Path) -> Path:
     """A script that starts perf_analyzer with the libraries it misses, which are for nobody else."""
     libraries = folder / "perf_analyzer_libraries"
     libraries.mkdir()
+    brought = triton_libraries()
     for name, pattern in _PERF_ANALYZER_LIBRARIES.items():
-        (libraries / name).symlink_to(find_library(triton.libraries, pattern))
+        found = find_system_library(name) if brought is None else find_library(brought, pattern)
+        (libraries / name).symlink_to(found)
     script = folder / "perf_analyzer"
     script.write_text(
         "#!/bin/sh\n"

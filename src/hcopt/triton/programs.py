@@ -16,7 +16,8 @@ from pathlib import Path
 from hcopt.errors import RuntimeStartError
 from hcopt.system.environ import environment_variable
 
-_REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall hcopt"
+_REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'"
+_INSTALL = "Install it: pip install 'hcopt[embedded]'. Or use --runtime docker, whose images have Triton and its tools."
 _LOADER_FOLDERS = (
     "/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu",
@@ -53,8 +54,14 @@ def find_triton() -> TritonFiles:
     """
     spec = find_spec("pytriton")
     if spec is None or spec.origin is None:
-        raise RuntimeStartError("the package nvidia-pytriton, which carries Triton, is missing", remedy=_REINSTALL)
+        raise RuntimeStartError("the package nvidia-pytriton, which carries Triton, is missing", remedy=_INSTALL)
     return triton_in(Path(spec.origin).parent)
+
+
+def triton_libraries() -> Path | None:
+    """The folder of the shared libraries that came with Triton's wheel, where that is installed."""
+    spec = find_spec("pytriton")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parents[1] / "nvidia_pytriton.libs"
 
 
 def triton_in(package: Path) -> TritonFiles:
@@ -93,7 +100,7 @@ def find_program(distribution: str, name: str) -> Path:
     try:
         files = metadata.files(distribution) or []
     except metadata.PackageNotFoundError as error:
-        raise RuntimeStartError(f"the package {distribution} is missing", remedy=_REINSTALL) from error
+        raise RuntimeStartError(f"the package {distribution} is missing", remedy=_INSTALL) from error
     for file in files:
         program = Path(str(file.locate()))
         # Packages also have folders of the program's name, with the same file name inside.
@@ -148,6 +155,22 @@ def _configured_folders() -> list[str]:
     except OSError:
         return []
     return [line.strip() for text in texts for line in text.splitlines() if line.startswith("/")]
+
+
+def find_system_library(name: str) -> Path:
+    """A library that perf_analyzer links, on a machine without Triton's wheel.
+
+    Raises:
+        RuntimeStartError: The system does not have it.
+    """
+    for folder in library_folders():
+        if (folder / name).is_file():
+            return folder / name
+    raise RuntimeStartError(
+        f"perf_analyzer needs {name}, which this system does not have",
+        remedy="Triton's wheel brings it: pip install 'hcopt[embedded]'. Or install it by itself: libb64.so.0d is in "
+        "the package libb64-0d (Debian, Ubuntu), libcudart.so.12 in NVIDIA's CUDA 12.",
+    )
 
 
 def find_library(folder: Path, pattern: str) -> Path:

@@ -18,7 +18,7 @@ from hcopt.triton.base import Endpoint
 from hcopt.triton.carried import CarriedModel, read_carried
 from hcopt.triton.control import ModelControl
 from hcopt.triton.local_tools import LocalTools, check_cpuset, install_tools, private_folder
-from hcopt.triton.programs import find_triton, installed_version
+from hcopt.triton.programs import installed_version
 from hcopt.triton.ready import Health, health, shows_metrics
 from hcopt.triton.served_backend import served_backend
 
@@ -102,7 +102,7 @@ class RemoteRuntime:
             _check_explicit(control, self.endpoint)
             if not self.carries_models:
                 _check_has(control, self.endpoint, names[0])
-            programs = install_tools(folder, find_triton())
+            programs = install_tools(folder)
             self.note(self._what_is_measured(names[0]))
             with self._put_back(control, names):
                 yield RemoteServer(

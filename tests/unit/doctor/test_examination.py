@@ -213,3 +213,18 @@ def test_missing_libpython_matters_to_the_embedded_runtime(
     config = Config(runtime=RuntimeSection(kind=kind))  # type: ignore[arg-type]
     (probe,) = (probe for probe in probes(config, tmp_path, fix=False) if probe.name == "libpython")
     assert find(probe) == Finding(status=status, said="no libpython", remedy="Install it.")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "status"), [("remote", "error"), ("docker", "warning")])
+@pytest.mark.parametrize("name", ["perf_analyzer", "Model Analyzer"])
+def test_missing_tools_matter_where_this_machine_measures_with_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, status: str, name: str
+) -> None:
+    def missing(*_: object) -> Path:
+        raise RuntimeStartError("no such program", remedy="Install it.")
+
+    monkeypatch.setattr(programs, "find_program", missing)
+    monkeypatch.setattr(programs, "install_tools", missing)
+    config = Config(runtime=RuntimeSection(kind=kind))  # type: ignore[arg-type]
+    (probe,) = (probe for probe in probes(config, tmp_path, fix=False) if probe.name == name)
+    assert find(probe) == Finding(status=status, said="no such program", remedy="Install it.")  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ from hcopt.errors import RuntimeStartError
 from hcopt.triton import local_tools
 from hcopt.triton.base import Endpoint
 from hcopt.triton.local_tools import LocalTools
-from hcopt.triton.programs import TritonFiles
 
 ENDPOINT = Endpoint(grpc="127.0.0.1:1", http="127.0.0.1:2", metrics_url="http://127.0.0.1:3/metrics")
 
@@ -93,13 +92,13 @@ def test_tool_leaves_its_temporary_files_where_they_are_removed(tmp_path: Path) 
     assert output(tmp_path, 'echo "$TMPDIR"') == [str(tmp_path)]
 
 
-def test_perf_analyzer_alone_gets_the_libraries_that_it_misses(tmp_path: Path) -> None:
+def test_perf_analyzer_alone_gets_the_libraries_that_it_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     libraries = tmp_path / "nvidia_pytriton.libs"
     libraries.mkdir()
     for name in ("libb64-1.so.0d", "libcudart-2.so.12.6.77"):
         (libraries / name).touch()
-    triton = TritonFiles(tritonserver=tmp_path, backend_folder=tmp_path, stub=tmp_path, libraries=libraries)
-    programs = local_tools.install_tools(tmp_path, triton)
+    monkeypatch.setattr(local_tools, "triton_libraries", lambda: libraries)
+    programs = local_tools.install_tools(tmp_path)
     text = programs["perf_analyzer"].read_text()
     folder = tmp_path / "perf_analyzer_libraries"
     assert f"LD_LIBRARY_PATH={folder}" in text
@@ -107,6 +106,25 @@ def test_perf_analyzer_alone_gets_the_libraries_that_it_misses(tmp_path: Path) -
         "libb64.so.0d": "libb64-1.so.0d",
         "libcudart.so.12": "libcudart-2.so.12.6.77",
     }
+
+
+def test_perf_analyzer_without_tritons_wheel_gets_the_systems_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = tmp_path / "system"
+    system.mkdir()
+    (system / "libb64.so.0d").touch()
+    monkeypatch.setattr("hcopt.triton.programs.find_spec", lambda _: None)
+    monkeypatch.setattr("hcopt.triton.programs.library_folders", lambda: (tmp_path, system))
+    (tmp_path / "first").mkdir()
+    with pytest.raises(RuntimeStartError, match=r"perf_analyzer needs libcudart\.so\.12") as caught:
+        local_tools.install_tools(tmp_path / "first")
+    assert "pip install 'hcopt[embedded]'" in (caught.value.remedy or "")
+    (system / "libcudart.so.12").touch()
+    (tmp_path / "second").mkdir()
+    programs = local_tools.install_tools(tmp_path / "second")
+    links = (programs["perf_analyzer"].parent / "perf_analyzer_libraries").iterdir()
+    assert {link.readlink() for link in links} == {system / "libb64.so.0d", system / "libcudart.so.12"}
 
 
 def test_private_folder_is_gone_afterwards() -> None:

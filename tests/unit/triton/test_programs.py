@@ -62,8 +62,17 @@ def test_program_is_found_where_the_installer_put_it(distribution: str, name: st
 
 
 def test_program_of_a_distribution_that_is_not_installed_is_an_error() -> None:
-    with pytest.raises(RuntimeStartError, match="no-such-distribution is missing"):
+    with pytest.raises(RuntimeStartError, match="no-such-distribution is missing") as caught:
         programs.find_program("no-such-distribution", "perf_analyzer")
+    assert "pip install 'hcopt[embedded]'" in (caught.value.remedy or "")
+
+
+def test_triton_that_is_not_installed_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "find_spec", lambda _: None)
+    with pytest.raises(RuntimeStartError, match="nvidia-pytriton, which carries Triton, is missing") as caught:
+        programs.find_triton()
+    assert "pip install 'hcopt[embedded]'" in (caught.value.remedy or "")
+    assert "--runtime docker" in (caught.value.remedy or "")
 
 
 def test_program_that_the_distribution_lacks_is_an_error() -> None:

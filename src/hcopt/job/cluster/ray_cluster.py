@@ -256,9 +256,9 @@ def _dependencies() -> JsonObject:
 
 
 def _pins() -> list[str]:
-    """All dependencies of hcopt and theirs, as `name==version`."""
+    """All dependencies of hcopt and theirs, as `name==version`; those of the extra `embedded` where it is installed."""
     found: dict[tuple[str, frozenset[str]], str] = {}
-    waiting = [(Requirement(text), frozenset({""})) for text in importlib.metadata.requires("hcopt") or ()]
+    waiting = [(Requirement(text), frozenset({"", "embedded"})) for text in importlib.metadata.requires("hcopt") or ()]
     while waiting:
         wanted, asked = waiting.pop()
         key = (wanted.name, frozenset(wanted.extras))

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from hcopt.deploy.capacity import PriceOf
 from hcopt.records.run import ModelOutcome
 from hcopt.report import charts
+from hcopt.report.charts.drawing import FONT
 from hcopt.report.pages.overview import overview_of
 from hcopt.report.render.drawings import Drawing
+from hcopt.report.render.web_font import with_web_font
 from hcopt.report.render.writing import write_document
 from hcopt.report.values import Report
 from hcopt.words import Language, texts
@@ -21,8 +23,9 @@ from hcopt.words import Language, texts
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# What the system has for Korean and Latin: a font inside the file would double its size.
-_FONTS = 'system-ui, "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", sans-serif'
+# Latin as the system has it. The font for Korean is the first, since Chromium draws boxes for some texts where a font
+# from the page is only a fallback.
+_FONTS = f'"{FONT}", system-ui, sans-serif'
 
 # Colours come from the page's style sheet, so that they follow the reader's light or dark mode while the page is open.
 _SCREEN_THEME: Mapping[str, Any] = charts.theme(
@@ -73,7 +76,7 @@ def write_overview(
         .get_template("overview.html.jinja")
         .render(overview=overview, words=texts(language), language=language, fonts=_FONTS, style=style)
     )
-    write_document(page.encode(errors="replace"), path)
+    write_document(with_web_font(page).encode(errors="replace"), path)
 
 
 def _templates() -> Environment:
@@ -103,7 +106,7 @@ def _page(report: Report, drawn: Mapping[str, Drawing]) -> bytes:
         script_sources=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
     # Bytes of a path that are no UTF-8 are replaced by question marks.
-    return page.encode(errors="replace")
+    return with_web_font(page).encode(errors="replace")
 
 
 def _resource(*names: str) -> str:

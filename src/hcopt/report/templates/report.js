@@ -75,5 +75,6 @@
   window.addEventListener("beforeprint", () => {
     for (const section of document.querySelectorAll("details")) section.open = true;
   });
-  drawAll();
+  // Vega measures its text by the fonts that are there.
+  document.fonts.ready.then(drawAll);
 })();

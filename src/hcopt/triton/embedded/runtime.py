@@ -160,7 +160,7 @@ class EmbeddedRuntime:
             )
             stack.callback(memory.remove_regions)
             triton = find_triton()
-            programs = install_tools(folder, triton)
+            programs = install_tools(folder)
             try:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 install_backends(folder, triton)
