@@ -403,7 +403,7 @@ class Served:
 def runtime(release: str = RELEASE, **limits: Any) -> DockerRuntime:
     notes: list[Note] = []
     return DockerRuntime(
-        release=release, limits=Limits(**limits), progress=SilentProgress(), note=notes.append, start_timeout_s=60
+        release=release, limits=Limits(**limits), progress=SilentProgress(), note=notes.append, start_timeout_s=300
     )
 
 
@@ -423,7 +423,7 @@ def served(standin_images: str, run_folder: Path) -> Iterator[Served]:
             yield Served(server, notes)
 
 
-def shell(tools: DockerTools, script: str, folder: Path, *, timeout_s: float = 20.0) -> tuple[list[str], Any]:
+def shell(tools: DockerTools, script: str, folder: Path, *, timeout_s: float = 300.0) -> tuple[list[str], Any]:
     """Runs a script in the place of perf_analyzer; its lines and how it ended."""
     lines: list[str] = []
     played = replace(tools, programs={"perf_analyzer": "/bin/sh"})

@@ -173,7 +173,7 @@ def test_mlflow_answers_to_the_names_that_it_was_given(services: Stack) -> None:
     address = urlsplit(services.values["MLFLOW_TRACKING_URI"])
     said = {}
     for host in (f"localhost:{address.port}", "mlflow:5000", "evil.example:5000"):
-        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=20)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=120)
         connection.request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": host})
         said[host.partition(":")[0]] = connection.getresponse().status
         connection.close()
