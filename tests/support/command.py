@@ -35,7 +35,7 @@ TINY = (
     # Far above what a machine can take that has other work too.
     "--set=constraints.latency_p99_ms=100000",
 )
-# The other profiler in the place of Model Analyzer, which takes some ten seconds to start: where a test is not about it.
+# The other profiler in the place of Model Analyzer, which takes ten seconds to start: where a test is not about it.
 ADAPTIVE = ("--profiler=adaptive", "--max-minutes=0.05")
 # For a program that ought to end by itself: no test waits for it, but one that hangs has to fail here.
 LIMIT_S = 600.0
