@@ -19,7 +19,7 @@ from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import ensure_experiment
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
-from tests.support.command import TINY, Workplace, workplace
+from tests.support.command import ADAPTIVE, TINY, Workplace, workplace
 from tests.support.onnx_models import linear_model, save
 from tests.support.services import S3Server
 
@@ -112,7 +112,7 @@ def test_golden_repository_has_the_version_that_was_served_and_loads(
     model = tmp_path / "Scorer"
     digests = model_of(model, policy, versions)
     place = workplace(tmp_path)
-    answer = place.run("profile", f"--model={model}", *TINY, "--runtime=embedded")
+    answer = place.run("profile", f"--model={model}", *TINY, *ADAPTIVE, "--runtime=embedded")
     assert answer.returncode == 0, answer.stderr
     golden = place.results / "golden" / "Scorer"
     assert sorted(path.name for path in golden.iterdir()) == [version, "config.pbtxt"]

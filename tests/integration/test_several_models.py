@@ -22,6 +22,8 @@ from hcopt.store.run_folder import find_run, read_record
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
 
 SECOND = "Second"
+# An interruption of Model Analyzer's sweep is in test_main_job.py; here the first model has it.
+SEARCH = {"kind": "adaptive", "max_minutes": 0.05}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     entries = [
         {"model": {"uri": SAMPLE_MODEL}},
         {"model": {"uri": "not-there"}},
-        {"model": {"uri": SAMPLE_MODEL, "name": SECOND}, "sweep": {"concurrency": [4]}},
+        {"model": {"uri": SAMPLE_MODEL, "name": SECOND}, "sweep": {"concurrency": [4]}, "profiler": SEARCH},
     ]
     arguments = ("profile", *TINY, f"--set=models={json.dumps(entries)}")
     interrupted = place.run(*arguments, aim="concurrency 4:", number=signal.SIGINT)
