@@ -42,6 +42,7 @@ from tests.support.docker_engine import RELEASE, SDK_IMAGE, SERVER_IMAGE
 from tests.support.notes import said
 from tests.support.registry import registry
 from tests.support.relay import relay
+from tests.support.stores import with_store
 from tests.support.triton import input_and_output
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def scenes(
 
     def play(name: str) -> Scene:
         root = tmp_path_factory.mktemp("docker")
-        scene = Scene(place=workplace(root, **planted(root)), engine=docker_engine)
+        scene = Scene(place=with_store(workplace(root, **planted(root))), engine=docker_engine)
         plays[name](scene)
         return scene
 

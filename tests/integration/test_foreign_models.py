@@ -15,6 +15,7 @@ import pytest
 
 from hcopt.store.measurements import read_measurements
 from tests.support.command import TINY, Answer, Workplace, workplace
+from tests.support.stores import with_store
 
 NODES = Path(onnx.backend.test.__file__).parent / "data" / "node"
 
@@ -49,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Answer, Wo
     """At the same time, since they mostly wait."""
 
     def run(model: Foreign) -> tuple[Answer, Workplace]:
-        place = workplace(tmp_path_factory.mktemp("foreign"))
+        place = with_store(workplace(tmp_path_factory.mktemp("foreign")))
         arguments = (f"--model={model.file}", *model.options, "--set=report.language=en")
         return place.run("profile", *TINY, "--set=sweep.concurrency=[2]", *arguments), place
 

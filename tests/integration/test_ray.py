@@ -23,6 +23,7 @@ from hcopt.records.measurement import Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_measurements
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, is_driver, workplace
+from tests.support.stores import with_store
 
 WORKERS = ("w1", "w2")
 NAMES = ("First", "Second", "Third")
@@ -44,7 +45,7 @@ def nodes(head: RayNodes) -> RayNodes:
 
 
 def place_with_model(folder: Path) -> Workplace:
-    place = workplace(folder)
+    place = with_store(workplace(folder))
     model = place.folder / SAMPLE_MODEL
     shutil.copytree(SAMPLE_FOLDER, model)
     text = (model / "config.pbtxt").read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from hcopt.store.run_folder import find_run, read_record
 from tests.faults.scenes import Aim, execute
 from tests.support.command import TINY, Answer, Workplace, workplace
 from tests.support.notes import said
+from tests.support.stores import with_store
 
 ARGUMENTS = ("profile", *TINY, "--set=sweep.concurrency=[4,8]")
 POINTS = 4
@@ -47,7 +48,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    place = workplace(tmp_path_factory.mktemp("resume"))
+    place = with_store(workplace(tmp_path_factory.mktemp("resume")))
 
     def lines() -> list[str]:
         return (place.runs[0] / FILE_NAME).read_text().splitlines()

@@ -20,6 +20,7 @@ from hcopt.services.mlflow import mlflow_session
 from hcopt.store.measurements import FILE_NAME, read_measurements
 from hcopt.store.run_folder import find_run, read_record
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from tests.support.stores import with_store
 
 SECOND = "Second"
 # An interruption of Model Analyzer's sweep is in test_main_job.py; here the first model has it.
@@ -51,7 +52,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    place = workplace(tmp_path_factory.mktemp("several"))
+    place = with_store(workplace(tmp_path_factory.mktemp("several")))
     shutil.copytree(SAMPLE_FOLDER, place.folder / SAMPLE_MODEL)
     entries = [
         {"model": {"uri": SAMPLE_MODEL}},
