@@ -335,9 +335,15 @@ def test_model_analyzer_goes_on_where_its_container_was_killed(scenes: dict[str,
 def test_interruption_removes_everything_and_keeps_what_was_measured(scenes: dict[str, Scene]) -> None:
     scene = scenes["interrupted"]
     assert scene.answer is not None and scene.answer.returncode == 130, scene.stderr
-    assert len(scene.measured) == 1
+    assert_kept_what_was_told(scene)
     assert scene.left() == []
     assert scene.answer.left == ()
+
+
+def assert_kept_what_was_told(scene: Scene) -> None:
+    """The first point, or a second one where the machine is so busy that the end comes late; each is recorded first."""
+    told = len(re.findall(r"\[\d/4\] ", scene.stderr))
+    assert 1 <= told <= len(scene.measured) <= told + 1 <= 4, scene.stderr
 
 
 def test_engine_that_stops_is_a_clear_end_and_what_was_measured_is_kept(scenes: dict[str, Scene]) -> None:
@@ -345,7 +351,7 @@ def test_engine_that_stops_is_a_clear_end_and_what_was_measured_is_kept(scenes: 
     assert scene.answer is not None and scene.answer.returncode == 4, scene.stderr
     assert "Docker Engine" in scene.stderr.split("error: ")[1].splitlines()[0]
     assert "Traceback" not in scene.stderr
-    assert len(scene.measured) == 1
+    assert_kept_what_was_told(scene)
     assert f"label=hcopt.run={scene.run_id}" in scene.stderr, "what may be left is said"
 
 

@@ -224,7 +224,9 @@ class Disturbed:
 @pytest.fixture(scope="module")
 def disturbed(nodes: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
     place, found = place_with_model(tmp_path_factory.mktemp("disturbed")), Disturbed()
-    arguments = ("profile", *QUICK, "--model", SAMPLE_MODEL, *on_ray(nodes), f"--set=executor.silence_s={SILENCE_S}")
+    # So long a confirmation that whoever is to die in it does.
+    options = (f"--set=executor.silence_s={SILENCE_S}", "--set=confirmation.max_minutes=0.2")
+    arguments = ("profile", *QUICK, "--model", SAMPLE_MODEL, *on_ray(nodes), *options)
     hanging: list[psutil.Process] = []
 
     def hang() -> None:
