@@ -36,6 +36,7 @@ _WITH_REAL_PROGRAMS = ("integration", "faults")
 _LIMIT_S = 1800
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, those of a file stay together: they share their servers and their story."""
     for item in items:
