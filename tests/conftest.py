@@ -1,8 +1,16 @@
 """Fixtures for all tests: the real servers are in `services`."""
 
+from __future__ import annotations
+
 import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 pytest_plugins = ["tests.support.services", "tests.support.docker_engine", "tests.support.tls"]
 
@@ -36,20 +44,33 @@ _WITH_REAL_PROGRAMS = ("integration", "faults")
 _LIMIT_S = 1800
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, those of a file stay together: they share their servers and their story."""
+    """The longest first, and time enough for each test with real programs."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if item.path.parent.name in _WITH_REAL_PROGRAMS and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_LIMIT_S))
     items.sort(key=_turn)
 
 
-def _group(item: pytest.Item) -> str:
-    return _GROUPS.get(item.path.name, item.path.name)
-
-
 def _turn(item: pytest.Item) -> int:
-    group = _group(item)
+    group = _group(item.path.name)
     return _LONGEST.index(group) if group in _LONGEST else len(_LONGEST)
+
+
+def _group(file_name: str) -> str:
+    return _GROUPS.get(file_name, file_name)
+
+
+class _Groups(LoadFileScheduling):
+    """`--dist loadfile`: tests of a file stay together, since they share their servers and their story; groups too.
+
+    The marks of `--dist loadgroup` do nothing in pytest 9.2: xdist 3.8 adds them to an attribute that is gone.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(Path(super()._split_scope(nodeid)).name)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """See `_Groups`; other ways to distribute tests are xdist's own."""
+    return _Groups(config, log) if config.getvalue("dist") == "loadfile" else None
