@@ -24,20 +24,24 @@ _GROUPS = {
     **dict.fromkeys(("test_docker.py", "test_doctor.py", "test_mlops_environment.py"), "docker"),
     **dict.fromkeys(("test_ray.py", "test_ray_network.py"), "ray"),
 }
-# Groups and files that take a minute or more, the longest first: so two processes end at about the same time.
+# Groups and files that take half a minute or more, the longest first: so two processes end at about the same time.
 _LONGEST = (
     "docker",
     "ray",
     "test_main_job.py",
     "test_pdf.py",
-    "test_served_versions.py",
     "test_check.py",
+    "test_served_versions.py",
     "test_foreign_database.py",
+    "test_bad_input.py",
     "test_several_models.py",
     "test_foreign_models.py",
-    "test_supervision.py",
-    "test_resume.py",
     "test_full_disk.py",
+    "test_resume.py",
+    "test_finished_runs.py",
+    "test_remote.py",
+    "test_tracking.py",
+    "test_supervision.py",
 )
 _WITH_REAL_PROGRAMS = ("integration", "faults")
 # What hangs has to fail, but a whole job may wait for eight other processes of the machine.
