@@ -125,16 +125,15 @@ def scenes(
         "gone": play_gone,
     }
 
-    def play(name: str) -> Scene:
-        root = tmp_path_factory.mktemp("docker")
-        scene = Scene(place=with_store(workplace(root, **planted(root))), engine=docker_engine)
-        plays[name](scene)
-        return scene
-
+    roots = {name: tmp_path_factory.mktemp("docker") for name in plays}
+    made = {
+        name: Scene(place=with_store(workplace(root, **planted(root))), engine=docker_engine)
+        for name, root in roots.items()
+    }
     with ThreadPoolExecutor(max_workers=3) as pool:
-        played = dict(zip(plays, pool.map(play, plays), strict=True))
-    yield played
-    for scene in played.values():
+        list(pool.map(lambda name: plays[name](made[name]), plays))
+    yield made
+    for scene in made.values():
         remove_run(docker_engine, scene.run_id)
 
 

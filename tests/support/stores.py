@@ -13,7 +13,7 @@ from tests.support.command import Workplace
 
 
 def with_store(place: Workplace) -> Workplace:
-    """The place with the empty database that its first run would make, which takes some seconds."""
+    """The place with the empty database that its first run would make, which takes some seconds. For one thread."""
     file = _file(place.results)
     file.parent.mkdir(parents=True)
     file.write_bytes(_empty_database())
