@@ -31,16 +31,7 @@ from hcopt.records.verdict import Estimate
 from hcopt.services.mlflow import mlflow_session
 from hcopt.store.measurements import read_measurements
 from hcopt.store.run_folder import find_run, read_record, record_json
-from tests.support.command import (
-    ADAPTIVE,
-    HCOPT,
-    SAMPLE_FOLDER,
-    SAMPLE_MODEL,
-    TINY,
-    Answer,
-    Workplace,
-    workplace,
-)
+from tests.support.command import HCOPT, SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
 from tests.support.planned_run import capacity
 from tests.support.traced import Trace
 
@@ -359,18 +350,13 @@ class Interruption:
     number: int
     said: str
     measured: bool
-    options: tuple[str, ...] = ()
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("profile", *TINY, "--set=confirmation.max_minutes=4", *self.options)
 
 
 INTERRUPTIONS = {
     "fetch": Interruption("Fetching the model", signal.SIGHUP, "SIGHUP", measured=False),
     "start-up": Interruption("Starting Triton", signal.SIGTERM, "SIGTERM", measured=False),
     "sweep": Interruption("[1/2] ", signal.SIGINT, "interrupted", measured=True),
-    "confirmation": Interruption("[ 2/24] ", signal.SIGTERM, "SIGTERM", measured=True, options=ADAPTIVE),
+    "confirmation": Interruption("[ 2/24] ", signal.SIGTERM, "SIGTERM", measured=True),
 }
 
 
@@ -398,7 +384,7 @@ def later(first: Run, place: Workplace, tmp_path_factory: pytest.TempPathFactory
     def interrupt(name: str) -> Interrupted:
         copy, what = copies[name], INTERRUPTIONS[name]
         latest = (copy.results / "latest").resolve()
-        answer = copy.run(*what.arguments, aim=what.aim, number=what.number)
+        answer = copy.run("profile", *TINY, "--set=confirmation.max_minutes=4", aim=what.aim, number=what.number)
         return Interrupted(answer, copy, latest)
 
     with ThreadPoolExecutor(1 + len(INTERRUPTIONS)) as pool:
@@ -467,7 +453,7 @@ def test_interruption_ends_everything_and_says_so(interrupted: dict[str, Interru
     assert answer.stdout == ""
     folders = [path for path in interrupted[name].place.runs if not (path / "summary.json").exists()]
     said = re.findall(r"what to do: `(.*) --resume (\S+)` goes on", answer.stderr)
-    command = shlex.join([str(HCOPT), *INTERRUPTIONS[name].arguments])
+    command = shlex.join([str(HCOPT), "profile", *TINY, "--set=confirmation.max_minutes=4"])
     assert said == [(command, folder.name) for folder in folders], "its folder is not on the PATH of these tests"
 
 
