@@ -21,7 +21,7 @@ import psutil
 from hcopt.system.watchdog import MARK
 
 RAY = Path(sys.executable).parent / "ray"
-_LIMIT_S = 120.0
+_LIMIT_S = 600.0
 _STORE_BYTES = "100000000"
 _MARK = "HCOPT_TEST_NODE"
 
@@ -72,7 +72,7 @@ class RayNodes:
             **{key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "AWS_"))},
             "RAY_USAGE_STATS_ENABLED": "0",
             # A busy machine takes its time.
-            "RAY_raylet_start_wait_time_s": "100",
+            "RAY_raylet_start_wait_time_s": "300",
             "TMPDIR": str(temporary),
             _MARK: f"{self.name}.{name}.",
         }

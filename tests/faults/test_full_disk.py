@@ -44,11 +44,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
     with mounted(place.results, "size=100m"):
         measuring = ran(*ARGUMENTS, until=f"[1/{POINTS}]")
-        (place.results / "filler").unlink()
+        (place.results / "filler").unlink(missing_ok=True)
         run_id = place.runs[0].name
         reporting = ran(*ARGUMENTS, "--resume", until="Writing the report")
         report, _ = ran("report", run_id)
-        (place.results / "filler").unlink()
+        (place.results / "filler").unlink(missing_ok=True)
         mended = ran(*ARGUMENTS, "--resume", run_id)
         folder = place.runs[0]
         read_record(find_run(run_id, results=place.results))

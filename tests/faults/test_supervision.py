@@ -46,6 +46,8 @@ CONFIG = (
     "instance_group { count: 1 kind: KIND_CPU }\ndynamic_batching { }\n"
 )
 INPUT = ("--input-data", "zero")
+# In which a program that hangs has certainly begun.
+PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,11 @@ class Stand:
         return [one for one in psutil.Process(self.server.process.pid).children() if f"/{NAME}/" in _command(one)]
 
     def measure_while(self, harm: Callable[[], object]) -> Measurement:
-        """A window of a model that is loaded, in whose middle something is done."""
+        """A window of a model that is loaded, in which something is done that ends it long before its time."""
         self.runner.served.reload(self.window().variant)
         timer = threading.Timer(0.4, harm)
         timer.start()
-        measured = self.runner.measure(self.window(reload=False, window_s=1.0))
+        measured = self.runner.measure(self.window(reload=False, window_s=20.0))
         timer.join()
         return measured
 
@@ -123,7 +125,7 @@ def stand(
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """One server for what does not end it for good."""
-    with stand(tmp_path_factory.mktemp("stand"), runtime=EmbeddedRuntime(silence_s=1.0)) as found:
+    with stand(tmp_path_factory.mktemp("stand")) as found:
         yield found
 
 
@@ -148,10 +150,13 @@ def test_backend_stub_that_is_killed_costs_that_window_and_the_next_has_another(
     assert len(there.notes) == notes
 
 
-def test_server_that_hangs_is_killed_and_started_again(there: Stand) -> None:
+def test_server_that_hangs_is_killed_and_started_again(there: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     hung = there.server.process
     hung.send_signal(signal.SIGSTOP)
-    assert "tritonserver has not answered for 1 s" in (there.server.restart_if_dead() or "")
+    with monkeypatch.context() as impatient:
+        # No longer than it is needed: on a busy machine a server that lives may take a second too.
+        impatient.setattr(there.server, "silence_s", 1.0)
+        assert "tritonserver has not answered for 1 s" in (there.server.restart_if_dead() or "")
     assert hung.returncode == -signal.SIGKILL
     assert there.runner.measure(there.window()).error is None
 
@@ -187,7 +192,7 @@ def endless_model() -> onnx.ModelProto:
 
 
 def test_instance_that_never_answers_is_gone_before_the_next_window(tmp_path: Path) -> None:
-    with stand(tmp_path, endless_model(), patience_s=1.0) as there:
+    with stand(tmp_path, endless_model(), patience_s=PATIENCE_S) as there:
         there.runner.served.reload(there.window().variant)
         hung = there.stubs()
         failed = there.runner.measure(there.window(reload=False))
@@ -262,7 +267,7 @@ def test_model_analyzer_that_hangs_is_killed_with_what_it_started_in_sessions_of
     )
     job = ProfileJob(
         plan=plan_sweep(SweepSection(), _default(), model_name=NAME, instance_kind="KIND_CPU"),
-        server=FakeServer(tools=ImpatientTools(local, 1.0)),  # type: ignore[arg-type]
+        server=FakeServer(tools=ImpatientTools(local, PATIENCE_S)),  # type: ignore[arg-type]
         repository=tmp_path,
         folder=tmp_path,
         input_arguments=INPUT,

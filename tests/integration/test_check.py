@@ -14,6 +14,7 @@ from hcopt.store.run_folder import RunFolder
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, Workplace, workplace
 from tests.support.examples import hcopt_arguments
 from tests.support.planned_run import write_planned_run
+from tests.support.stores import with_store
 
 QUICK = ("--runtime", "embedded", "--set", "profiler.measurement_interval_ms=300")
 FEW_BLOCKS = ("--blocks", "4")
@@ -76,7 +77,7 @@ def test_candidate_that_rejects_requests_is_a_regression_and_not_judged_by_the_o
 @pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml"])
 def test_commands_of_the_example_workflows_run(place: Workplace, name: str) -> None:
     """Where the golden configuration is committed and MLflow has the model, as the workflows want it."""
-    assert place.run("seed").returncode == 0
+    assert with_store(place).run("seed").returncode == 0
     shutil.copytree(SAMPLE_FOLDER, place.folder / "golden" / SAMPLE_MODEL)
     for arguments in hcopt_arguments(name):
         checks = arguments[0] == "check"
@@ -89,7 +90,7 @@ def test_commands_of_the_example_workflows_run(place: Workplace, name: str) -> N
 
 
 def test_real_regression_against_a_registered_model_ends_with_8(place: Workplace) -> None:
-    assert place.run("seed").returncode == 0
+    assert with_store(place).run("seed").returncode == 0
     answer = place.run(
         "check",
         "--baseline",

@@ -135,7 +135,7 @@ def test_triton_serves_the_configuration_of_a_pod_and_warms_it_up(tmp_path: Path
         control.load(SAMPLE_MODEL)
         assert control.is_ready(SAMPLE_MODEL)
         active = json.loads(control.active_config(SAMPLE_MODEL))
-        with urlopen(server.endpoint.metrics_url, timeout=10) as answer:
+        with urlopen(server.endpoint.metrics_url, timeout=60) as answer:
             metrics = answer.read().decode()
     assert [sample["batch_size"] for sample in active["model_warmup"]] == [1, 8]
     # What the autoscaler asks for.

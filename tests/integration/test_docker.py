@@ -42,6 +42,7 @@ from tests.support.docker_engine import RELEASE, SDK_IMAGE, SERVER_IMAGE
 from tests.support.notes import said
 from tests.support.registry import registry
 from tests.support.relay import relay
+from tests.support.stores import with_store
 from tests.support.triton import input_and_output
 
 if TYPE_CHECKING:
@@ -124,16 +125,15 @@ def scenes(
         "gone": play_gone,
     }
 
-    def play(name: str) -> Scene:
-        root = tmp_path_factory.mktemp("docker")
-        scene = Scene(place=workplace(root, **planted(root)), engine=docker_engine)
-        plays[name](scene)
-        return scene
-
+    roots = {name: tmp_path_factory.mktemp("docker") for name in plays}
+    made = {
+        name: Scene(place=with_store(workplace(root, **planted(root))), engine=docker_engine)
+        for name, root in roots.items()
+    }
     with ThreadPoolExecutor(max_workers=3) as pool:
-        played = dict(zip(plays, pool.map(play, plays), strict=True))
-    yield played
-    for scene in played.values():
+        list(pool.map(lambda name: plays[name](made[name]), plays))
+    yield made
+    for scene in made.values():
         remove_run(docker_engine, scene.run_id)
 
 
@@ -161,7 +161,8 @@ def play_well(scene: Scene) -> None:
     # Of a process that is gone: no process has this start time.
     labels = {**run_labels("killed-before"), "hcopt.started": "never"}
     scene.engine.networks.create(LEFT_BEFORE, labels=labels)
-    scene.answer = scene.place.run(*DOCKER, acts=[("[1/4]", scene.look)])
+    short = "--set=confirmation.max_minutes=0.05"
+    scene.answer = scene.place.run(*DOCKER, short, acts=[("[1/4]", scene.look)])
 
 
 def play_killed(scene: Scene) -> None:
@@ -333,9 +334,15 @@ def test_model_analyzer_goes_on_where_its_container_was_killed(scenes: dict[str,
 def test_interruption_removes_everything_and_keeps_what_was_measured(scenes: dict[str, Scene]) -> None:
     scene = scenes["interrupted"]
     assert scene.answer is not None and scene.answer.returncode == 130, scene.stderr
-    assert len(scene.measured) == 1
+    assert_kept_what_was_told(scene)
     assert scene.left() == []
     assert scene.answer.left == ()
+
+
+def assert_kept_what_was_told(scene: Scene) -> None:
+    """The first point, or a second one where the machine is so busy that the end comes late; each is recorded first."""
+    told = len(re.findall(r"\[\d/4\] ", scene.stderr))
+    assert 1 <= told <= len(scene.measured) <= told + 1 <= 4, scene.stderr
 
 
 def test_engine_that_stops_is_a_clear_end_and_what_was_measured_is_kept(scenes: dict[str, Scene]) -> None:
@@ -343,7 +350,7 @@ def test_engine_that_stops_is_a_clear_end_and_what_was_measured_is_kept(scenes: 
     assert scene.answer is not None and scene.answer.returncode == 4, scene.stderr
     assert "Docker Engine" in scene.stderr.split("error: ")[1].splitlines()[0]
     assert "Traceback" not in scene.stderr
-    assert len(scene.measured) == 1
+    assert_kept_what_was_told(scene)
     assert f"label=hcopt.run={scene.run_id}" in scene.stderr, "what may be left is said"
 
 
@@ -403,7 +410,7 @@ class Served:
 def runtime(release: str = RELEASE, **limits: Any) -> DockerRuntime:
     notes: list[Note] = []
     return DockerRuntime(
-        release=release, limits=Limits(**limits), progress=Progress(), note=notes.append, start_timeout_s=60
+        release=release, limits=Limits(**limits), progress=Progress(), note=notes.append, start_timeout_s=300
     )
 
 
@@ -423,7 +430,7 @@ def served(standin_images: str, run_folder: Path) -> Iterator[Served]:
             yield Served(server, notes)
 
 
-def shell(tools: DockerTools, script: str, folder: Path, *, timeout_s: float = 20.0) -> tuple[list[str], Any]:
+def shell(tools: DockerTools, script: str, folder: Path, *, timeout_s: float = 300.0) -> tuple[list[str], Any]:
     """Runs a script in the place of perf_analyzer; its lines and how it ended."""
     lines: list[str] = []
     played = replace(tools, programs={"perf_analyzer": "/bin/sh"})

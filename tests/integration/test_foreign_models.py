@@ -15,6 +15,7 @@ import pytest
 
 from hcopt.store.measurements import read_measurements
 from tests.support.command import TINY, Answer, Workplace, workplace
+from tests.support.stores import with_store
 
 NODES = Path(onnx.backend.test.__file__).parent / "data" / "node"
 
@@ -48,13 +49,14 @@ MODELS = {
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Answer, Workplace]]:
     """At the same time, since they mostly wait."""
 
-    def run(model: Foreign) -> tuple[Answer, Workplace]:
-        place = workplace(tmp_path_factory.mktemp("foreign"))
+    places = [with_store(workplace(tmp_path_factory.mktemp("foreign"))) for _ in MODELS]
+
+    def run(model: Foreign, place: Workplace) -> tuple[Answer, Workplace]:
         arguments = (f"--model={model.file}", *model.options, "--set=report.language=en")
         return place.run("profile", *TINY, "--set=sweep.concurrency=[2]", *arguments), place
 
     with ThreadPoolExecutor(len(MODELS)) as pool:
-        return dict(zip(MODELS, pool.map(run, MODELS.values()), strict=True))
+        return dict(zip(MODELS, pool.map(run, MODELS.values(), places), strict=True))
 
 
 def found(place: Workplace) -> Any:

@@ -54,7 +54,7 @@ class Triton:
         arguments = ["-m", artifact.name, "-u", tools.endpoint.grpc, "-i", "grpc", "-b", str(client_batch_size)]
         arguments += ["--input-data", tools.path(rows), "--async", "--request-count", str(REQUEST_COUNT)]
         arguments += ["--profile-export-file", tools.path(export)]
-        finished = tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=60)
+        finished = tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=300)
         assert finished.returncode == 0, last_lines(log)
         self.control.unload(artifact.name)
         requests = json.loads(export.read_text())["experiments"][0]["requests"]

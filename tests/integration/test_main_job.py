@@ -55,7 +55,7 @@ def run(place: Workplace, *arguments: str) -> Run:
 
 
 # What every run of a user has, and the other runs of the tests leave out for the time it takes.
-EVIDENCE = ("--set=noise.gate=warn", "--set=capacity.max_minutes=0.3", "--set=constraints.latency_p99_ms=500")
+EVIDENCE = ("--set=noise.gate=warn", "--set=capacity.max_minutes=0.2", "--set=constraints.latency_p99_ms=500")
 
 
 @pytest.fixture(scope="module")

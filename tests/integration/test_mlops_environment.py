@@ -173,7 +173,7 @@ def test_mlflow_answers_to_the_names_that_it_was_given(services: Stack) -> None:
     address = urlsplit(services.values["MLFLOW_TRACKING_URI"])
     said = {}
     for host in (f"localhost:{address.port}", "mlflow:5000", "evil.example:5000"):
-        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=20)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=120)
         connection.request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": host})
         said[host.partition(":")[0]] = connection.getresponse().status
         connection.close()
@@ -192,8 +192,13 @@ def test_services_listen_on_loopback_only(docker_engine: DockerClient, services:
 
 @dataclass
 class Watch:
-    """What processes show while they last: all of them their command lines, those below hcopt their variables."""
+    """What processes show while they last: all of them their command lines, those below hcopt their variables.
 
+    Attributes:
+        root: Below it are the temporary files of the commands that are watched: other tests' hcopt may run too.
+    """
+
+    root: Path
     found: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -217,8 +222,9 @@ class Watch:
         line = " ".join(process.cmdline())
         self.found |= {f"{secret} in: {line}" for secret in SECRETS if secret in line}
         if any(str(HCOPT) in " ".join(parent.cmdline()) for parent in process.parents()):
-            self.seen.add(process.name())
             variables = str(process.environ())
+            if str(self.root) in variables:
+                self.seen.add(process.name())
             self.found |= {f"{secret} in the environment of {line}" for secret in SECRETS if secret in variables}
 
 
@@ -234,7 +240,7 @@ class Done:
 def done(services: Stack, place: Workplace) -> Done:
     nobody = f"http://me:{ENVIRONMENT['MLFLOW_TRACKING_PASSWORD']}@127.0.0.1:1"
     wrong = {"AWS_ACCESS_KEY_ID": "planted-user", "AWS_SECRET_ACCESS_KEY": ENVIRONMENT["TEAM_API_TOKEN"]}
-    with Watch() as watch, ThreadPoolExecutor() as pool:
+    with Watch(root=place.temporary.parent) as watch, ThreadPoolExecutor() as pool:
         seed = beside(place, "seed").run("seed")
         jobs = {
             "profile": pool.submit(place.run, "profile", "--runtime=embedded", *TINY),

@@ -30,7 +30,7 @@ NUMPY_TYPES: dict[str, type] = {
     "FP64": np.float64,
 }
 # Long enough that requests sent together are in one batch on any machine; a full batch does not wait for it.
-BATCHING = "dynamic_batching { max_queue_delay_microseconds: 2000000 }\n"
+BATCHING = "dynamic_batching { max_queue_delay_microseconds: 20000000 }\n"
 # Without it Triton takes two on a CPU.
 ONE_INSTANCE = "instance_group { count: 1 kind: KIND_CPU }\n"
 TWO_INPUTS = """

@@ -170,7 +170,7 @@ def test_perf_analyzer_that_hangs_is_killed_with_its_children_on_both_tries(samp
     hanging.write_text(f"#!/bin/sh\n(trap '' TERM; sleep 600) &\necho $$ $! >>{pids}\nexec sleep 600\n")
     hanging.chmod(0o755)
     tools = replace(sample.triton.server.tools, programs={"perf_analyzer": hanging})
-    driver, served = sample.driver(tmp_path, ImpatientTools(tools, patience_s=1.0))
+    driver, served = sample.driver(tmp_path, ImpatientTools(tools, patience_s=3.0))
     served.reload(sample.default)
     taken = driver.measure(sample.window())
     assert taken.error is not None

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.support.ray_nodes import RayNodes, ray_nodes
 from hcopt.store.measurements import read_measurements
 from tests.support.command import HCOPT, SAMPLE_FOLDER, SAMPLE_MODEL, TINY, workplace
+from tests.support.stores import with_store
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and iproute2"
@@ -65,7 +66,7 @@ def test_nodes_with_addresses_of_their_own_share_the_work(nodes: RayNodes, tmp_p
     program = tmp_path / "hcopt"
     program.write_text(f'#!/bin/sh\nexec {" ".join(nodes.prefixes["head"])} {HCOPT} "$@"\n', encoding="utf-8")
     program.chmod(0o755)
-    place = workplace(tmp_path / "place", program=program)
+    place = with_store(workplace(tmp_path / "place", program=program))
     shutil.copytree(SAMPLE_FOLDER, place.folder / SAMPLE_MODEL)
     answer = place.run(
         *("profile", *TINY, "--set=runtime.kind=embedded", "--set=executor.package=installed"),

@@ -22,6 +22,7 @@ from hcopt.triton.remote import RemoteRuntime
 from tests.integration.test_main_job import assert_valid
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, workplace
 from tests.support.notes import said
+from tests.support.stores import with_store
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def finished(elsewhere: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> 
     """A whole run while the server serves the model in its own way; its folder, and that way before and after."""
     elsewhere.control.load(SAMPLE_MODEL, own_way(elsewhere))
     before = elsewhere.control.active_config(SAMPLE_MODEL)
-    place = workplace(tmp_path_factory.mktemp("remote"))
+    place = with_store(workplace(tmp_path_factory.mktemp("remote")))
     answer = place.run("profile", *TINY, f"--model={SAMPLE_FOLDER}", f"--endpoint=grpc://{elsewhere.endpoint.grpc}")
     return answer, place.runs[-1], [before, elsewhere.control.active_config(SAMPLE_MODEL)]
 

@@ -19,9 +19,10 @@ from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import ensure_experiment
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
-from tests.support.command import TINY, Workplace, workplace
+from tests.support.command import ADAPTIVE, TINY, Workplace, workplace
 from tests.support.onnx_models import linear_model, save
 from tests.support.services import S3Server
+from tests.support.stores import with_store
 
 POLICIES = {
     "": "2",
@@ -111,8 +112,8 @@ def test_golden_repository_has_the_version_that_was_served_and_loads(
 ) -> None:
     model = tmp_path / "Scorer"
     digests = model_of(model, policy, versions)
-    place = workplace(tmp_path)
-    answer = place.run("profile", f"--model={model}", *TINY, "--runtime=embedded")
+    place = with_store(workplace(tmp_path))
+    answer = place.run("profile", f"--model={model}", *TINY, *ADAPTIVE, "--runtime=embedded")
     assert answer.returncode == 0, answer.stderr
     golden = place.results / "golden" / "Scorer"
     assert sorted(path.name for path in golden.iterdir()) == [version, "config.pbtxt"]

@@ -20,8 +20,11 @@ from hcopt.services.mlflow import mlflow_session
 from hcopt.store.measurements import FILE_NAME, read_measurements
 from hcopt.store.run_folder import find_run, read_record
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, Workplace, workplace
+from tests.support.stores import with_store
 
 SECOND = "Second"
+# An interruption of Model Analyzer's sweep is in test_main_job.py; here the first model has it.
+SEARCH = {"kind": "adaptive", "max_minutes": 0.05}
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    place = workplace(tmp_path_factory.mktemp("several"))
+    place = with_store(workplace(tmp_path_factory.mktemp("several")))
     shutil.copytree(SAMPLE_FOLDER, place.folder / SAMPLE_MODEL)
     entries = [
         {"model": {"uri": SAMPLE_MODEL}},
         {"model": {"uri": "not-there"}},
-        {"model": {"uri": SAMPLE_MODEL, "name": SECOND}, "sweep": {"concurrency": [4]}},
+        {"model": {"uri": SAMPLE_MODEL, "name": SECOND}, "sweep": {"concurrency": [4]}, "profiler": SEARCH},
     ]
     arguments = ("profile", *TINY, f"--set=models={json.dumps(entries)}")
     interrupted = place.run(*arguments, aim="concurrency 4:", number=signal.SIGINT)

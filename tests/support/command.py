@@ -28,15 +28,17 @@ TINY = (
     "--set=sweep.max_queue_delay_us=[500]",
     "--set=sweep.concurrency=[8]",
     "--set=profiler.measurement_interval_ms=500",
-    # Two or three blocks; what blocks become is tested elsewhere, and so are the noise before and the capacity after.
-    "--set=confirmation.max_minutes=0.1",
+    # A block or two; what blocks become is tested elsewhere, and so are the noise before and the capacity after.
+    "--set=confirmation.max_minutes=0.05",
     "--set=noise.gate=off",
     "--set=capacity.max_minutes=0",
     # Far above what a machine can take that has other work too.
     "--set=constraints.latency_p99_ms=100000",
 )
+# The other profiler in the place of Model Analyzer, which takes ten seconds to start: where a test is not about it.
+ADAPTIVE = ("--profiler=adaptive", "--max-minutes=0.05")
 # For a program that ought to end by itself: no test waits for it, but one that hangs has to fail here.
-LIMIT_S = 200.0
+LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 IMAGE = "hcopt-test-empty:1"
-HEALTHY_LIMIT_S = 120.0
+HEALTHY_LIMIT_S = 600.0
 _OWN = ("check", "bucket", "mlflow")
 _LINKS = ("bin", "sbin", "lib", "lib64")
 _PASSWD = "root:x:0:0::/root:/bin/sh\npostgres:x:999:999::/tmp:/bin/sh\nmlflow:x:10001:10001::/tmp:/bin/sh\n"

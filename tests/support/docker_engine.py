@@ -47,7 +47,7 @@ _DEBOOTSTRAP = (
     "--include=python3,libpython3.11,ca-certificates",
     "bookworm",
 )
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 300.0
 _HOME = PurePosixPath("/opt/hcopt-standin")
 _PACKAGES = _HOME / "site-packages"
 _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"

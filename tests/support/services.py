@@ -23,7 +23,7 @@ from hcopt.system.process import last_lines, service
 
 BIN = Path(sys.executable).parent
 BUCKET = "models"
-START_LIMIT_S = 120
+START_LIMIT_S = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,7 @@ class Triton:
             InferenceServerException: It was answered with an error.
         """
         asked = None if outputs is None else [InferRequestedOutput(output) for output in outputs]
-        return as_arrays(self.client.infer(name, request_inputs(inputs), outputs=asked, client_timeout=20))
+        return as_arrays(self.client.infer(name, request_inputs(inputs), outputs=asked, client_timeout=120))
 
     def infer_at_once(self, name: str, requests: Sequence[Arrays]) -> list[Answer]:
         """Many requests at the same time; for each its outputs or its error."""
@@ -117,7 +117,7 @@ class Triton:
 
         Triton counts after it has answered, and a batch after its requests.
         """
-        deadline, before = time.monotonic() + 10, None
+        deadline, before = time.monotonic() + 60, None
         while True:
             counts = self.control.statistics(name)
             complete = counts.success_count + counts.fail_count >= requests and counts == before
