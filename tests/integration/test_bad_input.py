@@ -252,7 +252,7 @@ def assert_plain(answer: Answer, *said: str) -> None:
 def test_traceback_keeps_secrets_too(tmp_path: Path) -> None:
     place = workplace(tmp_path, MLFLOW_TRACKING_TOKEN="planted-token")
     address = f"http://me:planted-password@127.0.0.1:{free_ports(1)[0]}"
-    answer = place.run("profile", "--debug", f"--set=mlflow.tracking_uri={address}", "--set=model.uri=models:/M@a")
+    answer = place.answer("profile", "--debug", f"--set=mlflow.tracking_uri={address}", "--set=model.uri=models:/M@a")
     assert answer.returncode == 3, answer.stderr
     assert "Traceback" in answer.stderr
     assert "planted" not in answer.stderr

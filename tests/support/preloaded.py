@@ -9,9 +9,12 @@ import os
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import alembic.script
+import altair
+import boto3
 import mlflow
 import mlflow.store.model_registry.dbmodels.models
 import mlflow.store.tracking.dbmodels.models
+import onnx
 import pytest
 import typer._adapters
 
