@@ -1,6 +1,5 @@
 """Fixtures for all tests: the real servers are in `services`."""
 
-import gc
 import signal
 
 import pytest
@@ -20,8 +19,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "docker" if item.path.name in _WITH_DOCKER else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
-
-
-def pytest_collection_finish() -> None:
-    """What was imported stays: the collector of garbage need not look through it again and again."""
-    gc.freeze()
