@@ -198,7 +198,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def answers(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Case, Answer, Workplace]]:
-    """All of them, two at a time: most of each is a Python that imports."""
+    """All of them, two at a time."""
     values = {"CLOSED": str(free_ports(1)[0]), "S3": s3_server.endpoint_url, "BUCKET": s3_server.bucket}
 
     def filled(template: str) -> str:
@@ -213,7 +213,7 @@ def answers(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> di
         case.files(place.folder)
         before = outside(place)
         there = Case(tuple(map(filled, case.arguments)), case.exit_code, tuple(map(filled, case.said)))
-        answer = place.run("profile", *there.arguments)
+        answer = place.answer("profile", *there.arguments)
         assert outside(place) == before
         return there, answer, place
 
@@ -252,7 +252,7 @@ def assert_plain(answer: Answer, *said: str) -> None:
 def test_traceback_keeps_secrets_too(tmp_path: Path) -> None:
     place = workplace(tmp_path, MLFLOW_TRACKING_TOKEN="planted-token")
     address = f"http://me:planted-password@127.0.0.1:{free_ports(1)[0]}"
-    answer = place.run("profile", "--debug", f"--set=mlflow.tracking_uri={address}", "--set=model.uri=models:/M@a")
+    answer = place.answer("profile", "--debug", f"--set=mlflow.tracking_uri={address}", "--set=model.uri=models:/M@a")
     assert answer.returncode == 3, answer.stderr
     assert "Traceback" in answer.stderr
     assert "planted" not in answer.stderr

@@ -194,21 +194,21 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     for name in ("config.yaml", "model_repository"):
         (place.folder / name).symlink_to(REPOSITORY / name)
     (place.folder / "load.csv").write_text("t_s,infer_per_s\n0,200000\n600,400000\n", encoding="utf-8")
-    assert place.run("seed").returncode == 0
+    assert place.answer("seed").returncode == 0
     write_planned_run(place.results)
     return place
 
 
 @pytest.mark.parametrize("arguments", runnable(), ids=" ".join)
 def test_commands_of_the_pages_run(checkout: Workplace, arguments: list[str]) -> None:
-    answer = checkout.run(*arguments)
+    answer = checkout.answer(*arguments)
     assert answer.returncode == 0, answer.stderr
 
 
 def test_manifest_on_the_page_is_what_its_command_writes(checkout: Workplace) -> None:
     written, shown = (block for block in blocks(PAGES / "how-to" / "kubernetes.md")[:2])
     ((_, *arguments),) = written.commands()
-    assert checkout.run(*arguments, "--out", "shown").returncode == 0
+    assert checkout.answer(*arguments, "--out", "shown").returncode == 0
     manifest = (checkout.folder / "shown" / "hpa.yaml").read_text(encoding="utf-8")
     assert [line for line in shown.text.splitlines() if line not in manifest.splitlines()] == []
 

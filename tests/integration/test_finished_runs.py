@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pypdf
 import pytest
@@ -21,39 +18,25 @@ from hcopt.tracking.registry import default_tracking_uri
 from tests.support.command import Answer, Workplace, workplace
 from tests.support.finished_run import write_finished_run
 from tests.support.records import undecided_record
+from tests.support.relay import port_relay
 from tests.support.search_records import searched_record
-from tests.support.services import BIN, answers, free_ports, running
+from tests.support.services import free_ports
 
 EXPERIMENT = "of the run itself"
 VARIANTS = 9
 
 
-@contextmanager
-def mlflow(folder: Path, port: int) -> Iterator[None]:
-    """A server on a database and a folder that outlive it."""
-    url = f"http://127.0.0.1:{port}"
-    command = [str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with running(command, lambda: answers(f"{url}/health"), log=folder / "mlflow.log", environment=environment):
-        yield
+def log_while_mlflow_goes_away(place: Workplace, port: int, server_port: int) -> Answer:
+    """Runs `hcopt log results`; MLflow is gone after some of its requests."""
+    seen = 0
 
+    def passes(sent: bytes) -> bool:
+        nonlocal seen
+        seen += sent.count(b"/mlflow/runs/log-batch")
+        return seen < 8
 
-def requests(folder: Path) -> int:
-    return (folder / "mlflow.log").read_text(encoding="utf-8").count("/mlflow/runs/log-batch")
-
-
-def log_while_mlflow_dies(place: Workplace, folder: Path, port: int) -> Answer:
-    """Runs `hcopt log results`; the server is gone after some of its requests."""
-    given: list[Answer] = []
-    with mlflow(folder, port):
-        logging = threading.Thread(target=lambda: given.append(place.run("log", "results")))
-        logging.start()
-        while requests(folder) < 8 and logging.is_alive():
-            time.sleep(0.005)
-    logging.join()
-    return given[0]
+    with port_relay(port, server_port, passes):
+        return place.answer("log", "results")
 
 
 def tracked(folder: RunFolder) -> dict[str, str] | None:
@@ -61,23 +44,21 @@ def tracked(folder: RunFolder) -> dict[str, str] | None:
     return where
 
 
-def test_log_completes_what_an_outage_left_and_doubles_nothing(tmp_path: Path) -> None:
-    server = tmp_path / "server"
-    server.mkdir()
-    (port,) = free_ports(1)
+def test_log_completes_what_an_outage_left_and_doubles_nothing(tmp_path: Path, mlflow_server: str) -> None:
+    (port,), server_port = free_ports(1), urlsplit(mlflow_server).port or 0
     url = f"http://127.0.0.1:{port}"
     place = workplace(tmp_path)
     run = write_finished_run(place.results, Config(mlflow=MlflowSection(tracking_uri=url, experiment=EXPERIMENT)))
     # The configuration of today is another one.
     (place.folder / "config.yaml").write_text("mlflow: {experiment: another}\n", encoding="utf-8")
 
-    outage = log_while_mlflow_dies(place, server, port)
+    outage = log_while_mlflow_goes_away(place, port, server_port)
     assert (outage.returncode, outage.stdout, outage.left) == (7, "", ())
     assert f"hcopt log {run.run_id}" in outage.stderr
     assert tracked(run) is None
 
-    with mlflow(server, port):
-        first, second = place.run("log", "results"), place.run("log", run.run_id)
+    with port_relay(port, server_port):
+        first, second = place.answer("log", "results"), place.answer("log", run.run_id)
         assert (first.returncode, first.stderr) == (0, "")
         assert second == first
         where = tracked(run)
@@ -122,7 +103,7 @@ def test_report_is_made_again_from_the_files_alone(tmp_path: Path) -> None:
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{path}\n", "")
     # The search from its decisions, the scaling from what was measured after the run.
     assert "what became of each configuration" in pages(path) and "carried 0.968" in pages(path)
-    assert place.run("report", run.run_id, "--set=report.language=ko").returncode == 0
+    assert place.answer("report", run.run_id, "--set=report.language=ko").returncode == 0
     assert "처리량" in pages(path)
 
 
@@ -140,9 +121,9 @@ def test_two_runs_are_compared_from_their_files_alone(tmp_path: Path) -> None:
     assert "Repeatability check" in table.stdout
     assert max(map(len, table.stdout.partition("Repeatability")[0].splitlines())) <= 80
     assert "\x1b" not in table.stdout
-    found = json.loads(place.run("compare", str(first.path), second.run_id, "--json").stdout)
+    found = json.loads(place.answer("compare", str(first.path), second.run_id, "--json").stdout)
     assert (found["a"]["run_id"], found["b"]["run_id"]) == (first.run_id, second.run_id)
-    markdown = place.run("compare", first.run_id, second.run_id, "--markdown").stdout
+    markdown = place.answer("compare", first.run_id, second.run_id, "--markdown").stdout
     assert "| throughput (infer/s) |" in markdown
     assert sorted(place.folder.rglob("*")) == before
 
@@ -150,14 +131,14 @@ def test_two_runs_are_compared_from_their_files_alone(tmp_path: Path) -> None:
 def test_comparison_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     place = workplace(tmp_path)
     first = write_finished_run(place.results, Config())
-    same = place.run("compare", "results", first.run_id)
+    same = place.answer("compare", "results", first.run_id)
     assert same.returncode == 2
     assert f"are the same run, {first.run_id}" in same.stderr
     second = write_finished_run(place.results, Config())
-    both = place.run("compare", first.run_id, second.run_id, "--json", "--markdown")
+    both = place.answer("compare", first.run_id, second.run_id, "--json", "--markdown")
     assert (both.returncode, both.stdout) == (2, "")
     second.write_state("measuring", {})
-    unfinished = place.run("compare", first.run_id, second.run_id)
+    unfinished = place.answer("compare", first.run_id, second.run_id)
     assert unfinished.returncode == 2
     assert f"run {second.run_id} is not finished (state: measuring)" in unfinished.stderr
 
@@ -165,11 +146,11 @@ def test_comparison_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["log", "report"])
 def test_run_that_is_not_there_or_not_finished_is_told(tmp_path: Path, command: str) -> None:
     place = workplace(tmp_path)
-    missing = place.run(command, "20261123T010203Z-0000")
+    missing = place.answer(command, "20261123T010203Z-0000")
     assert missing.returncode == 2
     assert "no run 20261123T010203Z-0000" in missing.stderr
     run = write_finished_run(place.results, Config())
     run.write_state("measuring", {})
-    unfinished = place.run(command, run.run_id)
+    unfinished = place.answer(command, run.run_id)
     assert unfinished.returncode == 2
     assert "is not finished (state: measuring)" in unfinished.stderr

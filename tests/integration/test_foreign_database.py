@@ -62,7 +62,7 @@ def test_database_of_mlflow_2_is_the_same_after_a_command(
     place: Workplace, database: Mlflow2, arguments: tuple[str, ...], code: int, *, refused: bool
 ) -> None:
     before, beside = database.digest, sorted(database.file.parent.iterdir())
-    answer = place.run(*arguments)
+    answer = place.answer(*arguments)
     assert database.digest == before
     assert sorted(database.file.parent.iterdir()) == beside
     said = answer.stdout + answer.stderr
@@ -72,10 +72,19 @@ def test_database_of_mlflow_2_is_the_same_after_a_command(
     assert answer.left == ()
 
 
+def test_installed_program_that_imports_everything_itself_leaves_it_the_same(
+    place: Workplace, database: Mlflow2
+) -> None:
+    before, beside = database.digest, sorted(database.file.parent.iterdir())
+    answer = place.run("seed")
+    assert (answer.returncode, REFUSED in answer.stderr, answer.left) == (7, True, ())
+    assert (database.digest, sorted(database.file.parent.iterdir())) == (before, beside)
+
+
 @pytest.mark.parametrize("model", [MODEL_URI, str(SAMPLE_FOLDER), "models:/HomeCreditDefaultModel@prod"])
 def test_dry_run_leaves_nothing_where_no_mlflow_is_configured(tmp_path: Path, model: str) -> None:
     place = workplace(tmp_path)
-    answer = place.run("profile", f"--model={model}", "--dry-run")
+    answer = place.answer("profile", f"--model={model}", "--dry-run")
     assert list(place.folder.rglob("*")) == []
     assert answer.returncode == (3 if model == MODEL_URI else 0)
     assert ("there is no MLflow database" in answer.stderr) == (model == MODEL_URI)

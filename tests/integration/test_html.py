@@ -325,7 +325,7 @@ def test_markup_in_names_stays_text(chromium, tmp_path):
 def test_golden_configuration_is_copied_as_it_is(chromium, tmp_path):
     golden = 'name: "m"\n\ninput [\n  {\n    name: "<in>"\n    dims: [ -1, 10 ]\n  }\n]\nmax_batch_size: 8\n'
     path = tmp_path / "report.html"
-    write_html(run_record(best_config_pbtxt=golden), language="en", path=path)
+    write_html(run_record(best_config_pbtxt=golden), language="en", drawn={}, path=path)
     shown_as(chromium)
     open_file(chromium, path)
     chromium.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})

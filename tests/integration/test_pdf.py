@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from io import BytesIO
 from itertools import product
 from pathlib import Path
@@ -20,6 +22,9 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import RankedVariant
+from hcopt.report.pages.content import build
+from hcopt.report.render.drawings import drawn_charts
+from hcopt.words import Language
 from tests.support.records import (
     LIGHT,
     MODEL_NAME,
@@ -31,7 +36,7 @@ from tests.support.records import (
     tied_record,
     undecided_record,
 )
-from tests.support.reports import write_pdf
+from tests.support.reports import drawn_once, write_pdf
 from tests.support.search_records import searched_record
 from tests.support.verdict_records import (
     default_beats_record,
@@ -72,19 +77,50 @@ VERDICTS = [
 ]
 
 
-def _read(folder: Path, run: RunRecord, language: str = "en", **options: Any) -> PdfReader:
-    path = folder / "result_summary.pdf"
-    write_pdf(run, language=language, path=path, **options)
-    return PdfReader(path)
+class Pdf(PdfReader):
+    """A report that was made; the text of each page is read once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._texts: dict[int, str] = {}
+
+    def text(self, number: int) -> str:
+        if number not in self._texts:
+            self._texts[number] = self.pages[number].extract_text()
+        return self._texts[number]
+
+    @property
+    def plain_pages(self) -> list[str]:
+        return [_plain(self.text(number)) for number in range(len(self.pages))]
+
+    @property
+    def whole(self) -> str:
+        return " ".join(self.plain_pages)
+
+
+Made = Callable[..., Pdf]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Reports by run, language and options, each made once."""
+    folder, documents = tmp_path_factory.mktemp("pdf"), dict[str, Pdf]()
+
+    def document(run: RunRecord, language: Language = "en", **options: Any) -> Pdf:
+        key = f"{run} {language} {options}"
+        if key not in documents:
+            path = folder / f"{len(documents)}.pdf"
+            options.setdefault("drawn", drawn_once(run, language))
+            write_pdf(run, language=language, path=path, **options)
+            documents[key] = Pdf(path)
+        return documents[key]
+
+    return document
 
 
 def _plain(text: str) -> str:
     """Without what only sets the lines: breaks, the spaces that hold words together, marks of possible breaks."""
     return re.sub(r"\s+", " ", text.replace("\u200b", ""))
-
-
-def _text(reader: PdfReader) -> str:
-    return _plain(" ".join(page.extract_text() for page in reader.pages))
 
 
 def _fonts(resources: DictionaryObject) -> set[str]:
@@ -141,18 +177,27 @@ def _many_variants() -> RunRecord:
 @pytest.mark.parametrize(
     ("run", "language", "verdict"), VERDICTS, ids=[f"{run.confirmation.verdict}-{code}" for run, code, _ in VERDICTS]
 )
-def test_first_page_gives_the_verdict_in_its_language(tmp_path, run, language, verdict):
-    reader = _read(tmp_path, run, language)
-    assert 3 <= len(reader.pages) <= 7
-    first, second = (_plain(page.extract_text()) for page in reader.pages[:2])
-    assert verdict in first
+def test_first_page_gives_the_verdict_in_its_language(made, run, language, verdict):
+    report = made(run, language)
+    assert 3 <= len(report.pages) <= 7
+    assert verdict in _plain(report.text(0))
     # All of the first page's content is on it, and nothing of it spilled over to the second.
-    assert second.startswith(("Confirmation:", "검증:", "Where a request spends its time", "요청 처리 시간의 구성"))
-    assert bool(HANGUL.search(_text(reader))) == (language == "ko")
+    assert _plain(report.text(1)).startswith(
+        ("Confirmation:", "검증:", "Where a request spends its time", "요청 처리 시간의 구성")
+    )
+    # What every page and chart can show; one report in each language is read whole below.
+    content = json.dumps(asdict(build(run, language=language)), ensure_ascii=False)
+    drawings = "".join(drawing.svg for drawing in drawn_once(run, language).values())
+    assert bool(HANGUL.search(content)) == bool(HANGUL.search(drawings)) == (language == "ko")
 
 
-def test_first_page_has_the_table_of_the_document_and_the_golden_configuration(tmp_path):
-    first = _plain(_read(tmp_path, run_record()).pages[0].extract_text())
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_all_pages_are_in_one_language(made, language):
+    assert bool(HANGUL.search(made(run_record(), language).whole)) == (language == "ko")
+
+
+def test_first_page_has_the_table_of_the_document_and_the_golden_configuration(made):
+    first = made(run_record()).plain_pages[0]
     for text in (
         "Max Batch Size 16 8",
         "Instance Count 1 2",
@@ -172,8 +217,8 @@ def test_first_page_has_the_table_of_the_document_and_the_golden_configuration(t
         assert text in first
 
 
-def test_later_pages_have_what_the_verdict_rests_on(tmp_path):
-    text = _text(_read(tmp_path, run_record()))
+def test_later_pages_have_what_the_verdict_rests_on(made):
+    text = made(run_record()).whole
     for expected in (
         "Between config_6 and config_5 nothing is decided: +3.0%",
         "about 22 blocks would decide",
@@ -196,44 +241,42 @@ def test_later_pages_have_what_the_verdict_rests_on(tmp_path):
         assert expected in text
 
 
-def test_every_page_has_the_run_and_its_number(tmp_path):
-    reader = _read(tmp_path, run_record(), "ko")
-    for number, page in enumerate(reader.pages, start=1):
-        text = _plain(page.extract_text())
-        assert RUN_ID in text and f"{number} / {len(reader.pages)} 쪽" in text
+def test_every_page_has_the_run_and_its_number(made):
+    pages = made(run_record(), "ko").plain_pages
+    for number, text in enumerate(pages, start=1):
+        assert RUN_ID in text and f"{number} / {len(pages)} 쪽" in text
 
 
-def test_fonts_are_embedded_and_are_the_reports_own(tmp_path):
-    reader = _read(tmp_path, run_record(), "ko")
-    found = set().union(*(_fonts(page["/Resources"]) for page in reader.pages))
+def test_fonts_are_embedded_and_are_the_reports_own(made):
+    found = set().union(*(_fonts(page["/Resources"]) for page in made(run_record(), "ko").pages))
     assert {"HcoptGothic-Regular", "HcoptGothic-Bold"} <= found
     assert all(name.startswith(("HcoptGothic-", "DejaVuSansMono")) for name in found)
 
 
-def test_no_feasible_config_offers_no_configuration(tmp_path):
-    text = _text(_read(tmp_path, no_feasible_config_record()))
+def test_no_feasible_config_offers_no_configuration(made):
+    text = made(no_feasible_config_record()).whole
     assert "What can be tried" in text and "the lowest was concurrency 8" in text
     assert "config.pbtxt" not in text
 
 
-def test_default_that_wins_is_kept(tmp_path):
-    first = _plain(_read(tmp_path, default_wins_record(None)).pages[0].extract_text())
+def test_default_that_wins_is_kept(made):
+    first = made(default_wins_record(None)).plain_pages[0]
     assert "The default itself has the most throughput within the limit: nothing to change." in first
     assert "Default config.pbtxt (unchanged)" in first
 
 
-def test_golden_configuration_can_be_copied_from_the_page(tmp_path):
+def test_golden_configuration_can_be_copied_from_the_page(made):
     golden = 'name: "m"\nmax_batch_size: 8\ninput [\n  {\n    name: "in"\n    dims: [ -1, 10 ]\n  }\n]\n'
     run = run_record(best_config_pbtxt=golden, default_config_pbtxt=golden.replace("8", "16"))
-    assert golden.rstrip() in _read(tmp_path, run).pages[0].extract_text()
+    assert golden.rstrip() in made(run, drawn=drawn_once(run_record(), "en")).text(0)
 
 
-def test_price_adds_the_cost(tmp_path):
-    assert "Cost per million inferences 0.202 0.155" in _text(_read(tmp_path, run_record(), price_per_hour=3.6))
+def test_price_adds_the_cost(made):
+    assert "Cost per million inferences 0.202 0.155" in made(run_record(), price_per_hour=3.6).whole
 
 
 @pytest.mark.parametrize("language", ["ko", "en"])
-def test_users_text_is_shown_as_it_is_and_never_run(tmp_path, language):
+def test_users_text_is_shown_as_it_is_and_never_run(made, language):
     hostile = '#read("/etc/passwd")*_$x$'
     run = run_record()
     failed = tuple(replace(m, error=f"error {hostile}\n\x1b[31mred") if m.error else m for m in run.measurements)
@@ -248,8 +291,8 @@ def test_users_text_is_shown_as_it_is_and_never_run(tmp_path, language):
         command=f"hcopt {hostile}",
         best_config_pbtxt=config,
     )
-    reader = _read(tmp_path, run, language)
-    text = _text(reader)
+    report = made(run, language)
+    text = report.whole
     for shown in (
         f"error {hostile} [31mred",
         f"note {hostile}",
@@ -260,7 +303,7 @@ def test_users_text_is_shown_as_it_is_and_never_run(tmp_path, language):
         assert shown in text
     assert "@cite <label> = heading" in text and "// comment" in text
     assert "root:" not in text
-    assert reader.metadata is not None and str(reader.metadata.title).startswith(hostile)
+    assert report.metadata is not None and str(report.metadata.title).startswith(hostile)
 
 
 def _long_texts() -> RunRecord:
@@ -285,8 +328,8 @@ def _unrelated_names() -> RunRecord:
     return replace(run, confirmation=replace(run.confirmation, best=replace(run.confirmation.best, variant=variant)))
 
 
-def test_long_model_name_is_whole(tmp_path):
-    first = _read(tmp_path, _long_texts()).pages[0].extract_text().replace("\u200b", "").replace("\n", "")
+def test_long_model_name_is_whole(made):
+    first = made(_long_texts()).text(0).replace("\u200b", "").replace("\n", "")
     # In the title and in config.pbtxt.
     assert first.count("model_" + "x" * 94) == 2
 
@@ -313,7 +356,7 @@ def test_nothing_runs_over_the_margins(tmp_path, monkeypatch, run, language):
 
     compile_pdf = typst.compile
     monkeypatch.setattr(typst, "compile", as_pictures)
-    write_pdf(run, language=language, path=tmp_path / "report.pdf")
+    write_pdf(run, language=language, drawn=drawn_once(run, language), path=tmp_path / "report.pdf")
     assert len(compiled) >= 2
     for picture in compiled:
         page = Image.open(BytesIO(picture)).convert("L")
@@ -324,20 +367,20 @@ def test_nothing_runs_over_the_margins(tmp_path, monkeypatch, run, language):
         assert page.getextrema()[0] < 100
 
 
-def test_long_configuration_is_cut_on_the_first_page_and_whole_on_a_later_one(tmp_path):
+def test_long_configuration_is_cut_on_the_first_page_and_whole_on_a_later_one(made):
     inputs = "".join(f'input {{\n  name: "in_{number}"\n  dims: 10\n}}\n' for number in range(30))
     default = f"max_batch_size: 16\n{inputs}instance_group {{\n  count: 1\n}}"
     run = run_record(default_config_pbtxt=default, best_config_pbtxt=default.replace("count: 1", "count: 2"))
-    reader = _read(tmp_path, run)
-    first = reader.pages[0].extract_text()
+    # The charts show nothing of the configuration's text.
+    report = made(run, drawn=drawn_once(run_record(), "en"))
+    first = report.text(0)
     assert "instance_group {\n  count: 2\n}" in first and "…" in first and "in_7" not in first
-    text = _text(reader)
+    text = report.whole
     assert all(f'"in_{number}"' in text for number in range(30))
 
 
-def test_two_hundred_variants_have_all_their_rows_under_repeated_headers(tmp_path):
-    reader = _read(tmp_path, _many_variants())
-    pages = [_plain(page.extract_text()) for page in reader.pages]
+def test_two_hundred_variants_have_all_their_rows_under_repeated_headers(made):
+    pages = made(_many_variants()).plain_pages
     assert len(pages) <= 10
     text = " ".join(pages)
     assert all(re.search(rf"\bconfig_{number}\b", text) for number in range(200))
@@ -346,18 +389,20 @@ def test_two_hundred_variants_have_all_their_rows_under_repeated_headers(tmp_pat
 
 
 def test_same_run_gives_the_same_file(tmp_path):
-    write_pdf(run_record(), language="ko", path=tmp_path / "a.pdf")
-    write_pdf(run_record(), language="ko", path=tmp_path / "b.pdf")
+    drawn = drawn_charts(run_record(), language="ko")
+    assert drawn == drawn_once(run_record(), "ko")
+    write_pdf(run_record(), language="ko", drawn=drawn, path=tmp_path / "a.pdf")
+    write_pdf(run_record(), language="ko", drawn=drawn_once(run_record(), "ko"), path=tmp_path / "b.pdf")
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
 
 
 def test_report_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tmp_path):
     (tmp_path / "report.pdf").mkdir()
     with pytest.raises(OutputError, match=r"cannot write the report .*report\.pdf"):
-        write_pdf(run_record(), language="en", path=tmp_path / "report.pdf")
+        write_pdf(run_record(), language="en", drawn={}, path=tmp_path / "report.pdf")
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write the report"):
-        write_pdf(run_record(), language="en", path=tmp_path / "file" / "report.pdf")
+        write_pdf(run_record(), language="en", drawn={}, path=tmp_path / "file" / "report.pdf")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "report.pdf"]
 
 

@@ -74,6 +74,8 @@ def guarded_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         f"database_uri = sqlite:///{folder}/auth.db\n"
         "admin_username = admin\n"
         f"admin_password = {PASSWORD}\n"
+        # To compare a password with its hash takes a tenth of a second, for each request.
+        "auth_cache_ttl_seconds = 600\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
         encoding="utf-8",
     )

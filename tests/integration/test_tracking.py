@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Feasibility
 from hcopt.report.charts import all_charts
 from hcopt.services.mlflow import mlflow_session
+from hcopt.tracking.charts import chart_images
 from hcopt.tracking.log import TrackedRun, log_run, promote
 from hcopt.tracking.registry import default_tracking_uri, ensure_experiment
+from hcopt.words import Language
 from tests.support.records import MODEL_NAME, model_artifact, no_feasible_config_record, run_record, tied_record
 from tests.support.services import free_ports
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "tracking tests"
 BEST = f"{MODEL_NAME}_config_6"
 HALF_FAILED = f"{MODEL_NAME}_config_7"
+IMAGES: dict[str, Mapping[str, bytes]] = {}
 
 
 @pytest.fixture
@@ -39,6 +42,19 @@ def artifacts(tmp_path: Path) -> Path:
     (folder / "summary.json").write_text("{}", encoding="utf-8")
     (folder / "measurements.jsonl").write_text("{}\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _charts_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts show neither a run's name nor its model."""
+
+    def images(run: RunRecord, language: Language) -> Mapping[str, bytes]:
+        key = f"{language} {replace(run, run_id='', model=model_artifact())}"
+        if key not in IMAGES:
+            IMAGES[key] = chart_images(run, language)
+        return IMAGES[key]
+
+    monkeypatch.setattr("hcopt.tracking.log.chart_images", images)
 
 
 @pytest.fixture

@@ -1,21 +1,30 @@
-"""A Docker socket that leads to the real one until it is cut, as if the engine had been stopped."""
+"""A way to a server until it is cut, as if the server had been stopped: to Docker's socket, or to a port."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 class Relay:
-    """Passes everything on, in both directions."""
+    """Passes everything on, in both directions.
 
-    def __init__(self, path: Path, target: str) -> None:
-        self._target = target
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
+    Args:
+        listener: A bound socket.
+        reach: Connects with the server.
+        passes: Whether what a client sends goes on; what does not is the end of the relay.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        reach: Callable[[], socket.socket],
+        passes: Callable[[bytes], bool] = lambda _: True,
+    ) -> None:
+        self._listener, self._reach, self._passes = listener, reach, passes
         self._listener.listen()
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -45,16 +54,17 @@ class Relay:
         with suppress(OSError):
             while True:
                 here, _ = self._listener.accept()
-                there = socket.socket(socket.AF_UNIX)
-                there.connect(self._target)
+                there = self._reach()
                 with self._lock:
                     self._open += [here, there]
-                self._start(self._pass_on, here, there)
-                self._start(self._pass_on, there, here)
+                self._start(self._pass_on, here, there, self._passes)
+                self._start(self._pass_on, there, here, lambda _: True)
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, passes: Callable[[bytes], bool]) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if not passes(data):
+                    self.cut()
                 sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
@@ -63,7 +73,26 @@ class Relay:
 @contextmanager
 def relay(path: Path, target: str = "/var/run/docker.sock") -> Iterator[Relay]:
     """A relay at `path` for as long as the context lasts."""
-    opened = Relay(path, target)
+
+    def reach() -> socket.socket:
+        there = socket.socket(socket.AF_UNIX)
+        there.connect(target)
+        return there
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    opened = Relay(listener, reach)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def port_relay(port: int, target: int, passes: Callable[[bytes], bool] = lambda _: True) -> Iterator[Relay]:
+    """A relay from one port of 127.0.0.1 to another for as long as the context lasts."""
+    listener = socket.create_server(("127.0.0.1", port))
+    opened = Relay(listener, lambda: socket.create_connection(("127.0.0.1", target)), passes)
     try:
         yield opened
     finally:

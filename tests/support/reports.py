@@ -12,6 +12,16 @@ from hcopt.report.render import html, pdf
 from hcopt.report.render.drawings import Drawing, drawn_charts
 from hcopt.words import Language
 
+_DRAWN: dict[tuple[str, Language], Mapping[str, Drawing]] = {}
+
+
+def drawn_once(run: RunRecord, language: Language) -> Mapping[str, Drawing]:
+    """The charts of a run, drawn once in a process however many reports show them."""
+    key = (repr(run), language)
+    if key not in _DRAWN:
+        _DRAWN[key] = drawn_charts(run, language=language)
+    return _DRAWN[key]
+
 
 def write_pdf(
     run: RunRecord,
