@@ -271,7 +271,7 @@ def test_unknown_option_is_refused_with_what_there_is(tmp_path: Path) -> None:
 def test_output_below_a_regular_file_is_refused(tmp_path: Path) -> None:
     place = workplace(tmp_path)
     (place.folder / "file").touch()
-    answer = place.run("profile", SAMPLE, "--output=file/results")
+    answer = place.answer("profile", SAMPLE, "--output=file/results")
     assert answer.returncode == 7
     assert_plain(answer, "cannot write to file/results", "--output")
     assert answer.left == ()
@@ -280,7 +280,7 @@ def test_output_below_a_regular_file_is_refused(tmp_path: Path) -> None:
 def test_read_only_output_is_refused(tmp_path: Path) -> None:
     place = workplace(tmp_path)
     with mounted(place.results, "ro,size=64k"):
-        answer = place.run("profile", SAMPLE)
+        answer = place.answer("profile", SAMPLE)
         assert list(place.results.iterdir()) == []
     assert answer.returncode == 7
     assert_plain(answer, "cannot write to results: Read-only file system", "--output")
@@ -289,7 +289,7 @@ def test_read_only_output_is_refused(tmp_path: Path) -> None:
 def test_full_output_is_refused(tmp_path: Path) -> None:
     place = workplace(tmp_path)
     with mounted(place.results, "size=64k"):
-        answer = place.run("profile", SAMPLE)
+        answer = place.answer("profile", SAMPLE)
         assert list(place.results.iterdir()) == []
     assert answer.returncode == 7
     assert_plain(answer, "cannot write to results: No space left on device", "--output")
@@ -311,5 +311,5 @@ def test_output_that_fills_up_is_an_error_of_the_output(tmp_path: Path) -> None:
 
 
 def test_config_of_the_repository_can_be_given_from_anywhere(tmp_path: Path) -> None:
-    answer = workplace(tmp_path).run("profile", f"--config={REPOSITORY / 'config.yaml'}", SAMPLE, "--dry-run")
+    answer = workplace(tmp_path).answer("profile", f"--config={REPOSITORY / 'config.yaml'}", SAMPLE, "--dry-run")
     assert answer.returncode == 0, answer.stderr
