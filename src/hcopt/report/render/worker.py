@@ -50,6 +50,8 @@ def _answer(folder: Path, part: str, function: Callable[..., Result], arguments:
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LANG": "C.UTF-8"}
     argv = [sys.executable, "-m", __name__, str(call), str(answer)]
     ended = process.run(argv, log=log, timeout_s=_MAX_S, env=environment, cwd=folder)
+    if ended.returncode == os.EX_IOERR:
+        raise OSError(process.last_lines(log, 1))
     if ended.returncode != 0:
         how = f"did not end within {_MAX_S:g} s" if ended.timed_out else f"ended with {ended.returncode}"
         raise OutputError(f"cannot make a part of the report ({part}): {process.last_lines(log, 1) or how}")
@@ -64,7 +66,11 @@ def _main(call: Path, answer: Path) -> None:
     except (ValueError, OutputError) as error:
         # The last line of the log is what the other process says.
         sys.exit(" ".join(str(error).split()))
-    answer.write_bytes(pickle.dumps(result))
+    try:
+        answer.write_bytes(pickle.dumps(result))
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror or error}\n")
+        sys.exit(os.EX_IOERR)
 
 
 if __name__ == "__main__":
