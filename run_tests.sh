@@ -33,4 +33,4 @@ setup tests
 .venv/bin/python -m pytest tests/unit -n logical
 # Those with servers are for most of their time waiting: two processes, even on two cores. tests/conftest.py has what
 # stays together, and the order, in which the longest begin.
-exec .venv/bin/python -m pytest tests/integration tests/faults -n 2 --dist loadfile --no-loadscope-reorder
+exec .venv/bin/python -m pytest tests/integration tests/faults -n 2 --dist loadfile --no-loadscope-reorder --durations=30
