@@ -22,7 +22,7 @@ EXCEPTIONS = {
     "triton/docker/tools.py: run": "a log, which grows while a program runs",
     "triton/embedded/launch.py: install_backends": "in a temporary folder that ends with the server",
     "triton/local_tools.py: _wrapped_perf_analyzer": "in a temporary folder that ends with the server",
-    "triton/local_tools.py: _programs_run_from": "an empty file in a temporary folder, to see what may be run there",
+    "triton/local_tools.py: _new_private_folder": "an empty file in a temporary folder, to see what may be run there",
     "tracking/log.py: _log_charts": "in a temporary folder, from which MLflow takes it",
 }
 _METHODS = {"write_text", "write_bytes", "touch", "savefig"}
