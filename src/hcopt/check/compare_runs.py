@@ -155,7 +155,8 @@ def _against_default(
         {block: golden[block] - default[block] for block in golden if block in default}
         for golden, default in ((golden_a, logs_a), (golden_b, logs_b))
     )
-    has_gain = any((*gains_a.values(), *gains_b.values()))
+    # Where a run's golden configuration is its default, every gain of it is 0.
+    has_gain = gains_a and gains_b and any((*gains_a.values(), *gains_b.values()))
     return _ratio(logs_b, logs_a), _ratio(gains_b, gains_a) if has_gain else None
 
 

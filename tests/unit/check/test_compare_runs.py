@@ -110,6 +110,18 @@ def test_default_that_is_golden_in_both_has_no_gain_of_its_own() -> None:
     assert found.ratios.gain_over_default is None
 
 
+def test_run_whose_default_shares_no_block_with_the_golden_configuration_has_no_gain() -> None:
+    run = run_record()
+    default = run.plan.default.config_name
+    apart = tuple(
+        replace(m, block=m.block + 100) if m.block is not None and m.variant.config_name == default else m
+        for m in run.measurements
+    )
+    found = compare_runs(replace(run, measurements=apart), run).ratios
+    assert found is not None and found.default_throughput is not None
+    assert found.gain_over_default is None
+
+
 def test_only_the_last_whole_blocks_of_the_confirmation_count() -> None:
     """A refuted candidate's blocks, the sweep and the A/A windows are left out."""
     run = run_record()
