@@ -24,7 +24,7 @@ _GROUPS = {
     **dict.fromkeys(("test_docker.py", "test_doctor.py", "test_mlops_environment.py"), "docker"),
     **dict.fromkeys(("test_ray.py", "test_ray_network.py"), "ray"),
 }
-# Groups and files that take half a minute or more, the longest first: so two processes end at about the same time.
+# Groups and files that take half a minute or more, the longest first, so that all processes end at about the same time.
 _LONGEST = (
     "docker",
     "ray",

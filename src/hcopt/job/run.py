@@ -43,7 +43,7 @@ from hcopt.store.decisions import read_decisions
 from hcopt.store.measurements import append_measurement
 from hcopt.store.replay import Replay
 from hcopt.store.run_folder import RunFolder, read_record, record_json
-from hcopt.store.unfinished import Unfinished, how_to_resume, remove_leftovers, resumed_note
+from hcopt.store.unfinished import Unfinished, how_to_resume, remove_work_files, resumed_note
 from hcopt.system.files import check_room, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
@@ -207,7 +207,7 @@ class _Run:
         if (unfinished := self.job.unfinished) is not None:
             if unfinished.is_measured:
                 return self._hand_over_again()
-            remove_leftovers(self.folder, self.taken)
+            remove_work_files(self.folder, self.taken)
             self._note(resumed_note(unfinished))
         with self.job.turn:
             prepared = self._prepare()
@@ -219,7 +219,7 @@ class _Run:
 
     def _hand_over_again(self) -> FinishedRun:
         self.record = record = read_record(self.folder)
-        remove_leftovers(self.folder, record.measurements)
+        remove_work_files(self.folder, record.measurements)
         self.folder.write_summary(summarize(record, tracking=None))
         with self.job.turn:
             return self._hand_over(record)

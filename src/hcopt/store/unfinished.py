@@ -172,7 +172,7 @@ def _none_found(other: tuple[RunFolder, list[str]] | None) -> Note:
     return Note.of("nothing_alike_to_resume", run_id=folder.run_id, differences=shown)
 
 
-def remove_leftovers(folder: RunFolder, taken: Iterable[Measurement]) -> None:
+def remove_work_files(folder: RunFolder, taken: Iterable[Measurement]) -> None:
     """Takes away what only the work of the interrupted run needed, and what it was writing when it ended."""
     for name in ("model", "repository", "work"):
         shutil.rmtree(folder.path / name, ignore_errors=True)
