@@ -1,6 +1,6 @@
 """Compiles the native onnxruntime backend: its sources, the flags, and the command, for the build hook, CI and tests.
 
-It imports nothing of hcopt and nothing but the standard library: scripts/build_hook.py uses it before anything is there.
+It imports the standard library alone, as scripts/build_hook.py uses it before anything is there.
 `python scripts/build_backend.py [--zig | --compiler "COMMAND"] [OUTPUT]` does the same by hand.
 """
 
@@ -32,7 +32,7 @@ def command(output: Path, compiler: Sequence[str] = ("g++",), flags: Sequence[st
 
 
 def zig() -> tuple[str, ...]:
-    """The compiler of PyPI's ziglang. It brings its own C++ library and every glibc, so it needs nothing of the machine.
+    """The compiler of PyPI's ziglang. It brings its own C++ library and every glibc; it needs nothing of the machine.
 
     Raises:
         ModuleNotFoundError: It is not installed.
