@@ -17,7 +17,7 @@ LIBRARY = FOLDER / "libtriton_onnxruntime.so"
 SOURCES = tuple(FOLDER / name for name in ("backend.cc", "instance.cc", "json.cc", "model.cc", "runtime.cc"))
 # From PyPI's ziglang, which brings its own C++ library and links against any glibc.
 ZIG = ("python-zig", "c++", "-target", "x86_64-linux-gnu.2.28", "-s")
-STANDARD = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-warning-option")
+STANDARD = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 # Nothing of the C++ library may be taken for that of the server or of ONNX Runtime.
 EXPORTS = FOLDER / "exports.map"
 
