@@ -1,6 +1,6 @@
 """Compiles the native onnxruntime backend: its sources, the flags, and the command, for the build hook, CI and tests.
 
-It imports nothing of hcopt and nothing but the standard library, so that a build hook can use it before anything is there.
+It needs the standard library alone, so that a build hook can use it before anything is installed.
 `python scripts/build_backend.py [--compiler "COMMAND"] [OUTPUT]` does the same by hand.
 """
 
