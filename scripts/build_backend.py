@@ -25,7 +25,7 @@ ZIGLANG = "0.17.1"
 # The oldest that the library may meet: that of the tag, and older than any that Triton runs on.
 GLIBC = (2, 28)
 WHEEL_TAG = "py3-none-manylinux_{}_{}_x86_64".format(*GLIBC)
-STANDARD = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-warning-option")
+STANDARD = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 # Nothing of the C++ library may be taken for that of the server or of ONNX Runtime.
 EXPORTS = FOLDER / "exports.map"
 
@@ -33,7 +33,9 @@ EXPORTS = FOLDER / "exports.map"
 def command(output: Path, compiler: Sequence[str] = ("g++",), flags: Sequence[str] = ("-O2",)) -> list[str]:
     """The command that makes the library `output`; Triton's functions stay open, since its process has them."""
     linking = ("-shared", f"-Wl,--version-script={EXPORTS}", "-ldl", "-lpthread")
-    return [*compiler, *STANDARD, *flags, *map(str, SOURCES), "-o", str(output), *linking]
+    # What __FILE__ says: not where it was built.
+    paths = f"-ffile-prefix-map={FOLDER}/="
+    return [*compiler, *STANDARD, *flags, paths, *map(str, SOURCES), "-o", str(output), *linking]
 
 
 def zig() -> tuple[str, ...]:
