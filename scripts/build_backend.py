@@ -75,6 +75,8 @@ def put_in_place(output: Path = LIBRARY) -> Path:
     with _cache() as cache:
         kept = cache / f"triton-backend-{_digest()}.so"
         if not kept.exists():
+            # One of other sources must not serve in its place where this fails.
+            output.unlink(missing_ok=True)
             zigs = dict.fromkeys(("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(cache / "zig"))
             new = kept.with_suffix(f".{os.getpid()}")
             subprocess.run(command(new, zig()), env=zigs | os.environ, check=True)
