@@ -63,8 +63,9 @@ void finalize(Error* (*entry_point)(Owner*), Owner* owner) {
 // A backend, models and instances that are there as long as this is; whatever could not be made says why.
 class Server {
  public:
-  explicit Server(const std::string& path = library) {
-    backend.config = R"({"cmdline": {"auto-complete-config": "false", "library": ")" + path + R"("}})";
+  explicit Server(const std::string& openvino = "") {
+    const std::string more = openvino.empty() ? "" : R"(", "openvino_library": ")" + openvino;
+    backend.config = R"({"cmdline": {"auto-complete-config": "false", "library": ")" + library + more + R"("}})";
     error = said(TRITONBACKEND_Initialize(&backend));
     initialized_ = error.empty();
   }
@@ -373,9 +374,8 @@ void memory_of_gpus_is_refused() {
   check_all_done(requests);
   check_two(requests[0], 1);
   CHECK(requests[1].error->code == ErrorCode::kUnsupported);
-  CHECK(has(requests[1].error->message, "the memory of GPUs, where the input ids is"));
-  CHECK(has(requests[2].error->message, "the memory of GPUs for the output scaled") ||
-        has(requests[2].error->message, "output next_ids"));
+  CHECK(has(requests[1].error->message, "does not support the input ids in a GPU's memory"));
+  CHECK(has(requests[2].error->message, "does not support the output scaled in a GPU's memory"));
   CHECK((loaded.instances[0].batches == std::vector<uint64_t>{4}));
 }
 
@@ -430,8 +430,9 @@ void bad_strings_are_answered_by_themselves() {
   const std::vector<std::pair<std::string, std::vector<char>>> ways = {
       {"ends within a string", encoded({"only one"})},
       {"ends within a string", endless},
-      {"ends within a string", {}},
-      {"ends within a string", {1, 0, 0}},
+      {"has not the size of its shape", {}},
+      {"has not the size of its shape", {1, 0, 0}},
+      {"ends within a string", {1, 0, 0, 0, 'a', 1, 0, 0}},
       {"more strings than its shape says", encoded({"one", "two", "three"})},
   };
   for (const auto& [message, bytes] : ways) {
@@ -445,6 +446,11 @@ void bad_strings_are_answered_by_themselves() {
     for (const size_t index : {0, 2}) CHECK(requests[index].outputs.at("output").data == encoded({text, ""}));
     CHECK(requests[1].error && has(requests[1].error->message, message));
   }
+  // A shape of so many strings that no memory would hold them.
+  std::vector<Request> huge(1, Request{{{"input", good.whole()}}, {"output"}});
+  huge[0].inputs["input"].shape = {1, int64_t{1} << 50};
+  CHECK(loaded.execute(huge).empty());
+  CHECK(huge[0].error && has(huge[0].error->message, "has not the size of its shape"));
   const Tensor none(kBytes, {1, 0}, std::vector<char>{});
   std::vector<Request> requests(1, Request{{{"input", none.whole()}}, {"output"}});
   CHECK(loaded.execute(requests).empty());
@@ -487,7 +493,7 @@ void server_that_does_not_fit_is_refused() {
   for (const auto& [major, minor] : std::vector<std::pair<uint32_t, uint32_t>>{{1, 15}, {2, 0}, {0, 99}}) {
     api_major = major, api_minor = minor;
     const Server server;
-    CHECK(has(server.error, "this server has " + std::to_string(major) + "." + std::to_string(minor)));
+    CHECK(has(server.error, "a server of the backend API " + std::to_string(major) + "." + std::to_string(minor)));
   }
   api_major = 1, api_minor = 16;
   Server server;
@@ -511,6 +517,66 @@ void server_that_does_not_fit_is_refused() {
 void library_is_refused() {
   const Server server;
   CHECK(has(server.error, arguments.at(0)));
+}
+
+// What OpenVINO's plugin is told, by functions in the place of ONNX Runtime's: the plugin finds CPUs of Intel alone.
+namespace openvino {
+
+int registered;
+std::string library_path, options;
+const int here = 0;
+const ort::EpDevice* const devices[] = {nullptr, reinterpret_cast<const ort::EpDevice*>(&here)};
+
+ort::Status* register_library(ort::Env*, const char*, const char* path) {
+  ++registered;
+  library_path = path;
+  return nullptr;
+}
+
+ort::Status* get_devices(const ort::Env*, const ort::EpDevice* const** found, size_t* count) {
+  *found = devices;
+  *count = std::size(devices);
+  return nullptr;
+}
+
+ort::Status* append(ort::SessionOptions*, ort::Env*, const ort::EpDevice* const* chosen, size_t count,
+                    const char* const* keys, const char* const* texts, size_t option_count) {
+  CHECK(count == 1 && chosen[0] == devices[1] && option_count == 1);
+  options = std::string(keys[0]) + "=" + texts[0];
+  return nullptr;
+}
+
+int type(const ort::HardwareDevice*) { return 0; }
+const char* name(const ort::EpDevice* device) {
+  return device == nullptr ? "CPUExecutionProvider" : "OpenVINOExecutionProvider";
+}
+const ort::HardwareDevice* hardware(const ort::EpDevice*) { return nullptr; }
+
+}  // namespace openvino
+
+void openvino_is_told_its_precision() {
+  {
+    Server server("/no/such/plugin.so");
+    CHECK(has(Loaded(server, "openvino").error, "/no/such/plugin.so"));
+  }
+  Server server("/a/plugin.so");
+  real_table = ort::table;
+  std::vector<ort::AnyFunction> table(real_table, real_table + 317);
+  table[301] = reinterpret_cast<ort::AnyFunction>(&openvino::register_library);
+  table[303] = reinterpret_cast<ort::AnyFunction>(&openvino::get_devices);
+  table[304] = reinterpret_cast<ort::AnyFunction>(&openvino::append);
+  table[307] = reinterpret_cast<ort::AnyFunction>(&openvino::type);
+  table[312] = reinterpret_cast<ort::AnyFunction>(&openvino::name);
+  table[316] = reinterpret_cast<ort::AnyFunction>(&openvino::hardware);
+  ort::table = table.data();
+  CHECK(Loaded(server, "openvino").error.empty());
+  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})");
+  CHECK(has(logged, "openvino: OpenVINO computes in f32\n"));
+  CHECK(Loaded(server, "openvino_bf16", 3).error.empty());
+  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}})");
+  CHECK(has(logged, "openvino_bf16: OpenVINO computes in bf16, which changes the model's answers"));
+  CHECK(openvino::registered == 1 && openvino::library_path == "/a/plugin.so");
+  ort::table = real_table;
 }
 
 // Models come and go while others answer in threads of their own.
@@ -672,6 +738,7 @@ const std::map<std::string, void (*)()> kScenes = {
     {"optional_inputs_may_be_missing", optional_inputs_may_be_missing},
     {"server_that_does_not_fit_is_refused", server_that_does_not_fit_is_refused},
     {"library_is_refused", library_is_refused},
+    {"openvino_is_told_its_precision", openvino_is_told_its_precision},
     {"models_come_and_go", models_come_and_go},
     {"models_outlive_the_backend", models_outlive_the_backend},
     {"json_is_read", json_is_read},
