@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 import threading
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +18,7 @@ from hcopt.doctor.examination import examine, probes
 from hcopt.doctor.findings import Finding, Probe, as_json, find, ok
 from hcopt.errors import RuntimeStartError
 from hcopt.system.machine import CpuTimes
+from hcopt.triton.embedded.backends import NativeBackendError
 
 
 def test_probe_that_breaks_with_an_error_of_ours_is_an_error_with_its_remedy() -> None:

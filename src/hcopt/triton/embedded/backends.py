@@ -16,7 +16,7 @@ from hcopt.triton.local_tools import first_on_path
 from hcopt.triton.programs import TritonFiles, find_libpython, find_stub, installed_version
 
 _NAME = "onnxruntime"
-LIBRARY = "libtriton_onnxruntime.so"
+_LIBRARY = "libtriton_onnxruntime.so"
 
 
 class NativeBackendError(RuntimeStartError):
@@ -56,7 +56,7 @@ class NativeBackend:
         """See `EmbeddedBackend.install`; ONNX Runtime gets a second name, in which Triton's options split nothing."""
         backend = folder / "backends" / _NAME
         backend.mkdir(parents=True)
-        shutil.copyfile(self.library, backend / LIBRARY)
+        shutil.copyfile(self.library, backend / _LIBRARY)
         _onnxruntime_link(folder).symlink_to(self.onnxruntime)
 
     def options(self, folder: Path) -> list[str]:
@@ -106,12 +106,12 @@ class PythonBackend:
 
     def environment(self, folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
         """See `EmbeddedBackend.environment`."""
-        libraries = (str(self.triton.libraries), str(folder / "lib"), inherited.get("LDLIBRARY_PATH"))
+        libraries = (str(self.triton.libraries), str(folder / "lib"), inherited.get("LD_LIBRARY_PATH"))
         modules = (str(folder / "backends" / _NAME), inherited.get("PYTHONPATH"))
         return {
             # The stub takes its packages from the `python3` that is first on the path.
             "PATH": first_on_path(inherited),
-            "LDLIBRARY_PATH": ":".join(filter(None, libraries)),
+            "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
             # In front, or any other module called `model` would be taken for the backend.
             "PYTHONPATH": ":".join(filter(None, modules)),
             # Each load is a new Python: where it finds no compiled modules, it takes 0.5 s instead of 0.1 s.
@@ -127,7 +127,7 @@ def find_native_backend() -> NativeBackend:
     Raises:
         NativeBackendError: It was not built, or ONNX Runtime is not as PyPI's wheels have it.
     """
-    library = _resource(LIBRARY)
+    library = _resource(_LIBRARY)
     if not library.is_file():
         raise NativeBackendError("hcopt was installed without it")
     spec = find_spec("onnxruntime")
