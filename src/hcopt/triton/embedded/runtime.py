@@ -158,7 +158,7 @@ class EmbeddedRuntime:
     note: Callable[[Note], None] = field(default=_untold, compare=False)
     silence_s: float = MAX_SILENCE_S
     memory_mb: int | None = None
-    find_native_backend: Callable[[], NativeBackend] = field(default=find_native_backend, compare=False)
+    find_native_backend: Callable[[], NativeBackend] = find_native_backend
 
     @contextmanager
     def serve(self, repository: Path, run_folder: Path) -> Iterator[EmbeddedServer]:
