@@ -20,7 +20,7 @@ SOURCES = tuple(FOLDER / name for name in ("backend.cc", "instance.cc", "json.cc
 # The oldest that the library may meet: that of the tag, and older than any that Triton runs on.
 GLIBC = (2, 28)
 WHEEL_TAG = "py3-none-manylinux_{}_{}_x86_64".format(*GLIBC)
-STANDARD = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-warning-option")
+STANDARD = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 # Nothing of the C++ library may be taken for that of the server or of ONNX Runtime.
 EXPORTS = FOLDER / "exports.map"
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from tritonclient.utils import InferenceServerException
@@ -14,22 +13,9 @@ from tritonclient.utils import InferenceServerException
 from hcopt.errors import RuntimeStartError
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
 from tests.support import onnx_models as models
-from tests.support.triton import PYTHON_BASED, Answer, Arrays, Triton, input_and_output, running_triton
+from tests.support.tensors import NUMPY_TYPES, assert_same, expected, some
+from tests.support.triton import PYTHON_BASED, Arrays, Triton, input_and_output, running_triton
 
-NUMPY_TYPES: dict[str, type] = {
-    "BOOL": np.bool_,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
 # Long enough that requests sent together are in one batch on any machine; a full batch does not wait for it.
 BATCHING = "dynamic_batching { max_queue_delay_microseconds: 20000000 }\n"
 # Without it Triton takes two on a CPU.
@@ -60,34 +46,6 @@ def embedded_triton(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 
 # What only the Python-based one does, or does in another way than NVIDIA's.
 PYTHON_ALONE = pytest.mark.parametrize("embedded_triton", [PYTHON_BASED], ids=["python"], indirect=True)
-
-
-def some(datatype: str, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    if datatype.startswith("FP"):
-        return (random.standard_normal(shape) * 100).astype(NUMPY_TYPES[datatype])
-    if datatype == "BOOL":
-        return random.integers(0, 2, shape).astype(np.bool_)
-    limits = np.iinfo(NUMPY_TYPES[datatype])
-    return random.integers(limits.min, limits.max, shape, dtype=NUMPY_TYPES[datatype], endpoint=True)
-
-
-def expected(proto: onnx.ModelProto, inputs: Arrays) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-
-def assert_same(got: Answer, wanted: Arrays, *, exact: bool = True) -> None:
-    assert isinstance(got, dict), got
-    assert got.keys() == wanted.keys()
-    for name, array in wanted.items():
-        assert got[name].dtype == array.dtype
-        if exact:
-            np.testing.assert_array_equal(got[name], array)
-        else:
-            # Another batch size may take another path through the matrix product.
-            np.testing.assert_allclose(got[name], array, rtol=1e-6)
 
 
 @pytest.mark.parametrize("datatype", NUMPY_TYPES)

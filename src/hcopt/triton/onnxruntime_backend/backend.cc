@@ -1,14 +1,10 @@
-// The backend `onnxruntime`: what Triton calls. Written in C++, it replaces model.py in the folder of the backend.
+// The backend `onnxruntime`: what Triton calls.
 
-#include <exception>
 #include <memory>
 #include <string>
 
 #include "failure.h"
 #include "instance.h"
-#include "json.h"
-#include "model.h"
-#include "runtime.h"
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
@@ -21,139 +17,142 @@ void triton::check(Error* error) {
 
 void triton::note(Error* error) noexcept {
   if (error == nullptr) return;
-  if (Error* const again = TRITONSERVER_LogMessage(LogLevel::kError, __FILE__, __LINE__, TRITONSERVER_ErrorMessage(error))) {
-    TRITONSERVER_ErrorDelete(again);
-  }
+  log(LogLevel::kError, TRITONSERVER_ErrorMessage(error));
   TRITONSERVER_ErrorDelete(error);
 }
 
 void triton::log(LogLevel level, const std::string& message) noexcept {
-  if (Error* const error = TRITONSERVER_LogMessage(level, __FILE__, __LINE__, message.c_str())) TRITONSERVER_ErrorDelete(error);
+  Error* const error = TRITONSERVER_LogMessage(level, "onnxruntime_backend", 0, message.c_str());
+  if (error != nullptr) TRITONSERVER_ErrorDelete(error);
 }
 
 namespace {
 
+using triton::Error, triton::ErrorCode;
 using SharedRuntime = std::shared_ptr<Runtime>;
 
 // What an entry point returns: no exception may leave it.
 template <typename Action>
-triton::Error* guarded(const Action& action) noexcept {
+Error* guarded(const Action& action) noexcept {
   try {
     action();
     return nullptr;
   } catch (const Failure& failure) {
-    return TRITONSERVER_ErrorNew(failure.code, failure.what());
+    return triton::TRITONSERVER_ErrorNew(failure.code, failure.what());
   } catch (const std::exception& error) {
-    return TRITONSERVER_ErrorNew(triton::ErrorCode::kInternal, error.what());
+    return triton::TRITONSERVER_ErrorNew(ErrorCode::kInternal, error.what());
   }
 }
 
 template <typename State, typename Owner>
-State* state_of(Owner* owner, triton::Error* (*get_state)(Owner*, void**)) {
+State* state_of(Owner* owner, Error* (*get_state)(Owner*, void**)) {
   void* state = nullptr;
-  triton::check(get_state(owner, &state));
+  check(get_state(owner, &state));
   return static_cast<State*>(state);
 }
 
-Json read_json(triton::Message* message) {
-  const char* text = nullptr;
-  std::size_t size = 0;
-  triton::check(TRITONSERVER_MessageSerializeToJson(message, &text, &size));
-  return Json::parse({text, size});
+// Hands a state over to Triton, which keeps it until it is asked for.
+template <typename State, typename Owner>
+void keep(std::unique_ptr<State> state, Owner* owner, Error* (*set_state)(Owner*, void*)) {
+  check(set_state(owner, state.get()));
+  state.release();
 }
 
 void check_api() {
-  std::uint32_t major = 0, minor = 0;
-  triton::check(TRITONBACKEND_ApiVersion(&major, &minor));
+  uint32_t major = 0, minor = 0;
+  check(triton::TRITONBACKEND_ApiVersion(&major, &minor));
   if (major == triton::kApiMajor && minor >= triton::kApiMinor) return;
-  const auto version = [](std::uint32_t first, std::uint32_t second) { return std::to_string(first) + "." + std::to_string(second); };
-  throw Failure(triton::ErrorCode::kUnsupported,
-                "hcopt's onnxruntime backend needs the backend API " + version(triton::kApiMajor, triton::kApiMinor) +
-                    " or a later minor version; this server has " + version(major, minor));
+  throw Failure(ErrorCode::kUnsupported,
+                "hcopt's onnxruntime backend needs version 1.16 or later of version 1 of Triton's "
+                "backend API; this server has " +
+                    std::to_string(major) + "." + std::to_string(minor));
+}
+
+Json as_json(triton::Message* message) {
+  const char* text = nullptr;
+  size_t size = 0;
+  check(TRITONSERVER_MessageSerializeToJson(message, &text, &size));
+  return Json::parse({text, size});
 }
 
 Json model_config(triton::Model* model) {
   triton::Message* message = nullptr;
-  triton::check(TRITONBACKEND_ModelConfig(model, triton::kConfigVersion, &message));
-  const auto remove = [](triton::Message* owned) { triton::note(TRITONSERVER_MessageDelete(owned)); };
+  check(TRITONBACKEND_ModelConfig(model, triton::kConfigVersion, &message));
+  const auto remove = [](triton::Message* owned) { note(TRITONSERVER_MessageDelete(owned)); };
   const std::unique_ptr<triton::Message, decltype(remove)> owned(message, remove);
-  return read_json(message);
+  return as_json(message);
 }
 
 std::string version_folder(triton::Model* model) {
-  triton::ArtifactType type = triton::ArtifactType::kFilesystem;
+  triton::Artifact artifact = triton::Artifact::kFilesystem;
   const char* path = nullptr;
-  triton::check(TRITONBACKEND_ModelRepository(model, &type, &path));
-  if (type != triton::ArtifactType::kFilesystem) {
-    throw Failure(triton::ErrorCode::kUnsupported, "hcopt's onnxruntime backend reads models from folders alone");
-  }
-  std::uint64_t version = 0;
-  triton::check(TRITONBACKEND_ModelVersion(model, &version));
+  check(TRITONBACKEND_ModelRepository(model, &artifact, &path));
+  if (artifact != triton::Artifact::kFilesystem) throw unsupported("models that are not in a folder");
+  uint64_t version = 0;
+  check(TRITONBACKEND_ModelVersion(model, &version));
   return std::string(path) + "/" + std::to_string(version);
 }
 
 }  // namespace
 
-EXPORTED triton::Error* TRITONBACKEND_Initialize(triton::Backend* backend) {
+EXPORTED Error* TRITONBACKEND_Initialize(triton::Backend* backend) {
   return guarded([&] {
     check_api();
-    triton::Message* message = nullptr;
-    triton::check(TRITONBACKEND_BackendConfig(backend, &message));
-    auto runtime = std::make_unique<SharedRuntime>(std::make_shared<Runtime>(read_json(message)));
-    const Runtime& found = **runtime;
-    triton::check(TRITONBACKEND_BackendSetState(backend, runtime.get()));
-    runtime.release();
-    triton::log(triton::LogLevel::kInfo, "hcopt's native onnxruntime backend over ONNX Runtime " + found.version() + " (" + found.path() + ")");
+    triton::Message* config = nullptr;
+    check(TRITONBACKEND_BackendConfig(backend, &config));
+    const auto runtime = std::make_shared<Runtime>(as_json(config));
+    keep(std::make_unique<SharedRuntime>(runtime), backend, triton::TRITONBACKEND_BackendSetState);
+    triton::log(triton::LogLevel::kInfo, "hcopt's native onnxruntime backend, over ONNX Runtime " + runtime->version() +
+                                             " (" + runtime->path() + ")");
   });
 }
 
-EXPORTED triton::Error* TRITONBACKEND_Finalize(triton::Backend* backend) {
-  // Models that are still there keep what they need.
-  return guarded([&] { delete state_of<SharedRuntime>(backend, TRITONBACKEND_BackendState); });
+EXPORTED Error* TRITONBACKEND_Finalize(triton::Backend* backend) {
+  // Models that are still there have a share in it.
+  return guarded([&] { delete state_of<SharedRuntime>(backend, triton::TRITONBACKEND_BackendState); });
 }
 
-EXPORTED triton::Error* TRITONBACKEND_GetBackendAttribute(triton::Backend*, triton::BackendAttributes* attributes) {
+EXPORTED Error* TRITONBACKEND_GetBackendAttribute(triton::Backend*, triton::BackendAttributes* attributes) {
   return guarded([&] {
-    // A count of 0 leaves the number to Triton, as production does.
-    triton::check(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(attributes, triton::InstanceKind::kCpu, 0, nullptr, 0));
-    triton::check(TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(attributes, true));
+    // A count of 0 leaves the number of instances to Triton, as production does.
+    check(
+        TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(attributes, triton::InstanceKind::kCpu, 0, nullptr, 0));
+    check(TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(attributes, true));
   });
 }
 
-EXPORTED triton::Error* TRITONBACKEND_ModelInitialize(triton::Model* model) {
+EXPORTED Error* TRITONBACKEND_ModelInitialize(triton::Model* model) {
   return guarded([&] {
     triton::Backend* backend = nullptr;
-    triton::check(TRITONBACKEND_ModelBackend(model, &backend));
-    const SharedRuntime& runtime = *state_of<SharedRuntime>(backend, TRITONBACKEND_BackendState);
-    auto state = std::make_unique<Model>(runtime, model_config(model), version_folder(model));
-    triton::check(TRITONBACKEND_ModelSetState(model, state.get()));
-    state.release();
+    check(TRITONBACKEND_ModelBackend(model, &backend));
+    const auto& runtime = *state_of<SharedRuntime>(backend, triton::TRITONBACKEND_BackendState);
+    keep(std::make_unique<Model>(runtime, model_config(model), version_folder(model)), model,
+         triton::TRITONBACKEND_ModelSetState);
   });
 }
 
-EXPORTED triton::Error* TRITONBACKEND_ModelFinalize(triton::Model* model) {
-  return guarded([&] { delete state_of<Model>(model, TRITONBACKEND_ModelState); });
+EXPORTED Error* TRITONBACKEND_ModelFinalize(triton::Model* model) {
+  return guarded([&] { delete state_of<Model>(model, triton::TRITONBACKEND_ModelState); });
 }
 
-EXPORTED triton::Error* TRITONBACKEND_ModelInstanceInitialize(triton::ModelInstance* instance) {
+EXPORTED Error* TRITONBACKEND_ModelInstanceInitialize(triton::ModelInstance* instance) {
   return guarded([&] {
     triton::InstanceKind kind = triton::InstanceKind::kAuto;
-    triton::check(TRITONBACKEND_ModelInstanceKind(instance, &kind));
-    if (kind != triton::InstanceKind::kCpu) {
-      throw Failure(triton::ErrorCode::kUnsupported, "hcopt's onnxruntime backend does not support other instances than KIND_CPU");
-    }
+    check(TRITONBACKEND_ModelInstanceKind(instance, &kind));
+    if (kind != triton::InstanceKind::kCpu) throw unsupported("instances of another kind than KIND_CPU");
     triton::Model* model = nullptr;
-    triton::check(TRITONBACKEND_ModelInstanceModel(instance, &model));
-    auto state = std::make_unique<Instance>(*state_of<Model>(model, TRITONBACKEND_ModelState), instance);
-    triton::check(TRITONBACKEND_ModelInstanceSetState(instance, state.get()));
-    state.release();
+    check(TRITONBACKEND_ModelInstanceModel(instance, &model));
+    const Model& state = *state_of<Model>(model, triton::TRITONBACKEND_ModelState);
+    keep(Instance::make(state, instance), instance, triton::TRITONBACKEND_ModelInstanceSetState);
   });
 }
 
-EXPORTED triton::Error* TRITONBACKEND_ModelInstanceFinalize(triton::ModelInstance* instance) {
-  return guarded([&] { delete state_of<Instance>(instance, TRITONBACKEND_ModelInstanceState); });
+EXPORTED Error* TRITONBACKEND_ModelInstanceFinalize(triton::ModelInstance* instance) {
+  return guarded([&] { delete state_of<Instance>(instance, triton::TRITONBACKEND_ModelInstanceState); });
 }
 
-EXPORTED triton::Error* TRITONBACKEND_ModelInstanceExecute(triton::ModelInstance* instance, triton::Request** requests, std::uint32_t count) {
-  return guarded([&] { state_of<Instance>(instance, TRITONBACKEND_ModelInstanceState)->execute(requests, count); });
+EXPORTED Error* TRITONBACKEND_ModelInstanceExecute(triton::ModelInstance* instance, triton::Request** requests,
+                                                   uint32_t count) {
+  return guarded(
+      [&] { state_of<Instance>(instance, triton::TRITONBACKEND_ModelInstanceState)->execute(requests, count); });
 }

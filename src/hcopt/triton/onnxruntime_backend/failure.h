@@ -1,4 +1,4 @@
-// Failures inside the backend are exceptions; this is how they come from Triton and go back to it.
+// Failures inside the backend are exceptions; these come from Triton's errors, and go back as such.
 #pragma once
 
 #include <stdexcept>
@@ -12,13 +12,16 @@ struct Failure : std::runtime_error {
 };
 
 inline Failure invalid(const std::string& message) { return {triton::ErrorCode::kInvalid, message}; }
+inline Failure unsupported(const std::string& what) {
+  return {triton::ErrorCode::kUnsupported, "hcopt's onnxruntime backend does not support " + what};
+}
 
 namespace triton {
 
-// Throws what Triton's function says, and deletes it.
+// Throws what a function of Triton's says, and deletes it.
 void check(Error* error);
 
-// Writes what Triton's function says into its log: where nobody is left to be told.
+// Writes it into the log instead, where nobody is left to be told.
 void note(Error* error) noexcept;
 
 void log(LogLevel level, const std::string& message) noexcept;

@@ -4,20 +4,21 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
 #include <utility>
 
 #include "failure.h"
 
 namespace {
 
-constexpr const char* kArenaShrinkage = "memory.enable_memory_arena_shrinkage";
-constexpr std::string_view kSessionPrefix = "session.";
-// Keys that Triton's own backend has for GPUs, and Triton for itself: nothing to do for a backend on a CPU.
-constexpr std::string_view kOthersKeys[] = {"cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy",
-                                            "do_copy_in_default_stream", "TRITON_BATCH_STRATEGY_PATH"};
+constexpr const char *kArenaShrinkage = "memory.enable_memory_arena_shrinkage", *kSessionPrefix = "session.";
+// Keys that Triton's own backend has for GPUs, and Triton for itself: they have no effect on a CPU there either.
+constexpr const char* kWithoutEffect[] = {"cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy",
+                                          "do_copy_in_default_stream", "TRITON_BATCH_STRATEGY_PATH"};
 
 using Choices = std::initializer_list<std::pair<const char*, int>>;
 constexpr Choices kSwitch = {{"0", 0}, {"false", 0}, {"1", 1}, {"true", 1}};
+constexpr Choices kLevels = {{"-1", ort::kBasic}, {"0", ort::kAll}, {"1", ort::kExtended}, {"2", ort::kDisableAll}};
 
 int choice(const std::string& key, std::string value, Choices choices) {
   std::transform(value.begin(), value.end(), value.begin(), [](unsigned char letter) { return std::tolower(letter); });
@@ -29,7 +30,7 @@ int choice(const std::string& key, std::string value, Choices choices) {
   throw invalid(key + " is '" + value + "'; expected one of " + expected);
 }
 
-// 0 leaves the number to ONNX Runtime.
+// 0 leaves the number to ONNX Runtime, as setting nothing does.
 int thread_count(const std::string& key, const std::string& value) {
   int count = 0;
   const char* const end = value.data() + value.size();
@@ -41,34 +42,30 @@ int thread_count(const std::string& key, const std::string& value) {
 }
 
 void refuse_unsupported(const Json& config) {
-  const auto refuse_if = [](bool present, const char* what) {
-    if (present) throw Failure(triton::ErrorCode::kUnsupported, std::string("hcopt's onnxruntime backend does not support ") + what);
-  };
-  refuse_if(!config["sequence_batching"].is_null(), "sequence_batching");
-  refuse_if(config["model_transaction_policy"]["decoupled"].is_true(), "a decoupled transaction policy");
-  refuse_if(!config["batch_input"].items().empty() || !config["batch_output"].items().empty(),
-            "batch_input and batch_output");
-  for (const Json& input : config["input"].items()) {
-    refuse_if(input["allow_ragged_batch"].is_true(), "allow_ragged_batch");
+  if (!config["sequence_batching"].is_null()) throw unsupported("sequence_batching");
+  if (config["model_transaction_policy"]["decoupled"].is_true()) throw unsupported("a decoupled transaction policy");
+  if (!config["batch_input"].items.empty() || !config["batch_output"].items.empty()) {
+    throw unsupported("batch_input and batch_output");
+  }
+  for (const Json& input : config["input"].items) {
+    if (input["allow_ragged_batch"].is_true()) throw unsupported("allow_ragged_batch");
   }
 }
 
 std::vector<Tensor> read_tensors(const Json& list) {
   std::vector<Tensor> tensors;
-  for (const Json& item : list.items()) {
-    const TensorType* const type = tensor_type(item["data_type"].text());
-    if (type == nullptr) {
-      throw invalid(item["name"].text() + ": no backend can serve the type '" + item["data_type"].text() + "'");
-    }
-    const Json& reshape = item["reshape"];
-    const Json& dims = reshape.is_null() ? item["dims"] : reshape["shape"];
-    tensors.push_back({item["name"].text(), type, dims.integers(), item["optional"].is_true()});
+  for (const Json& item : list.items) {
+    const auto has_name = [&](const TensorType& type) { return item["data_type"].text == type.name; };
+    const auto* const type = std::find_if(std::begin(kTensorTypes), std::end(kTensorTypes), has_name);
+    if (type == std::end(kTensorTypes)) throw unsupported("the type '" + item["data_type"].text + "'");
+    const Json& dims = item["reshape"].is_null() ? item["dims"] : item["reshape"]["shape"];
+    tensors.push_back({item["name"].text, type, dims.integers(), item["optional"].is_true()});
   }
   return tensors;
 }
 
 std::string model_file(const std::string& folder, const Json& config) {
-  const std::string& name = config["default_model_filename"].text();
+  const std::string& name = config["default_model_filename"].text;
   std::string file = folder + "/" + (name.empty() ? "model.onnx" : name);
   struct stat found;
   if (stat(file.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) file += "/model.onnx";
@@ -76,33 +73,33 @@ std::string model_file(const std::string& folder, const Json& config) {
   return file;
 }
 
-// An input or output of the model itself; `element` is ONNX Runtime's number for its type, 0 where it is no tensor.
+// An input or output of the model itself.
 struct Found {
   std::string name;
-  int element = 0;
-  std::vector<std::int64_t> shape;
+  int type = 0;  // ONNX Runtime's number; 0 where it is no tensor
+  std::vector<int64_t> shape;
 };
 
 template <typename Count, typename Name, typename Type>
-std::vector<Found> list(const Runtime& runtime, const ort::Session* session, const Count& count_of,
-                        const Name& name_of, const Type& type_of) {
-  std::size_t count = 0;
-  count_of(session, &count);
+std::vector<Found> list(const ort::Session* session, ort::Allocator* allocator, Count get_count, Name get_name,
+                        Type get_type) {
+  size_t count = 0;
+  get_count(session, &count);
   std::vector<Found> tensors(count);
-  for (std::size_t index = 0; index < count; ++index) {
+  for (size_t index = 0; index < count; ++index) {
     Found& tensor = tensors[index];
     char* name = nullptr;
-    name_of(session, index, runtime.allocator(), &name);
+    get_name(session, index, allocator, &name);
     tensor.name = name;
-    ort::AllocatorFree(runtime.allocator(), name);
-    const auto type = ort::make<ort::TypeInfo>(type_of, session, index);
+    ort::AllocatorFree(allocator, name);
+    const auto type = ort::make<ort::TypeInfo>(get_type, session, index);
     int kind = 0;
     ort::GetOnnxTypeFromTypeInfo(type.get(), &kind);
-    if (kind != ort::kTypeTensor) continue;
+    if (kind != ort::kTensor) continue;
     const ort::TensorInfo* info = nullptr;
     ort::CastTypeInfoToTensorInfo(type.get(), &info);
-    ort::GetTensorElementType(info, &tensor.element);
-    std::size_t rank = 0;
+    ort::GetTensorElementType(info, &tensor.type);
+    size_t rank = 0;
     ort::GetDimensionsCount(info, &rank);
     tensor.shape.resize(rank);
     ort::GetDimensions(info, tensor.shape.data(), rank);
@@ -112,49 +109,41 @@ std::vector<Found> list(const Runtime& runtime, const ort::Session* session, con
 
 template <typename Type>
 const Type* find(const std::vector<Type>& tensors, const std::string& name) {
-  for (const Type& tensor : tensors) {
-    if (tensor.name == name) return &tensor;
-  }
-  return nullptr;
-}
-
-template <typename Item, typename Text>
-std::string joined(const std::vector<Item>& items, const Text& text_of) {
-  std::string text;
-  for (const Item& item : items) text += (text.empty() ? "" : ", ") + text_of(item);
-  return text;
-}
-
-std::string written(const std::vector<std::int64_t>& shape) {
-  return "[" + joined(shape, [](std::int64_t dim) { return std::to_string(dim); }) + "]";
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const Type& one) { return one.name == name; });
+  return found == tensors.end() ? nullptr : &*found;
 }
 
 std::string names(const std::vector<Found>& tensors) {
-  return joined(tensors, [](const Found& tensor) { return tensor.name; });
+  std::string text;
+  for (const Found& tensor : tensors) text += (text.empty() ? "" : ", ") + tensor.name;
+  return text;
 }
 
-void check_type(const std::string& what, const Tensor& tensor, const Found& found) {
-  const TensorType* const own = tensor_type(found.element);
-  if (own == nullptr) throw invalid(what + ": Triton has no type for what the model has there");
-  if (own != tensor.type) {
-    throw invalid(what + ": " + std::string(own->name) + " in the model, " + std::string(tensor.type->name) + " here");
+std::string written(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t dim : shape) text += (text.empty() ? "" : ", ") + std::to_string(dim);
+  return "[" + text + "]";
+}
+
+// An input's dynamic dimension may be narrowed down; outputs have to be declared exactly as they are.
+void check_tensor(const std::string& what, const Tensor& tensor, const Found& found, bool batches, bool exactly) {
+  if (found.type != tensor.type->onnxruntime) {
+    const auto is_own = [&](const TensorType& type) { return type.onnxruntime == found.type; };
+    const auto* const own = std::find_if(std::begin(kTensorTypes), std::end(kTensorTypes), is_own);
+    const std::string name = own == std::end(kTensorTypes) ? "something that Triton has no type for" : own->name;
+    throw invalid(what + ": " + name + " in the model, " + tensor.type->name + " here");
   }
-}
-
-// Outputs have to be named exactly as they are; an input's dynamic dimension may be narrowed down.
-void check_shape(const std::string& what, const Tensor& tensor, const Found& found, bool batches, bool exactly) {
-  if (found.shape.empty()) {
-    // A scalar, or a shape that the model leaves open.
-    const bool ones = std::all_of(tensor.dims.begin(), tensor.dims.end(), [](std::int64_t dim) { return dim == 1; });
-    if (!ones) throw invalid(what + ": a scalar in the model, " + written(tensor.dims) + " here; it has to be [1]");
+  if (found.shape.empty()) {  // a scalar, or a shape that the model leaves open
+    const bool ones = std::all_of(tensor.dims.begin(), tensor.dims.end(), [](int64_t dim) { return dim == 1; });
+    if (!ones) throw invalid(what + ": a scalar in the model, " + written(tensor.dims) + " here; expected [1]");
     return;
   }
   if (batches && found.shape[0] != -1) {
     throw invalid(what + ": max_batch_size has to be 0, the model's batch size is fixed: " + written(found.shape));
   }
-  std::vector<std::int64_t> wanted = tensor.dims;
+  std::vector<int64_t> wanted = tensor.dims;
   if (batches) wanted.insert(wanted.begin(), -1);
-  const auto same = [&](std::int64_t own, std::int64_t here) { return own == here || (own == -1 && !exactly); };
+  const auto same = [&](int64_t own, int64_t here) { return own == here || (own == -1 && !exactly); };
   if (!std::equal(found.shape.begin(), found.shape.end(), wanted.begin(), wanted.end(), same)) {
     throw invalid(what + ": " + written(found.shape) + " in the model, " + written(wanted) + " here");
   }
@@ -164,27 +153,25 @@ void check_shape(const std::string& what, const Tensor& tensor, const Found& fou
 
 Model::Model(std::shared_ptr<Runtime> runtime, const Json& config, const std::string& folder)
     : runtime_(std::move(runtime)),
-      name_(config["name"].text()),
+      name_(config["name"].text),
       batches_(!config["max_batch_size"].is_null() && config["max_batch_size"].integer() > 0),
       options_(ort::make<ort::SessionOptions>(ort::CreateSessionOptions)) {
   refuse_unsupported(config);
   inputs_ = read_tensors(config["input"]);
   outputs_ = read_tensors(config["output"]);
-  configure(config);
-  file_ = model_file(folder, config);
-}
-
-void Model::configure(const Json& config) {
-  const Json& level = config["optimization"]["graph"]["level"];
-  const Choices levels = {{"-1", ort::kBasic}, {"0", ort::kAll}, {"1", ort::kExtended}, {"2", ort::kDisableAll}};
+  const Json& optimization = config["optimization"];
+  const Json& level = optimization["graph"]["level"];
   ort::SetSessionGraphOptimizationLevel(
-      options_.get(), choice("optimization.graph.level", level.is_null() ? "0" : level.text(), levels));
+      options_.get(), choice("optimization.graph.level", level.is_null() ? "0" : level.text, kLevels));
   const Json& parameters = config["parameters"];
-  for (const std::string& key : parameters.keys()) set_parameter(key, parameters[key]["string_value"].text());
-  add_accelerators(config["optimization"]["execution_accelerators"]["cpu_execution_accelerator"]);
-  for (const Json& library : config["model_operations"]["op_library_filename"].items()) {
-    ort::RegisterCustomOpsLibrary_V2(options_.get(), library.text().c_str());
+  for (const std::string& key : parameters.keys) set_parameter(key, parameters[key]["string_value"].text);
+  for (const Json& accelerator : optimization["execution_accelerators"]["cpu_execution_accelerator"].items) {
+    add_accelerator(accelerator);
   }
+  for (const Json& library : config["model_operations"]["op_library_filename"].items) {
+    ort::RegisterCustomOpsLibrary_V2(options_.get(), library.text.c_str());
+  }
+  file_ = model_file(folder, config);
 }
 
 void Model::set_parameter(const std::string& key, const std::string& value) {
@@ -194,42 +181,39 @@ void Model::set_parameter(const std::string& key, const std::string& value) {
   } else if (key == "inter_op_thread_count") {
     if (const int count = thread_count(key, value)) ort::SetInterOpNumThreads(options, count);
   } else if (key == "execution_mode") {
-    ort::SetSessionExecutionMode(options, choice(key, value, {{"0", 0}, {"1", 1}}));
+    ort::SetSessionExecutionMode(options, choice(key, value, {{"0", ort::kSequential}, {"1", ort::kParallel}}));
   } else if (key == "enable_mem_arena") {
     choice(key, value, kSwitch) ? ort::EnableCpuMemArena(options) : ort::DisableCpuMemArena(options);
   } else if (key == "enable_mem_pattern") {
     choice(key, value, kSwitch) ? ort::EnableMemPattern(options) : ort::DisableMemPattern(options);
   } else if (key == kArenaShrinkage) {
     arena_shrinkage_ = value;
-  } else if (std::string_view(key).substr(0, kSessionPrefix.size()) == kSessionPrefix) {
+  } else if (key.rfind(kSessionPrefix, 0) == 0) {
     ort::AddSessionConfigEntry(options, key.c_str(), value.c_str());
-    triton::log(triton::LogLevel::kWarning, name_ + ": the parameter " + key +
-                                                " is given to ONNX Runtime; Triton's own backend would ignore it");
-  } else if (std::find(std::begin(kOthersKeys), std::end(kOthersKeys), key) == std::end(kOthersKeys)) {
+    triton::log(triton::LogLevel::kWarning,
+                name_ + ": ONNX Runtime gets the parameter " + key + "; Triton's own backend would ignore it");
+  } else if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), key) == std::end(kWithoutEffect)) {
     throw invalid("the onnxruntime backend has no parameter " + key);
   }
 }
 
-void Model::add_accelerators(const Json& accelerators) {
-  for (const Json& accelerator : accelerators.items()) {
-    const std::string& name = accelerator["name"].text();
-    if (name != "openvino") throw invalid("unknown cpu_execution_accelerator '" + name + "'; expected openvino");
-    std::string precision = "f32";
-    const Json& parameters = accelerator["parameters"];
-    for (const std::string& key : parameters.keys()) {
-      if (key != "precision") throw invalid("the accelerator openvino has no parameter " + key);
-      precision = choice("precision", parameters[key].text(), {{"f32", 0}, {"bf16", 1}}) ? "bf16" : "f32";
-    }
-    runtime_->add_openvino(options_.get(), precision);
-    with_openvino_ = true;
-    triton::log(precision == "f32" ? triton::LogLevel::kInfo : triton::LogLevel::kWarning,
-                name_ + ": OpenVINO computes in " + precision +
-                    (precision == "f32" ? "" : ", so that answers differ from those of ONNX Runtime's own kernels"));
+void Model::add_accelerator(const Json& accelerator) {
+  const std::string& name = accelerator["name"].text;
+  if (name != "openvino") throw invalid("unknown cpu_execution_accelerator '" + name + "'; expected openvino");
+  bool is_exact = true;
+  const Json& parameters = accelerator["parameters"];
+  for (const std::string& key : parameters.keys) {
+    if (key != "precision") throw invalid("the accelerator openvino has no parameter " + key);
+    is_exact = choice(key, parameters[key].text, {{"f32", 1}, {"bf16", 0}}) == 1;
   }
+  runtime_->add_openvino(options_.get(), is_exact ? "f32" : "bf16");
+  with_openvino_ = true;
+  triton::log(is_exact ? triton::LogLevel::kInfo : triton::LogLevel::kWarning,
+              name_ + ": OpenVINO computes in " + (is_exact ? "f32" : "bf16, which changes the model's answers"));
 }
 
-ort::Owned<ort::Session> Model::open_session() const {
-  // OpenVINO's provider cannot make two sessions at once.
+std::pair<ort::Owned<ort::Session>, std::vector<bool>> Model::open_session() const {
+  // OpenVINO's provider cannot make two sessions at once. Never destroyed: the server may still load while it ends.
   static std::mutex& one_at_a_time = *new std::mutex;
   std::unique_lock<std::mutex> guard(one_at_a_time, std::defer_lock);
   if (with_openvino_) guard.lock();
@@ -239,8 +223,8 @@ ort::Owned<ort::Session> Model::open_session() const {
   } catch (const Failure& failure) {
     throw Failure(failure.code, "onnxruntime cannot load " + file_ + ": " + failure.what());
   }
-  check_tensors(session.get());
-  return session;
+  std::vector<bool> scalars = check_tensors(session.get());
+  return {std::move(session), std::move(scalars)};
 }
 
 ort::Owned<ort::RunOptions> Model::run_options() const {
@@ -249,33 +233,35 @@ ort::Owned<ort::RunOptions> Model::run_options() const {
   return options;
 }
 
-void Model::check_tensors(const ort::Session* session) const {
-  const auto required = list(*runtime_, session, ort::SessionGetInputCount, ort::SessionGetInputName, ort::SessionGetInputTypeInfo);
-  const auto replaceable = list(*runtime_, session, ort::SessionGetOverridableInitializerCount,
-                                ort::SessionGetOverridableInitializerName, ort::SessionGetOverridableInitializerTypeInfo);
-  const auto outputs = list(*runtime_, session, ort::SessionGetOutputCount, ort::SessionGetOutputName, ort::SessionGetOutputTypeInfo);
-  std::vector<Found> missing = required;
-  missing.erase(std::remove_if(missing.begin(), missing.end(), [&](const Found& tensor) { return find(inputs_, tensor.name) != nullptr; }), missing.end());
-  if (!missing.empty()) throw invalid("config.pbtxt lacks the model's inputs " + names(missing));
+std::vector<bool> Model::check_tensors(const ort::Session* session) const {
+  ort::Allocator* const allocator = runtime_->allocator();
+  const auto required =
+      list(session, allocator, ort::SessionGetInputCount, ort::SessionGetInputName, ort::SessionGetInputTypeInfo);
+  const auto replaceable =
+      list(session, allocator, ort::SessionGetOverridableInitializerCount, ort::SessionGetOverridableInitializerName,
+           ort::SessionGetOverridableInitializerTypeInfo);
+  const auto outputs =
+      list(session, allocator, ort::SessionGetOutputCount, ort::SessionGetOutputName, ort::SessionGetOutputTypeInfo);
+  for (const Found& input : required) {
+    if (find(inputs_, input.name) == nullptr) throw invalid("config.pbtxt lacks the model's input " + input.name);
+  }
+  std::vector<bool> scalars;
   for (const Tensor& tensor : inputs_) {
     const std::string what = "input " + tensor.name;
-    const Found* found = find(required, tensor.name);
-    const bool is_required = found != nullptr;
-    if (!is_required) found = find(replaceable, tensor.name);
-    if (found == nullptr) throw invalid("the model has no " + what + ", but " + names(required));
+    const Found *const needed = find(required, tensor.name), *const known = find(replaceable, tensor.name);
+    if (needed == nullptr && known == nullptr) throw invalid("the model has no " + what + ", but " + names(required));
+    if (tensor.optional && needed != nullptr) throw invalid(what + ": the model needs it, so it cannot be optional");
+    if (!tensor.optional && needed == nullptr) throw invalid(what + ": the model has a value of it, so it is optional");
     if (tensor.optional && batches_) throw invalid(what + ": it can be optional only where max_batch_size is 0");
-    if (tensor.optional == is_required) {
-      throw invalid(what + (is_required ? ": the model has no value for it, so it cannot be optional"
-                                        : ": the model has a value for it, so it has to be optional: true"));
-    }
-    check_type(what, tensor, *found);
-    check_shape(what, tensor, *found, batches_, /*exactly=*/false);
+    const Found& found = needed == nullptr ? *known : *needed;
+    check_tensor(what, tensor, found, batches_, /*exactly=*/false);
+    scalars.push_back(found.shape.empty() && !batches_);
   }
   for (const Tensor& tensor : outputs_) {
     const std::string what = "output " + tensor.name;
     const Found* const found = find(outputs, tensor.name);
     if (found == nullptr) throw invalid("the model has no " + what + ", but " + names(outputs));
-    check_type(what, tensor, *found);
-    check_shape(what, tensor, *found, batches_, /*exactly=*/true);
+    check_tensor(what, tensor, *found, batches_, /*exactly=*/true);
   }
+  return scalars;
 }

@@ -9,10 +9,10 @@ namespace {
 constexpr const char* kOpenVino = "OpenVINOExecutionProvider";
 
 void log_message(void*, int severity, const char* category, const char*, const char* place, const char* message) {
-  const triton::LogLevel level = severity >= ort::kLogError     ? triton::LogLevel::kError
-                                 : severity == ort::kLogWarning ? triton::LogLevel::kWarning
-                                                                : triton::LogLevel::kInfo;
-  triton::log(level, std::string("ONNX Runtime (") + category + ", " + place + "): " + message);
+  using triton::LogLevel;
+  const LogLevel mild = severity == ort::kLogWarning ? LogLevel::kWarning : LogLevel::kInfo;
+  triton::log(severity >= ort::kLogError ? LogLevel::kError : mild,
+              std::string("ONNX Runtime (") + category + ", " + place + "): " + message);
 }
 
 const ort::ApiBase& open(const std::string& path) {
@@ -20,26 +20,25 @@ const ort::ApiBase& open(const std::string& path) {
     throw invalid("hcopt's onnxruntime backend needs --backend-config=onnxruntime,library=PATH of libonnxruntime.so");
   }
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) throw Failure(triton::ErrorCode::kNotFound, std::string("cannot open it: ") + dlerror());
-  const auto get_base = reinterpret_cast<const ort::ApiBase* (*)()>(dlsym(library, "OrtGetApiBase"));
-  const ort::ApiBase* const base = get_base == nullptr ? nullptr : get_base();
+  if (library == nullptr) throw Failure(triton::ErrorCode::kNotFound, std::string("no ONNX Runtime: ") + dlerror());
+  const auto base = reinterpret_cast<const ort::ApiBase* (*)()>(dlsym(library, "OrtGetApiBase"));
   if (base == nullptr) throw invalid(path + " is no library of ONNX Runtime");
-  return *base;
+  return *base();
 }
 
 }  // namespace
 
 void ort::check(Status* status) {
   if (status == nullptr) return;
-  constexpr int kInvalidArgument = 2;
   const Owned<Status> owned(status);
-  const bool is_invalid = GetErrorCode(status) == kInvalidArgument;
-  throw Failure(is_invalid ? triton::ErrorCode::kInvalid : triton::ErrorCode::kInternal, GetErrorMessage(status));
+  using triton::ErrorCode;
+  throw Failure(GetErrorCode(status) == kInvalidArgument ? ErrorCode::kInvalid : ErrorCode::kInternal,
+                GetErrorMessage(status));
 }
 
 Runtime::Runtime(const Json& backend_config)
-    : path_(backend_config["cmdline"]["library"].text()),
-      openvino_path_(backend_config["cmdline"]["openvino_library"].text()) {
+    : path_(backend_config["cmdline"]["library"].text),
+      openvino_path_(backend_config["cmdline"]["openvino_library"].text) {
   const ort::ApiBase& base = open(path_);
   version_ = base.GetVersionString();
   ort::table = base.GetApi(ort::kApiVersion);
@@ -47,7 +46,7 @@ Runtime::Runtime(const Json& backend_config)
     throw Failure(triton::ErrorCode::kUnsupported,
                   "ONNX Runtime " + version_ + " is too old: at least 1.20 is needed (" + path_ + ")");
   }
-  has_plugins_ = base.GetApi(ort::kPluginApiVersion) != nullptr;
+  takes_plugins_ = base.GetApi(ort::kPluginApiVersion) != nullptr;
   env_ = ort::make<ort::Env>(ort::CreateEnvWithCustomLogger, log_message, nullptr, ort::kLogWarning, "hcopt");
   cpu_ = ort::make<ort::MemoryInfo>(ort::CreateCpuMemoryInfo, ort::kDeviceAllocator, ort::kDefaultMemory);
   ort::GetAllocatorWithDefaultOptions(&allocator_);
@@ -56,25 +55,23 @@ Runtime::Runtime(const Json& backend_config)
 void Runtime::add_openvino(ort::SessionOptions* options, const std::string& precision) {
   const ort::EpDevice* const device = openvino_on_cpu();
   const std::string load_config = R"({"CPU": {"INFERENCE_PRECISION_HINT": ")" + precision + R"("}})";
-  const char* const keys[] = {"load_config"};
-  const char* const values[] = {load_config.c_str()};
-  ort::SessionOptionsAppendExecutionProvider_V2(options, env(), &device, 1, keys, values, 1);
+  const char *const key = "load_config", *const value = load_config.c_str();
+  ort::SessionOptionsAppendExecutionProvider_V2(options, env(), &device, 1, &key, &value, 1);
 }
 
 const ort::EpDevice* Runtime::openvino_on_cpu() {
   if (openvino_path_.empty()) {
-    throw invalid("the accelerator openvino needs --backend-config=onnxruntime,openvino_library=PATH, the library of the "
-                  "package onnxruntime-ep-openvino");
+    throw invalid("openvino needs --backend-config=onnxruntime,openvino_library=PATH, of onnxruntime-ep-openvino");
   }
-  if (!has_plugins_) throw invalid("the accelerator openvino needs ONNX Runtime 1.22; this is " + version_);
+  if (!takes_plugins_) throw invalid("openvino needs ONNX Runtime 1.22 or later; this is " + version_);
   const std::lock_guard guard(registering_);
   if (!openvino_registered_) ort::RegisterExecutionProviderLibrary(env(), kOpenVino, openvino_path_.c_str());
   openvino_registered_ = true;
   const ort::EpDevice* const* devices = nullptr;
-  std::size_t count = 0;
+  size_t count = 0;
   ort::GetEpDevices(env(), &devices, &count);
-  for (std::size_t index = 0; index < count; ++index) {
-    const bool on_cpu = ort::HardwareDevice_Type(ort::EpDevice_Device(devices[index])) == ort::kDeviceCpu;
+  for (size_t index = 0; index < count; ++index) {
+    const bool on_cpu = ort::HardwareDevice_Type(ort::EpDevice_Device(devices[index])) == ort::kCpuDevice;
     if (on_cpu && std::string(ort::EpDevice_EpName(devices[index])) == kOpenVino) return devices[index];
   }
   throw invalid("OpenVINO finds no CPU that it can use");

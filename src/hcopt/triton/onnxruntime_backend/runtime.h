@@ -1,4 +1,4 @@
-// The ONNX Runtime that the server was told to use: its library, its environment, its providers.
+// The ONNX Runtime that the server was told to use: its library, its environment, OpenVINO beside it.
 #pragma once
 
 #include <mutex>
@@ -9,12 +9,12 @@
 
 class Runtime {
  public:
-  // Opens the library that `--backend-config=onnxruntime,library=PATH` names. It stays open: its threads end when they
-  // like. Throws a Failure where it is no ONNX Runtime, or one that is too old.
+  // Opens the library of `--backend-config=onnxruntime,library=PATH`, for good: its threads end when they like.
+  // Throws a Failure where it is no ONNX Runtime, or one that is too old.
   explicit Runtime(const Json& backend_config);
 
-  // Adds OpenVINO's provider, whose library is `--backend-config=onnxruntime,openvino_library=PATH`, to the options of a
-  // session. `precision` is that in which it computes: "f32" or "bf16".
+  // Adds OpenVINO's provider, whose library is `--backend-config=onnxruntime,openvino_library=PATH`, to the options of
+  // a session. It computes in `precision`, "f32" or "bf16".
   void add_openvino(ort::SessionOptions* options, const std::string& precision);
 
   const std::string& version() const { return version_; }
@@ -30,7 +30,7 @@ class Runtime {
   ort::Owned<ort::Env> env_;
   ort::Owned<ort::MemoryInfo> cpu_;
   ort::Allocator* allocator_ = nullptr;  // ONNX Runtime's own
-  bool has_plugins_ = false;
+  bool takes_plugins_ = false;
   std::mutex registering_;
   bool openvino_registered_ = false;
 };
