@@ -42,7 +42,7 @@ from tests.support.command import TINY, workplace
 from tests.support.fakes import FakeServer, FakeTools
 from tests.support.notes import said
 from tests.support.relay import port_relay
-from tests.support.triton import ImpatientTools, input_and_output
+from tests.support.triton import PYTHON_BASED, ImpatientTools, input_and_output
 
 NAME = "model"
 CONFIG = (
@@ -145,13 +145,14 @@ def test_server_that_is_killed_in_a_window_costs_that_window_and_is_started_agai
     assert [said(note).endswith("failed or is taken again.") for note in there.notes[notes:]] == [True]
 
 
-def test_backend_stub_that_is_killed_costs_that_window_and_the_next_has_another(there: Stand) -> None:
-    notes = len(there.notes)
-    failed = there.measure_while(lambda: [stub.kill() for stub in there.stubs()])
-    assert failed.error is not None
-    assert "is not healthy" in failed.error
-    assert there.runner.measure(there.window()).error is None
-    assert len(there.notes) == notes
+def test_backend_stub_that_is_killed_costs_that_window_and_the_next_has_another(tmp_path: Path) -> None:
+    with stand(tmp_path, runtime=PYTHON_BASED) as there:
+        notes = len(there.notes)
+        failed = there.measure_while(lambda: [stub.kill() for stub in there.stubs()])
+        assert failed.error is not None
+        assert "is not healthy" in failed.error
+        assert there.runner.measure(there.window()).error is None
+        assert len(there.notes) == notes
 
 
 def test_server_that_hangs_is_killed_and_started_again(there: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,12 +199,12 @@ def endless_model() -> onnx.ModelProto:
 def test_instance_that_never_answers_is_gone_before_the_next_window(tmp_path: Path) -> None:
     with stand(tmp_path, endless_model(), patience_s=PATIENCE_S) as there:
         there.runner.served.reload(there.window().variant)
-        hung = there.stubs()
+        hung = [there.server.process.pid, *(stub.pid for stub in there.stubs())]
         failed = there.runner.measure(there.window(reload=False))
         assert failed.error is not None
         assert failed.error.startswith("tritonserver was ended: model_config_default does not answer")
         assert "did not end within" in failed.error
-        _wait_until_gone([stub.pid for stub in hung])
+        _wait_until_gone(hung)
         assert there.server.restart_if_dead() is None
 
 
