@@ -254,7 +254,7 @@ def test_summary_keeps_its_schema_and_names_the_images(scenes: dict[str, Scene])
     environment = found["environment"]
     assert (environment["runtime"], environment["backend"]) == (
         "docker",
-        {"name": "onnxruntime", "implementation": "python"},
+        {"name": "onnxruntime", "implementation": "native"},
     )
     assert (environment["triton_version"], environment["perf_analyzer_version"]) == ("2.51.0", "2.51.0")
     assert environment["server_image"] == scene.engine.images.get(SERVER_IMAGE).id
