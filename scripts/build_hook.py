@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent))
-from build_backend import LIBRARY, WHEEL_TAG, build, zig
+from build_backend import LIBRARY, WHEEL_TAG, put_in_place
 
 
 class BackendHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -18,10 +17,13 @@ class BackendHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it collects the files."""
-        # scripts/setup.sh has built it already, or has said that it could not.
-        if version == "editable" and find_spec("ziglang") is None:
+        try:
+            put_in_place(LIBRARY)
+        except ModuleNotFoundError:
+            # Without pip's own environment, by scripts/setup.sh, which has tried before and has told it.
+            if version != "editable":
+                raise
             return
-        build(LIBRARY, zig())
         build_data["artifacts"].append(str(LIBRARY.relative_to(self.root)))
         build_data["pure_python"] = False
         build_data["tag"] = WHEEL_TAG

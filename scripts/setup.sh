@@ -65,13 +65,58 @@ find_uv() {
   install --require-hashes -r scripts/uv.txt >&2 && printf '.venv/bin/uv\n'
 }
 
+# pins UV FILE OPTION...: writes what `uv export OPTION...` takes from uv.lock, with hashes.
+pins() {
+  "$1" export --quiet --frozen --no-emit-project --no-annotate "${@:3}" >"$2"
+}
+
+# The compiler is of 0.4 GB, so it is there only meanwhile.
+compile_backend() {
+  local failed=0
+  rm -rf .venv/compiler
+  pins "$1" .venv/pins-compiler.txt --only-group compiler &&
+    install --target .venv/compiler --no-deps --require-hashes -r .venv/pins-compiler.txt &&
+    PYTHONPATH=.venv/compiler .venv/bin/python scripts/build_backend.py --wheel || failed=$?
+  rm -rf .venv/compiler
+  return "$failed"
+}
+
+# install_all UV PINS: hcopt and what it needs, and beside that its backend. In a shell of its own, that it ends with it.
+install_all() (
+  local compiling=
+  if ! .venv/bin/python scripts/build_backend.py --wheel >/dev/null 2>&1; then
+    printf "Building hcopt's Triton backend meanwhile (C++, once; about a minute) ...\n" >&2
+    # As a process group, which ends as a whole.
+    set -m
+    compile_backend "$1" </dev/null >.venv/backend.log 2>&1 &
+    set +m
+    compiling=$!
+    trap 'kill -- "-$compiling" 2>/dev/null || true' EXIT
+  fi
+  # Without dependencies, since all of them stand there: pip takes a[b]~=1 of a package for another one than a==1.
+  install --no-deps --require-hashes -r "$2" || fail "the requirements of uv.lock could not be installed" \
+    "see the message above; is the package index reachable, and does it have PyPI's own files?"
+  if [ -n "$compiling" ]; then
+    wait "$compiling" || no_backend
+    trap - EXIT
+  fi
+  install --no-deps --no-build-isolation -e . || fail "hcopt could not be installed" "see the message above"
+)
+
+no_backend() {
+  printf "note: hcopt's Triton backend could not be built: see .venv/backend.log\n" >&2
+  printf '  what it means: without Docker a Python-based backend is measured, which reaches about half of its throughput\n' >&2
+  printf '  to try again: rm .venv/.installed-*, then run %s again\n' "${0##*/}" >&2
+}
+
 # setup NAME OPTION...: installs hcopt itself and what `uv export OPTION...` takes from uv.lock, unless just that was done
 # before: every file with the SHA-256 of the lock, so that no index can slip another one in.
 setup() {
   local stamp=".venv/.installed-$1" pins=".venv/pins-$1.txt" uv wanted
   shift
   # The folder is part of it: a virtual environment that was moved does not work.
-  wanted=$(cat uv.lock scripts/uv.txt pyproject.toml scripts/setup.sh <(pwd; printf '%s\n' "$@") | sha256sum | cut -d ' ' -f 1)
+  wanted=$(cat uv.lock scripts/uv.txt pyproject.toml scripts/setup.sh scripts/build_*.py \
+    src/hcopt/triton/onnxruntime_backend/*.{cc,h,map} <(pwd; printf '%s\n' "$@") | sha256sum | cut -d ' ' -f 1)
   if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && fits .venv/bin/python; then
     return 0
   fi
@@ -81,11 +126,8 @@ setup() {
   printf 'Installing into .venv (about 1.6 GB, once; a minute or two) ...\n' >&2
   uv=$(find_uv) || fail "uv, which reads the pinned requirements, could not be installed" \
     "see pip's message above; is the package index reachable, and does it have PyPI's own files?"
-  "$uv" export --quiet --frozen --no-emit-project --no-annotate "$@" >"$pins" ||
+  pins "$uv" "$pins" --group build "$@" ||
     fail "$uv cannot read uv.lock" "it may be too old: uv self update, or take it off the PATH, and this installs one"
-  # Without dependencies, since all of them stand there: pip takes a[b]~=1 of a package for another one than a==1.
-  install --no-deps --require-hashes -r "$pins" || fail "the requirements of uv.lock could not be installed" \
-    "see the message above; is the package index reachable, and does it have PyPI's own files?"
-  install --no-deps -e . || fail "hcopt could not be installed" "see the message above"
+  install_all "$uv" "$pins" || exit
   printf '%s\n' "$wanted" >"$stamp"
 }
