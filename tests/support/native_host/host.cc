@@ -63,8 +63,9 @@ void finalize(Error* (*entry_point)(Owner*), Owner* owner) {
 // A backend, models and instances that are there as long as this is; whatever could not be made says why.
 class Server {
  public:
-  explicit Server(const std::string& path = library) {
-    backend.config = R"({"cmdline": {"auto-complete-config": "false", "library": ")" + path + R"("}})";
+  explicit Server(const std::string& openvino = "") {
+    const std::string more = openvino.empty() ? "" : R"(", "openvino_library": ")" + openvino;
+    backend.config = R"({"cmdline": {"auto-complete-config": "false", "library": ")" + library + more + R"("}})";
     error = said(TRITONBACKEND_Initialize(&backend));
     initialized_ = error.empty();
   }
@@ -513,6 +514,66 @@ void library_is_refused() {
   CHECK(has(server.error, arguments.at(0)));
 }
 
+// What OpenVINO's plugin is told, by functions in the place of ONNX Runtime's: the plugin finds CPUs of Intel alone.
+namespace openvino {
+
+int registered;
+std::string library_path, options;
+const int here = 0;
+const ort::EpDevice* const devices[] = {nullptr, reinterpret_cast<const ort::EpDevice*>(&here)};
+
+ort::Status* register_library(ort::Env*, const char*, const char* path) {
+  ++registered;
+  library_path = path;
+  return nullptr;
+}
+
+ort::Status* get_devices(const ort::Env*, const ort::EpDevice* const** found, size_t* count) {
+  *found = devices;
+  *count = std::size(devices);
+  return nullptr;
+}
+
+ort::Status* append(ort::SessionOptions*, ort::Env*, const ort::EpDevice* const* chosen, size_t count,
+                    const char* const* keys, const char* const* texts, size_t option_count) {
+  CHECK(count == 1 && chosen[0] == devices[1] && option_count == 1);
+  options = std::string(keys[0]) + "=" + texts[0];
+  return nullptr;
+}
+
+int type(const ort::HardwareDevice*) { return 0; }
+const char* name(const ort::EpDevice* device) {
+  return device == nullptr ? "CPUExecutionProvider" : "OpenVINOExecutionProvider";
+}
+const ort::HardwareDevice* hardware(const ort::EpDevice*) { return nullptr; }
+
+}  // namespace openvino
+
+void openvino_is_told_its_precision() {
+  {
+    Server server("/no/such/plugin.so");
+    CHECK(has(Loaded(server, "openvino").error, "/no/such/plugin.so"));
+  }
+  Server server("/a/plugin.so");
+  real_table = ort::table;
+  std::vector<ort::AnyFunction> table(real_table, real_table + 317);
+  table[301] = reinterpret_cast<ort::AnyFunction>(&openvino::register_library);
+  table[303] = reinterpret_cast<ort::AnyFunction>(&openvino::get_devices);
+  table[304] = reinterpret_cast<ort::AnyFunction>(&openvino::append);
+  table[307] = reinterpret_cast<ort::AnyFunction>(&openvino::type);
+  table[312] = reinterpret_cast<ort::AnyFunction>(&openvino::name);
+  table[316] = reinterpret_cast<ort::AnyFunction>(&openvino::hardware);
+  ort::table = table.data();
+  CHECK(Loaded(server, "openvino").error.empty());
+  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})");
+  CHECK(has(logged, "openvino: OpenVINO computes in f32\n"));
+  CHECK(Loaded(server, "openvino_bf16", 3).error.empty());
+  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}})");
+  CHECK(has(logged, "openvino_bf16: OpenVINO computes in bf16, which changes the model's answers"));
+  CHECK(openvino::registered == 1 && openvino::library_path == "/a/plugin.so");
+  ort::table = real_table;
+}
+
 // Models come and go while others answer in threads of their own.
 void models_come_and_go() {
   Server server;
@@ -672,6 +733,7 @@ const std::map<std::string, void (*)()> kScenes = {
     {"optional_inputs_may_be_missing", optional_inputs_may_be_missing},
     {"server_that_does_not_fit_is_refused", server_that_does_not_fit_is_refused},
     {"library_is_refused", library_is_refused},
+    {"openvino_is_told_its_precision", openvino_is_told_its_precision},
     {"models_come_and_go", models_come_and_go},
     {"models_outlive_the_backend", models_outlive_the_backend},
     {"json_is_read", json_is_read},

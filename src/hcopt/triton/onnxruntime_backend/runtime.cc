@@ -74,5 +74,5 @@ const ort::EpDevice* Runtime::openvino_on_cpu() {
     const bool on_cpu = ort::HardwareDevice_Type(ort::EpDevice_Device(devices[index])) == ort::kCpuDevice;
     if (on_cpu && std::string(ort::EpDevice_EpName(devices[index])) == kOpenVino) return devices[index];
   }
-  throw invalid("OpenVINO finds no CPU that it can use");
+  throw invalid("OpenVINO finds no CPU that it can use: its plugin takes those of Intel");
 }
