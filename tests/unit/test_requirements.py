@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts import build_backend
+
 REPOSITORY = Path(__file__).parents[2]
+GROUPS = ("build", "compiler")
 MADE = ("requirements.txt", "scripts/uv.txt")
 ENVIRONMENT = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/")}
 
@@ -43,15 +46,34 @@ def test_readable_requirements_are_pins_alone() -> None:
     assert [line for line in found if not re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; python_full_version .*)?", line)] == []
 
 
-@pytest.mark.parametrize("options", [("--no-default-groups", "--extra", "embedded"), ()], ids=["main job", "tests"])
-def test_everything_that_is_installed_has_a_hash(checkout: Path, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        (("--group", "build", "--no-default-groups", "--extra", "embedded"), 100),
+        (("--group", "build"), 100),
+        (("--only-group", "compiler"), 1),
+    ],
+    ids=["main job", "tests", "compiler"],
+)
+def test_everything_that_is_installed_has_a_hash(checkout: Path, options: tuple[str, ...], least: int) -> None:
     command = ["uv", "export", "--quiet", "--frozen", "--no-emit-project", "--no-annotate", *options]
     done = subprocess.run(
         command, cwd=checkout, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True
     )
     found = lines(done.stdout)
-    assert len(found) > 100
+    assert len(found) >= least
     assert [line for line in found if not re.search(r"==\S.* --hash=sha256:[0-9a-f]{64}", line)] == []
+
+
+def test_pips_own_environment_for_a_build_has_what_the_lock_has() -> None:
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    (required,) = re.findall(r"^requires = \[(.*)\]$", project, re.MULTILINE)
+    (build,), (compiler,) = (re.findall(rf"^{group} = \[(.*)\]$", project, re.MULTILINE) for group in GROUPS)
+    pins = re.findall(r'"(\w+==[^"]+)"', required)
+    assert pins == re.findall(r'"(\w+==[^"]+)"', f"{build}, {compiler}")
+    assert pins[-1] == f"ziglang=={build_backend.ZIGLANG}", (
+        "the cache would give what another one compiled"
+    )
 
 
 def test_uv_for_machines_without_one_has_a_hash() -> None:

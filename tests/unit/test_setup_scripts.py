@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from scripts import build_backend
+
 REPOSITORY = Path(__file__).parents[2]
+SOURCES = (".cc", ".h", ".map")
 # What the scripts use beside the programs that a test replaces.
-TOOLS = ("bash", "cat", "cut", "dirname", "env", "head", "pwd", "rm", "sh", "sha256sum", "sort")
+TOOLS = ("bash", "cat", "cut", "dirname", "env", "head", "pwd", "rm", "sh", "sha256sum", "sleep", "sort")
 EXPORT = "uv export --quiet --frozen --no-emit-project --no-annotate"
+MAIN = f"{EXPORT} --group build --no-default-groups --extra embedded"
+UV_PIP = "uv pip install --quiet --python .venv/bin/python"
+BUILD = "python scripts/build_backend.py --wheel"
+# The second word of each call.
+INSTALLED = ["export", "scripts/build_backend.py", "pip", "pip"]
+# What a build does where the library has to be compiled first, and no compiler is there.
+NOT_YET = 'if [ -z "$PYTHONPATH" ]; then exit 3; fi'
 UNAME = 'case "$1" in -m) echo {machine};; *) echo {system};; esac'
 # A virtual environment as far as the scripts look at it. Its Python answers questions about itself, and notes the rest.
 MAKE_VENV = f"""
@@ -22,6 +34,7 @@ cat >.venv/bin/python <<'END'
 #!/bin/sh
 if [ "$1" = -c ]; then exec "{sys.executable}" "$@"; fi
 echo "python $*" >>"$LOG"
+if [ "$1" = scripts/build_backend.py ]; then eval "$BUILD"; fi
 END
 printf '#!/bin/sh\necho hcopt "$@"\n' >.venv/bin/hcopt
 printf '#!/bin/sh\necho ".venv/bin/uv $*" >>"$LOG"\n' >.venv/bin/uv
@@ -41,17 +54,13 @@ class Machine:
         self.bin = root / "bin"
         self.log = root / "log"
         self.log.touch()
+        self.build = ":"
         self.bin.mkdir()
         for tool in (*TOOLS, "mkdir", "chmod"):
             self.bin.joinpath(tool).symlink_to(str(shutil.which(tool)))
-        for name in (
-            "scripts/setup.sh",
-            "run_analyzer.sh",
-            "run_tests.sh",
-            "scripts/uv.txt",
-            "uv.lock",
-            "pyproject.toml",
-        ):
+        backend = [path.relative_to(REPOSITORY) for path in build_backend.FOLDER.glob("*") if path.suffix in SOURCES]
+        scripts = [path.relative_to(REPOSITORY) for path in (REPOSITORY / "scripts").glob("*.*")]
+        for name in (*scripts, *backend, "run_analyzer.sh", "run_tests.sh", "uv.lock", "pyproject.toml"):
             self.checkout.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, self.checkout / name)
         self.program("uname", UNAME.format(system="Linux", machine="x86_64"))
@@ -66,7 +75,7 @@ class Machine:
         return subprocess.run(
             [str(self.checkout / script), *arguments],
             cwd="/",
-            env={"PATH": str(self.bin), "LOG": str(self.log)},
+            env={"PATH": str(self.bin), "LOG": str(self.log), "BUILD": self.build},
             capture_output=True,
             text=True,
             check=False,
@@ -141,16 +150,17 @@ def test_setup_with_uv_installs_once_and_runs_the_job(machine: Machine) -> None:
     answer = machine.run("run_analyzer.sh", "--dry-run", "--set", "a=b c")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == "hcopt profile --dry-run --set a=b c\n"
-    pip = "uv pip install --quiet --python .venv/bin/python"
-    assert machine.noted == [
+    installed = [
         "uv venv --quiet --clear --python >=3.10,<3.13 .venv",
-        f"{EXPORT} --no-default-groups --extra embedded",
-        f"{pip} --no-deps --require-hashes -r .venv/pins-main.txt",
-        f"{pip} --no-deps -e .",
+        MAIN,
+        BUILD,
+        f"{UV_PIP} --no-deps --require-hashes -r .venv/pins-main.txt",
+        f"{UV_PIP} --no-deps --no-build-isolation -e .",
     ]
+    assert machine.noted == installed
     again = machine.run("run_analyzer.sh", "--dry-run")
     assert (again.returncode, again.stdout, again.stderr) == (0, "hcopt profile --dry-run\n", "")
-    assert len(machine.noted) == 4, "nothing was installed again"
+    assert machine.noted == installed, "nothing was installed again"
 
 
 def test_setup_without_uv_uses_pip(machine: Machine) -> None:
@@ -160,10 +170,62 @@ def test_setup_without_uv_uses_pip(machine: Machine) -> None:
     pip = "python -m pip install --quiet --disable-pip-version-check"
     assert machine.noted == [
         f"{pip} --require-hashes -r scripts/uv.txt",
-        f".venv/bin/{EXPORT} --no-default-groups --extra embedded",
+        f".venv/bin/{MAIN}",
+        BUILD,
         f"{pip} --no-deps --require-hashes -r .venv/pins-main.txt",
-        f"{pip} --no-deps -e .",
+        f"{pip} --no-deps --no-build-isolation -e .",
     ]
+
+
+def test_backend_is_compiled_beside_the_installation_where_it_is_not_kept_yet(machine: Machine) -> None:
+    machine.program("uv", UV)
+    machine.build = f'{NOT_YET}; echo "with $PYTHONPATH" >>"$LOG"'
+    answer = machine.run("run_analyzer.sh")
+    assert answer.returncode == 0, answer.stderr
+    assert "Building hcopt's Triton backend meanwhile" in answer.stderr
+    assert "note:" not in answer.stderr
+    beside = [
+        f"{EXPORT} --only-group compiler",
+        f"{UV_PIP} --target .venv/compiler --no-deps --require-hashes -r .venv/pins-compiler.txt",
+        BUILD,
+        "with .venv/compiler",
+    ]
+    assert [line for line in machine.noted[3:] if line in beside] == beside
+    assert machine.noted[-1] == f"{UV_PIP} --no-deps --no-build-isolation -e .", "hcopt comes after its backend"
+    assert not (machine.checkout / ".venv" / "compiler").exists()
+
+
+@pytest.mark.parametrize("failing", ["no ziglang", "no compilation"])
+def test_backend_that_cannot_be_built_leaves_the_rest_installed(machine: Machine, failing: str) -> None:
+    no_compiler = 'case "$*" in *--target*) exit 1;; esac' if failing == "no ziglang" else ""
+    machine.program("uv", UV + no_compiler)
+    machine.build = f"{NOT_YET}; mkdir -p .venv/compiler; exit 1"
+    answer = machine.run("run_analyzer.sh")
+    assert (answer.returncode, answer.stdout) == (0, "hcopt profile\n")
+    assert "note: hcopt's Triton backend could not be built: see .venv/backend.log" in answer.stderr
+    assert "a Python-based backend is measured" in answer.stderr
+    assert machine.noted[-1] == f"{UV_PIP} --no-deps --no-build-isolation -e ."
+    assert not (machine.checkout / ".venv" / "compiler").exists()
+    assert machine.run("run_analyzer.sh").stderr == "", "it is not tried at each call"
+
+
+def test_compiler_ends_with_an_installation_that_fails(machine: Machine, tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    machine.build = f'{NOT_YET}; sleep 600 & echo $! >"{began}"; wait'
+    wait = f'while ! [ -s "{began}" ]; do sleep 0.01; done; exit 1'
+    machine.program("uv", f'{UV}\ncase "$*" in *pins-main.txt*) {wait};; esac')
+    assert_refused(machine.run("run_analyzer.sh"), "requirements of uv.lock could not be installed")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(int(began.read_text())).wait(timeout=30)
+
+
+def test_changed_source_of_the_backend_is_built_again(machine: Machine) -> None:
+    machine.program("uv", UV)
+    machine.run("run_analyzer.sh")
+    with (machine.checkout / build_backend.SOURCES[0].relative_to(REPOSITORY)).open("a") as file:
+        file.write("// changed\n")
+    assert machine.run("run_analyzer.sh").returncode == 0
+    assert machine.noted.count(BUILD) == 2
 
 
 def test_changed_requirements_are_installed_into_the_environment_that_is_there(machine: Machine) -> None:
@@ -172,7 +234,7 @@ def test_changed_requirements_are_installed_into_the_environment_that_is_there(m
     with (machine.checkout / "uv.lock").open("a") as file:
         file.write("# changed\n")
     assert machine.run("run_analyzer.sh").returncode == 0
-    assert [line.split()[1] for line in machine.noted] == ["venv", *["export", "pip", "pip"] * 2]
+    assert [line.split()[1] for line in machine.noted] == ["venv", *INSTALLED * 2]
 
 
 def test_environment_of_a_moved_checkout_is_made_again(machine: Machine) -> None:
@@ -180,7 +242,7 @@ def test_environment_of_a_moved_checkout_is_made_again(machine: Machine) -> None
     machine.run("run_analyzer.sh")
     machine.checkout = machine.checkout.rename(machine.checkout.with_name("moved"))
     assert machine.run("run_analyzer.sh").returncode == 0
-    assert [line.split()[1] for line in machine.noted] == ["venv", "export", "pip", "pip"] * 2
+    assert [line.split()[1] for line in machine.noted] == ["venv", *INSTALLED] * 2
 
 
 def test_failed_installation_is_told_and_tried_again(machine: Machine) -> None:
@@ -206,10 +268,10 @@ def test_tests_install_all_that_is_locked_and_no_system_packages(machine: Machin
     machine.program("id", f"echo {os.getuid()}")
     answer = machine.run("run_tests.sh", "-q")
     assert answer.returncode == 0, answer.stderr
-    pip = "uv pip install --quiet --python .venv/bin/python"
     assert machine.noted[1:] == [
-        EXPORT,
-        f"{pip} --no-deps --require-hashes -r .venv/pins-tests.txt",
-        f"{pip} --no-deps -e .",
+        f"{EXPORT} --group build",
+        BUILD,
+        f"{UV_PIP} --no-deps --require-hashes -r .venv/pins-tests.txt",
+        f"{UV_PIP} --no-deps --no-build-isolation -e .",
         "python -m pytest -q",
     ]
