@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,8 @@ import onnxruntime
 import psutil
 import pytest
 from onnx import helper, numpy_helper
-from tritonclient.utils import InferenceServerException
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException, shared_memory
 
 from hcopt.errors import RuntimeStartError
 from tests.support import onnx_models as models
@@ -68,7 +70,7 @@ def client(request: pytest.FixtureRequest, native_triton: Triton) -> Iterator[Cl
 def test_log_says_which_backend_serves_over_which_onnxruntime(triton: Triton) -> None:
     name = triton.load(LINEAR, models.linear_model())
     log = triton.server.log.read_text()
-    library = installed_onnxruntime()
+    library = triton.repository.parent / "libonnxruntime.so"
     said = f"hcopt's native onnxruntime backend, over ONNX Runtime {onnxruntime.__version__} ({library})"
     assert log.count(said) == 1
     assert json.loads(triton.control.active_config(name)).get("runtime", "") == ""
@@ -640,6 +642,36 @@ def test_reloads_and_other_numbers_of_instances_cost_no_request(triton: Triton) 
             triton.client.load_model(name, config=config)
         load.wait_for(20)
     assert load.errors == []
+
+
+def test_model_is_warmed_up_before_it_is_ready(triton: Triton) -> None:
+    inputs = 'inputs { key: "input" value: { data_type: TYPE_FP32 dims: [10] zero_data: true } }'
+    warmup = f'model_warmup {{ name: "zeros" batch_size: 2 count: 3 {inputs} }}\n'
+    name = triton.load(warmup + LINEAR, models.linear_model())
+    array = {"input": some("FP32", (2, 10))}
+    assert_same(triton.infer(name, array), expected(models.linear_model(), array))
+
+
+def test_inputs_and_outputs_may_be_in_shared_memory(triton: Triton) -> None:
+    name = triton.load(input_and_output(), models.identity_model())
+    array = some("FP32", (2, 4))
+    region = shared_memory.create_shared_memory_region("region", f"/{name}_{os.getpid()}", 2 * array.nbytes)
+    try:
+        shared_memory.set_shared_memory_region(region, [array])
+        triton.client.register_system_shared_memory("region", f"/{name}_{os.getpid()}", 2 * array.nbytes)
+        tensor, asked = grpc.InferInput("input", [2, 4], "FP32"), grpc.InferRequestedOutput("output")
+        tensor.set_shared_memory("region", array.nbytes)
+        asked.set_shared_memory("region", array.nbytes, array.nbytes)
+        triton.client.infer(name, [tensor], outputs=[asked])
+        got = shared_memory.get_contents_as_numpy(region, np.float32, [2, 4], array.nbytes)
+        np.testing.assert_array_equal(got, array)
+        # The answer has no room.
+        asked.set_shared_memory("region", array.nbytes - 4, array.nbytes)
+        with pytest.raises(InferenceServerException, match=r"onnxruntime: .*shared memory"):
+            triton.client.infer(name, [tensor], outputs=[asked])
+    finally:
+        triton.client.unregister_system_shared_memory("region")
+        shared_memory.destroy_shared_memory_region(region)
 
 
 def test_failed_reload_leaves_what_was_served(triton: Triton) -> None:

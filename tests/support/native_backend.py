@@ -108,9 +108,11 @@ def native_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def native_triton(native_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     """One server, in a folder whose path is full of what programs stumble over."""
-    folder = tmp_path_factory.mktemp("native") / "a run's = folder"
+    folder = tmp_path_factory.mktemp("native") / "a run's = folder, with a comma"
     folder.mkdir()
-    with triton_with(folder, native_library) as triton:
+    library = folder / "libonnxruntime.so"
+    library.symlink_to(installed_onnxruntime())
+    with triton_with(folder, native_library, options=[f"library={library}"]) as triton:
         yield triton
 
 

@@ -62,10 +62,8 @@ void check_api() {
   uint32_t major = 0, minor = 0;
   check(triton::TRITONBACKEND_ApiVersion(&major, &minor));
   if (major == triton::kApiMajor && minor >= triton::kApiMinor) return;
-  throw Failure(ErrorCode::kUnsupported,
-                "hcopt's onnxruntime backend needs version 1.16 or later of version 1 of Triton's "
-                "backend API; this server has " +
-                    std::to_string(major) + "." + std::to_string(minor));
+  const std::string found = std::to_string(major) + "." + std::to_string(minor);
+  throw unsupported("a server of the backend API " + found + ", only 1.16 and later ones of 1");
 }
 
 Json as_json(triton::Message* message) {
@@ -115,8 +113,8 @@ EXPORTED Error* TRITONBACKEND_Finalize(triton::Backend* backend) {
 EXPORTED Error* TRITONBACKEND_GetBackendAttribute(triton::Backend*, triton::BackendAttributes* attributes) {
   return guarded([&] {
     // A count of 0 leaves the number of instances to Triton, as production does.
-    check(
-        TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(attributes, triton::InstanceKind::kCpu, 0, nullptr, 0));
+    const auto kind = triton::InstanceKind::kCpu;
+    check(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(attributes, kind, 0, nullptr, 0));
     check(TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(attributes, true));
   });
 }

@@ -178,7 +178,9 @@ class SessionInstance final : public Instance {
     check(TRITONBACKEND_InputProperties(piece.input, nullptr, &type, &piece.shape, &piece.rank, &piece.byte_size,
                                         &piece.buffer_count));
     if (type != tensor.type->triton) throw invalid("the input " + tensor.name + " is not of " + tensor.type->name);
-    if (!tensor.is_text() && piece.byte_size != product(piece.shape, piece.rank, tensor.type->size)) {
+    // Strings have their lengths before them at the least: no shape may ask for more memory than a client has sent.
+    const uint64_t least = product(piece.shape, piece.rank, tensor.is_text() ? sizeof(uint32_t) : tensor.type->size);
+    if (piece.byte_size < least || (piece.byte_size > least && !tensor.is_text())) {
       throw invalid("the input " + tensor.name + " has not the size of its shape");
     }
   }
@@ -263,8 +265,7 @@ class SessionInstance final : public Instance {
       triton::Memory memory = triton::Memory::kCpu;
       int64_t memory_id = 0;
       check(TRITONBACKEND_InputBuffer(piece.input, number, &data, &size, &memory, &memory_id));
-      if (memory == triton::Memory::kGpu)
-        throw unsupported("the memory of GPUs, where the input " + tensor.name + " is");
+      if (memory == triton::Memory::kGpu) throw unsupported("the input " + tensor.name + " in a GPU's memory");
       if (size > 0) spans_.push_back({static_cast<const char*>(data), size});
       found += size;
     }
@@ -297,17 +298,16 @@ class SessionInstance final : public Instance {
     std::vector<int64_t>& shape = produced.shape;
     shape.resize(rank);
     ort::GetDimensions(info.get(), shape.data(), rank);
-    if (type != tensor.type->onnxruntime)
-      throw invalid("the output " + tensor.name + " is not of " + tensor.type->name);
+    const std::string what = "the output " + tensor.name;
+    if (type != tensor.type->onnxruntime) throw invalid(what + " is not of " + tensor.type->name);
     if (model_.batches() && (rank == 0 || static_cast<uint64_t>(shape[0]) != rows)) {
       std::string text;
       for (const int64_t dim : shape) text += (text.empty() ? "" : ", ") + std::to_string(dim);
-      throw invalid("the output " + tensor.name + " has the shape (" + text + ") for a batch of " +
-                    std::to_string(rows));
+      throw invalid(what + " has the shape (" + text + ") for a batch of " + std::to_string(rows));
     }
     const uint64_t elements = product(shape.data(), rank);
     produced.row_elements = model_.batches() ? product(shape.data() + 1, rank - 1) : elements;
-    if (rank == 0) shape = tensor.dims;  // Triton has no scalars: a configuration gives them ones
+    if (rank == 0) shape.assign(tensor.dims.size(), 1);  // Triton has no scalars: a configuration gives them ones
     if (!tensor.is_text()) {
       void* data = nullptr;
       ort::GetTensorMutableData(produced.value.get(), &data);
@@ -341,7 +341,7 @@ class SessionInstance final : public Instance {
     triton::Memory memory = triton::Memory::kCpu;
     int64_t memory_id = 0;
     check(TRITONBACKEND_OutputBuffer(output, &buffer, size, &memory, &memory_id));
-    if (memory == triton::Memory::kGpu) throw unsupported("the memory of GPUs for the output " + tensor.name);
+    if (memory == triton::Memory::kGpu) throw unsupported("the output " + tensor.name + " in a GPU's memory");
     if (tensor.is_text()) return write_strings(produced, first, count, static_cast<char*>(buffer));
     if (size > 0) memcpy(buffer, produced.data + first * tensor.type->size, size);
   }
