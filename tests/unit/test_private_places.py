@@ -29,10 +29,12 @@ def test_private_folder_is_for_nobody_else(careless: None) -> None:
 
 
 def test_server_listens_on_loopback_only(tmp_path: Path) -> None:
+    from hcopt.triton.embedded.backends import NativeBackend
     from hcopt.triton.ports import Ports
     from hcopt.triton.programs import TritonFiles
 
     triton = TritonFiles(**dict.fromkeys(TritonFiles.__dataclass_fields__, tmp_path))
-    command = server_command(tmp_path, triton, Ports(http=1, grpc=2, metrics=3))
+    backend = NativeBackend(library=tmp_path, onnxruntime=tmp_path)
+    command = server_command(tmp_path, triton, backend, Ports(http=1, grpc=2, metrics=3))
     addresses = [part for part in command if "-address=" in part]
     assert addresses == [f"--{service}-address=127.0.0.1" for service in ("http", "grpc", "metrics")]

@@ -71,9 +71,7 @@ def test_pips_own_environment_for_a_build_has_what_the_lock_has() -> None:
     (build,), (compiler,) = (re.findall(rf"^{group} = \[(.*)\]$", project, re.MULTILINE) for group in GROUPS)
     pins = re.findall(r'"(\w+==[^"]+)"', required)
     assert pins == re.findall(r'"(\w+==[^"]+)"', f"{build}, {compiler}")
-    assert pins[-1] == f"ziglang=={build_backend.ZIGLANG}", (
-        "the cache would give what another one compiled"
-    )
+    assert pins[-1] == f"ziglang=={build_backend.ZIGLANG}", "the cache would give what another one compiled"
 
 
 def test_uv_for_machines_without_one_has_a_hash() -> None:

@@ -19,7 +19,7 @@ from hcopt.records.verdict import ConfirmedVariant, Estimate
 _NO_CONDITIONS = ("hcopt_version",)
 _WHY: Mapping[str, str] = {
     "runtime": "Containers, the embedded server and one that runs elsewhere have overheads of their own.",
-    "backend": "The Python-based backend reaches only a part of the native one's throughput.",
+    "backend": "Each has an overhead of its own; the Python-based one reaches a part of a native one's throughput.",
     "triton_version": "Another server may batch and schedule in another way.",
     "onnxruntime_version": "Another ONNX Runtime may compute the same model faster or slower.",
     "perf_analyzer_version": "Another load generator may send and count in another way.",

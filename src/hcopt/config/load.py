@@ -95,7 +95,7 @@ def _read(path: Path | None) -> tuple[str, str]:
 def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None]]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[KeyPath, int | None] = dict(islice(_lines(root, source), _MAX_KEYS)) if root is not None else {}
+        lines: dict[KeyPath, int | None] = dict(islice(key_lines(root, source), _MAX_KEYS)) if root is not None else {}
         if len(lines) == _MAX_KEYS:
             raise ConfigError(
                 f"{source} has {_MAX_KEYS} keys and values or more: do its aliases (*name) stand for each other?",
@@ -111,8 +111,12 @@ def _parse(text: str, source: str) -> tuple[JsonObject, dict[KeyPath, int | None
     return data, lines
 
 
-def _lines(node: yaml.Node, source: str, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
-    """Every key's path with its line, from 1."""
+def key_lines(node: yaml.Node, source: str, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
+    """Every key's path with its line, from 1.
+
+    Raises:
+        ConfigError: A key stands twice in a section, or is no text.
+    """
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -123,11 +127,11 @@ def _lines(node: yaml.Node, source: str, path: KeyPath = ()) -> Iterator[tuple[K
                 raise ConfigError(f"{source}, line {line}: the key {name} is no text to YAML: put it in quotes")
             seen.add(name)
             yield (*path, name), line
-            yield from _lines(value, source, (*path, name))
+            yield from key_lines(value, source, (*path, name))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*path, index), item.start_mark.line + 1
-            yield from _lines(item, source, (*path, index))
+            yield from key_lines(item, source, (*path, index))
 
 
 def _parsed(override: str) -> tuple[tuple[str, ...], object]:

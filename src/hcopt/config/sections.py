@@ -1,4 +1,4 @@
-"""The keys of config.yaml, with their types, ranges and defaults."""
+"""The keys of config.yaml, with their types, ranges and defaults; what they mean is said by its comments."""
 
 from __future__ import annotations
 
@@ -42,44 +42,22 @@ class _Section(BaseModel):
 
 
 class ModelSection(_Section):
-    """Which model, and what its inputs look like where the model itself leaves that open."""
-
-    uri: str = Field(
-        "models:/HomeCreditDefaultModel@prod",
-        min_length=1,
-        description="models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, "
-        "or a local folder or file.",
-    )
-    name: str | None = Field(None, description="Name on the server; null takes the source's own.")
-    input_shapes: dict[str, tuple[PositiveInt, ...]] = Field(
-        default_factory=dict,
-        description="Shape of one row (without the batch dimension) for each input whose dimensions are dynamic.",
-    )
-    input_example: str = Field(
-        "auto",
-        description="Rows to use as load: auto (the example that came with the model, else synthetic rows), "
-        "none (always synthetic), or the path of a JSON file.",
-    )
+    uri: str = Field("models:/HomeCreditDefaultModel@prod", min_length=1)
+    name: str | None = None
+    input_shapes: dict[str, tuple[PositiveInt, ...]] = Field(default_factory=dict)
+    input_example: str = "auto"
 
     _public_uri = field_serializer("uri")(_public)
 
 
 class CpusetSection(_Section):
-    """CPU lists as Linux writes them, such as 0-3,8; null leaves the choice to the kernel."""
-
     server: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
     client: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
 
 
 class DockerSection(_Section):
-    """The Docker runtime."""
-
-    release: str = Field(
-        "26.09",
-        pattern=r"^[0-9]{2}\.[0-9]{2}$",
-        description="Release of NVIDIA's Triton images; 25.05 to 25.11 have no Model Analyzer.",
-    )
-    memory_mb: PositiveInt | None = Field(None, description="Memory limit of the server, in MB.")
+    release: str = Field("26.09", pattern=r"^[0-9]{2}\.[0-9]{2}$")
+    memory_mb: PositiveInt | None = None
 
     @field_validator("release", mode="before")
     @classmethod
@@ -89,18 +67,14 @@ class DockerSection(_Section):
 
 
 class RemoteSection(_Section):
-    """A Triton that already runs in explicit model-control mode, with the model in its own repository."""
-
-    grpc: str | None = Field(None, description="host:port; also --endpoint grpc://host:port.")
-    http: str | None = Field(None, description="host:port; null: the port before that of grpc.")
-    metrics: str | None = Field(None, description="URL; null: /metrics at the port after that of grpc.")
+    grpc: str | None = None
+    http: str | None = None
+    metrics: str | None = None
 
     _public_urls = field_serializer("grpc", "http", "metrics")(_public)
 
 
 class RuntimeSection(_Section):
-    """Where Triton runs."""
-
     kind: Literal["auto", "embedded", "docker", "remote"] = "auto"
     cpuset: CpusetSection = CpusetSection()
     docker: DockerSection = DockerSection()
@@ -113,53 +87,31 @@ class RuntimeSection(_Section):
 
 
 class ProfilerSection(_Section):
-    """Who measures the sweep."""
-
     kind: Literal["model-analyzer", "adaptive"] = "model-analyzer"
-    measurement_interval_ms: Annotated[int, Field(ge=100, le=600_000, strict=True)] = Field(
-        1000, description="Length of one measurement window, in ms (100-600000)."
-    )
-    max_minutes: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="Budget of an adaptive search, in minutes."
-    )
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] = Field(
-        0, description="Seed of everything that is drawn."
-    )
+    measurement_interval_ms: Annotated[int, Field(ge=100, le=600_000, strict=True)] = 1000
+    max_minutes: Annotated[Number, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] = 0
 
 
 class SweepSection(_Section):
-    """The grid; every combination is measured at every concurrency."""
-
     max_batch_size: tuple[Count, ...] = (8, 16)
     instance_count: tuple[Count, ...] = (1, 2)
     max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000, strict=True)], ...] = (0, 500)
-    preferred_batch_size: tuple[tuple[Count, ...], ...] = Field(
-        (), description="Lists of preferred batch sizes, e.g. [[], [4, 8]]; none leaves them as config.pbtxt has them."
-    )
+    preferred_batch_size: tuple[tuple[Count, ...], ...] = ()
     concurrency: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = (8, 32)
     client_batch_size: tuple[Count, ...] = (1,)
-    parameters: dict[str, tuple[str | ParameterInt | float | bool, ...]] = Field(
-        default_factory=dict,
-        description="Further config.pbtxt parameters, e.g. intra_op_thread_count: [auto, 1]; auto there is "
-        "max(1, floor(server cores / instances)).",
-    )
+    parameters: dict[str, tuple[str | ParameterInt | float | bool, ...]] = Field(default_factory=dict)
 
 
 class ConstraintsSection(_Section):
-    """What a configuration has to keep."""
-
-    latency_p99_ms: Annotated[Number, Field(gt=0)] | None = Field(50.0, description="p99 limit in ms; null: none.")
+    latency_p99_ms: Annotated[Number, Field(gt=0)] | None = 50.0
 
 
 class NoiseSection(_Section):
-    """The default measured against itself before the sweep (A/A), and when the machine counts as too noisy."""
-
-    gate: Literal["off", "warn", "strict"] = Field(
-        "warn", description="off: no A/A measurement; warn: say so and measure longer; strict: refuse to go on."
-    )
-    max_steal_ratio: Ratio = Field(0.05, description="CPU time taken by the hypervisor, 0-1.")
-    max_throttled_ratio: Ratio = Field(0.05, description="Time held back by a CPU quota, 0-1.")
-    max_block_cv_ratio: Ratio = Field(0.15, description="Coefficient of variation between blocks, 0-1.")
+    gate: Literal["off", "warn", "strict"] = "warn"
+    max_steal_ratio: Ratio = 0.05
+    max_throttled_ratio: Ratio = 0.05
+    max_block_cv_ratio: Ratio = 0.15
 
     @field_validator("gate", mode="before")
     @classmethod
@@ -169,62 +121,38 @@ class NoiseSection(_Section):
 
 
 class ConfirmationSection(_Section):
-    """How the winner is proved."""
-
-    max_minutes: Annotated[Number, Field(gt=0)] = Field(4, description="Longest confirmation, in minutes.")
-    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = Field(0.01, description="Family-wise error rate, 0-0.5.")
-    indifference_ratio: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
-        0.02, description="Differences below this do not matter, 0-0.5."
-    )
+    max_minutes: Annotated[Number, Field(gt=0)] = 4
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.01
+    indifference_ratio: Annotated[Number, Field(gt=0, lt=0.5)] = 0.02
 
 
 class CapacitySection(_Section):
-    """The open-loop check of the best configuration: the rate that it sustains under Poisson arrivals."""
-
-    max_minutes: Annotated[Number, Field(ge=0)] = Field(1.5, description="Longest check, in minutes; 0: none.")
+    max_minutes: Annotated[Number, Field(ge=0)] = 1.5
 
 
 class S3Section(_Section):
-    """An S3 service; credentials come from the environment and .env only."""
-
-    endpoint_url: str | None = Field(
-        None, repr=False, description="null: MLFLOW_S3_ENDPOINT_URL, AWS_ENDPOINT_URL, else AWS."
-    )
-    region: str | None = Field(None, description="null: AWS_REGION, AWS_DEFAULT_REGION.")
-    path_style: bool = Field(True, description="The bucket in the path (MinIO, most others); false: in the host name.")
-    ca_bundle: str | None = Field(None, description="File of the certificates to trust; null: AWS_CA_BUNDLE.")
-    timeout_s: Annotated[Number, Field(gt=0)] = Field(600, description="Longest download of one model, in seconds.")
+    endpoint_url: str | None = Field(None, repr=False)
+    region: str | None = None
+    path_style: bool = True
+    ca_bundle: str | None = None
+    timeout_s: Annotated[Number, Field(gt=0)] = 600
 
     _public_url = field_serializer("endpoint_url")(_public)
 
 
 class MlflowSection(_Section):
-    """Tracking and registry; logins come from the environment and .env only."""
-
-    tracking_uri: str | None = Field(
-        None, repr=False, description="null: MLFLOW_TRACKING_URI, else SQLite under results/."
-    )
-    ca_bundle: str | None = Field(
-        None, description="File of the certificates to trust; null: MLFLOW_TRACKING_SERVER_CERT_PATH."
-    )
+    tracking_uri: str | None = Field(None, repr=False)
+    ca_bundle: str | None = None
     experiment: str = Field("hcopt", min_length=1)
-    promote_alias: str | None = Field(None, description="Alias that the model version gets on the verdict `better`.")
-    migrate_database: bool = Field(
-        False,
-        description="Whether a database of an older MLflow may be migrated, which that MLflow cannot open any more.",
-    )
+    promote_alias: str | None = None
+    migrate_database: bool = False
 
     _public_uri = field_serializer("tracking_uri")(_public)
 
 
 class ReportSection(_Section):
-    """The report."""
-
     language: Literal["ko", "en"] = "ko"
-    price_per_hour: Price | dict[str, Price] | None = Field(
-        None,
-        description="Price of one pod for one hour; or of each kind of machine, by a part of the CPU's name.",
-    )
+    price_per_hour: Price | dict[str, Price] | None = None
 
     def price_of(self, cpu_model: str) -> float | None:
         """The price of a machine with this CPU; of several that fit, the first one's."""
@@ -234,16 +162,10 @@ class ReportSection(_Section):
 
 
 class ExecutorSection(_Section):
-    """Where the stages of a run are measured: on this machine, or on the nodes of a cluster."""
-
-    kind: Literal["local", "ray"] = Field("local", description="local, or ray: the nodes of a Ray cluster.")
-    address: str = Field("auto", min_length=1, description="Of the cluster's head, host:port; auto: where this runs.")
-    package: Literal["bring", "installed"] = Field(
-        "bring", description="bring: the nodes get hcopt and its dependencies from here; installed: they have them."
-    )
-    silence_s: Annotated[Number, Field(ge=15)] = Field(
-        60, description="A node that gives no sign of life for so long has lost its task, in seconds."
-    )
+    kind: Literal["local", "ray"] = "local"
+    address: str = Field("auto", min_length=1)
+    package: Literal["bring", "installed"] = "bring"
+    silence_s: Annotated[Number, Field(ge=15)] = 60
 
 
 class _ModelKeys(_Section):
@@ -292,9 +214,7 @@ class Config(_ModelKeys):
     mlflow: MlflowSection = MlflowSection()
     report: ReportSection = ReportSection()
     executor: ExecutorSection = ExecutorSection()
-    models: tuple[ModelEntry, ...] = Field(
-        (), description="Several models in one run: each entry has a `model` and what differs from the keys above."
-    )
+    models: tuple[ModelEntry, ...] = ()
 
     _dotenv: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
 

@@ -38,7 +38,6 @@ def probes(config: Config, results: Path, *, fix: bool) -> tuple[Probe, ...]:
     return (
         Probe(name="Python", look=machine.look_at_python),
         Probe(name="platform", look=machine.look_at_platform),
-        Probe(name="libpython", look=_if_needed(machine.look_at_libpython, needed=embedded)),
         Probe(name="CPUs", look=lambda: machine.look_at_cpus(config.runtime.cpuset)),
         Probe(name="governor", look=machine.look_at_governor),
         Probe(name="steal", look=lambda: machine.look_at_steal(config.noise)),

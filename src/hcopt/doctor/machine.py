@@ -21,7 +21,6 @@ from hcopt.system.machine import (
     steal_ratio,
 )
 from hcopt.triton.local_tools import check_cpuset
-from hcopt.triton.programs import find_libpython
 
 _MIN_GLIBC = (2, 35)
 _STEAL_WINDOW_S = 1.0
@@ -51,11 +50,6 @@ def look_at_platform() -> Finding:
     if library != "glibc" or numbers < _MIN_GLIBC:
         return fail(f"{said}; Triton needs glibc 2.35 or newer", _IN_A_CONTAINER)
     return ok(said)
-
-
-def look_at_libpython() -> Finding:
-    """The shared library that Triton's Python stub links."""
-    return ok(str(find_libpython()))
 
 
 def look_at_cpus(section: CpusetSection) -> Finding:

@@ -9,16 +9,25 @@ from hcopt.doctor.findings import Finding, fail, ok, warn
 from hcopt.errors import RuntimeStartError
 from hcopt.system import process
 from hcopt.system.environ import environment_variables
+from hcopt.triton.embedded.backends import NativeBackendError, find_native_backend, find_python_backend
 from hcopt.triton.local_tools import install_tools, private_folder, tools_environment
 from hcopt.triton.programs import find_program, find_triton, installed_version
 
 _START_LIMIT_S = 20.0
+_REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'"
 
 
 def look_at_triton() -> Finding:
-    """The embedded Triton."""
-    find_triton()
-    return ok(f"of nvidia-pytriton {installed_version('nvidia-pytriton')}")
+    """The embedded Triton, and what it serves ONNX models with."""
+    triton = find_triton()
+    said = f"of nvidia-pytriton {installed_version('nvidia-pytriton')}"
+    try:
+        find_native_backend()
+    except NativeBackendError as error:
+        # Raises where a part of it is missing too.
+        find_python_backend(triton)
+        return warn(f"{said}; without hcopt's native backend: {error.message}", _REINSTALL)
+    return ok(f"{said}, with hcopt's native backend over ONNX Runtime {installed_version('onnxruntime')}")
 
 
 def look_at_perf_analyzer() -> Finding:
@@ -39,7 +48,7 @@ def look_at_perf_analyzer() -> Finding:
     if finished.returncode != 0:
         return fail(
             f"perf_analyzer ended with {finished.returncode}: {said}",
-            "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'",
+            _REINSTALL,
         )
     version = re.search(r"[0-9]+\.[0-9]+\.[0-9]+", said)
     return ok(version.group() if version else said)

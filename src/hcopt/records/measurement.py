@@ -185,21 +185,25 @@ def _floats(values: LatencySummary | ServerTimes | None) -> tuple[float | None, 
     return values.avg_ms, values.p50_ms, values.p90_ms, values.p95_ms, values.p99_ms
 
 
+_IMPLEMENTATIONS = {"native": "native", "hcopt-native": "native, hcopt's own", "python": "Python-based"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """The backend that served.
 
     Attributes:
         name: As Triton calls it, e.g. `onnxruntime`.
-        implementation: native: a shared library, NVIDIA's own; python: a model.py, as hcopt's own is.
+        implementation: native: a shared library, as NVIDIA's own; hcopt-native: hcopt's own shared library; python: a
+            model.py, which hcopt has for where its library does not run.
     """
 
     name: str
-    implementation: Literal["native", "python"]
+    implementation: Literal["native", "hcopt-native", "python"]
 
     def __str__(self) -> str:
-        """For people, e.g. `onnxruntime (Python-based)`."""
-        return f"{self.name} ({'native' if self.implementation == 'native' else 'Python-based'})"
+        """For people, e.g. `onnxruntime (native, hcopt's own)`."""
+        return f"{self.name} ({_IMPLEMENTATIONS[self.implementation]})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

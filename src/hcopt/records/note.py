@@ -17,6 +17,7 @@ NoteCode: TypeAlias = Literal[
     "containers_left",
     "container_restarted",
     "tritonserver_restarted",
+    "python_backend_chosen",
     "remote_own_copy",
     "remote_models_sent",
     "remote_not_put_back",

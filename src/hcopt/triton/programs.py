@@ -35,14 +35,14 @@ class TritonFiles:
 
     Attributes:
         tritonserver: The program.
-        backend_folder: The Python backend, without its stub.
-        stub: The program that runs a model's Python code, for the running Python.
+        python_backend: The folder of the Python backend, without its stub.
+        stubs: The folder of the programs that run a model's Python code, one for each Python.
         libraries: The folder of the shared libraries that came with the wheel.
     """
 
     tritonserver: Path
-    backend_folder: Path
-    stub: Path
+    python_backend: Path
+    stubs: Path
     libraries: Path
 
 
@@ -50,7 +50,7 @@ def find_triton() -> TritonFiles:
     """Triton as the running Python's environment has it.
 
     Raises:
-        RuntimeStartError: It is not installed, or not for this Python.
+        RuntimeStartError: It is not installed, or incomplete.
     """
     spec = find_spec("pytriton")
     if spec is None or spec.origin is None:
@@ -70,25 +70,34 @@ def triton_in(package: Path) -> TritonFiles:
     Raises:
         RuntimeStartError: A part is missing.
     """
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     root = package / "tritonserver"
-    stubs = root / "python_backend_stubs"
     files = TritonFiles(
         tritonserver=root / "bin" / "tritonserver",
-        backend_folder=root / "backends" / "python",
-        stub=stubs / version / "triton_python_backend_stub",
+        python_backend=root / "backends" / "python",
+        stubs=root / "python_backend_stubs",
         libraries=package.parent / "nvidia_pytriton.libs",
     )
-    if stubs.is_dir() and not files.stub.is_file():
-        known = ", ".join(sorted(folder.name for folder in stubs.iterdir()))
+    for part in (files.tritonserver, files.python_backend, files.stubs, files.libraries):
+        if not part.exists():
+            raise RuntimeStartError(f"nvidia-pytriton is incomplete: no {part}", remedy=_REINSTALL)
+    return files
+
+
+def find_stub(triton: TritonFiles) -> Path:
+    """The program that runs a model's Python code, for the running Python.
+
+    Raises:
+        RuntimeStartError: Triton has none for it.
+    """
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = triton.stubs / version / "triton_python_backend_stub"
+    if not stub.is_file():
+        known = ", ".join(sorted(folder.name for folder in triton.stubs.iterdir()))
         raise RuntimeStartError(
             f"nvidia-pytriton has no stub for Python {version} (it has {known})",
             remedy="Use Python 3.10, 3.11 or 3.12, or --runtime docker.",
         )
-    for part in (files.tritonserver, files.backend_folder, files.stub, files.libraries):
-        if not part.exists():
-            raise RuntimeStartError(f"nvidia-pytriton is incomplete: no {part}", remedy=_REINSTALL)
-    return files
+    return stub
 
 
 def find_program(distribution: str, name: str) -> Path:

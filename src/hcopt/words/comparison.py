@@ -68,8 +68,8 @@ EN = {
     "differ in instance count alone). A known cause: every ONNX Runtime session sizes its thread pool to all "
     "cores, here {instances} instances × {threads} threads on {cores} cores. Worth a try: "
     "sweep.parameters.intra_op_thread_count: [auto].",
-    "python_backend": "Measured on the embedded Python-based onnxruntime backend, which reaches 57–73% of the native "
-    "backend's throughput: repeat on the production backend before planning capacity from the absolute figures.",
+    "python_backend": "Measured on hcopt's Python-based onnxruntime backend, which reaches 50–65% of the native "
+    "backend's throughput: repeat on the native one before planning capacity from the absolute figures.",
     "undecided_best": "{name} is not shown to keep the p99 limit.",
     "undecided_best_answers": "{name} is not shown to answer all but 1% of its requests.",
     "infeasible_best_answers": "{name} failed too many requests in the confirmation.",
@@ -141,8 +141,8 @@ KO = {
     "pool_trap": "스윕에서 인스턴스가 많을수록 느려짐: 처리량 {change} (인스턴스 수만 다른 {pairs}쌍의 중앙값). 알려진 "
     "원인은 ONNX Runtime 세션마다 전체 코어 수만큼 스레드 풀을 만드는 것으로, 이 실행에서는 인스턴스 {instances}개 × "
     "스레드 {threads}개 / 코어 {cores}개. sweep.parameters.intra_op_thread_count: [auto] 스윕 권장.",
-    "python_backend": "내장 Python 기반 onnxruntime 백엔드로 측정: 처리량은 네이티브 백엔드의 57~73% 수준이므로, "
-    "절대 수치로 용량을 산정하기 전에 운영 환경의 백엔드에서 재측정 필요.",
+    "python_backend": "hcopt의 Python 기반 onnxruntime 백엔드로 측정: 처리량은 네이티브 백엔드의 50~65% 수준이므로, "
+    "절대 수치로 용량을 산정하기 전에 네이티브 백엔드에서 재측정 필요.",
     "undecided_best": "{name} p99 한도 충족 미확인.",
     "undecided_best_answers": "{name} 요청 실패 1% 이하 미확인.",
     "infeasible_best_answers": "검증 측정에서 {name} 요청 실패 과다.",

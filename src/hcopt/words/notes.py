@@ -23,6 +23,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "containers_left": "Containers of this run may be left ({reason}): see `{command}`.",
         "container_restarted": "{ended}: started again; the measurement of that moment failed or is taken again.",
         "tritonserver_restarted": "{ended}: started again; the measurement of that moment failed or is taken again.",
+        "python_backend_chosen": "hcopt's native backend does not serve here ({reason}): the Python-based one takes "
+        "its place, with half to two thirds of its throughput. What is best there need not be best in production.",
         "remote_own_copy": "What is measured is the copy of '{name}' that the server at '{server}' has in its own "
         "repository.",
         "remote_models_sent": "The models are sent to the server at '{server}' under names of their own, and "
@@ -169,6 +171,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "containers_left": "이 실행의 컨테이너가 남아 있을 수 있음({reason}): `{command}` 로 확인.",
         "container_restarted": "컨테이너 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
         "tritonserver_restarted": "tritonserver 종료 후 재시작({ended}): 그 시점의 측정은 실패로 기록하거나 다시 측정.",
+        "python_backend_chosen": "hcopt의 native backend 사용 불가({reason}): 처리량이 1/2~2/3 수준인 Python 기반 "
+        "backend로 측정. 여기서 최적인 설정이 운영 환경에서도 최적이라는 보장은 없음.",
         "remote_own_copy": "측정 대상은 '{server}' 서버의 모델 저장소에 있는 '{name}' 사본.",
         "remote_models_sent": "'{server}' 서버에 별도 이름으로 모델을 전송하고 끝나면 unload.",
         "remote_not_put_back": "원격 서버의 '{name}' 모델을 원래 상태로 되돌리지 못함: {reason}.",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from hcopt.config.load import load_config
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.system.redaction import without_credentials
+from scripts import config_schema
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 Load = Callable[..., Config]
@@ -300,8 +299,39 @@ def _keys(data: object) -> object:
 
 
 def test_schema_file_is_up_to_date() -> None:
-    text = resources.files("hcopt").joinpath("schemas/config.schema.json").read_text(encoding="utf-8")
-    assert json.loads(text) == Config.model_json_schema()
+    assert config_schema.TARGET.read_text(encoding="utf-8") == config_schema.text(), "run scripts/config_schema.py"
+
+
+def test_comment_of_a_key_stands_above_it_or_on_its_line() -> None:
+    text = """\
+# Of the whole file.
+
+# Of one
+# and its keys.
+#   - an example
+one:
+  # Of a, #1.
+  a: 1
+  b: "#"  # of b
+  # Of three keys.
+  c: {d: 1, e: 2}
+two: 2
+"""
+    assert config_schema.comments(text) == {
+        ("one",): "Of one and its keys.",
+        ("one", "a"): "Of a, #1.",
+        ("one", "b"): "of b",
+        ("one", "c"): "Of three keys.",
+        ("one", "c", "d"): "Of three keys.",
+        ("one", "c", "e"): "Of three keys.",
+    }
+
+
+def test_schema_is_refused_while_nothing_is_said_of_a_key() -> None:
+    said = config_schema.comments(config_schema.SOURCE.read_text(encoding="utf-8"))
+    del said["noise", "gate"]
+    with pytest.raises(ValueError, match="gate"):
+        config_schema.schema(said)
 
 
 # --- .env ------------------------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 import threading
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +18,7 @@ from hcopt.doctor.examination import examine, probes
 from hcopt.doctor.findings import Finding, Probe, as_json, find, ok
 from hcopt.errors import RuntimeStartError
 from hcopt.system.machine import CpuTimes
+from hcopt.triton.embedded.backends import NativeBackendError
 
 
 def test_probe_that_breaks_with_an_error_of_ours_is_an_error_with_its_remedy() -> None:
@@ -203,16 +206,26 @@ def test_services_that_nobody_configured_are_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "status"), [("embedded", "error"), ("docker", "warning")])
-def test_missing_libpython_matters_to_the_embedded_runtime(
+def test_what_the_embedded_runtime_needs_matters_to_it_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, status: str
 ) -> None:
-    def missing() -> Path:
+    def missing(*_: object) -> NoReturn:
         raise RuntimeStartError("no libpython", remedy="Install it.")
 
-    monkeypatch.setattr(machine, "find_libpython", missing)
+    def not_built() -> NoReturn:
+        raise NativeBackendError("it is not built")
+
+    monkeypatch.setattr(programs, "find_native_backend", not_built)
     config = Config(runtime=RuntimeSection(kind=kind))  # type: ignore[arg-type]
-    (probe,) = (probe for probe in probes(config, tmp_path, fix=False) if probe.name == "libpython")
+    (probe,) = (probe for probe in probes(config, tmp_path, fix=False) if probe.name == "Triton")
+    found = find(probe)
+    assert (found.status, "without hcopt's native backend: it is not built" in found.said) == ("warning", True)
+    monkeypatch.setattr(programs, "find_python_backend", missing)
     assert find(probe) == Finding(status=status, said="no libpython", remedy="Install it.")  # type: ignore[arg-type]
+
+
+def test_native_backend_is_named_with_its_onnxruntime() -> None:
+    assert re.search(r"with hcopt's native backend over ONNX Runtime [0-9.]+$", programs.look_at_triton().said)
 
 
 @pytest.mark.parametrize(("kind", "status"), [("remote", "error"), ("docker", "warning")])

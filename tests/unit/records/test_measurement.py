@@ -35,7 +35,12 @@ def test_whatever_differs_is_named_unless_the_caller_leaves_it_out(name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("implementation", "said"), [("native", "onnxruntime (native)"), ("python", "onnxruntime (Python-based)")]
+    ("implementation", "said"),
+    [
+        ("native", "onnxruntime (native)"),
+        ("hcopt-native", "onnxruntime (native, hcopt's own)"),
+        ("python", "onnxruntime (Python-based)"),
+    ],
 )
 def test_backend_is_said_with_what_implements_it(implementation: Literal["native", "python"], said: str) -> None:
     assert str(Backend(name="onnxruntime", implementation=implementation)) == said

@@ -20,7 +20,7 @@ EXCEPTIONS = {
     "report/render/worker.py: _main": "in a temporary folder, for the process that waits for this one",
     "triton/docker/containers.py: _copy": "a log, which grows while a container runs",
     "triton/docker/tools.py: run": "a log, which grows while a program runs",
-    "triton/embedded/launch.py: install_backends": "in a temporary folder that ends with the server",
+    "triton/embedded/backends.py: install": "in a temporary folder that ends with the server",
     "triton/local_tools.py: _wrapped_perf_analyzer": "in a temporary folder that ends with the server",
     "triton/local_tools.py: _new_private_folder": "an empty file in a temporary folder, to see what may be run there",
     "tracking/log.py: _log_charts": "in a temporary folder, from which MLflow takes it",

@@ -29,18 +29,21 @@ def wheel(folder: Path, *, stubs: tuple[str, ...] = (VERSION,)) -> Path:
 def test_triton_is_found_in_this_environment() -> None:
     triton = programs.find_triton()
     assert os.access(triton.tritonserver, os.X_OK)
-    assert VERSION in triton.stub.parts
+    assert VERSION in programs.find_stub(triton).parts
 
 
 def test_triton_has_a_stub_for_the_running_python(tmp_path: Path) -> None:
     found = programs.triton_in(wheel(tmp_path, stubs=("3.8", VERSION)))
-    assert found.stub == tmp_path / f"pytriton/tritonserver/python_backend_stubs/{VERSION}/triton_python_backend_stub"
+    assert (
+        programs.find_stub(found)
+        == tmp_path / f"pytriton/tritonserver/python_backend_stubs/{VERSION}/triton_python_backend_stub"
+    )
     assert found.libraries == tmp_path / "nvidia_pytriton.libs"
 
 
 def test_triton_without_a_stub_for_the_running_python_names_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(RuntimeStartError, match=rf"no stub for Python {VERSION} \(it has 3.7, 3.8\)") as caught:
-        programs.triton_in(wheel(tmp_path, stubs=("3.8", "3.7")))
+        programs.find_stub(programs.triton_in(wheel(tmp_path, stubs=("3.8", "3.7"))))
     assert caught.value.remedy is not None
     assert "docker" in caught.value.remedy
 

@@ -45,6 +45,7 @@ def validity_envelope(record: RunRecord) -> JsonObject:
     return {
         "model": f"{record.model.name} sha256:{record.model.sha256}",
         "backend": str(environment.backend),
+        "onnxruntime": _onnxruntime(record),
         "triton": environment.server_image or environment.triton_version,
         "cpu": environment.cpu_model,
         "cpus": environment.cpuset,
@@ -54,6 +55,12 @@ def validity_envelope(record: RunRecord) -> JsonObject:
         "latency_p99_limit_ms": None if found is None else f"{found.latency_p99_limit_ms:g}",
         "config": None if best is None else best.variant.config_name,
     }
+
+
+def _onnxruntime(record: RunRecord) -> str:
+    environment = record.environment
+    version = environment.onnxruntime_version or "the image's"
+    return version if environment.server_image else f"{version} (the deployed image has its own)"
 
 
 def threads(record: RunRecord) -> int | None:
@@ -100,9 +107,15 @@ def _verdict(record: RunRecord) -> str | None:
 
 def _backend(record: RunRecord) -> str | None:
     backend = record.environment.backend
-    if backend.implementation == "native":
+    if backend.implementation != "python":
         return None
     return f"Measured with {backend}; the image serves with NVIDIA's native backend, which is faster."
+
+
+def measured_on(record: RunRecord) -> str:
+    """What served as the run measured, in the word that stands beside each of its claims."""
+    own = record.environment.backend.implementation == "hcopt-native"
+    return "measured on hcopt's native backend" if own else "measured"
 
 
 def _image(record: RunRecord, options: Options) -> str | None:

@@ -22,7 +22,14 @@ from hcopt.deploy.capacity import (
     target_rate,
 )
 from hcopt.deploy.kubernetes.deployed_model import deployed_config, fetch_script, has_warm_up
-from hcopt.deploy.kubernetes.envelope import Assumption, Claim, assumptions, image_of, validity_envelope
+from hcopt.deploy.kubernetes.envelope import (
+    Assumption,
+    Claim,
+    assumptions,
+    image_of,
+    measured_on,
+    validity_envelope,
+)
 from hcopt.deploy.kubernetes.facts import START_KEYS, fact_lines
 from hcopt.deploy.kubernetes.names import dns_label
 from hcopt.deploy.kubernetes.options import Options
@@ -116,7 +123,10 @@ class Plan:
 
     def stands(self, claim: Claim) -> str:
         """Whether a claim of the run is measured for this Deployment."""
-        return "assumed" if any(claim in found.claims for found in self.assumptions) else "measured"
+        if any(claim in found.claims for found in self.assumptions):
+            return "assumed"
+        # Scaling is measured with servers of its own; see `hcopt scale-check`.
+        return "measured" if claim == "linearity" else measured_on(self.record)
 
     def because(self, claim: Claim) -> str:
         """The conditions that take the ground from a claim."""

@@ -50,6 +50,7 @@ class Follower:
         self._cpu_before: CpuTimes = read_cpu_times()
         self._trouble: list[str] = []
         self._died: str | None = None
+        self._died_between_points: str | None = None
         self._recorded = {(one.variant.config_name, one.load) for one in job.known}
         self._first_reason = next((one.error for one in job.known if one.error), "")
         self._any_measured = any(one.error is None for one in job.known)
@@ -59,9 +60,15 @@ class Follower:
         """Points that have been recorded, failed ones too."""
         return len(self._recorded)
 
+    @property
+    def died_between_points(self) -> str | None:
+        """What died since `begin` while no point was under way: what it was to load then is still to be measured."""
+        return self._died_between_points
+
     def begin(self) -> None:
         """Before Model Analyzer starts, or starts again."""
         self._answers.forget()
+        self._died_between_points = None
 
     def forget_point(self) -> None:
         """Drops the point that is under way: it will be measured again."""
@@ -72,23 +79,30 @@ class Follower:
         started = _PROFILING.search(line)
         failed = _LOAD_FAILED.search(line)
         if started:
-            self._end_point()
+            self.end_point()
             name, rows, concurrency = started.groups()
             self._start_point(name, LoadPoint(concurrency=int(concurrency), client_batch_size=int(rows or 1)))
         elif failed:
-            self._end_point()
+            self.end_point()
             variant = self._variant(failed[1])
-            if variant is not None:
+            # A server that died of the load, or by chance, has refused nothing.
+            if self._restart_if_dead() is None and variant is not None:
                 for load in self._job.plan.loads:
                     self._fail_missing(variant, load, f"the server could not load it: {failed[2]}", cause="refused")
         elif self._trouble or _TROUBLE.search(line):
             if _HUNG in line and self._point is not None:
                 self._job.server.mark_unhealthy(f"{self._point[0].config_name} does not answer")
-                self._died = self._job.server.restart_if_dead()
+                self._died = self._restart_if_dead()
             elif not self._trouble:
                 # At once: Model Analyzer waits half a minute for a server that has gone, then gives up the whole sweep.
-                self._died = self._job.server.restart_if_dead()
+                self._died = self._restart_if_dead()
             self._trouble.append(line.removeprefix(_PREFIX).strip())
+
+    def _restart_if_dead(self) -> str | None:
+        died = self._job.server.restart_if_dead()
+        if self._point is None:
+            self._died_between_points = self._died_between_points or died
+        return died
 
     def finish(self, died: str | None) -> str | None:
         """Records what never came.
@@ -99,7 +113,7 @@ class Follower:
         Returns:
             None where something was measured; else why the first point failed, empty if nothing is known.
         """
-        self._end_point(died)
+        self.end_point(died)
         known = self._first_reason
         for variant, load in product(self._job.plan.all_variants, self._job.plan.loads):
             self._fail_missing(variant, load, died or _left_out(variant, load))
@@ -143,7 +157,12 @@ class Follower:
             raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
         return found
 
-    def _end_point(self, died: str | None = None) -> None:
+    def end_point(self, died: str | None = None) -> None:
+        """Records the point that is under way, if there is one.
+
+        Args:
+            died: What had died since.
+        """
         if self._point is None:
             return
         variant, load = self._point

@@ -107,6 +107,9 @@ class ModelAnalyzer:
                 on_line=follower.read,
             )
             died = job.server.restart_if_dead()
+            if died is None:
+                follower.end_point()
+                died = follower.died_between_points
             barren_starts = barren_starts + 1 if follower.recorded_count == before else 0
             # A death at the very point at which it began again may be chance, and there are thousands still to come.
             if died is None or barren_starts > _MAX_BARREN_STARTS:

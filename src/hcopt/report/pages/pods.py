@@ -160,6 +160,7 @@ def _conditions(run: RunRecord, assumed: frozenset[Condition], text: Text) -> It
     environment = run.environment
     words: Mapping[str, object] = {
         "backend": environment.backend,
+        "onnxruntime": environment.onnxruntime_version,
         "cpu": environment.cpu_model,
         "cores": environment.cpu_count,
         "threads": threads(run) or environment.cpu_count,
@@ -177,7 +178,8 @@ def _conditions(run: RunRecord, assumed: frozenset[Condition], text: Text) -> It
         stands = "assumed" if conditions is None or conditions & assumed else "measured"
         if name == "choice" and stands == "measured":
             continue
-        key = f"linearity_{name}_{'here' if stands == 'assumed' else 'same'}"
+        same = "own" if name == "server" and environment.backend.implementation == "hcopt-native" else "same"
+        key = f"linearity_{name}_{'here' if stands == 'assumed' else same}"
         detail = text.get(key, "").format(**words)
         asked = text[f"linearity_{name}_asked"].format(**words)
         yield (

@@ -1,10 +1,11 @@
-"""Triton out of the `nvidia-pytriton` wheel as a child process, with hcopt's own Python-based onnxruntime backend.
+"""Triton out of the `nvidia-pytriton` wheel as a child process, with an onnxruntime backend of hcopt's own.
 
 Everything that Triton needs beside the wheel lies in a private folder that lives as long as the server.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,20 +14,26 @@ from pathlib import Path
 import psutil
 
 from hcopt.errors import RuntimeStartError
-from hcopt.records.measurement import Backend, Environment
 from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.machine import read_environment
 from hcopt.system.process import Program
 from hcopt.triton.base import Tool
-from hcopt.triton.embedded.launch import install_backends, listens, server_command, server_environment
+from hcopt.triton.embedded.backends import (
+    EmbeddedBackend,
+    NativeBackend,
+    NativeBackendError,
+    find_native_backend,
+    find_python_backend,
+)
+from hcopt.triton.embedded.launch import listens, server_command, server_environment
+from hcopt.triton.embedded.probe import check_backend
 from hcopt.triton.embedded.server_memory import ServerMemory
 from hcopt.triton.local_tools import LocalTools, bound_to, check_cpuset, install_tools, private_folder
 from hcopt.triton.ports import Ports, free_ports
 from hcopt.triton.programs import TritonFiles, find_triton, installed_version
 from hcopt.triton.supervised import MAX_SILENCE_S, SupervisedServer
 
-BACKEND = Backend(name="onnxruntime", implementation="python")
 _SHARED_MEMORY = Path("/dev/shm")
 _PORT_TAKEN = "already in use"
 _STOP_GRACE_S = 10.0
@@ -46,7 +53,8 @@ class EmbeddedServer(SupervisedServer):
         cpuset_client: The CPUs of the measuring programs.
         memory: What it and its instances hold, and may hold.
         running: Ends the process of the moment.
-        process: tritonserver itself, from `launch` on; the stubs are its children.
+        backend: What serves its models, from `install` on.
+        process: tritonserver itself, from `launch` on; its children are the Python-based backend's instances.
     """
 
     folder: Path
@@ -56,6 +64,7 @@ class EmbeddedServer(SupervisedServer):
     cpuset_client: str | None
     memory: ServerMemory
     running: ExitStack
+    backend: EmbeddedBackend = field(init=False)
     process: Program = field(init=False)
 
     @property
@@ -67,15 +76,28 @@ class EmbeddedServer(SupervisedServer):
 
     @property
     def max_instances(self) -> Callable[[int], int]:
-        """See `Server.max_instances`: here an instance is a Python process, which takes its time to start."""
+        """See `Server.max_instances`."""
         return lambda loaded: self.memory.max_instances(self.process.pid, loaded)
+
+    def install(self, backend: EmbeddedBackend) -> None:
+        """Lays a backend into the private folder, in the place of the one before: Triton would choose of two.
+
+        Raises:
+            RuntimeStartError: There is no room for it.
+        """
+        shutil.rmtree(self.folder / "backends", ignore_errors=True)
+        try:
+            backend.install(self.folder)
+        except OSError as error:
+            raise RuntimeStartError(f"cannot prepare Triton in {self.folder}: {error}") from error
+        self.backend = backend
 
     def launch(self) -> None:
         """See `SupervisedServer.launch`."""
         self.running.close()
         self.memory.remove_regions()
-        argv = [*bound_to(self.cpuset_server), *server_command(self.folder, self.triton, self.ports)]
-        environment = server_environment(self.folder, self.triton)
+        argv = [*bound_to(self.cpuset_server), *server_command(self.folder, self.triton, self.backend, self.ports)]
+        environment = server_environment(self.folder, self.backend)
         try:
             self.process = self.running.enter_context(
                 process.service(argv, log=self.log, env=environment, cwd=self.folder, grace_s=_STOP_GRACE_S)
@@ -119,13 +141,14 @@ class EmbeddedRuntime:
     """Starts the Triton that pip installed.
 
     Attributes:
-        cpuset_server: The CPUs of Triton and its stubs, as Linux writes them; None leaves that to the kernel.
+        cpuset_server: The CPUs of Triton and its instances, as Linux writes them; None leaves that to the kernel.
         cpuset_client: The CPUs of the measuring programs.
         start_timeout_s: How long Triton may take to answer.
         choose_ports: Gives ports that are likely to be free; asked again when one is taken in between.
         note: Takes what the user has to know about a server that ended.
         silence_s: How long Triton may leave the question whether it lives unanswered, until it counts as hung.
         memory_mb: What Triton and its instances may hold before the kernel begins to choose victims; None: nearly all.
+        find_native_backend: Finds it, or raises a NativeBackendError: then the Python-based one takes its place.
     """
 
     cpuset_server: str | None = None
@@ -135,6 +158,7 @@ class EmbeddedRuntime:
     note: Callable[[Note], None] = field(default=_untold, compare=False)
     silence_s: float = MAX_SILENCE_S
     memory_mb: int | None = None
+    find_native_backend: Callable[[], NativeBackend] = find_native_backend
 
     @contextmanager
     def serve(self, repository: Path, run_folder: Path) -> Iterator[EmbeddedServer]:
@@ -163,7 +187,6 @@ class EmbeddedRuntime:
             programs = install_tools(folder)
             try:
                 log.parent.mkdir(parents=True, exist_ok=True)
-                install_backends(folder, triton)
                 (folder / "repository").symlink_to(repository.resolve())
             except OSError as error:
                 raise RuntimeStartError(f"cannot prepare Triton in {folder}: {error}") from error
@@ -182,16 +205,25 @@ class EmbeddedRuntime:
                 memory=memory,
                 running=stack.enter_context(ExitStack()),
             )
-            server.environment = _environment(server.start(), self.cpuset_server)
+            triton_version = self._start(server)
+            server.environment = read_environment(
+                runtime="embedded",
+                backend=server.backend.record,
+                triton_version=triton_version,
+                onnxruntime_version=installed_version("onnxruntime"),
+                perf_analyzer_version=installed_version("tritonclient"),
+                server_cpuset=self.cpuset_server,
+            )
             yield server
 
-
-def _environment(triton_version: str, cpuset: str | None) -> Environment:
-    return read_environment(
-        runtime="embedded",
-        backend=BACKEND,
-        triton_version=triton_version,
-        onnxruntime_version=installed_version("onnxruntime"),
-        perf_analyzer_version=installed_version("tritonclient"),
-        server_cpuset=cpuset,
-    )
+    def _start(self, server: EmbeddedServer) -> str:
+        """Triton's version: with the native backend or, where that does not serve, with the Python-based one."""
+        try:
+            server.install(self.find_native_backend())
+            version = server.start()
+            check_backend(server.endpoint, server.log)
+        except NativeBackendError as error:
+            self.note(Note.of("python_backend_chosen", reason=error.message))
+            server.install(find_python_backend(server.triton))
+            version = server.start()
+        return version

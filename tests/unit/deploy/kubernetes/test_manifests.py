@@ -22,6 +22,7 @@ from hcopt.deploy.scaling import Scaling
 from hcopt.errors import ConfigError, OutputError
 from hcopt.job.summary import summarize
 from hcopt.model.triton_config import parse_text
+from hcopt.records.measurement import Backend
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from tests.support.planned_run import capacity, native_environment, planned_record
@@ -187,6 +188,21 @@ def test_deployment_marks_what_is_assumed() -> None:
     assert claims == {"golden": "assumed", "capacity": "assumed", "linearity": "assumed"}
     assert "onnxruntime (Python-based)" in annotations["hcopt/validity-envelope"]
     assert "native backend" in annotations["hcopt/assumed"]
+
+
+def test_claims_of_hcopts_native_backend_say_so() -> None:
+    record = measured_record()
+    backend = Backend(name="onnxruntime", implementation="hcopt-native")
+    embedded = replace(record.environment, backend=backend, triton_version="2.51.0", server_image=None)
+    own = replace(record, environment=replace(embedded, onnxruntime_version="1.32.0"))
+    given = options(node_cpu=record.environment.cpu_model, exclusive_cpus=True)
+    annotations = yaml.safe_load(
+        render(plan_deployment(own, given, command=COMMAND, scaling=None, strict=False), "hpa")["deployment.yaml"]
+    )["metadata"]["annotations"]
+    assert annotations["hcopt/capacity"] == annotations["hcopt/golden"] == "measured on hcopt's native backend"
+    assert annotations["hcopt/linearity"] == "assumed"
+    assert "backend" not in annotations["hcopt/assumed"]
+    assert "onnxruntime: 1.32.0 (the deployed image has its own)" in annotations["hcopt/validity-envelope"]
 
 
 def test_deployment_as_measured_assumes_nothing() -> None:

@@ -11,6 +11,7 @@ from hcopt.deploy.capacity import lower_bound, sustained, target_rate, usual_rea
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.kubernetes.plan import plan_deployment
 from hcopt.deploy.scaling import Scaling
+from hcopt.records.measurement import Backend
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report.pages.pods import example_loads, pod_sections
@@ -74,6 +75,17 @@ def test_what_the_deployment_does_not_share_with_the_run_is_assumed():
     assert set(_stands().values()) == {"assumed"}
     native = _stands(planned_record(environment=native_environment()))
     assert native["Same server"] == "measured" and native["Same CPU"] == "assumed"
+
+
+def test_native_backend_of_hcopt_is_named_with_its_onnxruntime():
+    own = replace(
+        native_environment(),
+        onnxruntime_version="1.32.0",
+        backend=Backend(name="onnxruntime", implementation="hcopt-native"),
+    )
+    rows = _sections(run=planned_record(environment=own))["linearity"].table.rows
+    (said,) = (row[2].detail for row in rows if row[0].value == "Same server")
+    assert "native, hcopt's own) over ONNX Runtime 1.32.0; the image has its own" in said
 
 
 @pytest.mark.parametrize(
