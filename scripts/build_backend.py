@@ -72,7 +72,7 @@ def put_in_place(output: Path = LIBRARY) -> Path:
         OSError: No room.
         subprocess.CalledProcessError: It cannot be compiled; the compiler's words have gone to stderr.
     """
-    with _cache() as cache:
+    with user_cache() as cache:
         kept = cache / f"triton-backend-{_digest()}.so"
         if not kept.exists():
             # One of other sources must not serve in its place where this fails.
@@ -87,7 +87,7 @@ def put_in_place(output: Path = LIBRARY) -> Path:
 
 
 @contextmanager
-def _cache() -> Iterator[Path]:
+def user_cache() -> Iterator[Path]:
     """The folder for what other builds may use; one for this build alone where the user has no home to write to."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hcopt"
