@@ -42,6 +42,9 @@ def analyzer_config(
         "triton_http_endpoint": tools.endpoint.http,
         "triton_metrics_url": tools.endpoint.metrics_url,
         "client_max_retries": 30,
+        # What it gathers of the idle server is not shown for a CPU, and after each point it waits for its monitor.
+        "duration_seconds": 1,
+        "monitoring_interval": 0.1,
         "perf_analyzer_path": tools.path(perf_analyzer),
         # Its own default is ten minutes, so that one hanging perf_analyzer stalls the sweep.
         "perf_analyzer_timeout": math.ceil(3 * WINDOWS * interval_ms / 1000) + 10,

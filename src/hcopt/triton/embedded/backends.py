@@ -45,31 +45,29 @@ class NativeBackend:
     Attributes:
         library: The backend.
         onnxruntime: ONNX Runtime's own library.
+        openvino: That of its plugin for OpenVINO, where the package onnxruntime-ep-openvino is installed.
     """
 
     record: ClassVar[Backend] = Backend(name=_NAME, implementation="hcopt-native")
 
     library: Path
     onnxruntime: Path
+    openvino: Path | None = None
 
     def install(self, folder: Path) -> None:
-        """See `EmbeddedBackend.install`; ONNX Runtime gets a second name, in which Triton's options split nothing."""
+        """See `EmbeddedBackend.install`."""
         backend = folder / "backends" / _NAME
         backend.mkdir(parents=True)
         shutil.copyfile(self.library, backend / _LIBRARY)
-        _onnxruntime_link(folder).symlink_to(self.onnxruntime)
 
-    def options(self, folder: Path) -> list[str]:
+    def options(self, folder: Path) -> list[str]:  # noqa: ARG002
         """See `EmbeddedBackend.options`."""
-        return [f"--backend-config={_NAME},library={_onnxruntime_link(folder)}"]
+        libraries = {"library": self.onnxruntime, "openvino_library": self.openvino}
+        return [f"--backend-config={_NAME},{key}={path}" for key, path in libraries.items() if path is not None]
 
     def environment(self, folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002
         """See `EmbeddedBackend.environment`: nothing."""
         return {}
-
-
-def _onnxruntime_link(folder: Path) -> Path:
-    return folder / "libonnxruntime.so"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +128,11 @@ def find_native_backend() -> NativeBackend:
     library = _resource(_LIBRARY)
     if not library.is_file():
         raise NativeBackendError("hcopt was installed without it")
-    spec = find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        raise NativeBackendError("the package onnxruntime is missing")
-    for onnxruntime in sorted(Path(spec.origin).parent.glob("capi/libonnxruntime.so.*")):
-        return NativeBackend(library=library, onnxruntime=onnxruntime)
-    raise NativeBackendError(f"onnxruntime {installed_version('onnxruntime')} is here without its shared library")
+    onnxruntime = _library_of("onnxruntime", "capi/libonnxruntime.so.*")
+    if onnxruntime is None:
+        raise NativeBackendError(f"onnxruntime {installed_version('onnxruntime')} brings no shared library")
+    openvino = _library_of("onnxruntime_ep_openvino", "libonnxruntime_providers_openvino_plugin.so")
+    return NativeBackend(library=library, onnxruntime=onnxruntime, openvino=openvino)
 
 
 def find_python_backend(triton: TritonFiles) -> PythonBackend:
@@ -145,6 +142,12 @@ def find_python_backend(triton: TritonFiles) -> PythonBackend:
         RuntimeStartError: A part is missing.
     """
     return PythonBackend(triton=triton, stub=find_stub(triton), libpython=find_libpython())
+
+
+def _library_of(package: str, pattern: str) -> Path | None:
+    spec = find_spec(package)
+    found = [] if spec is None or spec.origin is None else sorted(Path(spec.origin).parent.glob(pattern))
+    return found[0] if found else None
 
 
 def _resource(name: str) -> Path:

@@ -59,10 +59,10 @@ def test_no_winner_where_nothing_keeps_the_limit() -> None:
 
 
 def test_clock_counts_whole_polls_of_perf_analyzer_and_the_waits() -> None:
-    """Four seconds before the first load, one for each load, and polls of a second until 3.7 s or 0.7 s are over."""
+    """Two seconds before the first load, one for each load, and polls of a second until 3.7 s or 0.7 s are over."""
     loads, points = len(PLAN.all_variants), len(PLAN.all_variants) * len(PLAN.loads)
-    assert run("brute").clock_s == 4 + loads + 4 * points
-    assert run("brute", process_s=0.7).clock_s == 4 + loads + points
+    assert run("brute").clock_s == 2 + loads + 4 * points
+    assert run("brute", process_s=0.7).clock_s == 2 + loads + points
 
 
 def test_seed_decides_what_optuna_visits() -> None:
