@@ -49,7 +49,7 @@ def test_both_models_travel_to_the_server_and_are_gone_afterwards(place: Workpla
         *(*SURE[2:], *FEW_BLOCKS),
     )
     assert answer.returncode == 0, answer.stderr
-    assert f"Triton 2.51.0 at grpc://{elsewhere.grpc}, onnxruntime (Python-based)" in answer.stdout
+    assert f"Triton 2.51.0 at grpc://{elsewhere.grpc}, onnxruntime (native)" in answer.stdout
     assert f"The models are sent to the server at '{elsewhere.grpc}'" in answer.stderr
     assert answer.left == ()
     assert models(elsewhere) == before == ((THEIRS,), True)
