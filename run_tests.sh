@@ -15,6 +15,8 @@ system_packages() {
   command -v debootstrap >/dev/null 2>&1 || missing+=(debootstrap)
   command -v docker-compose >/dev/null 2>&1 || missing+=(docker-compose)
   command -v ip >/dev/null 2>&1 || missing+=(iproute2)
+  # With objdump, and the sanitizers' libraries.
+  command -v g++ >/dev/null 2>&1 || missing+=(g++)
   command -v wget >/dev/null 2>&1 || missing+=(wget)
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} = 0 ] && return 0

@@ -29,6 +29,7 @@ _LONGEST = (
     "docker",
     "ray",
     "test_main_job.py",
+    "test_wheel.py",
     "test_pdf.py",
     "test_check.py",
     "test_served_versions.py",
