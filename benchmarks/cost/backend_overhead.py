@@ -3,8 +3,8 @@
 Two servers run at once, one with each backend; the identity model, which returns zeros of the right shape, is the most
 that a Python-based backend can reach. All three are measured in turn, one perf_analyzer process a window, throughput
 from the timestamps, the server's CPU time beside it. Only windows of one round are compared: a ratio a round, and the
-median of the ratios. Each window waits, for a minute at most, until nobody else uses the machine: what others do costs
-the models unequally.
+median of the ratios. Each window waits for some time until nobody else uses the machine (`--patience`): what others do
+costs the models unequally.
 
 Then what a switch from variant to variant costs (a load that replaces the one before, and the first answer after it),
 and what variants cost that stay loaded.
@@ -20,9 +20,10 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +42,7 @@ SAMPLE = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultMode
 SERVED, IDENTITY = "served", "identity"
 WARM_UP_RATIO = 0.1
 TIMEOUT_S = 20.0
-IDLE_CPU_PERCENT, IDLE_WAIT_S = 15.0, 60.0
+IDLE_CPU_PERCENT = 15.0
 # Three time windows, stable whatever they show: with --request-count perf_analyzer waits for ever where it drops the
 # answers that come before it has set its counters up. Its default input is random bits, and one NaN empties the export.
 FLAGS = "-i grpc --async --input-data zero --measurement-mode time_windows --stability-percentage 1e6"
@@ -116,8 +117,8 @@ def servers(folder: Path, sample: Path) -> Iterator[tuple[EmbeddedServer, Embedd
         yield found[0], found[1]
 
 
-def measure(target: Target, load: Load, folder: Path, window_s: float) -> Window:
-    wait_until_idle()
+def measure(target: Target, load: Load, *, folder: Path, window_s: float, patience_s: float) -> Window:
+    wait_until_idle(patience_s)
     export, log = folder / "export.json", folder / "perf_analyzer.log"
     interval_ms = round(window_s * 1000 / TRIALS / OVERRUN_RATIO)
     arguments = ["-m", target.model, "-u", target.server.endpoint.grpc, *FLAGS.split()]
@@ -144,14 +145,14 @@ def cpu_s(server: EmbeddedServer) -> float:
     return sum(one.user + one.system for one in times)
 
 
-def wait_until_idle() -> None:
-    deadline = time.monotonic() + IDLE_WAIT_S
+def wait_until_idle(patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
     while psutil.cpu_percent(interval=0.25) > IDLE_CPU_PERCENT and time.monotonic() < deadline:
         pass
 
 
 def throughput_table(
-    targets: Mapping[str, Target], loads: Sequence[Load], rounds: int, folder: Path, window_s: float
+    targets: Mapping[str, Target], loads: Sequence[Load], rounds: int, measured: Callable[[Target, Load], Window]
 ) -> str:
     first, *others = targets
     lines = [
@@ -166,7 +167,7 @@ def throughput_table(
         found: dict[str, list[Window]] = {name: [] for name in targets}
         for number in range(rounds):
             for name in list(targets) if number % 2 else reversed(list(targets)):
-                found[name].append(measure(targets[name], load, folder, window_s))
+                found[name].append(measured(targets[name], load))
         cells = [
             f"{statistics.median(one.infer_per_s for one in windows):,.0f} "
             f"({statistics.median(one.cpu_us for one in windows):.0f})"
@@ -204,8 +205,9 @@ def switch_ms(server: EmbeddedServer) -> list[tuple[float, float]]:
 
 
 def with_batch(control: ModelControl, max_batch_size: int, name: str = SERVED) -> str:
-    config = json.loads(control.active_config(SERVED))
-    return json.dumps({**config, "name": name, "max_batch_size": max_batch_size})
+    # What the Python-based backend is called by, which its own load does not take.
+    config = {key: value for key, value in json.loads(control.active_config(SERVED)).items() if key != "runtime"}
+    return json.dumps({**config, "name": name, "max_batch_size": max_batch_size, "dynamic_batching": {}})
 
 
 def zeros(client: InferenceServerClient) -> list[InferInput]:
@@ -244,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11, help="of a window of each model, for each load")
     parser.add_argument("--window", type=float, default=0.8, help="length of a window in s")
+    parser.add_argument("--patience", type=float, default=60.0, help="longest wait of a window for quiet, in s")
     parser.add_argument("--loads", default=LOADS, help="concurrency x rows a request, e.g. '16x8'")
     parser.add_argument("--kept", type=int, default=KEPT, help="variants that stay loaded")
     parser.add_argument("--model", type=Path, default=SAMPLE, help="folder with 1/model.onnx and config.pbtxt")
@@ -261,7 +264,8 @@ def main() -> None:
                     control.load(target.model)
             print(f"{native.environment}\n")
             loads = [Load.parse(text) for text in options.loads.split()]
-            print(throughput_table(targets, loads, options.rounds, folder, options.window), end="\n\n", flush=True)
+            measured = partial(measure, folder=folder, window_s=options.window, patience_s=options.patience)
+            print(throughput_table(targets, loads, options.rounds, measured), end="\n\n", flush=True)
             print(switch_table({"native": native, "Python-based": python}), end="\n\n", flush=True)
             one, many = kept_mb(native, folder / "native" / "repository", options.kept)
             print(f"Kept loaded, native: one variant {one:.1f} MB, {options.kept} variants {many:.1f} MB (PSS).")
