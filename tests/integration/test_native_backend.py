@@ -541,7 +541,7 @@ def test_replaceable_input_has_to_be_optional_and_without_batches(triton: Triton
 
 def test_scalar_of_another_shape_is_a_load_error(triton: Triton) -> None:
     with pytest.raises(
-        RuntimeStartError, match=r"input input: a scalar or of unknown shape in the model, \[2\] here; expected"
+        RuntimeStartError, match=r"input: a scalar or of unknown shape in the model, \[2\] here; expected \[1\]"
     ):
         triton.load(input_and_output(dims="2"), models.scalar_model(), max_batch_size=0)
 

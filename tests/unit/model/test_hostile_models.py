@@ -350,7 +350,7 @@ def test_configuration_of_megabytes_that_comes_as_a_text_is_refused_unparsed() -
             "EXEC",
         ),
         (
-            'parameters { key: "session.collect_node_memory_stats_to_file" value { string_value: "/home/me/.bashrc" } }',
+            'parameters { key: "session.collect_node_memory_stats_to_file" value { string_value: "/etc/victim" } }',
             "makes Triton use other files",
         ),
         ('model_operations { op_library_filename: "evil.so" }', "model_operations"),

@@ -138,7 +138,8 @@ void check_tensor(const std::string& what, const Tensor& tensor, const Found& fo
   }
   if (found.shape.empty()) {  // a scalar, or a shape that the model leaves open
     const bool ones = std::all_of(tensor.dims.begin(), tensor.dims.end(), [](int64_t dim) { return dim == 1; });
-    if (!ones) throw invalid(what + ": a scalar or of unknown shape in the model, " + written(tensor.dims) + " here; expected [1]");
+    const std::string own = ": a scalar or of unknown shape in the model, ";
+    if (!ones) throw invalid(what + own + written(tensor.dims) + " here; expected [1]");
     return;
   }
   if (batches && found.shape[0] != -1) {
