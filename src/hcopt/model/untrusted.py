@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 # What makes Triton load or run other files than the model: libraries, and archives that its Python backend unpacks.
 # Source: model_config.proto of triton-inference-server/common; "Creating Custom Execution Environments" in the README
-# of triton-inference-server/python_backend.
+# of triton-inference-server/python_backend; TritonModel::Create in core/src/backend_model.cc.
 _CODE_FIELDS = ("runtime", "cc_model_filenames", "model_operations", "model_repository_agents")
 # hcopt's own backend gives ONNX Runtime the parameters `session.…`, and with some of them that writes files or reads
 # others than the model. Source: onnxruntime_session_options_config_keys.h.
-_CODE_PARAMETER = re.compile(r"EXECUTION_ENV_PATH|session\..*(file|path|folder|dir|root).*")
+_CODE_PARAMETER = re.compile(r"EXECUTION_ENV_PATH|TRITON_BATCH_STRATEGY_PATH|session\..*(file|path|folder|dir|root).*")
 
 
 def check_enums(message: Any) -> None:

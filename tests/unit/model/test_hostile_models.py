@@ -350,6 +350,10 @@ def test_configuration_of_megabytes_that_comes_as_a_text_is_refused_unparsed() -
             "EXEC",
         ),
         (
+            'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "repository/m/1/weights" } }',
+            "TRITON_BATCH_STRATEGY_PATH",
+        ),
+        (
             'parameters { key: "session.collect_node_memory_stats_to_file" value { string_value: "/etc/victim" } }',
             "makes Triton use other files",
         ),
