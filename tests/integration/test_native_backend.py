@@ -487,7 +487,7 @@ def openvino(parameters: str = "", name: str = "openvino") -> str:
         (openvino(name="tensorrt"), "unknown cpu_execution_accelerator 'tensorrt'"),
         (openvino('parameters { key: "device" value: "GPU" }'), "openvino has no parameter device"),
         (openvino('parameters { key: "precision" value: "int8" }'), "precision is 'int8'; expected one of f32, bf16"),
-        (openvino(), "openvino needs --backend-config=onnxruntime,openvino_library=PATH"),
+        (openvino(), "openvino needs the package onnxruntime-ep-openvino"),
         ('model_operations { op_library_filename: "/no/such/library.so" }\n', "/no/such/library.so"),
     ],
 )

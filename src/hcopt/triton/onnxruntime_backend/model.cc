@@ -15,8 +15,8 @@ namespace {
 constexpr const char *kArenaShrinkage = "memory.enable_memory_arena_shrinkage", *kSessionPrefix = "session.";
 // The one that Triton's own backend takes too, from release 25.02 on.
 constexpr const char* kTritonsSessionKey = "session.use_device_allocator_for_initializers";
-// Keys that Triton's own backend has for GPUs, and Triton for itself: they have no effect on a CPU there either.
-constexpr const char* kWithoutEffect[] = {"cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy",
+// Keys that Triton's own backend has for GPUs, without effect on a CPU, and the last that Triton reads itself.
+constexpr const char* kNotOurs[] = {"cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy",
                                           "do_copy_in_default_stream", "TRITON_BATCH_STRATEGY_PATH"};
 
 using Choices = std::initializer_list<std::pair<const char*, int>>;
@@ -197,7 +197,7 @@ void Model::set_parameter(const std::string& key, const std::string& value) {
     if (key == kTritonsSessionKey) return;
     triton::log(triton::LogLevel::kWarning,
                 name_ + ": ONNX Runtime gets the parameter " + key + "; Triton's own backend would ignore it");
-  } else if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), key) == std::end(kWithoutEffect)) {
+  } else if (std::find(std::begin(kNotOurs), std::end(kNotOurs), key) == std::end(kNotOurs)) {
     throw invalid("the onnxruntime backend has no parameter " + key);
   }
 }
