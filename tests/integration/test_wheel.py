@@ -75,6 +75,8 @@ def built(no_compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Built:
     run(UV, "build", "--python", sys.executable, "--out-dir", folder, REPOSITORY, env=environment)
     (compiled,) = folder.glob("cache/hcopt/*.so")
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    # By which it is known for one of its sources.
+    assert bytes.fromhex(compiled.stem.rpartition("-")[2]) in compiled.read_bytes()
     with zipfile.ZipFile(wheel) as contents:
         assert contents.read(LIBRARY) == compiled.read_bytes()
     return Built(sdist, wheel)
