@@ -32,7 +32,8 @@ EXPORTS = FOLDER / "exports.map"
 
 def command(output: Path, compiler: Sequence[str] = ("g++",), flags: Sequence[str] = ("-O2",)) -> list[str]:
     """The command that makes the library `output`; Triton's functions stay open, since its process has them."""
-    linking = ("-shared", f"-Wl,--version-script={EXPORTS}", "-ldl", "-lpthread")
+    # Not -Wl, whose options end at a comma of the path.
+    linking = ("-shared", "-Xlinker", f"--version-script={EXPORTS}", "-ldl", "-lpthread")
     # What __FILE__ says: not where it was built.
     paths = f"-ffile-prefix-map={FOLDER}/="
     return [*compiler, *STANDARD, *flags, paths, *map(str, SOURCES), "-o", str(output), *linking]
@@ -62,7 +63,7 @@ def build(output: Path = LIBRARY, compiler: Sequence[str] = ("g++",), flags: Seq
 
 
 def put_in_place(output: Path = LIBRARY) -> Path:
-    """The library as the wheel has it: once compiled from these sources, it comes from the user's cache.
+    """The library as the wheel has it: once compiled from these sources, it stays, and comes from the user's cache.
 
     Zig's own cache is there too. It saves most of the work, the C++ library, but only while Zig's files are the same
     ones on disk, as with uv; pip makes new ones each time.
@@ -72,14 +73,19 @@ def put_in_place(output: Path = LIBRARY) -> Path:
         OSError: No room.
         subprocess.CalledProcessError: It cannot be compiled; the compiler's words have gone to stderr.
     """
+    digest = _digest()
+    # By the build's id it says what it was made from. Where the user has no cache, it is there alone.
+    if output.is_file() and bytes.fromhex(digest) in output.read_bytes():
+        return output
     with user_cache() as cache:
-        kept = cache / f"triton-backend-{_digest()}.so"
+        kept = cache / f"triton-backend-{digest}.so"
         if not kept.exists():
             # One of other sources must not serve in its place where this fails.
             output.unlink(missing_ok=True)
             zigs = dict.fromkeys(("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(cache / "zig"))
             new = kept.with_suffix(f".{os.getpid()}")
-            subprocess.run(command(new, zig()), env=zigs | os.environ, check=True)
+            flags = ("-O2", "-Xlinker", f"--build-id=0x{digest}")
+            subprocess.run(command(new, zig(), flags), env=zigs | os.environ, check=True)
             new.replace(kept)
         new = output.with_suffix(f".{os.getpid()}")
         shutil.copyfile(kept, new)

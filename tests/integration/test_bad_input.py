@@ -183,7 +183,7 @@ CASES = {
     "model: a config.pbtxt that brings code": Case(
         ("--model=model",),
         3,
-        ("EXECUTION_ENV_PATH", "makes Triton load other files", "Give a config.pbtxt"),
+        ("EXECUTION_ENV_PATH", "makes Triton use other files", "Give a config.pbtxt"),
         beside_model("config.pbtxt", 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/x.tar.gz" } }'),
     ),
     "model: an MLmodel of aliases that explode": Case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,9 +19,12 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 
 from hcopt.errors import RuntimeStartError
+from hcopt.records.note import Note
 from hcopt.triton.control import ModelControl
+from hcopt.triton.embedded.backends import find_native_backend
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
 from hcopt.triton.ports import free_ports
+from hcopt.words.notes import sentence
 from tests.support import onnx_models as models
 from tests.support.triton import PYTHON_BASED, Triton, input_and_output, request_inputs
 
@@ -102,6 +106,36 @@ def test_environment_names_what_serves(triton: Triton) -> None:
     assert environment.triton_version == triton.control.server_version() == "2.51.0"
     assert environment.perf_analyzer_version == "2.51.0"
     assert environment.onnxruntime_version
+
+
+ABORTING = "#include <stdlib.h>\n__attribute__((constructor)) void end() { abort(); }"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (None, r"\(Not found: unable to load shared library: \S+/libtriton_onnxruntime.so: file too short\)"),
+        (ABORTING, r"\((?!Triton cannot load).+\)"),
+    ],
+    ids=["no library", "ends the server"],
+)
+def test_native_backend_that_does_not_serve_is_replaced_and_told(
+    repository: Path, tmp_path: Path, code: str | None, said: str
+) -> None:
+    library = tmp_path / "library.so"
+    library.write_text("no library")
+    if code is not None:
+        compiler = ["g++", "-shared", "-fPIC", "-x", "c++", "-", "-o", library]
+        subprocess.run(compiler, input=code, text=True, check=True)
+    notes: list[Note] = []
+    runtime = EmbeddedRuntime(
+        find_native_backend=lambda: replace(find_native_backend(), library=library), note=notes.append
+    )
+    with runtime.serve(repository, tmp_path) as server, ModelControl(server.endpoint) as control:
+        assert str(server.environment.backend) == "onnxruntime (Python-based)"
+        control.load("identity")
+    (note,) = notes
+    assert re.search(f"does not serve here {said}: the Python-based one takes its place", sentence(note))
 
 
 def test_nothing_is_loaded_before_it_is_asked_for(triton: Triton) -> None:

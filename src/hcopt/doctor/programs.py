@@ -15,6 +15,7 @@ from hcopt.triton.programs import find_program, find_triton, installed_version
 
 _START_LIMIT_S = 20.0
 _REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'"
+_SET_UP_AGAIN = "In a checkout: rm .venv/.installed-*, then ./run_analyzer.sh, which says why it cannot be built."
 
 
 def look_at_triton() -> Finding:
@@ -26,7 +27,7 @@ def look_at_triton() -> Finding:
     except NativeBackendError as error:
         # Raises where a part of it is missing too.
         find_python_backend(triton)
-        return warn(f"{said}; without hcopt's native backend: {error.message}", _REINSTALL)
+        return warn(f"{said}; without hcopt's native backend: {error.message}", f"{_REINSTALL}. {_SET_UP_AGAIN}")
     return ok(f"{said}, with hcopt's native backend over ONNX Runtime {installed_version('onnxruntime')}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,11 @@ if TYPE_CHECKING:
 
 # What makes Triton load or run other files than the model: libraries, and archives that its Python backend unpacks.
 # Source: model_config.proto of triton-inference-server/common; "Creating Custom Execution Environments" in the README
-# of triton-inference-server/python_backend.
+# of triton-inference-server/python_backend; TritonModel::Create in core/src/backend_model.cc.
 _CODE_FIELDS = ("runtime", "cc_model_filenames", "model_operations", "model_repository_agents")
-_CODE_PARAMETERS = ("EXECUTION_ENV_PATH",)
+# hcopt's own backend gives ONNX Runtime the parameters `session.…`, and with some of them that writes files or reads
+# others than the model. Source: onnxruntime_session_options_config_keys.h.
+_CODE_PARAMETER = re.compile(r"EXECUTION_ENV_PATH|TRITON_BATCH_STRATEGY_PATH|session\..*(file|path|folder|dir|root).*")
 
 
 def check_enums(message: Any) -> None:
@@ -45,9 +48,9 @@ def _items(field: Any, value: Any) -> Iterable[Any]:
 def refused(config: ModelConfig) -> str | None:
     """Why Triton is not started with this configuration; None where it may be."""
     fields = [field.name for field, _ in config.ListFields() if field.name in _CODE_FIELDS]
-    parameters = [f"the parameter {key}" for key in _CODE_PARAMETERS if key in config.parameters]
+    parameters = [f"the parameter {key}" for key in config.parameters if _CODE_PARAMETER.fullmatch(key)]
     if named := [*fields, *parameters]:
-        return f"has {named[0]}, which makes Triton load other files than the model"
+        return f"has {named[0]}, which makes Triton use other files than the model"
     if config.max_batch_size < 0 or any(group.count < 0 for group in config.instance_group):
         return "has a negative max_batch_size or instance count"
     return None

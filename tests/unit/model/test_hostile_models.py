@@ -349,6 +349,14 @@ def test_configuration_of_megabytes_that_comes_as_a_text_is_refused_unparsed() -
             'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/e.tar.gz" } }',
             "EXEC",
         ),
+        (
+            'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "repository/m/1/weights" } }',
+            "TRITON_BATCH_STRATEGY_PATH",
+        ),
+        (
+            'parameters { key: "session.collect_node_memory_stats_to_file" value { string_value: "/etc/victim" } }',
+            "makes Triton use other files",
+        ),
         ('model_operations { op_library_filename: "evil.so" }', "model_operations"),
         ('model_repository_agents { agents { name: "../evil" } }', "model_repository_agents"),
         ('runtime: "../../evil.so"', "runtime"),

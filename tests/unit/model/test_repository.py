@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,14 @@ def test_repository_refuses_external_data_with_the_models_own_name(tmp_path: Pat
     config = parse_text(DEFAULT_TEXT + 'default_model_filename: "model.onnx.data"')
     with pytest.raises(ModelSourceError, match=r"model\.onnx\.data"):
         write_repository(tmp_path / "repository", saved(file.parent, file), config)
+
+
+@pytest.mark.parametrize("name", ["libtriton_onnxruntime.so", "batchstrategy.so", "model.py"])
+def test_repository_refuses_external_data_that_triton_would_run(tmp_path: Path, name: str) -> None:
+    file = models.save_with_external_data(tmp_path / "model", name)
+    with pytest.raises(ModelSourceError, match=f"'{re.escape(name)}', by which Triton would run it"):
+        write_repository(tmp_path / "repository", saved(file.parent, file), parse_text(DEFAULT_TEXT))
+    assert not (tmp_path / "repository").exists()
 
 
 def test_repository_leaves_nothing_behind_when_it_cannot_be_written(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,8 @@ _RELEASES = {"2.51.0": "24.10"}
 _REPOSITORY = "nvcr.io/nvidia/tritonserver"
 # The HPA lets a pod go 10 % beyond its target before it does anything: a loss within that stays within its headroom.
 _LINEAR_RATIO = 1 - TOLERANCE_RATIO
+# What hcopt's native backend gives to ONNX Runtime and NVIDIA's ignores; OpenVINO's precision is chosen by ours alone.
+_OWN_SETTING = re.compile(r'"(session\.(?!use_device_allocator_for_initializers")[^"]+|openvino)"')
 _NO_EXCLUSIVE_CPUS = "Nobody has said that the nodes give whole CPUs to one container alone (kubelet's static policy)."
 
 
@@ -59,8 +62,9 @@ def validity_envelope(record: RunRecord) -> JsonObject:
 
 def _onnxruntime(record: RunRecord) -> str:
     environment = record.environment
-    version = environment.onnxruntime_version or "the image's"
-    return version if environment.server_image else f"{version} (the deployed image has its own)"
+    if environment.server_image:
+        return environment.onnxruntime_version or "the image's"
+    return f"{environment.onnxruntime_version or 'not known'} (the deployed image has its own)"
 
 
 def threads(record: RunRecord) -> int | None:
@@ -107,9 +111,12 @@ def _verdict(record: RunRecord) -> str | None:
 
 def _backend(record: RunRecord) -> str | None:
     backend = record.environment.backend
-    if backend.implementation != "python":
+    if backend.implementation == "python":
+        return f"Measured with {backend}; the image serves with NVIDIA's native backend, which is faster."
+    own = sorted(set(_OWN_SETTING.findall(record.best_config_pbtxt or "")))
+    if backend.implementation == "native" or not own:
         return None
-    return f"Measured with {backend}; the image serves with NVIDIA's native backend, which is faster."
+    return f"Measured with {', '.join(own)}, which NVIDIA's backend does not take, or takes otherwise."
 
 
 def measured_on(record: RunRecord) -> str:

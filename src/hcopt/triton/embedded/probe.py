@@ -32,7 +32,9 @@ def check_backend(endpoint: Endpoint, log: Path) -> None:
         try:
             control.load(_NAME)
         except RuntimeStartError as error:
-            raise NativeBackendError(error.message) from error
+            # The reason alone: without the name of a model that nobody knows, and Triton's words around it.
+            reason = error.message.rpartition(f"{_NAME}: ")[2].rpartition(" state: ")[2]
+            raise NativeBackendError(reason.strip(" ;\n")) from error
         runtime = json.loads(control.active_config(_NAME)).get("runtime")
         control.unload(_NAME)
         control.wait_for_unloads([_NAME])

@@ -45,12 +45,13 @@ class ServerMemory:
 
     def max_instances(self, pid: int, loaded: int) -> int:
         """How many instances may be loaded at once, where `loaded` of them (at least one) hold what is held now."""
-        of_memory = _SHARE_BESIDE * min(self.max_mb, read_memory_mb()) / max(1, self.held_mb(pid))
-        used = self._shared_bytes()
-        room = os.statvfs(self.shared_folder)
-        # A region grows with the requests; what does not fit any more ends the instance.
-        of_shared = 0.5 * (used + room.f_bavail * room.f_frsize) / max(1, used)
-        return int(loaded * min(of_memory, of_shared))
+        fitting = _SHARE_BESIDE * min(self.max_mb, read_memory_mb()) / max(1, self.held_mb(pid))
+        # The native backend has no regions.
+        if used := self._shared_bytes():
+            room = os.statvfs(self.shared_folder)
+            # A region grows with the requests; what does not fit any more ends the instance.
+            fitting = min(fitting, 0.5 * (used + room.f_bavail * room.f_frsize) / used)
+        return int(loaded * fitting)
 
     def remove_regions(self) -> None:
         """Removes what a server that was killed has left."""

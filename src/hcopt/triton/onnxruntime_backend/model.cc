@@ -13,8 +13,10 @@
 namespace {
 
 constexpr const char *kArenaShrinkage = "memory.enable_memory_arena_shrinkage", *kSessionPrefix = "session.";
-// Keys that Triton's own backend has for GPUs, and Triton for itself: they have no effect on a CPU there either.
-constexpr const char* kWithoutEffect[] = {"cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy",
+// The one that Triton's own backend takes too, from release 25.02 on.
+constexpr const char* kTritonsSessionKey = "session.use_device_allocator_for_initializers";
+// Keys that Triton's own backend has for GPUs, without effect on a CPU, and the last that Triton reads itself.
+constexpr const char* kNotOurs[] = {"cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy",
                                           "do_copy_in_default_stream", "TRITON_BATCH_STRATEGY_PATH"};
 
 using Choices = std::initializer_list<std::pair<const char*, int>>;
@@ -136,7 +138,8 @@ void check_tensor(const std::string& what, const Tensor& tensor, const Found& fo
   }
   if (found.shape.empty()) {  // a scalar, or a shape that the model leaves open
     const bool ones = std::all_of(tensor.dims.begin(), tensor.dims.end(), [](int64_t dim) { return dim == 1; });
-    if (!ones) throw invalid(what + ": a scalar in the model, " + written(tensor.dims) + " here; expected [1]");
+    const std::string own = ": a scalar or of unknown shape in the model, ";
+    if (!ones) throw invalid(what + own + written(tensor.dims) + " here; expected [1]");
     return;
   }
   if (batches && found.shape[0] != -1) {
@@ -191,9 +194,10 @@ void Model::set_parameter(const std::string& key, const std::string& value) {
     arena_shrinkage_ = value;
   } else if (key.rfind(kSessionPrefix, 0) == 0) {
     ort::AddSessionConfigEntry(options, key.c_str(), value.c_str());
+    if (key == kTritonsSessionKey) return;
     triton::log(triton::LogLevel::kWarning,
                 name_ + ": ONNX Runtime gets the parameter " + key + "; Triton's own backend would ignore it");
-  } else if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), key) == std::end(kWithoutEffect)) {
+  } else if (std::find(std::begin(kNotOurs), std::end(kNotOurs), key) == std::end(kNotOurs)) {
     throw invalid("the onnxruntime backend has no parameter " + key);
   }
 }

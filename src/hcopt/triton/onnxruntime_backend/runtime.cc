@@ -61,7 +61,8 @@ void Runtime::add_openvino(ort::SessionOptions* options, const std::string& prec
 
 const ort::EpDevice* Runtime::openvino_on_cpu() {
   if (openvino_path_.empty()) {
-    throw invalid("openvino needs --backend-config=onnxruntime,openvino_library=PATH, of onnxruntime-ep-openvino");
+    throw invalid(
+        "openvino needs the package onnxruntime-ep-openvino (--backend-config=onnxruntime,openvino_library=PATH)");
   }
   if (!takes_plugins_) throw invalid("openvino needs ONNX Runtime 1.22 or later; this is " + version_);
   const std::lock_guard guard(registering_);

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from hcopt.deploy.capacity import parse_growth
+from hcopt.deploy.kubernetes.envelope import validity_envelope
 from hcopt.deploy.kubernetes.manifests import render, write_manifests
 from hcopt.deploy.kubernetes.options import Autoscaler, Options, parse_node_selector
 from hcopt.deploy.kubernetes.plan import Plan, plan_deployment
@@ -203,6 +204,30 @@ def test_claims_of_hcopts_native_backend_say_so() -> None:
     assert annotations["hcopt/linearity"] == "assumed"
     assert "backend" not in annotations["hcopt/assumed"]
     assert "onnxruntime: 1.32.0 (the deployed image has its own)" in annotations["hcopt/validity-envelope"]
+
+
+def test_settings_that_hcopts_native_backend_alone_takes_leave_nothing_measured() -> None:
+    record = measured_record()
+    own = replace(record.environment, backend=Backend(name="onnxruntime", implementation="hcopt-native"))
+    given = options(node_cpu=record.environment.cpu_model, exclusive_cpus=True)
+
+    def stands(setting: str) -> str:
+        text = f"{record.best_config_pbtxt}\n{setting}"
+        changed = replace(record, environment=own, best_config_pbtxt=text)
+        return plan_deployment(changed, given, command=COMMAND, scaling=None, strict=False).stands("golden")
+
+    parameter = 'parameters {{ key: "session.{}" value {{ string_value: "0" }} }}'
+    assert stands(parameter.format("intra_op.allow_spinning")) == "assumed"
+    openvino = 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }'
+    assert stands(openvino) == "assumed"
+    assert stands(parameter.format("use_device_allocator_for_initializers")) == "measured on hcopt's native backend"
+
+
+def test_unknown_onnxruntime_is_called_so() -> None:
+    record = measured_record()
+    elsewhere = replace(record.environment, runtime="remote", server_image=None, onnxruntime_version=None)
+    envelope = validity_envelope(replace(record, environment=elsewhere))
+    assert envelope["onnxruntime"] == "not known (the deployed image has its own)"
 
 
 def test_deployment_as_measured_assumes_nothing() -> None:

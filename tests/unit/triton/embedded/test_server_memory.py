@@ -45,6 +45,10 @@ def test_shared_memory_bounds_the_instances_too(tmp_path: Path) -> None:
     assert 0 < found <= 0.5 * (free + 40_000_000) / 40_000_000 + 1
 
 
+def test_machine_without_shared_memory_bounds_nothing_where_nothing_uses_it(tmp_path: Path) -> None:
+    assert memory(tmp_path / "none").max_instances(os.getpid(), 1) > 0
+
+
 def test_region_that_goes_away_meanwhile_counts_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "run_gone").symlink_to("nowhere")  # found by its name, and not there to be looked at
     assert memory(tmp_path).max_instances(os.getpid(), 1) > 0
