@@ -1,10 +1,11 @@
 """What MkDocs does beside its own work: generated references, pages that lie elsewhere, links out of the site.
 
-A page of `docs/pages` may hold three markers, which are comments on GitHub, and two things are done for all:
+A page of `docs/pages` may hold three markers, which are comments on GitHub, and three things are done for all:
 
 - `<!-- generated: command-line -->`: text made from the program itself (the names are those of GENERATED);
 - `<!-- include: FILE -->`, `<!-- include: FILE#anchor -->`: a file of the repository, or one of its sections;
 - `<!-- needs: … -->` before a block of commands: what they need that a checkout and its `.venv` do not have;
+- a line `*On GitHub: …*` is for those who read the page there, where a marker shows nothing;
 - a block of `text` is wrapped, unless it draws a table;
 - links to files of the repository, which work on GitHub, are led to the page that holds the file, or to GitHub.
 """
@@ -49,6 +50,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "summary-schema": references.summary_schema,
 }
 
+_ON_GITHUB = "*On GitHub: "
 _MARKER = re.compile(r"^<!-- (generated|include|needs): (.+?) -->$")
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?=\))")
 _LIST_ITEM = re.compile(r" {0,3}([-*]|\d+\.) ")
@@ -68,7 +70,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
     """Replaces the markers of a page and leads its links."""
     root = str(config.extra["repository_url"])
-    own = _linked(markdown.splitlines(), f"{PAGES}/{page.file.src_uri}", page.file.src_uri, root)
+    shared = [line for line in markdown.splitlines() if not line.startswith(_ON_GITHUB)]
+    own = _linked(shared, f"{PAGES}/{page.file.src_uri}", page.file.src_uri, root)
     lines = [line for one in own for line in _expanded(one, page.file.src_uri, root)]
     shown = "\n".join(_with_empty_lines([shown for line in lines for shown in _shown(line)])) + "\n"
     return _TEXT_BLOCK.sub(_wrapped, shown)

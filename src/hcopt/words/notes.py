@@ -152,9 +152,10 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "concurrency {concurrency}, has {p99_ms:.3g} ms ({times:.2f} times the limit).",
         "ratio": "throughput ratio {ratio:.3f}",
         "ratio_interval": "throughput ratio {ratio:.3f} (95 % interval {low:.3f} to {high:.3f}), {p}",
-        "ratio_better": "{figures}: above 1 at α = {alpha:g}.",
-        "ratio_tied": "{figures}: the 90 % interval lies within ±{zone:.0%}.",
-        "ratio_undecided": "{figures}: neither clearly above 1 at α = {alpha:g} nor within ±{zone:.0%}.",
+        "ratio_better": "Against the default: {figures}, above 1 at α = {alpha:g}.",
+        "ratio_tied": "Against the default: {figures}, the 90 % interval within ±{zone:.0%}.",
+        "ratio_undecided": "Against the default: {figures}, neither clearly above 1 at α = {alpha:g} nor within "
+        "±{zone:.0%}.",
     }
 )
 
@@ -286,9 +287,9 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "{concurrency})의 p99는 {p99_ms:.3g} ms(한도의 {times:.2f}배).",
         "ratio": "처리량 비율 {ratio:.3f}",
         "ratio_interval": "처리량 비율 {ratio:.3f}(95% 신뢰구간 {low:.3f}~{high:.3f}), {p}",
-        "ratio_better": "{figures}: α = {alpha:g} 기준 1 초과.",
-        "ratio_tied": "{figures}: 90% 신뢰구간이 ±{zone:.0%} 이내.",
-        "ratio_undecided": "{figures}: α = {alpha:g} 기준 1 초과도 ±{zone:.0%} 이내도 미확인.",
+        "ratio_better": "기본 설정 대비 {figures}, α = {alpha:g} 기준 1 초과.",
+        "ratio_tied": "기본 설정 대비 {figures}, 90% 신뢰구간이 ±{zone:.0%} 이내.",
+        "ratio_undecided": "기본 설정 대비 {figures}, α = {alpha:g} 기준 1 초과도 ±{zone:.0%} 이내도 미확인.",
     }
 )
 

@@ -278,7 +278,7 @@ def test_tags_say_verdict_limit_noise_and_rate() -> None:
 
 def test_note_shows_default_beside_best_and_the_command() -> None:
     note = run_note(run_record())
-    assert note.startswith("**better**: throughput ratio 1.302 (95 % interval 1.254 to 1.352)")
+    assert note.startswith("**better**: Against the default: throughput ratio 1.302 (95 % interval 1.254 to 1.352)")
     assert r"| configuration | &emsp;config\_default | &emsp;config\_6 |" in note
     assert r"| throughput (infer/s) | &emsp;4,951 \[4,885, 5,017\] | &emsp;6,438 \[6,352, 6,524\] |" in note
     assert "| limit (at most 1%) | &emsp;holds | &emsp;holds |" in note

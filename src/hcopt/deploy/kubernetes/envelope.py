@@ -106,7 +106,7 @@ def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) ->
 def _verdict(record: RunRecord) -> str | None:
     if record.confirmation.verdict != "undecided":
         return None
-    return f"The run could not tell the candidate from the default: {sentence(record.confirmation.reason).rstrip('.')}."
+    return f"The run ended undecided. {sentence(record.confirmation.reason)}"
 
 
 def _backend(record: RunRecord) -> str | None:

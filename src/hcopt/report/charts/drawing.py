@@ -87,7 +87,8 @@ def theme(*, font: str, ink: str, soft: str, grid: str, paper: str, size: float)
         "style": {
             # Keeps a figure readable where a line runs behind it.
             HALO: {"stroke": paper, "strokeWidth": 3, "strokeJoin": "round"},
-            WHISKER: {"stroke": ink, "strokeWidth": 1.4},
+            # A rule takes no `stroke` of a style, a tick no `color`.
+            WHISKER: {"color": ink, "stroke": ink, "strokeWidth": 1.4},
             FRAME: {"stroke": ink, "strokeWidth": 2.2},
             # A title that only explains.
             CAPTION: {"font": font, "fontSize": size - 0.5, "fontWeight": "normal", "fill": soft},
