@@ -220,6 +220,7 @@ def test_what_the_embedded_runtime_needs_matters_to_it_alone(
     (probe,) = (probe for probe in probes(config, tmp_path, fix=False) if probe.name == "Triton")
     found = find(probe)
     assert (found.status, "without hcopt's native backend: it is not built" in found.said) == ("warning", True)
+    assert "In a checkout: rm .venv/.installed-*" in str(found.remedy)
     monkeypatch.setattr(programs, "find_python_backend", missing)
     assert find(probe) == Finding(status=status, said="no libpython", remedy="Install it.")  # type: ignore[arg-type]
 
