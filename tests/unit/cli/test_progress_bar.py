@@ -176,3 +176,14 @@ def test_measurement_is_described_in_one_line(one: Measurement, text: str) -> No
 )
 def test_duration_is_told_as_people_do(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_bar_on_a_narrow_terminal_keeps_its_count() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=60)
+    with TerminalProgress(console) as progress:
+        progress.phase("noise", steps=13)
+        progress.started("HomeCreditDefaultModel_config_default, concurrency 32, block 1")
+    (bar, *_) = [line for line in said(console).splitlines() if "HomeCredit" in line or "Noise (the default a" in line][
+        1:
+    ]
+    assert "0/13" in bar
