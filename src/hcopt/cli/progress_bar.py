@@ -47,9 +47,12 @@ class TerminalProgress(Progress):
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
             # At the end: on a narrow terminal what does not fit is cut off.
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
             console=console,
             transient=True,
+            expand=True,
             disable=not console.is_terminal,
         )
         self._task: TaskID = self._bar.add_task("", total=None, visible=False)
@@ -87,7 +90,8 @@ class TerminalProgress(Progress):
 
     def started(self, what: str) -> None:
         """See `Progress.started`."""
-        self._bar.update(self._task, description=f"{self._title}: {_short(what)}")
+        # What stands in brackets is on the phase's line.
+        self._bar.update(self._task, description=f"{self._title.partition(' (')[0]}: {_short(what)}")
 
     def measured(self, measurement: Measurement) -> None:
         """See `Progress.measured`."""
