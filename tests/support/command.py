@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
@@ -42,6 +43,7 @@ TINY = (
 ADAPTIVE = ("--profiler=adaptive", "--max-minutes=0.05")
 # For a program that ought to end by itself: no test waits for it, but one that hangs has to fail here.
 LIMIT_S = 600.0
+_ASKING = threading.Lock()
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.support.preloaded"])
 
@@ -123,12 +125,16 @@ class Workplace:
         with TemporaryDirectory() as folder:
             said = [Path(folder) / name for name in ("stdout", "stderr")]
             process = _FORKS.Process(target=_run_here, args=(self, arguments, *said))
-            process.start()
-            process.join(LIMIT_S)
-            process.kill()
-            process.join()
-            returncode = process.exitcode
-            process.close()
+            # A start asks for the ends of all processes; where two threads ask for one, one of them gets 255.
+            with _ASKING:
+                process.start()
+            connection.wait([process.sentinel], LIMIT_S)
+            with _ASKING:
+                if process.exitcode is None:
+                    process.kill()
+                process.join()
+                returncode = process.exitcode
+                process.close()
             stdout, stderr = (file.read_text(encoding="utf-8") for file in said)
         assert returncode is not None
         left = self.left()
