@@ -26,7 +26,7 @@ from hcopt.errors import RuntimeStartError
 from tests.support import onnx_models as models
 from tests.support.native_backend import Client, connected, installed_onnxruntime, triton_with
 from tests.support.tensors import NUMPY_TYPES, assert_same, expected, some
-from tests.support.triton import Arrays, Triton, input_and_output
+from tests.support.triton import Triton, input_and_output
 
 SAMPLE = Path(__file__).parents[2] / "model_repository" / "HomeCreditDefaultModel"
 # Long enough that requests sent together are in one batch on any machine; a full batch does not wait for it.
@@ -163,32 +163,6 @@ def test_statistics_count_requests_batches_and_failures(triton: Triton) -> None:
     assert batch.compute_infer.ns * 3 == stats.compute_infer.ns
 
 
-def test_several_inputs_and_outputs_share_one_run(triton: Triton) -> None:
-    proto = models.two_inputs_model()
-    name = triton.load(BATCHING + TWO_INPUTS, proto, max_batch_size=6)
-    # The order in which a client names its inputs is its own.
-    requests: list[Arrays] = [
-        {"values": some("FP32", (1, 3)), "ids": some("INT32", (1, 2)).astype(np.int64)},
-        {"ids": some("INT32", (2, 2), seed=1).astype(np.int64), "values": some("FP32", (2, 3), seed=1)},
-        {"values": some("FP32", (3, 3), seed=2), "ids": some("INT32", (3, 2), seed=2).astype(np.int64)},
-    ]
-    for request, answer in zip(requests, triton.infer_at_once(name, requests), strict=True):
-        assert_same(answer, expected(proto, request))
-    assert triton.statistics(name, requests=3).execution_count == 1
-
-
-def test_many_clients_get_their_own_rows_back(triton: Triton) -> None:
-    proto = models.identity_model("FP32", (-1, 4))
-    batching = "dynamic_batching { max_queue_delay_microseconds: 20000 }\ninstance_group { count: 2 kind: KIND_CPU }\n"
-    name = triton.load(batching + input_and_output(), proto)
-    requests = [{"input": np.full((1 + number % 3, 4), number, np.float32)} for number in range(200)]
-    for request, answer in zip(requests, triton.infer_at_once(name, requests), strict=True):
-        assert_same(answer, {"output": request["input"]})
-    counts = triton.statistics(name, requests=200)
-    assert counts.success_count == 200
-    assert counts.execution_count < 200
-
-
 @pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 3, 1, 9)])
 def test_dynamic_dimensions_take_any_size(triton: Triton, client: Client, shape: tuple[int, ...]) -> None:
     proto = models.image_model()
@@ -282,18 +256,6 @@ def test_model_that_cannot_batch_gets_each_request_as_it_is(triton: Triton) -> N
     assert (counts.execution_count, counts.inference_count) == (5, 5)
 
 
-def test_reshape_of_the_configuration_is_kept(triton: Triton) -> None:
-    proto = models.per_row_scalar_model()
-    config = """
-    input { name: "input" data_type: TYPE_FP32 dims: [1] reshape { shape: [] } }
-    output { name: "output" data_type: TYPE_FP32 dims: [1] reshape { shape: [] } }
-    """
-    name = triton.load(BATCHING + config, proto, max_batch_size=4)
-    requests = [{"input": some("FP32", (rows, 1), seed=rows)} for rows in (1, 3)]
-    for request, answer in zip(requests, triton.infer_at_once(name, requests), strict=True):
-        assert_same(answer, {"output": request["input"] * 2})
-
-
 def test_reshape_without_batches_is_kept(triton: Triton, client: Client) -> None:
     config = """
     input { name: "input" data_type: TYPE_FP32 dims: [8] reshape { shape: [2, 4] } }
@@ -348,14 +310,6 @@ def test_output_without_a_row_for_each_input_row_is_an_error(triton: Triton, pro
         triton.infer(name, {"input": np.zeros((3, 4), np.float32)})
 
 
-def test_weights_in_a_file_of_their_own_are_read(triton: Triton) -> None:
-    name = triton.add(LINEAR)
-    models.save_with_external_data(triton.repository / name / "1")
-    triton.control.load(name)
-    inputs = {"input": some("FP32", (2, 10))}
-    assert_same(triton.infer(name, inputs), expected(models.linear_model(), inputs))
-
-
 @pytest.mark.parametrize("folder, file", [("1", "network.onnx"), ("1/model.onnx", "model.onnx")])
 def test_model_file_has_another_name_or_is_a_folder(triton: Triton, folder: str, file: str) -> None:
     proto = models.linear_model()
@@ -365,18 +319,6 @@ def test_model_file_has_another_name_or_is_a_folder(triton: Triton, folder: str,
     triton.control.load(name)
     inputs = {"input": some("FP32", (1, 10))}
     assert_same(triton.infer(name, inputs), expected(proto, inputs))
-
-
-def test_weights_are_those_of_the_file_and_not_of_an_earlier_load(triton: Triton) -> None:
-    proto = models.linear_model()
-    name = triton.load(LINEAR, proto)
-    inputs = {"input": some("FP32", (1, 10))}
-    before = triton.infer(name, inputs)
-    proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array([1000], np.float32), "bias"))
-    models.save(proto, triton.repository / name / "1")
-    triton.control.load(name)
-    assert_same(triton.infer(name, inputs), expected(proto, inputs))
-    assert before["output"] < 900
 
 
 def test_output_that_is_no_tensor_may_stay_out_of_the_configuration(triton: Triton) -> None:
@@ -546,26 +488,10 @@ def test_scalar_of_another_shape_is_a_load_error(triton: Triton) -> None:
         triton.load(input_and_output(dims="2"), models.scalar_model(), max_batch_size=0)
 
 
-def test_model_with_a_fixed_batch_cannot_be_batched(triton: Triton) -> None:
-    with pytest.raises(RuntimeStartError, match="max_batch_size has to be 0"):
-        triton.load(LINEAR, models.linear_model(fixed_batch=1))
-
-
 def test_output_that_is_no_tensor_is_a_load_error_where_it_is_configured(triton: Triton) -> None:
     config = LINEAR + 'output { name: "pieces" data_type: TYPE_FP32 dims: [1] }\n'
     with pytest.raises(RuntimeStartError, match="output pieces: something that Triton has no type for"):
         triton.load(config, sequence_model())
-
-
-@pytest.mark.parametrize(
-    ("proto", "message"),
-    [(models.unregistered_operator_model(), "Frobnicate"), (models.future_opset_model(), "opset")],
-)
-def test_model_that_onnxruntime_cannot_load_is_a_load_error(
-    triton: Triton, proto: onnx.ModelProto, message: str
-) -> None:
-    with pytest.raises(RuntimeStartError, match=rf"onnxruntime cannot load .*{message}"):
-        triton.load(input_and_output(), proto)
 
 
 def test_model_that_is_no_onnx_file_or_none_at_all_is_a_load_error(triton: Triton) -> None:
