@@ -11,10 +11,9 @@ from hcopt.system import process
 from hcopt.system.environ import environment_variables
 from hcopt.triton.embedded.backends import NativeBackendError, find_native_backend, find_python_backend
 from hcopt.triton.local_tools import install_tools, private_folder, tools_environment
-from hcopt.triton.programs import find_program, find_triton, installed_version
+from hcopt.triton.programs import REINSTALL, find_program, find_triton, installed_version
 
 _START_LIMIT_S = 20.0
-_REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'"
 _SET_UP_AGAIN = "In a checkout: rm .venv/.installed-*, then ./run_analyzer.sh, which says why it cannot be built."
 
 
@@ -27,7 +26,7 @@ def look_at_triton() -> Finding:
     except NativeBackendError as error:
         # Raises where a part of it is missing too.
         find_python_backend(triton)
-        return warn(f"{said}; without hcopt's native backend: {error.message}", f"{_REINSTALL}. {_SET_UP_AGAIN}")
+        return warn(f"{said}; without hcopt's native backend: {error.message}", f"{REINSTALL}. {_SET_UP_AGAIN}")
     return ok(f"{said}, with hcopt's native backend over ONNX Runtime {installed_version('onnxruntime')}")
 
 
@@ -49,7 +48,7 @@ def look_at_perf_analyzer() -> Finding:
     if finished.returncode != 0:
         return fail(
             f"perf_analyzer ended with {finished.returncode}: {said}",
-            _REINSTALL,
+            REINSTALL,
         )
     version = re.search(r"[0-9]+\.[0-9]+\.[0-9]+", said)
     return ok(version.group() if version else said)

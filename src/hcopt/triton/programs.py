@@ -16,7 +16,7 @@ from pathlib import Path
 from hcopt.errors import RuntimeStartError
 from hcopt.system.environ import environment_variable
 
-_REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'"
+REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'"
 _INSTALL = "Install it: pip install 'hcopt[embedded]'. Or use --runtime docker, whose images have Triton and its tools."
 _LOADER_FOLDERS = (
     "/lib/x86_64-linux-gnu",
@@ -79,7 +79,7 @@ def triton_in(package: Path) -> TritonFiles:
     )
     for part in (files.tritonserver, files.python_backend, files.stubs, files.libraries):
         if not part.exists():
-            raise RuntimeStartError(f"nvidia-pytriton is incomplete: no {part}", remedy=_REINSTALL)
+            raise RuntimeStartError(f"nvidia-pytriton is incomplete: no {part}", remedy=REINSTALL)
     return files
 
 
@@ -115,7 +115,7 @@ def find_program(distribution: str, name: str) -> Path:
         # Packages also have folders of the program's name, with the same file name inside.
         if file.name == name and program.is_file() and os.access(program, os.X_OK):
             return program.resolve()
-    raise RuntimeStartError(f"the package {distribution} is here, but its program {name} is not", remedy=_REINSTALL)
+    raise RuntimeStartError(f"the package {distribution} is here, but its program {name} is not", remedy=REINSTALL)
 
 
 def installed_version(distribution: str) -> str | None:
@@ -190,4 +190,4 @@ def find_library(folder: Path, pattern: str) -> Path:
     """
     for file in sorted(folder.glob(pattern)):
         return file
-    raise RuntimeStartError(f"no {pattern} in {folder}", remedy=_REINSTALL)
+    raise RuntimeStartError(f"no {pattern} in {folder}", remedy=REINSTALL)
