@@ -223,7 +223,9 @@ class Watch:
     def _look_at(self, process: psutil.Process) -> None:
         line = " ".join(process.cmdline())
         self.found |= {f"{secret} in: {line}" for secret in SECRETS if secret in line}
-        if any(str(HCOPT) in " ".join(parent.cmdline()) for parent in process.parents()):
+        parents = [" ".join(parent.cmdline()) for parent in process.parents()]
+        # A child that has not come to its exec yet still shows its parent's command line and variables.
+        if line not in parents and any(str(HCOPT) in parent for parent in parents):
             variables = str(process.environ())
             if str(self.root) in variables:
                 self.seen.add(process.name())
