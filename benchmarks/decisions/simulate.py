@@ -4,6 +4,7 @@
 
 What runs is `hcopt.analysis.confirmation.confirm` with a clock and a server that are made up; stopping, looks and
 verdicts are its own. Each line is an event on a machine, with the upper 95 % bound of its rate by Clopper and Pearson.
+A block is measured in turns, forth and back, as `hcopt.measure.turns` takes them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
+from hcopt.analysis.blocks import Candidate, balanced_orders
 from hcopt.analysis.confirmation import confirm
 from hcopt.analysis.finalists import Finalists
 from hcopt.config.sections import ConfirmationSection
@@ -25,7 +27,12 @@ from hcopt.records.measurement import FailureCause, LatencySummary, LoadPoint, M
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import Confirmation, RankedVariant
 
-WINDOW_S = 2.2
+# A turn, and what lies between two.
+TURN_S, BETWEEN_S = 0.4, 0.05
+# Of a machine with two levels of speed: how long it stays at one, and the lower one as a part of the upper one.
+DWELL_S, SLOW_RATIO = (5.0, 30.0), 0.65
+# Student's t with so few degrees of freedom has heavy tails.
+TAIL_FREEDOM = 3
 RATE_INFER_PER_S = 5000.0
 LIMIT_MS = 50.0
 LOAD = LoadPoint(concurrency=32)
@@ -42,7 +49,9 @@ class Machine:
     Attributes:
         gain_ratio: True throughput of the best over the default's.
         runner_up_gain_ratio: The same of the runner-up.
-        block_sd: Standard deviation of the log throughput of one window.
+        block_sd: Standard deviation of the log throughput of a block's turns of one candidate.
+        levels: Whether the machine's speed jumps between two levels.
+        heavy_tails: Whether the noise of a block is Student's t of three degrees of freedom in place of normal.
         drift: Standard deviation of the log of the machine's speed at the end of the time, a random walk until then.
         miss_ratio: True share of slow requests; None: there is no limit.
         default_miss_ratio: The same of the default; None: as of the others.
@@ -64,17 +73,19 @@ class Machine:
     default_first: bool = False
     failing_ratio: float = 0.0
     disturbed_ratio: float = 0.0
+    levels: bool = False
+    heavy_tails: bool = False
 
     def run(self, seed: int, settings: ConfirmationSection) -> Confirmation:
         """One confirmation."""
-        server = _Server(machine=self, random=np.random.default_rng(seed), windows=60 * settings.max_minutes / WINDOW_S)
+        server = _Server(machine=self, random=np.random.default_rng(seed), max_s=60 * settings.max_minutes)
         best, default, runner_up = (
             RankedVariant(variant=one, load=LOAD, throughput_infer_per_s=1.0, latency_p99_ms=1.0, feasible=True)
             for one in (BEST, DEFAULT, RUNNER_UP)
         )
         return confirm(
             Finalists(best=default if self.default_first else best, default=default, runner_up=runner_up),
-            server.measure,
+            server.measure_blocks,
             latency_p99_limit_ms=None if self.miss_ratio is None else LIMIT_MS,
             settings=settings,
             max_s=60 * settings.max_minutes,
@@ -86,19 +97,55 @@ class Machine:
 class _Server:
     machine: Machine
     random: np.random.Generator
-    windows: float
+    max_s: float
     now_s: float = 0.0
-    log_speed: float = 0.0
+    log_drift: float = 0.0
+    slow: bool = False
+    changes_at_s: float = 0.0
     gains: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         machine = self.machine
         self.gains = {"default": 1.0, "best": machine.gain_ratio, "runner_up": machine.runner_up_gain_ratio}
+        self.slow, self.changes_at_s = bool(self.random.integers(2)), self.random.uniform(0, DWELL_S[1])
 
-    def measure(self, variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement:
-        machine, random = self.machine, self.random
-        self.now_s += WINDOW_S
-        self.log_speed += random.normal(0, machine.drift / math.sqrt(self.windows))
+    def measure_blocks(self, candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
+        return [one for block in blocks for one in self._block(candidates, block)]
+
+    def _block(self, candidates: Sequence[Candidate], block: int) -> Iterator[Measurement]:
+        orders = balanced_orders(len(candidates))
+        order = orders[block % len(orders)]
+        speeds: dict[int, list[float]] = {index: [] for index in order}
+        for index in (*order, *reversed(order)):
+            speeds[index].append(self._speed_of_a_turn())
+        for index in order:
+            yield self._measured(candidates[index], block, float(np.mean(speeds[index])))
+
+    def _speed_of_a_turn(self) -> float:
+        """The machine's mean speed in a turn that begins now."""
+        drift = self.machine.drift * math.sqrt((TURN_S + BETWEEN_S) / self.max_s)
+        self.log_drift += self.random.normal(0, drift)
+        if not self.machine.levels:
+            self.now_s += TURN_S + BETWEEN_S
+            return math.exp(self.log_drift)
+        ends, work = self.now_s + TURN_S, 0.0
+        while self.now_s < ends:
+            until = min(ends, self.changes_at_s)
+            work += (until - self.now_s) * (SLOW_RATIO if self.slow else 1.0)
+            self.now_s = until
+            if until == self.changes_at_s:
+                self.slow, self.changes_at_s = not self.slow, until + self.random.uniform(*DWELL_S)
+        self.now_s += BETWEEN_S
+        return math.exp(self.log_drift) * work / TURN_S
+
+    def _noise(self) -> float:
+        if not self.machine.heavy_tails:
+            return float(self.random.normal(0, self.machine.block_sd))
+        scale = self.machine.block_sd / math.sqrt(TAIL_FREEDOM / (TAIL_FREEDOM - 2))
+        return float(scale * self.random.standard_t(TAIL_FREEDOM))
+
+    def _measured(self, candidate: Candidate, block: int, speed: float) -> Measurement:
+        machine, random, variant, load = self.machine, self.random, candidate.variant, candidate.load
         failed = self._failed(variant, load, block)
         if failed is not None:
             return failed
@@ -108,7 +155,7 @@ class _Server:
             true_share = machine.default_miss_ratio
         if true_share is not None:
             log_sd = machine.miss_log_sd
-            share = true_share * math.exp(random.normal(0, log_sd) - log_sd**2 / 2 - self.log_speed)
+            share = true_share * math.exp(random.normal(0, log_sd) - log_sd**2 / 2 - self.log_drift)
             misses = int(random.binomial(machine.requests, min(1.0, share)))
         return Measurement(
             phase="confirmation",
@@ -117,7 +164,7 @@ class _Server:
             load=load,
             started_at="",
             block=block,
-            throughput_infer_per_s=rate * math.exp(random.normal(0, machine.block_sd) + self.log_speed),
+            throughput_infer_per_s=rate * math.exp(self._noise()) * speed,
             latency=LatencySummary(avg_ms=5.0, p50_ms=5.0, p90_ms=7.0, p95_ms=8.0, p99_ms=9.0),
             request_count=machine.requests,
             miss_count=misses,
@@ -208,7 +255,7 @@ class Promise:
 
 def promises() -> list[Promise]:
     """What the table holds: comparisons, ties, sweeps that pointed the wrong way, failing windows, shares of misses."""
-    return [*_comparisons(), *_ties(), *_wrong_sweeps(), *_failures(), *_misses()]
+    return [*_comparisons(), *_restless(), *_ties(), *_wrong_sweeps(), *_failures(), *_misses()]
 
 
 def _comparisons() -> Iterator[Promise]:
@@ -222,6 +269,23 @@ def _comparisons() -> Iterator[Promise]:
             yield Promise(name=name, machine=truth, event=misses_the_truth, at_most=0.06)
         at_least = 0.9 if block_sd == 0.05 else None
         yield Promise(name=f"gain 15 %, {noise}: `better`", machine=truth, event=is_better, at_least=at_least)
+
+
+def _restless() -> Iterator[Promise]:
+    """Machines that jump between two levels of speed, with noise of heavy tails, and both."""
+    kinds = {"two levels": {"levels": True}, "heavy tails": {"heavy_tails": True}}
+    kinds["both"] = {**kinds["two levels"], **kinds["heavy tails"]}
+    for kind, what in kinds.items():
+        for block_sd in (0.05, 0.1):
+            noise = f"{block_sd:.0%} block noise, {kind}"
+            equal = Machine(block_sd=block_sd, **what)
+            yield Promise(name=f"equal, {noise}: `better`", machine=equal, event=is_better, at_most=0.01)
+            for gain in (0.0, 0.05, 0.15):
+                truth = Machine(block_sd=block_sd, gain_ratio=1 + gain, runner_up_gain_ratio=1 + gain, **what)
+                name = f"gain {gain:.0%}, {noise}: 95 % interval misses it"
+                yield Promise(name=name, machine=truth, event=misses_the_truth, at_most=0.06)
+                if gain:
+                    yield Promise(name=f"gain {gain:.0%}, {noise}: `better`", machine=truth, event=is_better)
 
 
 def _ties() -> Iterator[Promise]:

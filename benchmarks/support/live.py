@@ -49,5 +49,7 @@ def live(config: Config) -> Iterator[Live]:
             ).serve(repository, folder) as server,
             ModelControl(server.endpoint, log=server.log) as control,
         ):
-            runner = open_runner(prepared, server, control, folder=folder, context=RunContext(), rows=rows)
+            runner = open_runner(
+                prepared, server, control, folder=folder, context=RunContext(), rows=rows, repository=repository
+            )
             yield Live(server, control, prepared, runner, repository, folder, runner.perf_analyzer.input_arguments)

@@ -11,13 +11,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hcopt.analysis.blocks import Candidate
 from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
+from hcopt.errors import ProfileError
 from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
+from hcopt.measure.turns import TurnTaker
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -130,6 +133,50 @@ def test_variants_are_measured_in_turns_beside_one_another_and_are_gone_at_the_e
     assert loaded(sample) == {first.config_name, second.config_name}
     served.unload()
     assert loaded(sample) == set()
+
+
+def test_candidates_take_turns_on_the_real_server(sample: Sample, tmp_path: Path) -> None:
+    first = sample.default
+    second = replace(first, config_name=f"{sample.name}_config_1", instance_count=2)
+    served = sample.served(keeps_loaded=True)
+    driver = replace(sample.driver(tmp_path)[0], latency_p99_limit_ms=1000.0)
+    loads = [LoadPoint(concurrency=count, client_batch_size=2) for count in (4, 8)]
+    candidates = [
+        Candidate(variant=variant, load=load)
+        for variant, load in ((first, loads[0]), (second, loads[0]), (first, loads[1]))
+    ]
+    taken = TurnTaker(served=served, perf_analyzer=driver).measure(
+        candidates, range(2), turn_s=0.4, phase="confirmation"
+    )
+    assert {(one.block, one.variant, one.load) for one in taken} == {
+        (block, one.variant, one.load) for block in range(2) for one in candidates
+    }
+    for one in taken:
+        assert one.throughput_infer_per_s and one.latency and one.server and one.request_count and one.duration_s
+        # As of a window: rate times latency is what is under way at once, on a machine of any speed.
+        under_way = one.throughput_infer_per_s / 2 * one.latency.avg_ms / 1000
+        assert under_way == pytest.approx(one.load.concurrency, rel=0.6)
+        assert 0 < one.server.compute_infer_us / 1000 < 2 * one.latency.avg_ms
+        assert 0.3 < one.duration_s <= 0.8, "two turns, a tenth of each is warm-up"
+        samples = read_samples(tmp_path / str(one.samples_file))
+        assert samples.turns_ns is not None
+        assert samples.failed_count == 0
+    assert "perf_analyzer" not in {process.name() for process in psutil.Process().children(recursive=True)}
+    assert loaded(sample) == {first.config_name, second.config_name}, "they stay for the next session"
+    assert not list((tmp_path / "samples" / "confirmation").glob("turns_*"))
+    served.unload()
+
+
+def test_turns_with_rows_that_the_server_refuses_give_nothing_and_leave_nothing(sample: Sample, tmp_path: Path) -> None:
+    first = sample.default
+    served, rows = sample.served(keeps_loaded=True), tmp_path / "rows.json"
+    rows.write_text('{"data": [{"INPUT": [1.0, 2.0, 3.0]}]}')
+    driver = replace(sample.driver(tmp_path)[0], input_arguments=("--input-data", str(rows)))
+    one = Candidate(variant=first, load=LoadPoint(concurrency=4))
+    with pytest.raises(ProfileError, match="the turns ended with 1"):
+        TurnTaker(served=served, perf_analyzer=driver).measure([one, one], [0], turn_s=0.4, phase="noise")
+    assert "perf_analyzer" not in {process.name() for process in psutil.Process().children(recursive=True)}
+    served.unload()
 
 
 def loaded(sample: Sample) -> set[str]:

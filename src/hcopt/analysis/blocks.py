@@ -11,6 +11,8 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import FailedWindows
 
 Measure = Callable[[ModelConfigVariant, LoadPoint, int], Measurement]
+# Takes some candidates and the numbers of some blocks.
+MeasureBlocks = Callable[["Sequence[Candidate]", range], list[Measurement]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,28 +27,42 @@ Windows = Sequence[Measurement]
 
 
 class BlockClock:
-    """Whether another block would end in time, if it took as long as the longest so far."""
+    """How many more blocks would end in time, if each took as long as the longest so far.
 
-    def __init__(self, max_s: float, clock: Callable[[], float]) -> None:
+    Args:
+        max_s: The time.
+        clock: Seconds that only grow.
+        block_s: What a block is expected to take; 0 where nobody knows.
+    """
+
+    def __init__(self, max_s: float, clock: Callable[[], float], block_s: float = 0.0) -> None:
         self._clock = clock
         self._max_s = max_s
         self._ends_at = clock() + max_s
-        self._longest_s = 0.0
+        self._longest_s = block_s
 
-    def has_time(self) -> bool:
-        """Of the first block nobody knows how long it takes."""
-        return self._clock() + self._longest_s <= self._ends_at
+    @property
+    def block_s(self) -> float:
+        """Seconds of the longest block so far."""
+        return self._longest_s
+
+    def room(self, wanted: int) -> int:
+        """So many of the wanted blocks, none of which has to be cut."""
+        left_s = self._ends_at - self._clock()
+        if left_s < self._longest_s:
+            return 0
+        return wanted if self._longest_s == 0 else min(wanted, int(left_s / self._longest_s))
 
     def used_ratio(self) -> float:
         """Time used up, 0-1; 1 as soon as there is none for another block."""
-        return 1 - (self._ends_at - self._clock()) / self._max_s if self.has_time() else 1.0
+        return 1 - (self._ends_at - self._clock()) / self._max_s if self.room(1) else 1.0
 
     @contextmanager
-    def block(self) -> Iterator[None]:
-        """Takes the time of a block."""
+    def blocks(self, count: int) -> Iterator[None]:
+        """Takes the time of some blocks."""
         started = self._clock()
         yield
-        self._longest_s = max(self._longest_s, self._clock() - started)
+        self._longest_s = max(self._longest_s, (self._clock() - started) / count)
 
 
 def balanced_orders(count: int) -> tuple[tuple[int, ...], ...]:
@@ -61,6 +77,11 @@ def balanced_orders(count: int) -> tuple[tuple[int, ...], ...]:
     zigzag = [(step + 1) // 2 if step % 2 else -(step // 2) for step in range(count)]
     rows = (tuple((place + shift) % count for place in zigzag) for shift in range(count))
     return tuple(dict.fromkeys(order for row in rows for order in (row, row[::-1])))
+
+
+def in_windows(measure: Measure) -> MeasureBlocks:
+    """Blocks window by window."""
+    return lambda candidates, blocks: [one for block in blocks for one in measure_block(candidates, measure, block)]
 
 
 def measure_block(candidates: Sequence[Candidate], measure: Measure, block: int) -> list[Measurement]:

@@ -80,9 +80,9 @@ class Evidence:
     def compare(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
         """Each pair and its reverse, since the test has no direction. `pairs` is the family that α is kept over.
 
-        Source: method.md, rules 8-9: paired log-ratios with a t interval, exact sign-flip test, Holm.
+        Source: method.md, rules 8-9: paired log-ratios, exact signed-rank test and its interval, Holm.
         """
-        raw = [stats.sign_flip_p_value(self._log_ratios(pair)) for pair in pairs]
+        raw = [stats.signed_rank_p_value(self._log_ratios(pair)) for pair in pairs]
         return {
             (candidate, baseline): self._comparison((candidate, baseline), p_value, len(pairs))
             for pair, p_value in zip(pairs, stats.holm(raw), strict=True)

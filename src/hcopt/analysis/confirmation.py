@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hcopt.analysis import sequential
-from hcopt.analysis.blocks import BlockClock, Measure, measure_block
+from hcopt.analysis.blocks import BlockClock, MeasureBlocks
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.finalists import Finalists
 from hcopt.analysis.p99_limit import fails_too_often
@@ -28,36 +28,41 @@ def first_window_count(finalists: Finalists, settings: ConfirmationSection) -> i
 
 def confirm(
     finalists: Finalists,
-    measure: Measure,
+    measure: MeasureBlocks,
     *,
     latency_p99_limit_ms: float | None,
     settings: ConfirmationSection,
     max_s: float,
+    block_s: float = 0.0,
+    at_once: int = 1,
     first_block: int = 0,
-    extend: Callable[[int], None] | None = None,
+    undecided: Callable[[Confirmation, int, float], None] = lambda *_: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Confirmation:
     """Measures blocks and looks at them until everything is decided or the time is up.
 
     Args:
         finalists: Who is measured.
-        measure: Takes one window of a variant at a load in a block.
+        measure: Measures some blocks.
         latency_p99_limit_ms: The limit, or None.
         settings: α and the indifference zone.
         max_s: No block begins that would not end within it, if it took as long as the longest so far.
+        block_s: What a block is expected to take; 0 where nobody knows.
+        at_once: So many blocks, at most, are measured in one go.
         first_block: The number of the first block; a further round goes on with the numbers, since its data are new.
-        extend: Takes how many windows more there will be, where a look decided nothing.
+        undecided: Told of each look that decided nothing, with the blocks up to the next one and the seconds a block.
         clock: Seconds that only grow.
     """
-    taken, timer, candidates = list[Measurement](), BlockClock(max_s, clock), finalists.plan.candidates
-    done, spent = 0, 0.0
+    taken, timer, candidates = list[Measurement](), BlockClock(max_s, clock, block_s), finalists.plan.candidates
+    done, spent, found = 0, 0.0, None
     for look_count, look in enumerate(sequential.planned(settings.alpha, COMPARISONS), start=1):
-        if done and extend is not None:
-            extend((look.block_count - done) * len(candidates))
-        while done < look.block_count and timer.has_time():
-            with timer.block():
-                taken += measure_block(candidates, measure, first_block + done)
-            done += 1
+        if found is not None:
+            undecided(found, look.block_count - done, timer.block_s)
+        # Of the first blocks nobody knows how long they take.
+        while count := timer.room(min(look.block_count - done, at_once)) or (0 if done else 1):
+            with timer.blocks(count):
+                taken += measure(candidates, range(first_block + done, first_block + done + count))
+            done += count
         used_ratio = timer.used_ratio()
         found = decide(
             finalists,

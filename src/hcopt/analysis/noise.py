@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from statistics import fmean
 
+from hcopt.analysis import sequential
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.stats import resolvable_ratio, standard_deviation
 from hcopt.config.sections import ConfirmationSection, NoiseSection
@@ -18,6 +20,9 @@ from hcopt.records.verdict import Noise, NoiseLimit
 _MIN_BLOCKS = 4
 # Windows grow at most so many times: what remains after that is drift, which longer windows do not average out.
 _MAX_WINDOW_FACTOR = 4
+# Some hours.
+_MAX_BLOCKS = 5_000
+_DIFFERENCES = (0.10, 0.05, 0.02)
 
 
 def assess(
@@ -26,16 +31,18 @@ def assess(
     load: LoadPoint,
     window_s: float,
     planned_blocks: int,
+    block_s: float,
     settings: NoiseSection,
     confirmation: ConfirmationSection,
 ) -> Noise | None:
     """What pairs of windows of one and the same configuration say; None where there are too few.
 
     Args:
-        pairs: A block each: two windows, one after the other, both with figures.
+        pairs: A block each: the configuration twice, in turns or in windows one after the other, both with figures.
         load: Their load.
         window_s: Their length in seconds.
         planned_blocks: Blocks that the confirmation has time for.
+        block_s: About how long one of those takes, in seconds.
         settings: The limits.
         confirmation: The error rate that a difference has to be told apart at.
 
@@ -61,13 +68,33 @@ def assess(
         window_s=window_s * _lengthened(block_sd, settings.max_block_cv_ratio),
         block_sd_ratio=block_sd,
         pair_sd_ratio=pair_sd,
-        # At the last look, which has about half of the error rate left, by Holm's first step, in one of two directions.
-        resolvable_ratio=resolvable_ratio(pair_sd, planned_blocks, alpha=confirmation.alpha / (4 * COMPARISONS)),
+        resolvable_ratio=_resolvable(pair_sd, planned_blocks, confirmation),
         planned_blocks=planned_blocks,
+        block_s=block_s,
         max_steal_ratio=steal,
         max_throttled_ratio=throttled,
         exceeded=tuple(name for name, value, limit in limits if value is not None and value > limit),
     )
+
+
+def _resolvable(pair_sd_ratio: float, blocks: int, confirmation: ConfirmationSection) -> float:
+    """At the last look, which has about half of the error rate left, by Holm's first step, in one of two directions."""
+    return resolvable_ratio(pair_sd_ratio, blocks, alpha=confirmation.alpha / (4 * COMPARISONS))
+
+
+def minutes_to_decide(noise: Noise, difference_ratio: float, confirmation: ConfirmationSection) -> int | None:
+    """About how long a difference takes to be shown in nine runs of ten, on a machine that stays as it was.
+
+    None where it takes more than `_MAX_BLOCKS` blocks, or where nobody knows how long one takes.
+    """
+    if noise.block_s is None:
+        return None
+    for look in takewhile(
+        lambda look: look.block_count <= _MAX_BLOCKS, sequential.planned(confirmation.alpha, COMPARISONS)
+    ):
+        if _resolvable(noise.pair_sd_ratio, look.block_count, confirmation) <= difference_ratio:
+            return max(1, math.ceil(look.block_count * noise.block_s / 60))
+    return None
 
 
 def _lengthened(block_sd_ratio: float, limit_ratio: float) -> int:
@@ -102,11 +129,22 @@ def failure_notes(windows: Iterable[Measurement]) -> Iterator[Note]:
         yield Note.of("default_fails_before_sweep", failed=len(failed), windows=len(taken), reason=str(failed[0].error))
 
 
-def resolution_note(noise: Noise) -> Note:
-    """Which differences this machine can show at all."""
+def resolution_note(noise: Noise, confirmation: ConfirmationSection) -> Note:
+    """Which differences this machine can show in the time there is, and how long others would take."""
     return Note.of(
-        "resolution", smallest=noise.resolvable_ratio, blocks=noise.planned_blocks, variation=noise.block_sd_ratio
+        "resolution",
+        smallest=noise.resolvable_ratio,
+        minutes=confirmation.max_minutes,
+        variation=noise.pair_sd_ratio,
+        times=tuple(_time_to_decide(noise, ratio, confirmation) for ratio in _DIFFERENCES),
     )
+
+
+def _time_to_decide(noise: Noise, ratio: float, confirmation: ConfirmationSection) -> Note:
+    minutes = minutes_to_decide(noise, ratio, confirmation)
+    if minutes is None:
+        return Note.of("decides_in_hours", difference=ratio)
+    return Note.of("decides_in", difference=ratio, minutes=minutes)
 
 
 def noise_notes(measurements: Iterable[Measurement], settings: NoiseSection) -> tuple[Note, ...]:

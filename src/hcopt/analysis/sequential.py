@@ -56,10 +56,10 @@ def share_to_spend(used_ratio: float, spent: float) -> float:
 
 
 def first_look(alpha: float, comparisons: int) -> int:
-    """Blocks of the first look: a multiple of twelve at which the sign-flip test can reach its part of α by Holm."""
+    """Blocks of the first look: a multiple of twelve at which the signed-rank test can reach its part of α by Holm."""
     return _CYCLE * math.ceil(min_blocks(alpha / 2, comparisons) / _CYCLE)
 
 
 def min_blocks(alpha: float, comparisons: int) -> int:
-    """The fewest blocks whose two-sided sign-flip test can reach a family-wise α over so many comparisons by Holm."""
+    """The fewest blocks whose two-sided signed-rank test can reach a family-wise α over so many comparisons by Holm."""
     return max(2, math.ceil(math.log2(2 * comparisons / alpha)))

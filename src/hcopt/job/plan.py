@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hcopt.analysis.comparison import COMPARISONS
+from hcopt.analysis.noise import minutes_to_decide, resolution_note
 from hcopt.analysis.plan import expected_sweep_s
 from hcopt.analysis.sequential import first_look
 from hcopt.config.sections import Config
-from hcopt.errors import OutputError
-from hcopt.measure.noise import BLOCKS, FINALISTS, SECONDS_BESIDE_A_WINDOW
+from hcopt.errors import HcoptError, OutputError
+from hcopt.measure.noise import BLOCKS, FINALISTS
+from hcopt.measure.turns import TURN_S, block_s
 from hcopt.model.prepare import prepare
 from hcopt.model.repository import write_repository
 from hcopt.model.sample import sample_repository
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.note import Note
+from hcopt.records.verdict import Noise
+from hcopt.store.run_folder import find_run, read_record
 from hcopt.system.files import check_room
+from hcopt.system.machine import read_cpu_model
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.system.redaction import without_credentials
@@ -26,6 +33,8 @@ from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, looking_only, reso
 from hcopt.words.notes import sentence
 
 _SECONDS_AROUND = 25.0
+# What a configuration that is worth a change often gains: so long a confirmation is expected to last.
+_TYPICAL_GAIN = 0.10
 # What MLflow's database takes when it is new.
 _PROBE_BYTES = 2 << 20
 
@@ -102,21 +111,41 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     with temporary_folder() as folder:
         prepared = prepare(source, into=folder, tracking_uri=tracking_uri)
     plan = prepared.plan
-    window_s = config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
+    noise_s = noise_count / 2 * block_s(2, TURN_S)
     confirmation_count = FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
-    confirmation_s = min(60 * config.confirmation.max_minutes, confirmation_count * window_s)
+    noise = _last_noise(results)
+    confirmation_s = min(60 * config.confirmation.max_minutes, _expected_confirmation_s(noise, config))
+    known = () if noise is None else (Note.of("last_noise", said=resolution_note(noise, config.confirmation)),)
     checks_capacity = config.constraints.latency_p99_ms is not None
     capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0
     sweep_s = expected_sweep_s(plan, interval_ms=config.profiler.measurement_interval_ms)
     return PlannedJob(
         plan=plan,
         source_uri=config.model.uri,
-        notes=prepared.notes,
+        notes=(*prepared.notes, *known),
         noise_count=noise_count,
         confirmation_count=confirmation_count,
-        expected_s=_SECONDS_AROUND + noise_count * window_s + sweep_s + confirmation_s + capacity_s,
+        expected_s=_SECONDS_AROUND + noise_s + sweep_s + confirmation_s + capacity_s,
     )
+
+
+def _last_noise(results: Path) -> Noise | None:
+    """What the latest run on this machine has measured of it."""
+    try:
+        run = read_record(find_run(str(results), results=results))
+    except HcoptError:
+        return None
+    same = (run.environment.cpu_model, run.environment.cpu_count) == (read_cpu_model(), len(os.sched_getaffinity(0)))
+    return run.noise if same else None
+
+
+def _expected_confirmation_s(noise: Noise | None, config: Config) -> float:
+    """By the last known noise of this machine; without any, one look."""
+    if noise is None:
+        return first_look(config.confirmation.alpha, COMPARISONS) * block_s(FINALISTS, TURN_S)
+    minutes = minutes_to_decide(noise, _TYPICAL_GAIN, config.confirmation)
+    return math.inf if minutes is None else 60.0 * minutes
 
 
 def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Path:

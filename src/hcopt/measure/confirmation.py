@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from hcopt.analysis import confirmation
+from hcopt.analysis.blocks import Candidate, Measure, measure_block
 from hcopt.analysis.finalists import Finalists, choose_finalists
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.turns import BLOCKS_AT_ONCE, turn_s
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
+from hcopt.words.notes import sentence
 
 
 def confirm_finalists(
@@ -25,7 +29,7 @@ def confirm_finalists(
     That is sound: looks spend their part of the error rates by the time used, which `Replay.clock` goes on counting,
     and not by what was seen; the interruption knows nothing of the figures either. Within the block that was cut, the
     gap adds noise to its differences. Its sign is as likely to favour either candidate, as orders balance:
-    the sign-flip test, which asks for symmetric differences and not for equal variances, stays exact. To measure the
+    the signed-rank test, which asks for symmetric differences and not for equal variances, stays exact. To measure the
     blocks again instead would give up data, and a second chance to whoever interrupts.
 
     Args:
@@ -93,19 +97,83 @@ def _confirm(
             phase="confirmation",
             block=block,
         )
-        taken.append(measurement := runner.measure(window))
-        return measurement
+        return runner.measure(window)
 
+    def measure_blocks(candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
+        found = way.measure_blocks(candidates, blocks)
+        taken.extend(found)
+        return found
+
+    def undecided(found: Confirmation, more: int, block_s: float) -> None:
+        progress.extended(more * len(finalists.plan.candidates))
+        if (note := _so_far(found, block_s)) is not None:
+            progress.told(sentence(note))
+
+    way = _Blocks(runner=runner, measure=measure, turn_s=turn_s(finalists.plan.candidates, rates))
     return confirmation.confirm(
         finalists,
-        measure,
+        measure_blocks,
         latency_p99_limit_ms=config.constraints.latency_p99_ms,
         settings=settings,
         max_s=max_s,
+        at_once=BLOCKS_AT_ONCE,
         first_block=1 + max((one.block for one in taken if one.block is not None), default=-1),
-        extend=progress.extended,
+        undecided=undecided,
         clock=runner.context.replay.clock,
     )
+
+
+def _so_far(found: Confirmation, block_s: float) -> Note | None:
+    """How wide the interval of the undecided comparison is now, and when it would suffice."""
+    compared = found.improvement or found.runner_up_relation
+    if compared is None or compared.throughput_ratio.ci_low is None or compared.throughput_ratio.ci_high is None:
+        return None
+    ratio, needed = compared.throughput_ratio, compared.blocks_to_decide
+    return Note.of(
+        "undecided_so_far",
+        name=compared.candidate,
+        baseline=compared.baseline,
+        change=ratio.estimate - 1,
+        low=ratio.ci_low - 1,
+        high=ratio.ci_high - 1,
+        needed=""
+        if needed is None
+        else Note.of("would_decide_in", minutes=max(0.1, (needed - found.block_count) * block_s / 60)),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Blocks:
+    """Measures blocks in turns, or, where that is not possible or has failed once, window by window.
+
+    Attributes:
+        runner: Measures.
+        measure: Measures one window.
+        turn_s: Length of a turn; None: in windows.
+    """
+
+    runner: WindowRunner
+    measure: Measure
+    turn_s: float | None
+
+    def measure_blocks(self, candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
+        """What an interrupted run has measured of a block is completed by windows."""
+        known = [block for block in blocks if self._is_known(candidates, block)]
+        new, found = [block for block in blocks if block not in known], self._in_windows(candidates, known)
+        if not new or self.turn_s is None:
+            return found + self._in_windows(candidates, new)
+        taken = self.runner.measure_turns(candidates, new, turn_s=self.turn_s, phase="confirmation")
+        if taken is None:
+            self.turn_s = None
+            taken = self._in_windows(candidates, new)
+        return found + taken
+
+    def _in_windows(self, candidates: Sequence[Candidate], blocks: Iterable[int]) -> list[Measurement]:
+        return [one for block in blocks for one in measure_block(candidates, self.measure, block)]
+
+    def _is_known(self, candidates: Sequence[Candidate], block: int) -> bool:
+        knows = self.runner.context.replay.knows
+        return any(knows("confirmation", one.variant, one.load, block) for one in candidates)
 
 
 def _replaced(refuted: Confirmation) -> Note:

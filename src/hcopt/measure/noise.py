@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from hcopt.analysis import noise
+from hcopt.analysis.blocks import Candidate
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.turns import block_s, turn_s
 from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.verdict import Noise
 from hcopt.words.notes import sentence
 
-BLOCKS = 6
+BLOCKS = 8
 # Beside a window of the confirmation: the switch, and perf_analyzer, which looks at the clock in steps of a second.
 SECONDS_BESIDE_A_WINDOW = 1.5
 FINALISTS = 3
@@ -41,7 +43,7 @@ def measure_noise(runner: WindowRunner, plan: SweepPlan, config: Config) -> Nois
     if config.noise.gate == "strict":
         _refuse(found, config)
     if found is not None:
-        runner.context.progress.note(noise.resolution_note(found))
+        runner.context.progress.note(noise.resolution_note(found, config.confirmation))
         if (beyond := noise.gate_note(found, config.noise)) is not None:
             runner.context.note(beyond)
     return found
@@ -68,23 +70,30 @@ def _measured(runner: WindowRunner, plan: SweepPlan, config: Config) -> Noise | 
     rate = first_with_figures(first, runner.measure)[1].throughput_infer_per_s
     if rate is None:
         return None
-    pairs = [[runner.measure(window(window_s, rate, block)) for _ in range(2)] for block in range(BLOCKS)]
-    for said in noise.failure_notes(one for pair in pairs for one in pair):
+    candidate = Candidate(variant=plan.default, load=load)
+    length_s = None if runner.turns is None else turn_s([candidate], {plan.default.config_name: rate})
+    taken = None
+    if length_s is not None and not runner.context.replay.of("noise")[1:]:
+        taken = runner.measure_turns([candidate, candidate], range(BLOCKS), turn_s=length_s, phase="noise")
+    expected_s = window_block_s(config) if taken is None or length_s is None else block_s(FINALISTS, length_s)
+    if taken is None:
+        taken = [runner.measure(window(window_s, rate, block)) for block in range(BLOCKS) for _ in range(2)]
+    for said in noise.failure_notes(taken):
         runner.context.note(said)
     return noise.assess(
-        [(one, other) for one, other in pairs if one.error is None and other.error is None],
+        [(one, other) for one, other in zip(taken[::2], taken[1::2], strict=True) if one.error is other.error is None],
         load=load,
         window_s=window_s,
-        planned_blocks=planned_blocks(config, window_s),
+        planned_blocks=max(2, int(60 * config.confirmation.max_minutes / expected_s)),
+        block_s=expected_s,
         settings=config.noise,
         confirmation=config.confirmation,
     )
 
 
-def planned_blocks(config: Config, window_s: float) -> int:
-    """How many blocks of three finalists the confirmation has time for."""
-    block_s = FINALISTS * (window_s + SECONDS_BESIDE_A_WINDOW)
-    return max(2, int(60 * config.confirmation.max_minutes / block_s))
+def window_block_s(config: Config) -> float:
+    """About how long a block of three finalists takes in windows, in seconds."""
+    return FINALISTS * (config.profiler.measurement_interval_ms / 1000 + SECONDS_BESIDE_A_WINDOW)
 
 
 def _refuse(found: Noise | None, config: Config) -> None:

@@ -138,7 +138,7 @@ class PerfAnalyzer:
             OSError: The samples cannot be written.
         """
         load = LoadOptions(
-            arguments=["--concurrency-range", str(window.load.concurrency)],
+            arguments=closed_loop(window.load),
             lasts_s=load_s(window),
             limit_s=2 * load_s(window) + _GRACE_S,
             read=lambda export: measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO),
@@ -182,7 +182,7 @@ class PerfAnalyzer:
             miss_count=found.miss_count,
             server=server_after(),
             steal_ratio=steal_ratio(cpu_before, read_cpu_times()),
-            client_cpu_ratio=_cpu_ratio(finished),
+            client_cpu_ratio=cpu_ratio(finished),
             samples_file=name,
         )
 
@@ -229,26 +229,28 @@ class PerfAnalyzer:
             export.unlink(missing_ok=True)  # perf_analyzer refuses a file that exists, and it is large
 
     def _arguments(self, window: Window, load: LoadOptions, export: Path) -> list[str]:
+        interval_ms = math.ceil(1000 * load.lasts_s / _WINDOWS / _OVERRUN_RATIO)
+        timed = ("--measurement-interval", str(interval_ms), "--max-trials", str(_WINDOWS))
+        return self.arguments(self.model_name(), window.load, (*load.arguments, *timed), export=export)
+
+    def arguments(self, model_name: str, load: LoadPoint, options: Iterable[str], *, export: Path) -> list[str]:
+        """Its command line for a load on a model; `options` are those that make the load and say how long it lasts."""
         return [
             "-m",
-            self.model_name(),
+            model_name,
             "-u",
             self.tools.endpoint.grpc,
             "-i",
             "grpc",
             "--async",
             "-b",
-            str(window.load.client_batch_size),
-            *load.arguments,
+            str(load.client_batch_size),
+            *options,
             "--measurement-mode",
             "time_windows",
-            "--measurement-interval",
-            str(math.ceil(1000 * load.lasts_s / _WINDOWS / _OVERRUN_RATIO)),
             # Stable whatever they show: judging noise is the caller's work.
             "--stability-percentage",
             "1000000",
-            "--max-trials",
-            str(_WINDOWS),
             "--profile-export-file",
             self.tools.path(export),
             *self.input_arguments,
@@ -265,6 +267,11 @@ def _ended(returncode: int | None, said: Iterable[str], log: Path) -> Exception:
     return kind(f"perf_analyzer ended with {returncode}: {last_lines(log, 3)}", log=log)
 
 
+def closed_loop(load: LoadPoint) -> list[str]:
+    """perf_analyzer's options for so many requests under way at once."""
+    return ["--concurrency-range", str(load.concurrency)]
+
+
 def load_s(window: Window) -> float:
     """How long to keep up the load: as asked, but for some answers to every request slot, and not for too many."""
     requests_per_s = window.expected_infer_per_s / window.load.client_batch_size
@@ -273,14 +280,19 @@ def load_s(window: Window) -> float:
 
 
 def _sample_name(window: Window) -> str:
-    load = window.load
-    block = "" if window.block is None else f"_block_{window.block}"
+    return sample_name(window.phase, window.variant, window.load, window.block)
+
+
+def sample_name(phase: Phase, variant: ModelConfigVariant, load: LoadPoint, block_number: int | None) -> str:
+    """A new file for raw samples, relative to the run's folder."""
+    block = "" if block_number is None else f"_block_{block_number}"
     amount = f"c{load.concurrency}" if load.request_rate_per_s is None else f"r{load.request_rate_per_s:.0f}"
-    stem = f"{window.variant.config_name}_{amount}_b{load.client_batch_size}{block}_{time.monotonic_ns():x}"
-    return f"samples/{window.phase}/{stem}.npz"
+    stem = f"{variant.config_name}_{amount}_b{load.client_batch_size}{block}_{time.monotonic_ns():x}"
+    return f"samples/{phase}/{stem}.npz"
 
 
-def _cpu_ratio(finished: Finished) -> float | None:
+def cpu_ratio(finished: Finished) -> float | None:
+    """Share of the machine's CPU time that a program used while it ran."""
     if finished.cpu_s is None or finished.elapsed_s <= 0:
         return None
     return min(1.0, finished.cpu_s / (finished.elapsed_s * (os.cpu_count() or 1)))

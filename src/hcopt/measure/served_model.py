@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,12 +41,18 @@ class ServedModel:
         self._repository = repository
         self._max_instances = max_instances
         self._serving: ModelConfigVariant | None = None
+        self._load_s = 0.0
         self._kept: dict[ModelConfigVariant, str] = {}
 
     @property
     def serving(self) -> ModelConfigVariant | None:
         """The variant whose turn it is; None before the first, and after one that could not be loaded."""
         return self._serving
+
+    @property
+    def load_s(self) -> float:
+        """How long the last load took, in seconds; 0 before the first."""
+        return self._load_s
 
     @property
     def name(self) -> str:
@@ -61,7 +68,7 @@ class ServedModel:
         if self._kept:
             self.unload()
         self._serving = None
-        self._control.load(self._model_name, self._config_json(variant))
+        self._load(self._model_name, self._config_json(variant))
         self._serving = variant
 
     def load_or_reuse(self, variant: ModelConfigVariant) -> None:
@@ -82,10 +89,38 @@ class ServedModel:
             name = variant.config_name
             self._make_room(variant.instance_count, self._max_instances)
             add_name(self._repository, self._model_name, name)
-            self._control.load(name, json.dumps({**json.loads(self._config_json(variant)), "name": name}))
+            self._load(name, self._renamed(variant, name))
         # At the end: the first one is the one whose turn is the longest ago.
         self._kept[variant] = name
         self._serving = variant
+
+    def load_beside(self, variants: Iterable[ModelConfigVariant]) -> dict[ModelConfigVariant, tuple[str, str]] | None:
+        """Has all of these loaded beside one another.
+
+        Returns:
+            Of each its name on the server and the configuration, as JSON, that loads it afresh by that name; None where
+            only one may be loaded, or there is no room for all.
+
+        Raises:
+            RuntimeStartError: Triton cannot load one of them.
+            OutputError: One cannot be given a name of its own.
+        """
+        if self._repository is None or self._max_instances is None:
+            return None
+        wanted = tuple(dict.fromkeys(variants))
+        for variant in wanted:
+            self.load_or_reuse(variant)
+        if not all(variant in self._kept for variant in wanted):
+            return None
+        return {one: (self._kept[one], self._renamed(one, self._kept[one])) for one in wanted}
+
+    def _load(self, name: str, config_json: str) -> None:
+        started = time.monotonic()
+        self._control.load(name, config_json)
+        self._load_s = time.monotonic() - started
+
+    def _renamed(self, variant: ModelConfigVariant, name: str) -> str:
+        return json.dumps({**json.loads(self._config_json(variant)), "name": name})
 
     def _make_room(self, instance_count: int, max_instances: Callable[[int], int]) -> None:
         loaded = sum(variant.instance_count for variant in self._kept)

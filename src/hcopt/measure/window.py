@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hcopt.errors import ModelLoadError, RuntimeStartError
+from hcopt.analysis.blocks import Candidate
+from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
 from hcopt.measure.served_model import ServedModel
+from hcopt.measure.turns import TurnTaker
 from hcopt.model.prepare import Prepared, config_json
-from hcopt.records.measurement import Measurement
+from hcopt.records.measurement import LoadPoint, Measurement, Phase
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
 
@@ -25,12 +29,14 @@ class WindowRunner:
         perf_analyzer: Measures the windows.
         restart_server_if_dead: See `Server.restart_if_dead`.
         context: Records each new measurement, and has those of an interrupted run.
+        turns: Measures blocks of variants that take turns; None where only one may be loaded.
     """
 
     served: ServedModel
     perf_analyzer: PerfAnalyzer
     restart_server_if_dead: Callable[[], str | None]
     context: RunContext
+    turns: TurnTaker | None = None
 
     def measure(self, window: Window) -> Measurement:
         """One window, on a freshly loaded variant unless it says otherwise; a failure is a Measurement with its reason.
@@ -93,6 +99,38 @@ class WindowRunner:
             progress.measured(measurement)
         return measurement
 
+    def measure_turns(
+        self, candidates: Sequence[Candidate], blocks: Sequence[int], *, turn_s: float, phase: Phase
+    ) -> list[Measurement] | None:
+        """Blocks of candidates that take turns; each measurement is recorded.
+
+        Returns:
+            None where that did not work: nothing was measured then.
+
+        Raises:
+            RuntimeStartError: The server died and cannot be brought back.
+        """
+        if self.turns is None:
+            return None
+        progress, replay = self.context.progress, self.context.replay
+
+        def on_turn(candidate: Candidate, block: int) -> None:
+            progress.started(f"{_named(candidate.variant, candidate.load, block)}, in turns")
+
+        began, found = replay.begin(), list[Measurement]()
+        try:
+            found = self.turns.measure(candidates, blocks, turn_s=turn_s, phase=phase, on_turn=on_turn)
+        except (ProfileError, RuntimeStartError) as error:
+            if self.restart_server_if_dead() is not None:
+                self.served.forget_all()
+            self.context.note(Note.of("turns_failed", why=error.message))
+            return None
+        for one in found:
+            measurement = replace(one, elapsed_s=replay.end(phase, began))
+            self.context.record(measurement)
+            progress.measured(measurement)
+        return found
+
 
 def open_runner(
     prepared: Prepared,
@@ -138,9 +176,14 @@ def open_runner(
         perf_analyzer=perf_analyzer,
         restart_server_if_dead=server.restart_if_dead,
         context=context,
+        turns=None if server.max_instances is None else TurnTaker(served=served, perf_analyzer=perf_analyzer),
     )
 
 
 def _described(window: Window) -> str:
-    block = "" if window.block is None else f", block {window.block + 1}"
-    return f"{window.variant.config_name}, concurrency {window.load.concurrency}{block}"
+    return _named(window.variant, window.load, window.block)
+
+
+def _named(variant: ModelConfigVariant, load: LoadPoint, block_number: int | None) -> str:
+    block = "" if block_number is None else f", block {block_number + 1}"
+    return f"{variant.config_name}, concurrency {load.concurrency}{block}"

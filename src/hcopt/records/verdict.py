@@ -121,7 +121,7 @@ class Comparison:
     Attributes:
         throughput_ratio: Interval at 95 %.
         latency_p99_ratio: Interval at 95 %.
-        p_value: Two-sided exact sign-flip test, adjusted over the comparisons of the family and the looks.
+        p_value: Two-sided exact signed-rank test, adjusted over the comparisons of the family and the looks.
         verdict: better, tied or undecided.
         reason: Why, with the figures that the verdict rests on.
         blocks_to_decide: How many blocks in all would decide, where undecided and computable.
@@ -181,12 +181,13 @@ class Noise:
 
     Attributes:
         load: The load at which it was measured.
-        block_count: Blocks; each holds two windows of the same configuration, one after the other.
+        block_count: Blocks; each holds the same configuration twice, in turns or in windows one after the other.
         window_s: Length of a window that the confirmation is to use, in seconds; longer on a machine that varies.
         block_sd_ratio: Standard deviation of the logarithm of one configuration's throughput between blocks.
-        pair_sd_ratio: Standard deviation of the log-ratio of the two windows of a block: what a comparison faces.
+        pair_sd_ratio: Standard deviation of the log-ratio of the two in a block: what a comparison faces.
         resolvable_ratio: The smallest difference that the planned blocks tell apart in nine runs of ten.
         planned_blocks: How many blocks that is said for.
+        block_s: About how long one of them takes with three finalists, in seconds; None in older runs.
         max_steal_ratio: The largest share of CPU time that the hypervisor gave to others in a window.
         max_throttled_ratio: The largest share of a window in which the CPU quota held this control group back.
         exceeded: Which limits of `noise` in config.yaml were exceeded.
@@ -199,6 +200,7 @@ class Noise:
     pair_sd_ratio: float
     resolvable_ratio: float
     planned_blocks: int
+    block_s: float | None = None
     max_steal_ratio: float | None = None
     max_throttled_ratio: float | None = None
     exceeded: tuple[NoiseLimit, ...] = ()

@@ -46,6 +46,8 @@ class RequestSamples:
         end_ns: The last sending: until then the load was kept up, afterwards it runs dry.
         failed_count: Requests after the warm-up that are known to be without an answer; not among the above.
         lag_ns: In an open loop `sent_ns` is when each was meant to be sent, and this how much later it was; shape (n,).
+        turns_ns: Where the load was kept up in turns, the beginning and end of what counts of each, its own warm-up
+            left out; shape (m, 2). None: from the warm-up to the last sending.
     """
 
     sent_ns: NDArray[np.int64]
@@ -54,6 +56,14 @@ class RequestSamples:
     end_ns: int
     failed_count: int = 0
     lag_ns: NDArray[np.int64] | None = None
+    turns_ns: NDArray[np.int64] | None = None
+
+    @property
+    def stretches_ns(self) -> list[tuple[int, int]]:
+        """From when to when what happened counts."""
+        if self.turns_ns is None:
+            return [(self.warm_up_ns, self.end_ns)]
+        return [(int(begin), int(end)) for begin, end in self.turns_ns]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,21 +170,21 @@ def _nanoseconds(value: Any) -> int:
 
 
 def figures(samples: RequestSamples, *, client_batch_size: int, latency_limit_ms: float | None = None) -> WindowFigures:
-    """Throughput and latency of the window between warm-up and the last sending.
+    """Throughput and latency of the window between warm-up and the last sending, or of all its turns together.
 
     Throughput counts the responses that arrived in the window. Latency is that of the requests sent in it, but for the
     last ones: perf_analyzer leaves out what was not answered at its end, which would be the slow ones of them. So those
-    sent within the longest latency of the end do not count, nor more than half of the window.
+    sent within the longest latency of the end do not count, nor more than half of the window. Each turn ends so.
 
     Raises:
         ProfileError: The window is empty.
     """
     import numpy as np
 
-    received = samples.sent_ns + samples.latency_ns
-    duration_s = (samples.end_ns - samples.warm_up_ns) / 1e9
-    completed = int(np.count_nonzero((received > samples.warm_up_ns) & (received <= samples.end_ns)))
-    latencies_ms = _settled_latency_ns(samples) / 1e6
+    received, stretches = samples.sent_ns + samples.latency_ns, samples.stretches_ns
+    duration_s = sum(end - begin for begin, end in stretches) / 1e9
+    completed = sum(int(np.count_nonzero((received > begin) & (received <= end))) for begin, end in stretches)
+    latencies_ms = np.concatenate([_settled_latency_ns(samples, begin, end) for begin, end in stretches]) / 1e6
     if duration_s <= 0 or completed == 0 or not len(latencies_ms):
         raise ProfileError(f"the window is too short: {len(samples.sent_ns)} requests, none of them after the warm-up")
     return WindowFigures(
@@ -194,11 +204,11 @@ def summarised(latencies_ms: NDArray[np.float64]) -> LatencySummary:
     return LatencySummary(avg_ms=float(latencies_ms.mean()), p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99)
 
 
-def _settled_latency_ns(samples: RequestSamples) -> NDArray[np.int64]:
-    inside = samples.sent_ns >= samples.warm_up_ns
+def _settled_latency_ns(samples: RequestSamples, begin_ns: int, end_ns: int) -> NDArray[np.int64]:
+    inside = (samples.sent_ns >= begin_ns) & (samples.sent_ns <= end_ns)
     latency = samples.latency_ns[inside]
     longest_ns = int(latency.max(initial=0))
-    settled_ns = max(samples.end_ns - longest_ns, (samples.warm_up_ns + samples.end_ns) // 2)
+    settled_ns = max(end_ns - longest_ns, (begin_ns + end_ns) // 2)
     return latency[samples.sent_ns[inside] <= settled_ns]
 
 
@@ -219,6 +229,7 @@ def write_samples(samples: RequestSamples, path: Path) -> None:
             end_ns=samples.end_ns,
             failed_count=samples.failed_count,
             **({} if samples.lag_ns is None else {"lag_ns": samples.lag_ns}),
+            **({} if samples.turns_ns is None else {"turns_ns": samples.turns_ns}),
         )
 
 
@@ -244,6 +255,7 @@ def read_samples(path: Path) -> RequestSamples:
                 end_ns=int(archive["end_ns"]),
                 failed_count=int(archive["failed_count"]),
                 lag_ns=archive.get("lag_ns"),
+                turns_ns=archive.get("turns_ns"),
             )
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ProfileError(f"cannot read the samples {path}: {error}") from error

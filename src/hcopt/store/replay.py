@@ -45,6 +45,10 @@ class Replay:
         """All of a phase, taken or not."""
         return tuple(one for one in self._all if one.phase == phase)
 
+    def knows(self, phase: Phase, variant: ModelConfigVariant, load: LoadPoint, block: int | None) -> bool:
+        """Whether `take` would give a window."""
+        return bool(self._left.get((phase, variant, load, block)))
+
     def take(self, phase: Phase, variant: ModelConfigVariant, load: LoadPoint, block: int | None) -> Measurement | None:
         """The next recorded window of this kind; None where it has to be measured."""
         left = self._left.get((phase, variant, load, block))

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from hcopt.records.measurement import Environment
 from hcopt.system.process import Finished
 
-Tool = Literal["perf_analyzer", "model-analyzer"]
+Tool = Literal["perf_analyzer", "model-analyzer", "python3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Endpoint:
 
 
 class Tools(Protocol):
-    """perf_analyzer and Model Analyzer, wherever they are: on this machine or inside the SDK container."""
+    """perf_analyzer, Model Analyzer and a Python, wherever they are: on this machine or inside the SDK container."""
 
     @property
     def endpoint(self) -> Endpoint:

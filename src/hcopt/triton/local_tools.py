@@ -99,6 +99,7 @@ def install_tools(folder: Path) -> dict[Tool, Path]:
     return {
         "perf_analyzer": _wrapped_perf_analyzer(folder, find_program("tritonclient", "perf_analyzer")),
         "model-analyzer": find_program("triton-model-analyzer", "model-analyzer"),
+        "python3": Path(sys.executable),
     }
 
 

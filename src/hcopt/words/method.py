@@ -32,26 +32,26 @@ EN = {
     "section_notes": "Notes on this run",
     "section_method": "How it was measured and decided",
     "method_noise": "Noise: before the sweep the default was measured against itself in interleaved blocks (A/A). The "
-    "variation between them sets the length of a window and says what difference can be resolved.",
+    "variation between them says what difference can be resolved, and how long that takes.",
     "method_sweep": "Sweep: {profilers} measured every configuration once at every load ({variants} × {loads}). It "
     "only proposes candidates: a maximum over noisy single measurements is too good to be true.",
     "method_confirmation": "Confirmation: the finalists were measured again by {profilers} in {blocks} interleaved "
     "blocks on fresh loads, in orders that balance. Every claim rests on these blocks only.",
     "method_no_confirmation": "Confirmation: did not give figures for a winner, so nothing is claimed beyond "
     "the sweep's single measurements.",
-    "method_interval": "Intervals: 95%, Student's t over blocks; a throughput ratio is the geometric mean over "
-    "paired blocks, so that drift common to a block cancels.",
+    "method_interval": "Intervals: 95%, Student's t over blocks; that of a throughput ratio is the exact signed-rank "
+    "interval of the paired blocks' log ratios (Hodges-Lehmann), in which drift common to a block cancels.",
     "method_limit": "p99 limit: at most {allowed} of the requests may be slower. Judged by the share of slow requests "
     "block by block, since requests of one burst are not independent: holds = the share's upper bound is within "
     "{allowed}; missed = its lower bound is beyond; otherwise not shown.",
-    "method_verdict": "Verdict: better = interval of the throughput ratio above 1 and exact sign-flip test p ≤ {alpha} "
-    "(Holm-adjusted over the comparisons{looks}); equal = 90% interval within ±{zone}; otherwise undecided. Of "
+    "method_verdict": "Verdict: better = interval of the throughput ratio above 1 and exact signed-rank test p ≤ "
+    "{alpha} (Holm-adjusted over the comparisons{looks}); equal = 90% interval within ±{zone}; otherwise undecided. Of "
     "configurations that count as equal the cheaper is recommended: fewer instances, lower p99, smaller batch.",
     "method_looks": ", spent over {looks} looks at the data",
     "method_open_loop": "Sustainable rate: Poisson arrivals that do not wait for answers, at rising rates; its lower "
     "bound is the highest rate at which the p99 limit is shown to hold.",
-    "method_literature": "Literature: Fisher, The Design of Experiments (1935), sign-flip test; Holm, Scand. J. "
-    "Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), looks; Little, Oper. Res. 9 (1961); MLPerf "
+    "method_literature": "Literature: Hodges & Lehmann, Ann. Math. Stat. 34 (1963), signed-rank interval; Holm, "
+    "Scand. J. Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), looks; Little, Oper. Res. 9 (1961); MLPerf "
     "Inference (2020), p99 limit and Poisson arrivals.",
     "section_limits": "Limits",
     "limit_scope": "Holds for this model, backend, CPU, thread setting and request shape only.",
@@ -96,24 +96,24 @@ KO = {
     "minutes": "{minutes}분 {seconds}초",
     "section_notes": "이번 실행의 참고 사항",
     "section_method": "측정 및 판정 방법",
-    "method_noise": "노이즈: 스윕 전에 기본 설정끼리 교차 블록으로 비교(A/A). 블록 간 변동으로 측정 구간의 길이와 구분 "
-    "가능한 차이를 결정.",
+    "method_noise": "노이즈: 스윕 전에 기본 설정끼리 교차 블록으로 비교(A/A). 블록 간 변동으로 구분 가능한 차이와 "
+    "필요한 시간을 추정.",
     "method_sweep": "스윕: {profilers}로 설정 {variants}개를 부하 {loads}종에서 1회씩 측정. 노이즈가 섞인 "
     "1회 측정값의 최댓값은 실제보다 좋게 나오므로 후보 선정에만 사용.",
     "method_confirmation": "검증: 최종 후보를 {profilers}로 새로운 부하에서 교차 블록 {blocks}개에 걸쳐, 블록마다 "
     "순서를 바꾸어 재측정. 모든 판정은 이 블록만 근거로 함.",
     "method_no_confirmation": "검증: 최적 설정의 측정값이 없으므로 스윕의 1회 측정값 이상을 주장하지 않음.",
-    "method_interval": "신뢰구간: 95%, 블록 단위 Student t. 처리량 비율은 짝지은 블록 비율의 기하평균으로, 블록에 "
-    "공통된 변동은 상쇄됨.",
+    "method_interval": "신뢰구간: 95%, 블록 단위 Student t. 처리량 비율은 짝지은 블록의 로그 비율에 대한 exact "
+    "signed-rank 구간(Hodges-Lehmann)으로, 블록에 공통된 변동은 상쇄됨.",
     "method_limit": "p99 한도: 한도를 넘는 요청은 {allowed}까지 허용. 연속된 요청은 서로 독립이 아니므로 블록별 초과 "
     "비율로 판정: 충족 = 초과 비율의 상한이 {allowed} 이내, 미충족 = 하한이 {allowed} 초과, 그 외 미확인.",
-    "method_verdict": "판정: 우수 = 처리량 비율의 신뢰구간 하한이 1보다 크고 exact sign-flip 검정 p ≤ {alpha}(비교 "
+    "method_verdict": "판정: 우수 = 처리량 비율의 신뢰구간 하한이 1보다 크고 exact signed-rank 검정 p ≤ {alpha}(비교 "
     "수에 대한 Holm 보정{looks}), 동등 = 90% 신뢰구간이 ±{zone} 이내, 그 외 판정 보류. 동등한 설정 중에서는 인스턴스 "
     "수, p99, batch 순으로 더 작은 쪽을 권장.",
     "method_looks": ", 판정 시도 {looks}회에 배분",
     "method_open_loop": "지속 가능 처리율: 응답을 기다리지 않는 Poisson 도착으로 도착률을 높여 가며 측정, p99 한도 "
     "충족이 확인된 가장 높은 도착률을 하한으로 사용.",
-    "method_literature": "참고 문헌: Fisher, The Design of Experiments (1935), sign-flip 검정; Holm, Scand. J. "
+    "method_literature": "참고 문헌: Hodges & Lehmann, Ann. Math. Stat. 34 (1963), signed-rank 구간; Holm, Scand. J. "
     "Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), 반복 판정; Little, Oper. Res. 9 (1961); MLPerf "
     "Inference (2020), p99 한도와 Poisson 도착.",
     "section_limits": "한계",

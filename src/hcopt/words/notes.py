@@ -43,8 +43,12 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "(at most {most:.0%}): other guests share this machine.",
         "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
         "{limit:.0%}): measure on a quieter machine for a sharper answer.",
-        "resolution": "On this machine differences in throughput below {smallest:.0%} cannot be told apart "
-        "({blocks} blocks; one configuration varies by {variation:.1%}).",
+        "resolution": "On this machine, as it is now, a difference in throughput of {smallest:.0%} can be shown in the "
+        "{minutes:g} min of the confirmation (the same configuration differs by {variation:.1%} a block). To decide "
+        "takes {times}.",
+        "last_noise": "By the noise of the last run here: {said}",
+        "decides_in": "{minutes} min for {difference:.0%}",
+        "decides_in_hours": "hours for {difference:.0%}",
         "config_derived": "The model came without a config.pbtxt; its default is derived from the ONNX file.",
         "config_renamed": "config.pbtxt calls the model {said!r}; it is served as {name!r}, and named so.",
         "config_completed": "config.pbtxt leaves out {missing}: completed from the ONNX file.",
@@ -150,6 +154,11 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_measured": "No configuration could be measured.",
         "nothing_keeps_limit": "No configuration keeps p99 within {limit_ms:g} ms: the closest, {name} at "
         "concurrency {concurrency}, has {p99_ms:.3g} ms ({times:.2f} times the limit).",
+        "turns_failed": "The finalists could not take turns of a fraction of a second ({why}): they are measured in "
+        "windows, which takes longer.",
+        "undecided_so_far": "{name} against {baseline}: {change:+.1%} (95 % interval {low:+.1%} to "
+        "{high:+.1%}){needed}",
+        "would_decide_in": "; {minutes:.1f} min more would decide, if all stays as it is",
         "ratio": "throughput ratio {ratio:.3f}",
         "ratio_interval": "throughput ratio {ratio:.3f} (95 % interval {low:.3f} to {high:.3f}), {p}",
         "ratio_better": "Against the default: {figures}, above 1 at α = {alpha:g}.",
@@ -188,8 +197,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "호스트의 다른 VM과 CPU 공유.",
         "variation_seen": "같은 설정의 처리량이 블록 간에 평균 {share:.0%} 변동(한도 {limit:.0%}): 더 명확한 판정을 "
         "위해 다른 부하가 적은 장비에서 재측정 권장.",
-        "resolution": "이 장비에서는 {smallest:.0%} 미만의 처리량 차이를 구분할 수 없음(블록 {blocks}개 기준, 같은 "
-        "설정의 변동 {variation:.1%}).",
+        "resolution": "현재 이 장비에서는 검증 {minutes:g}분 안에 {smallest:.0%} 이상의 처리량 차이를 입증 가능"
+        "(같은 설정의 블록당 차이 {variation:.1%}). 판정에 필요한 시간: {times}.",
+        "last_noise": "이 장비에서의 마지막 실행 기준: {said}",
+        "decides_in": "{difference:.0%} 차이에 {minutes}분",
+        "decides_in_hours": "{difference:.0%} 차이에 수 시간",
         "config_derived": "모델에 config.pbtxt가 없으므로 ONNX 파일을 바탕으로 기본 설정 생성.",
         "config_renamed": "config.pbtxt의 모델 이름 {said!r} 대신 {name!r} 이름으로 서빙.",
         "config_completed": "config.pbtxt에 없는 항목({missing})을 ONNX 파일의 정보로 보완.",
@@ -285,6 +297,9 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_measured": "측정된 설정 없음.",
         "nothing_keeps_limit": "p99 {limit_ms:g} ms 이내인 설정 없음: 가장 근접한 {name}(concurrency "
         "{concurrency})의 p99는 {p99_ms:.3g} ms(한도의 {times:.2f}배).",
+        "turns_failed": "최종 후보를 1초 미만씩 번갈아 측정하지 못함({why}): 더 오래 걸리는 측정 구간 방식으로 측정.",
+        "undecided_so_far": "{name}, {baseline} 대비: {change:+.1%}(95% 신뢰구간 {low:+.1%}~{high:+.1%}){needed}",
+        "would_decide_in": "; 현재 상태가 유지되면 {minutes:.1f}분 후 판정 가능",
         "ratio": "처리량 비율 {ratio:.3f}",
         "ratio_interval": "처리량 비율 {ratio:.3f}(95% 신뢰구간 {low:.3f}~{high:.3f}), {p}",
         "ratio_better": "기본 설정 대비 {figures}, α = {alpha:g} 기준 1 초과.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from hcopt.analysis.blocks import Candidate
 from hcopt.config.sections import Config
-from hcopt.errors import ModelLoadError, RuntimeStartError
+from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
@@ -134,6 +136,87 @@ class Server:
         )
         config = Config.model_validate({"confirmation": confirmation})
         return confirm_finalists(runner, RUN.plan, ranking, config, window_s=self.longer_s)
+
+
+@dataclass
+class TakesTurns:
+    """Measures what a server would in turns, and fails at the sessions that are named."""
+
+    server: Server
+    fails_at: tuple[int, ...] = ()
+    sessions: list[tuple[int, ...]] = field(default_factory=list)
+
+    def measure(
+        self, candidates: Sequence[Candidate], blocks: Sequence[int], *, on_turn: object, **_: object
+    ) -> list[Measurement]:
+        self.sessions.append(tuple(blocks))
+        if len(self.sessions) in self.fails_at:
+            raise ProfileError("a perf_analyzer has ended")
+        found = []
+        for block in blocks:
+            for one in candidates:
+                self.server.now += 0.8
+                figures = (RATES[one.variant.config_name], 9.0)
+                found.append(measurement(one.variant, one.load, figures, phase="confirmation", block=block))
+        return found
+
+
+def proved_in_turns(server: Server, turns: TakesTurns, known: Sequence[Measurement] = ()) -> Confirmation:
+    context = RunContext(
+        record=server.recorded.append,
+        note=server.progress.note,
+        progress=server.progress,
+        replay=Replay(known, monotonic=lambda: server.now),
+    )
+    runner = WindowRunner(
+        served=server,
+        perf_analyzer=server,
+        restart_server_if_dead=server.restart_if_dead,
+        context=context,
+        turns=turns,
+    )
+    return confirm_finalists(runner, RUN.plan, RUN.ranking, Config())
+
+
+def test_finalists_take_turns_in_sessions_of_six_blocks_each_measurement_recorded() -> None:
+    server = Server()
+    turns = TakesTurns(server)
+    found = proved_in_turns(server, turns)
+    assert (found.verdict, found.block_count) == ("better", 12)
+    assert turns.sessions == [tuple(range(6)), tuple(range(6, 12))]
+    assert server.windows == []
+    assert len(server.recorded) == 36
+    assert sum(one.elapsed_s or 0 for one in server.recorded) == pytest.approx(36 * 0.8)
+    assert server.progress.measurements == server.recorded
+
+
+def test_turns_that_fail_once_leave_the_rest_to_windows_and_the_user_is_told() -> None:
+    server = Server()
+    turns = TakesTurns(server, fails_at=(2,))
+    found = proved_in_turns(server, turns)
+    assert (found.verdict, found.block_count) == ("better", 12)
+    assert len(turns.sessions) == 2
+    assert {window.block for window in server.windows} == set(range(6, 12))
+    (note,) = server.progress.notes
+    assert "could not take turns of a fraction of a second (a perf_analyzer has ended)" in said(note)
+
+
+def test_blocks_that_an_interrupted_run_had_measured_are_completed_and_the_others_take_turns() -> None:
+    first = Server()
+    proved_in_turns(first, TakesTurns(first))
+    # It was killed as it recorded the eighth block.
+    known, server = first.recorded[: 7 * 3 + 1], Server()
+    turns = TakesTurns(server)
+    found = proved_in_turns(server, turns, known)
+    assert (found.verdict, found.block_count) == ("better", 12)
+    assert {window.block for window in server.windows} == {7}
+    assert turns.sessions == [tuple(range(8, 12))]
+
+
+def test_look_that_decides_nothing_says_how_wide_the_interval_is() -> None:
+    server = Server(p99_ms={default_variant().config_name: 50.0}, wobble=0.05)
+    server.prove()
+    assert server.progress.lines[0][0].startswith(f"{SIXTH.config_name} against {default_variant().config_name}: +")
 
 
 def everything_slow(p99_ms: float = 60.0) -> dict[str, float]:

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
 _PORT_TAKEN = ("already allocated", "already in use")
 _BYTES_PER_MB = 1024 * 1024
-_PROGRAMS: tuple[Tool, Tool] = ("model-analyzer", "perf_analyzer")
+# Of the memory, for models that are loaded beside the one that is measured, as on the embedded server.
+_SHARE_BESIDE = 0.25
+_PROGRAMS: tuple[Tool, ...] = ("model-analyzer", "perf_analyzer", "python3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,18 @@ class DockerServer(SupervisedServer):
     containers: RunContainers
     tools: DockerTools
     copied_log: ContainerLog
+
+    @property
+    def max_instances(self) -> Callable[[int], int]:
+        """See `Server.max_instances`: by the memory that the server's container holds, and that it may hold."""
+        return self._max_instances
+
+    def _max_instances(self, loaded: int) -> int:
+        with docker_errors(f"the Docker Engine does not say what {self.name} holds"):
+            memory = self.client.api.stats(self.containers.server_name, stream=False, one_shot=True)["memory_stats"]
+        # Where the engine counts no memory, a second variant would be a guess.
+        held = memory.get("usage", memory.get("limit", 0)) or 1
+        return int(loaded * _SHARE_BESIDE * memory.get("limit", 0) / held)
 
     def launch(self) -> None:
         """See `SupervisedServer.launch`."""

@@ -1,0 +1,210 @@
+"""Turns: their order, which requests count, and what becomes of a session that does not work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hcopt.analysis.blocks import Candidate
+from hcopt.errors import ProfileError
+from hcopt.measure.perf_analyzer import PerfAnalyzer
+from hcopt.measure.turns import Turn, TurnTaker, block_s, planned_turns, samples_of, turn_s
+from hcopt.records.measurement import LoadPoint, ServerTimes
+from hcopt.store.measurements import figures, read_samples
+from hcopt.system.process import Finished
+from hcopt.triton.base import Endpoint
+from tests.support.records import default_variant, grid_variants
+
+LOAD = LoadPoint(concurrency=8)
+ONE, OTHER = (Candidate(variant=variant, load=LOAD) for variant in (default_variant(), grid_variants()[1]))
+MS = 1_000_000
+ENDPOINT = Endpoint(grpc="here:1", http="here:2", metrics_url="")
+
+
+def test_turns_of_a_block_go_forth_and_back_and_two_in_a_row_are_one() -> None:
+    assert planned_turns(2, 0, 0.4) == [(0, 0.4), (1, 0.8), (0, 0.4)]
+    assert planned_turns(2, 1, 0.4) == [(1, 0.4), (0, 0.8), (1, 0.4)]
+    for block in range(12):
+        turns = planned_turns(3, block, 0.4)
+        assert [side for side, _ in turns] == [side for side, _ in reversed(turns)]
+        assert all(sum(seconds for side, seconds in turns if side == one) == pytest.approx(0.8) for one in range(3))
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [
+        pytest.param(10_000.0, 0.4, id="quick: as short as turns get"),
+        pytest.param(400.0, 0.6, id="30 answers to each of 8 slots"),
+        pytest.param(200.0, None, id="slow: windows"),
+    ],
+)
+def test_turn_is_long_enough_for_many_answers(rate: float, seconds: float | None) -> None:
+    rates = {ONE.variant.config_name: rate, OTHER.variant.config_name: 50_000.0}
+    assert turn_s([ONE, OTHER], rates) == pytest.approx(seconds)
+
+
+def test_block_takes_its_turns_and_a_part_of_its_session() -> None:
+    assert 3 * 2 * 0.4 < block_s(3, 0.4) < 3 * 2 * 0.4 + 1
+
+
+def counters(requests: int, ns: int) -> dict[str, object]:
+    parts = ("success", "queue", "compute_input", "compute_infer", "compute_output")
+    return {"inference_stats": {part: {"count": requests, "ns": requests * ns} for part in parts}}
+
+
+def turn(began_ms: float, ended_ms: float) -> Turn:
+    began, ended = int(began_ms * MS), int(ended_ms * MS)
+    return Turn(began_ns=began, ended_ns=ended, before=counters(0, 0), after=counters(10, 2000))
+
+
+def pairs(*times_ms: tuple[float, float]) -> np.ndarray:
+    return np.array([(sent * MS, received * MS) for sent, received in times_ms]).astype(np.int64)
+
+
+def test_only_requests_that_were_sent_and_answered_in_a_turn_count() -> None:
+    found = samples_of(
+        [turn(100, 200), turn(500, 600)],
+        pairs((50, 60), (99, 101), (110, 112), (150, 152), (199, 501), (300, 310), (510, 513), (590, 700)),
+    )
+    assert list(found.sent_ns) == [0, 40 * MS, 400 * MS]
+    assert list(found.latency_ns) == [2 * MS, 2 * MS, 3 * MS]
+    # A tenth of each turn is warm-up: from 110 to 200 and from 510 to 600 ms, counted from the first request.
+    assert found.stretches_ns == [(0, 90 * MS), (400 * MS, 490 * MS)]
+
+
+def test_throughput_is_over_the_turns_and_not_over_what_lies_between() -> None:
+    steady = [(start + n, start + n + 1.5) for start in (0, 1000) for n in range(100)]
+    found = figures(samples_of([turn(0, 100), turn(1000, 1100)], pairs(*steady)), client_batch_size=4)
+    # A request each ms, of four rows.
+    assert found.throughput_infer_per_s == pytest.approx(4000, rel=0.03)
+    assert found.duration_s == pytest.approx(0.18)
+    assert found.latency.p99_ms == pytest.approx(1.5)
+
+
+def test_unanswered_request_of_a_turn_has_failed() -> None:
+    unanswered = pairs((20, 21), (30, 31))
+    unanswered[0, 1] = -1
+    assert samples_of([turn(0, 100)], unanswered).failed_count == 1
+
+
+def test_turn_without_an_answer_is_no_measurement() -> None:
+    with pytest.raises(ProfileError, match="without an answered request"):
+        samples_of([turn(0, 100)], pairs((200, 201)))
+
+
+@dataclass
+class Served:
+    """Has room for as many as it is told; loads in no time."""
+
+    room: bool = True
+    load_s: float = 0.0
+
+    def load_beside(self, variants: Sequence[object]) -> dict[object, tuple[str, str]] | None:
+        return {one: (f"model_{n}", "{}") for n, one in enumerate(dict.fromkeys(variants))} if self.room else None
+
+
+@dataclass
+class Tools:
+    """Runs the plan in no time: each turn takes its seconds of a made-up clock, each request 2 ms."""
+
+    endpoint: Endpoint = ENDPOINT
+    returncode: int | None = 0
+    lost_turns: int = 0
+    plans: list[dict[str, object]] = field(default_factory=list)
+
+    def path(self, host_path: Path) -> str:
+        return str(host_path)
+
+    def program(self, tool: str) -> str:
+        return f"/bin/{tool}"
+
+    def run(
+        self,
+        tool: str,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        timeout_s: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        assert tool == "python3" and on_line is not None
+        plan = json.loads(Path(arguments[1]).read_text())
+        self.plans.append(plan)
+        now, sent = 10**18, [list[int]() for _ in plan["sides"]]
+        turns = plan["turns"][: len(plan["turns"]) - self.lost_turns]
+        for number, (side, seconds) in enumerate(turns):
+            ended = now + int(seconds * 1e9)
+            sent[side] += range(now, ended, 2 * MS)
+            told = {
+                "turn": number,
+                "began_ns": now,
+                "ended_ns": ended,
+                "before": counters(1, 9),
+                "after": counters(5, 9),
+            }
+            on_line(json.dumps(told))
+            now = ended + 20 * MS
+        for side, times in zip(plan["sides"], sent, strict=True):
+            command = side["command"]
+            requests = [{"timestamp": time, "response_timestamps": [time + 2 * MS]} for time in times]
+            export = {"experiments": [{"requests": requests}]}
+            Path(command[command.index("--profile-export-file") + 1]).write_text(json.dumps(export))
+        return Finished(returncode=self.returncode, elapsed_s=1.0, cpu_s=0.5)
+
+
+def taker(folder: Path, tools: Tools, served: Served | None = None) -> TurnTaker:
+    perf_analyzer = PerfAnalyzer(
+        tools=tools,
+        model_name=lambda: "unused",
+        input_arguments=("--input-data", "rows.json"),
+        folder=folder,
+        server_times=lambda: lambda: None,
+        latency_p99_limit_ms=1.0,
+    )
+    return TurnTaker(served=served or Served(), perf_analyzer=perf_analyzer)
+
+
+def test_session_gives_a_measurement_of_each_candidate_in_each_block(tmp_path: Path) -> None:
+    tools, told = Tools(), []
+    taken = taker(tmp_path, tools).measure(
+        [ONE, OTHER], range(3, 5), turn_s=0.4, phase="confirmation", on_turn=lambda *what: told.append(what)
+    )
+    assert {(one.block, one.variant) for one in taken} == {(b, c.variant) for b in (3, 4) for c in (ONE, OTHER)}
+    for one in taken:
+        assert one.throughput_infer_per_s == pytest.approx(500, rel=0.02)
+        assert one.latency is not None and one.latency.p99_ms == pytest.approx(2.0)
+        assert one.miss_count == one.request_count, "all take longer than the limit of 1 ms"
+        assert one.server == ServerTimes(
+            queue_us=0.009, compute_input_us=0.009, compute_infer_us=0.009, compute_output_us=0.009
+        )
+        assert read_samples(tmp_path / str(one.samples_file)).turns_ns is not None
+    assert told == [(c, b) for b, sides in ((3, (OTHER, ONE, OTHER)), (4, (ONE, OTHER, ONE))) for c in sides]
+    assert [path for path in (tmp_path / "samples" / "confirmation").iterdir() if path.is_dir()] == []
+    (plan,) = tools.plans
+    assert plan["http"] == "here:2"
+    assert plan["sides"][0]["command"][:3] == ["/bin/perf_analyzer", "-m", "model_0"]
+
+
+def test_slow_load_is_not_made_at_every_turn(tmp_path: Path) -> None:
+    for load_s, reload in ((0.05, True), (0.5, False)):
+        tools = Tools()
+        taker(tmp_path, tools, Served(load_s=load_s)).measure([ONE, OTHER], [0], turn_s=0.4, phase="confirmation")
+        assert tools.plans[0]["reload"] is reload
+
+
+@pytest.mark.parametrize("tools", [Tools(returncode=1), Tools(returncode=None), Tools(lost_turns=1)])
+def test_session_that_does_not_come_to_its_end_gives_nothing(tools: Tools, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="the turns ended with"):
+        taker(tmp_path, tools).measure([ONE, OTHER], range(2), turn_s=0.4, phase="confirmation")
+    assert list((tmp_path / "samples" / "confirmation").iterdir()) == []
+
+
+def test_without_room_for_all_there_are_no_turns(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="no room"):
+        taker(tmp_path, Tools(), Served(room=False)).measure([ONE, OTHER], [0], turn_s=0.4, phase="confirmation")
