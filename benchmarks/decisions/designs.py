@@ -29,13 +29,13 @@ from hcopt.analysis.blocks import Candidate, measure_block
 from hcopt.analysis.stats import robust_mean_and_deviation, standard_deviation
 from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.turns import TurnTaker
+from hcopt.measure.turns import Pace, TurnTaker
 from hcopt.model.repository import add_name
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 
 GOAL = 0.02
-TURNS_S = (0.2, 0.4, 0.8)
+TURNS = ((0.05, 8), (0.1, 4), (0.2, 2), (0.4, 1))
 SESSION_BLOCKS = 6
 BUSY = "while True: pass"
 # Of a load that comes and goes: how long each of its times lasts.
@@ -63,8 +63,10 @@ def main() -> None:
     with live(load_config(Path("config.yaml"), overrides=options.set, environment={})) as server:
         pairs = _pairs(server)
         designs: dict[str, Measure] = {"windows of 1 s": partial(_windows, server)}
-        designs |= {f"turns of {one:g} s": partial(_turns, server, one) for one in TURNS_S}
-        designs["turns of 0.4 s, kept loaded"] = partial(_turns, server, 0.4, reload=False)
+        for turn_s, passes in TURNS:
+            designs[f"{passes} × turns of {turn_s:g} s"] = partial(
+                _turns, server, Pace(turn_s=turn_s, passes=passes, lead_s=0.01)
+            )
         for name in options.loads:
             with LOADS[name]():
                 _print(name, _measured(designs, pairs, 60 * options.minutes))
@@ -93,10 +95,10 @@ def _windows(server: Live, candidates: Sequence[Candidate], blocks: range) -> li
 
 
 def _turns(
-    server: Live, turn_s: float, candidates: Sequence[Candidate], blocks: range, *, reload: bool | None = None
+    server: Live, pace: Pace, candidates: Sequence[Candidate], blocks: range, *, reload: bool | None = None
 ) -> list[Measurement]:
-    taker = TurnTaker(served=server.runner.served, perf_analyzer=server.runner.perf_analyzer)
-    return taker.measure(candidates, blocks, turn_s=turn_s, reload=reload, phase="confirmation")
+    taker = TurnTaker(served=server.runner.served, perf_analyzer=server.runner.perf_analyzer, row_bytes=0)
+    return taker.measure(candidates, blocks, pace=pace, reload=reload, phase="confirmation")
 
 
 def _measured(

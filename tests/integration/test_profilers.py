@@ -20,7 +20,7 @@ from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
-from hcopt.measure.turns import TurnTaker
+from hcopt.measure.turns import QUICK, TurnTaker
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -145,8 +145,8 @@ def test_candidates_take_turns_on_the_real_server(sample: Sample, tmp_path: Path
         Candidate(variant=variant, load=load)
         for variant, load in ((first, loads[0]), (second, loads[0]), (first, loads[1]))
     ]
-    taken = TurnTaker(served=served, perf_analyzer=driver).measure(
-        candidates, range(2), turn_s=0.4, phase="confirmation"
+    taken = TurnTaker(served=served, perf_analyzer=driver, row_bytes=100).measure(
+        candidates, range(2), pace=QUICK, phase="confirmation"
     )
     assert {(one.block, one.variant, one.load) for one in taken} == {
         (block, one.variant, one.load) for block in range(2) for one in candidates
@@ -157,7 +157,7 @@ def test_candidates_take_turns_on_the_real_server(sample: Sample, tmp_path: Path
         under_way = one.throughput_infer_per_s / 2 * one.latency.avg_ms / 1000
         assert under_way == pytest.approx(one.load.concurrency, rel=0.6)
         assert 0 < one.server.compute_infer_us / 1000 < 2 * one.latency.avg_ms
-        assert 0.3 < one.duration_s <= 0.8, "two turns, a tenth of each is warm-up"
+        assert 0.3 < one.duration_s <= 0.8, "all turns but their beginnings"
         samples = read_samples(tmp_path / str(one.samples_file))
         assert samples.turns_ns is not None
         assert samples.failed_count == 0
@@ -173,8 +173,9 @@ def test_turns_with_rows_that_the_server_refuses_give_nothing_and_leave_nothing(
     rows.write_text('{"data": [{"INPUT": [1.0, 2.0, 3.0]}]}')
     driver = replace(sample.driver(tmp_path)[0], input_arguments=("--input-data", str(rows)))
     one = Candidate(variant=first, load=LoadPoint(concurrency=4))
+    turns = TurnTaker(served=served, perf_analyzer=driver, row_bytes=100)
     with pytest.raises(ProfileError, match="the turns ended with 1"):
-        TurnTaker(served=served, perf_analyzer=driver).measure([one, one], [0], turn_s=0.4, phase="noise")
+        turns.measure([one, one], [0], pace=QUICK, phase="noise")
     assert "perf_analyzer" not in {process.name() for process in psutil.Process().children(recursive=True)}
     served.unload()
 

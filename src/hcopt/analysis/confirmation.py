@@ -59,7 +59,7 @@ def confirm(
         if found is not None:
             undecided(found, look.block_count - done, timer.block_s)
         # Of the first blocks nobody knows how long they take.
-        while count := timer.room(min(look.block_count - done, at_once)) or (0 if done else 1):
+        while count := timer.room(min(look.block_count - done, at_once)) or int(not done and max_s > 0):
             with timer.blocks(count):
                 taken += measure(candidates, range(first_block + done, first_block + done + count))
             done += count

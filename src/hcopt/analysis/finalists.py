@@ -99,7 +99,11 @@ def _candidate(entry: RankedVariant) -> Candidate:
 
 
 def choose_finalists(
-    feasible: Sequence[RankedVariant], default: RankedVariant | None, *, excluded: Iterable[str] = ()
+    feasible: Sequence[RankedVariant],
+    default: RankedVariant | None,
+    *,
+    excluded: Iterable[str] = (),
+    bold: RankedVariant | None = None,
 ) -> Finalists | None:
     """Winner, runner-up and default; None where no feasible variant is left.
 
@@ -107,9 +111,11 @@ def choose_finalists(
         feasible: The feasible variants, best first.
         default: The default's entry, feasible or not.
         excluded: Names of variants that an earlier confirmation found infeasible.
+        bold: Takes the winner's part, and the first of the others that of the runner-up.
     """
     left = [entry for entry in feasible if entry.variant.config_name not in set(excluded)]
     if not left:
         return None
-    others = [e for e in left[1:] if default is None or e.variant.settings != default.variant.settings]
-    return Finalists(best=left[0], default=default, runner_up=others[0] if others else None)
+    best, behind = (left[0], left[1:]) if bold is None else (bold, left)
+    others = [e for e in behind if default is None or e.variant.settings != default.variant.settings]
+    return Finalists(best=best, default=default, runner_up=others[0] if others else None)

@@ -29,7 +29,7 @@ def assess(
     pairs: Sequence[tuple[Measurement, Measurement]],
     *,
     load: LoadPoint,
-    window_s: float,
+    window_s: float | None,
     planned_blocks: int,
     block_s: float,
     settings: NoiseSection,
@@ -40,7 +40,7 @@ def assess(
     Args:
         pairs: A block each: the configuration twice, in turns or in windows one after the other, both with figures.
         load: Their load.
-        window_s: Their length in seconds.
+        window_s: Length of a window in seconds; None where they are turns.
         planned_blocks: Blocks that the confirmation has time for.
         block_s: About how long one of those takes, in seconds.
         settings: The limits.
@@ -65,7 +65,7 @@ def assess(
     return Noise(
         load=load,
         block_count=len(pairs),
-        window_s=window_s * _lengthened(block_sd, settings.max_block_cv_ratio),
+        window_s=None if window_s is None else window_s * _lengthened(block_sd, settings.max_block_cv_ratio),
         block_sd_ratio=block_sd,
         pair_sd_ratio=pair_sd,
         resolvable_ratio=_resolvable(pair_sd, planned_blocks, confirmation),
@@ -109,7 +109,7 @@ def gate_note(noise: Noise, settings: NoiseSection) -> Note | None:
     if not noise.exceeded or settings.gate == "off":
         return None
     causes = tuple(cause for name, cause in _causes(noise, settings) if name in noise.exceeded)
-    if "variation" in noise.exceeded:
+    if "variation" in noise.exceeded and noise.window_s is not None:
         return Note.of("noisy_machine_longer_windows", causes=causes, window_s=noise.window_s)
     return Note.of("noisy_machine", causes=causes)
 

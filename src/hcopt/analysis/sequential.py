@@ -33,26 +33,27 @@ def planned(alpha: float, comparisons: int) -> Iterator[Look]:
     first, before = first_look(alpha, comparisons), 0
     for index in count():
         blocks = round(first * 2 ** (index // 2) * (1.0 if index % 2 == 0 else 1.5))
-        yield Look(block_count=blocks, share=(blocks - before) / blocks)
+        yield Look(block_count=blocks, share=share_to_spend(1.0, before / blocks))
         before = blocks
 
 
 def share_to_spend(used_ratio: float, spent: float) -> float:
-    """The part of every error rate for a look now: in proportion to the time used up, less what is spent.
+    """The part of every error rate for a look now: by the root of the time used up, less what is spent.
 
-    The parts add up to one when the time is up. By the union bound no claim is wrong more often than its error rate
-    says, however many looks there are, and whatever made an earlier one go on: when a look comes depends on the clock,
-    not on what was measured.
+    Early looks get the larger parts: most confirmations need little of their time. The parts add up to one when the
+    time is up. By the union bound no claim is wrong more often than its error rate says, however many looks there are,
+    and whatever made an earlier one go on: when a look comes depends on the clock, not on what was measured.
 
     Args:
         used_ratio: Time used up, 0-1; 1 at the last look.
-        spent: What the looks before it have spent.
+        spent: The time that was used up at the look before it, 0-1.
 
     Source: Lan & DeMets (1983), Discrete Sequential Boundaries for Clinical Trials, Biometrika 70, 659-663, with the
-        spending function αt; (1989), Group Sequential Procedures: Calendar versus Information Time, Statistics in
-        Medicine 8, 1191-1198. The union bound in place of their joint distribution holds for every statistic.
+        spending function α√t of the power family of Kim & DeMets (1987), Biometrika 74, 149-154; Lan & DeMets (1989),
+        Group Sequential Procedures: Calendar versus Information Time, Statistics in Medicine 8, 1191-1198. The union
+        bound in place of their joint distribution holds for every statistic.
     """
-    return max(used_ratio - spent, _MIN_SHARE)
+    return max(math.sqrt(used_ratio) - math.sqrt(spent), _MIN_SHARE)
 
 
 def first_look(alpha: float, comparisons: int) -> int:

@@ -15,7 +15,7 @@ from hcopt.analysis.sequential import first_look
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
 from hcopt.measure.noise import BLOCKS, FINALISTS
-from hcopt.measure.turns import TURN_S, block_s
+from hcopt.measure.turns import QUICK
 from hcopt.model.prepare import prepare
 from hcopt.model.repository import write_repository
 from hcopt.model.sample import sample_repository
@@ -112,7 +112,7 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
         prepared = prepare(source, into=folder, tracking_uri=tracking_uri)
     plan = prepared.plan
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
-    noise_s = noise_count / 2 * block_s(2, TURN_S)
+    noise_s = noise_count / 2 * QUICK.block_s(2)
     confirmation_count = FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
     noise = _last_noise(results)
     confirmation_s = min(60 * config.confirmation.max_minutes, _expected_confirmation_s(noise, config))
@@ -143,7 +143,7 @@ def _last_noise(results: Path) -> Noise | None:
 def _expected_confirmation_s(noise: Noise | None, config: Config) -> float:
     """By the last known noise of this machine; without any, one look."""
     if noise is None:
-        return first_look(config.confirmation.alpha, COMPARISONS) * block_s(FINALISTS, TURN_S)
+        return first_look(config.confirmation.alpha, COMPARISONS) * QUICK.block_s(FINALISTS)
     minutes = minutes_to_decide(noise, _TYPICAL_GAIN, config.confirmation)
     return math.inf if minutes is None else 60.0 * minutes
 

@@ -11,7 +11,7 @@ from hcopt.analysis.finalists import Finalists, choose_finalists
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.turns import BLOCKS_AT_ONCE, turn_s
+from hcopt.measure.turns import Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -46,9 +46,9 @@ def confirm_finalists(
     default, refuted, taken = find_default(plan, ranking), list[Confirmation](), list[Measurement]()
     clock = runner.context.replay.clock
     ends_at = clock() + 60 * config.confirmation.max_minutes
+    bold, excluded = ranking.bold, set[str]()
     while True:
-        excluded = [found.refuted for found in refuted if found.refuted is not None]
-        finalists = choose_finalists(ranking.feasible, default, excluded=excluded)
+        finalists = choose_finalists(ranking.feasible, default, excluded=excluded, bold=bold)
         if finalists is None:
             return confirmation.nothing_feasible(ranking, refuted, config.constraints.latency_p99_ms)
         found = _confirm(
@@ -63,6 +63,10 @@ def confirm_finalists(
         if found.refuted is None:
             return replace(_not_alone(found, plan, ranking), failures=failures)
         refuted.append(found)
+        if bold is None:
+            excluded.add(found.refuted)
+        # The same variant may still stand at a lighter load.
+        bold = None
         runner.context.note(_replaced(found))
 
 
@@ -105,18 +109,21 @@ def _confirm(
         return found
 
     def undecided(found: Confirmation, more: int, block_s: float) -> None:
-        progress.extended(more * len(finalists.plan.candidates))
+        progress.extended(more * len(candidates))
         if (note := _so_far(found, block_s)) is not None:
             progress.told(sentence(note))
 
-    way = _Blocks(runner=runner, measure=measure, turn_s=turn_s(finalists.plan.candidates, rates))
+    candidates, limit_ms, turns = finalists.plan.candidates, config.constraints.latency_p99_ms, runner.turns
+    pace = None if turns is None else turns.pace_of(candidates, rates, latency_p99_limit_ms=limit_ms)
+    way = _Blocks(runner=runner, measure=measure, pace=pace)
     return confirmation.confirm(
         finalists,
         measure_blocks,
-        latency_p99_limit_ms=config.constraints.latency_p99_ms,
+        latency_p99_limit_ms=limit_ms,
         settings=settings,
         max_s=max_s,
-        at_once=BLOCKS_AT_ONCE,
+        block_s=0.0 if pace is None else pace.block_s(len(candidates)),
+        at_once=1 if pace is None else pace.blocks,
         first_block=1 + max((one.block for one in taken if one.block is not None), default=-1),
         undecided=undecided,
         clock=runner.context.replay.clock,
@@ -126,9 +133,11 @@ def _confirm(
 def _so_far(found: Confirmation, block_s: float) -> Note | None:
     """How wide the interval of the undecided comparison is now, and when it would suffice."""
     compared = found.improvement or found.runner_up_relation
-    if compared is None or compared.throughput_ratio.ci_low is None or compared.throughput_ratio.ci_high is None:
+    if compared is None:
         return None
     ratio, needed = compared.throughput_ratio, compared.blocks_to_decide
+    if ratio.ci_low is None or ratio.ci_high is None:
+        return None
     return Note.of(
         "undecided_so_far",
         name=compared.candidate,
@@ -149,22 +158,22 @@ class _Blocks:
     Attributes:
         runner: Measures.
         measure: Measures one window.
-        turn_s: Length of a turn; None: in windows.
+        pace: Of the turns; None: in windows.
     """
 
     runner: WindowRunner
     measure: Measure
-    turn_s: float | None
+    pace: Pace | None
 
     def measure_blocks(self, candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
         """What an interrupted run has measured of a block is completed by windows."""
         known = [block for block in blocks if self._is_known(candidates, block)]
         new, found = [block for block in blocks if block not in known], self._in_windows(candidates, known)
-        if not new or self.turn_s is None:
+        if not new or self.pace is None:
             return found + self._in_windows(candidates, new)
-        taken = self.runner.measure_turns(candidates, new, turn_s=self.turn_s, phase="confirmation")
+        taken = self.runner.measure_turns(candidates, new, pace=self.pace, phase="confirmation")
         if taken is None:
-            self.turn_s = None
+            self.pace = None
             taken = self._in_windows(candidates, new)
         return found + taken
 

@@ -7,14 +7,13 @@ from hcopt.analysis.blocks import Candidate
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.turns import block_s, turn_s
 from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.verdict import Noise
 from hcopt.words.notes import sentence
 
-BLOCKS = 8
+BLOCKS = 12
 # Beside a window of the confirmation: the switch, and perf_analyzer, which looks at the clock in steps of a second.
 SECONDS_BESIDE_A_WINDOW = 1.5
 FINALISTS = 3
@@ -71,19 +70,23 @@ def _measured(runner: WindowRunner, plan: SweepPlan, config: Config) -> Noise | 
     if rate is None:
         return None
     candidate = Candidate(variant=plan.default, load=load)
-    length_s = None if runner.turns is None else turn_s([candidate], {plan.default.config_name: rate})
+    pace = None
+    if runner.turns is not None:
+        rates = {plan.default.config_name: rate}
+        pace = runner.turns.pace_of([candidate], rates, latency_p99_limit_ms=config.constraints.latency_p99_ms)
     taken = None
-    if length_s is not None and not runner.context.replay.of("noise")[1:]:
-        taken = runner.measure_turns([candidate, candidate], range(BLOCKS), turn_s=length_s, phase="noise")
-    expected_s = window_block_s(config) if taken is None or length_s is None else block_s(FINALISTS, length_s)
-    if taken is None:
+    if pace is not None and not runner.context.replay.of("noise")[1:]:
+        taken = runner.measure_turns([candidate, candidate], range(BLOCKS), pace=pace, phase="noise")
+    if taken is None or pace is None:
+        pace = None
         taken = [runner.measure(window(window_s, rate, block)) for block in range(BLOCKS) for _ in range(2)]
+    expected_s = window_block_s(config) if pace is None else pace.block_s(FINALISTS)
     for said in noise.failure_notes(taken):
         runner.context.note(said)
     return noise.assess(
         [(one, other) for one, other in zip(taken[::2], taken[1::2], strict=True) if one.error is other.error is None],
         load=load,
-        window_s=window_s,
+        window_s=window_s if pace is None else None,
         planned_blocks=max(2, int(60 * config.confirmation.max_minutes / expected_s)),
         block_s=expected_s,
         settings=config.noise,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,27 +19,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hcopt.analysis.blocks import Candidate, balanced_orders
 from hcopt.errors import ProfileError
 from hcopt.measure import turns_program
-from hcopt.measure.perf_analyzer import WARM_UP_RATIO, PerfAnalyzer, closed_loop, cpu_ratio, sample_name
+from hcopt.measure.perf_analyzer import PerfAnalyzer, closed_loop, cpu_ratio, sample_name
 from hcopt.measure.served_model import ServedModel
 from hcopt.records.measurement import Measurement, Phase, ServerTimes
 from hcopt.store import measurements
 from hcopt.store.measurements import NO_ANSWER, RequestSamples
 from hcopt.system.machine import read_cpu_times, steal_ratio
+from hcopt.system.process import temporary_folder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# benchmarks/decisions/designs.py chose it.
-TURN_S, _MAX_TURN_S = 0.4, 1.0
-# Answers to each of the requests that are under way at once, in a turn: what the edges cut off is a small part then.
-_ROUNDS = 30
-# Blocks of one session: then the processes begin anew, and with them whatever differs from start to start.
-BLOCKS_AT_ONCE = 6
+# benchmarks/decisions/designs.py chose them: the pace of a shared machine changes within some tenths of a second.
+TURN_S, _MAX_TURN_S, _LOAD_S = 0.1, 1.0, 0.4
+# Answers to each of the requests that are under way at once, in a turn and in its beginning, which does not count.
+_ROUNDS, _LEAD_ROUNDS, _MIN_LEAD_S = 30, 3, 0.01
+# A request that takes longer than the limit has to be seen to do so before its turn ends.
+_LIMITS = 2
+_BLOCKS = 12
+# perf_analyzer keeps every request with its rows in memory, and writes all of them at the end of a session.
+_MAX_EXPORT_BYTES = 100e6
 # A session's beginning and end, that of each side, and what lies between two turns (benchmarks/decisions/designs.py).
-_SESSION_S, _SIDE_S, _BETWEEN_S = 0.8, 0.6, 0.05
-# A load that takes more than this part of a turn is made once in a session in the place of once a turn.
-_MAX_LOAD_RATIO = 0.25
+_SESSION_S, _SIDE_S, _BETWEEN_S = 0.8, 0.6, 0.02
+# A load that takes longer is made once in a session in the place of once a block.
+_MAX_LOAD_S = 0.1
 # A load lasts this long before a side's first stop: its connections are there then, and the model has answered.
 _WARM_S = 0.2
 # For the server's answers, and for what begins and ends the processes.
@@ -73,23 +76,54 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long and how many the turns of a block are.
+
+    Attributes:
+        turn_s: Length of a turn in seconds.
+        passes: How often all candidates have their turns forth and back.
+        lead_s: What of the beginning of each turn does not count.
+        blocks: Blocks of a session: then the processes begin anew, and with them whatever differs from start to start.
+    """
+
+    turn_s: float
+    passes: int
+    lead_s: float
+    blocks: int = _BLOCKS
+
+    def block_s(self, count: int) -> float:
+        """About how many seconds a block of so many takes, with its part of what begins and ends a session."""
+        turns = self.passes * (2 * count - 1)
+        session_s = _SESSION_S + count * _SIDE_S
+        return self.passes * 2 * count * self.turn_s + turns * _BETWEEN_S + session_s / self.blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnTaker:
     """Measures blocks of candidates that take turns.
 
     Attributes:
         served: Loads the variants, each under a name of its own.
         perf_analyzer: Its command line, and where samples and logs go.
+        row_bytes: What a row takes in perf_analyzer's JSON.
     """
 
     served: ServedModel
     perf_analyzer: PerfAnalyzer
+    row_bytes: float
+
+    def pace_of(
+        self, candidates: Iterable[Candidate], rates: Mapping[str, float], *, latency_p99_limit_ms: float | None
+    ) -> Pace | None:
+        """See the function of that name."""
+        return pace_of(candidates, rates, latency_p99_limit_ms=latency_p99_limit_ms, row_bytes=self.row_bytes)
 
     def measure(
         self,
         candidates: Sequence[Candidate],
         blocks: Sequence[int],
         *,
-        turn_s: float,
+        pace: Pace,
         phase: Phase,
         reload: bool | None = None,
         on_turn: Callable[[Candidate, int], None] = lambda *_: None,
@@ -99,9 +133,9 @@ class TurnTaker:
         Args:
             candidates: Who takes turns.
             blocks: The blocks' numbers, which their orders go by.
-            turn_s: Length of a turn in seconds; each candidate has two in a block.
+            pace: How long and how many the turns are.
             phase: Which stage asks.
-            reload: Whether each turn begins with a load; None: where that is quick.
+            reload: Whether each block begins with a load of each; None: where that is quick.
             on_turn: Told of each turn that has ended, with its block.
 
         Raises:
@@ -113,43 +147,60 @@ class TurnTaker:
             raise ProfileError("the server has no room for all variants")
         parent = self.perf_analyzer.folder / "samples" / phase
         parent.mkdir(parents=True, exist_ok=True)
-        session = _Session(
-            perf_analyzer=self.perf_analyzer,
-            candidates=candidates,
-            models=[loaded[one.variant] for one in candidates],
-            plan=[(block, *turn) for block in blocks for turn in planned_turns(len(candidates), block, turn_s)],
-            reload=self.served.load_s <= _MAX_LOAD_RATIO * turn_s if reload is None else reload,
-            phase=phase,
-            scratch=Path(tempfile.mkdtemp(prefix="turns_", dir=parent)),
-        )
-        try:
+        with temporary_folder("turns_", parent=parent) as scratch:
+            session = _Session(
+                perf_analyzer=self.perf_analyzer,
+                candidates=candidates,
+                models=[loaded[one.variant] for one in candidates],
+                plan=[(block, *turn) for block in blocks for turn in planned_turns(len(candidates), block, pace)],
+                lead_s=pace.lead_s,
+                reload=self.served.load_s <= _MAX_LOAD_S if reload is None else reload,
+                phase=phase,
+                scratch=scratch,
+            )
             return session.measurements(*session.run(on_turn))
-        finally:
-            shutil.rmtree(session.scratch, ignore_errors=True)
 
 
-def turn_s(candidates: Iterable[Candidate], rates: Mapping[str, float]) -> float | None:
-    """How long a turn has to be for many answers to each request slot; None where windows are the better way then.
+# Of a quick model.
+QUICK = Pace(turn_s=TURN_S, passes=round(_LOAD_S / 2 / TURN_S), lead_s=_MIN_LEAD_S)
+
+
+def pace_of(
+    candidates: Iterable[Candidate],
+    rates: Mapping[str, float],
+    *,
+    latency_p99_limit_ms: float | None,
+    row_bytes: float,
+) -> Pace | None:
+    """Turns that are long enough for many answers to each request slot; None where windows are the better way.
 
     Args:
         candidates: Who takes turns.
         rates: About how many inferences a second each gives, by its configuration's name.
+        latency_p99_limit_ms: The limit, or None.
+        row_bytes: What a row takes in perf_analyzer's JSON.
     """
-    slots_s = (one.load.concurrency * one.load.client_batch_size / rates[one.variant.config_name] for one in candidates)
-    found = max(TURN_S, _ROUNDS * max(slots_s))
-    return found if found <= _MAX_TURN_S else None
+    own = [(one.load.concurrency * one.load.client_batch_size, rates[one.variant.config_name]) for one in candidates]
+    slot_s, limit_s = max(rows / rate for rows, rate in own), (latency_p99_limit_ms or 0) / 1000
+    turn_s = max(TURN_S, _ROUNDS * slot_s, _LIMITS * limit_s)
+    passes = max(1, round(_LOAD_S / 2 / turn_s))
+    block_bytes = row_bytes * max(rate for _, rate in own) * 2 * passes * turn_s
+    if turn_s > _MAX_TURN_S or block_bytes > _MAX_EXPORT_BYTES:
+        return None
+    return Pace(
+        turn_s=turn_s,
+        passes=passes,
+        lead_s=max(_MIN_LEAD_S, _LEAD_ROUNDS * slot_s),
+        blocks=min(_BLOCKS, int(_MAX_EXPORT_BYTES / block_bytes)),
+    )
 
 
-def block_s(count: int, turn_s: float) -> float:
-    """About how many seconds a block of so many candidates takes, with its part of a session's beginning and end."""
-    return 2 * count * turn_s + (2 * count - 1) * _BETWEEN_S + (_SESSION_S + count * _SIDE_S) / BLOCKS_AT_ONCE
-
-
-def planned_turns(count: int, block: int, turn_s: float) -> list[tuple[int, float]]:
+def planned_turns(count: int, block: int, pace: Pace) -> list[tuple[int, float]]:
     """Side and seconds of each turn of a block; two turns of one side in a row are one of twice the length."""
     orders = balanced_orders(count)
-    order = orders[block % len(orders)]
-    return [(index, turn_s * len(list(same))) for index, same in groupby((*order, *reversed(order)))]
+    passes = (orders[(block * pace.passes + number) % len(orders)] for number in range(pace.passes))
+    turns = groupby(side for order in passes for side in (*order, *reversed(order)))
+    return [(side, pace.turn_s * len(list(same))) for side, same in turns]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +212,8 @@ class _Session:
         candidates: The sides.
         models: Of each its name on the server, and the configuration that loads it.
         plan: Block, side and seconds of each turn.
-        reload: Whether each turn begins with a load.
+        lead_s: See `Pace`.
+        reload: Whether each block begins with a load of each.
         phase: Which stage asks.
         scratch: For what is gone afterwards.
     """
@@ -170,6 +222,7 @@ class _Session:
     candidates: Sequence[Candidate]
     models: Sequence[tuple[str, str]]
     plan: Sequence[tuple[int, int, float]]
+    lead_s: float
     reload: bool
     phase: Phase
     scratch: Path
@@ -224,12 +277,20 @@ class _Session:
             "http": tools.endpoint.http,
             "limit_s": _LIMIT_S,
             "warm_s": _WARM_S,
-            "reload": self.reload,
             "sides": sides,
-            "turns": [(side, seconds) for _, side, seconds in self.plan],
+            "turns": self._loading(),
         }
         plan.write_text(json.dumps(what), encoding="utf-8")
         return program, plan
+
+    def _loading(self) -> list[tuple[int, float, bool]]:
+        """Side and seconds of each turn, and whether it begins with a load: the first of a side in a block does."""
+        seen: set[tuple[int, int]] = set()
+        found = []
+        for block, side, seconds in self.plan:
+            found.append((side, seconds, self.reload and (block, side) not in seen))
+            seen.add((block, side))
+        return found
 
     def measurements(self, taken: Sequence[Turn], beside: _Beside) -> list[Measurement]:
         """What the turns show, a measurement a block and side.
@@ -246,7 +307,7 @@ class _Session:
     def _measurement(
         self, block: int, side: int, turns: Sequence[Turn], pairs: NDArray[np.int64], beside: _Beside
     ) -> Measurement:
-        candidate, samples = self.candidates[side], samples_of(turns, pairs)
+        candidate, samples = self.candidates[side], samples_of(turns, pairs, lead_s=self.lead_s)
         figures = measurements.figures(
             samples,
             client_batch_size=candidate.load.client_batch_size,
@@ -282,29 +343,31 @@ class _Beside(NamedTuple):
     client_cpu_ratio: float | None
 
 
-def samples_of(turns: Sequence[Turn], pairs: NDArray[np.int64]) -> RequestSamples:
+def samples_of(turns: Sequence[Turn], pairs: NDArray[np.int64], *, lead_s: float) -> RequestSamples:
     """The requests of some turns of one side, out of all pairs of times (see `read_pairs`).
 
-    A request that was under way when its side was stopped was answered while nobody listened: it is left out.
+    One that was under way when its side was stopped was answered while nobody listened: it counts with the time up to
+    the stop, which is less than it took.
 
     Raises:
         ProfileError: There was none.
     """
     import numpy as np
 
-    sent, received = pairs[:, 0], pairs[:, 1]
+    sent, received, answered = pairs[:, 0].copy(), pairs[:, 1].copy(), pairs[:, 1] != NO_ANSWER
     inside = np.zeros(len(pairs), dtype=bool)
     for turn in turns:
-        inside |= (sent >= turn.began_ns) & (sent <= turn.ended_ns) & (received <= turn.ended_ns)
-    answered = inside & (received != NO_ANSWER)
-    if not answered.any():
+        own = (sent >= turn.began_ns) & (sent <= turn.ended_ns)
+        received[own] = np.minimum(received[own], turn.ended_ns + 1)
+        inside |= own
+    kept = inside & answered
+    if not kept.any():
         raise ProfileError("a turn without an answered request")
-    first = int(sent[answered][0])
-    stretches = [(turn.began_ns + WARM_UP_RATIO * (turn.ended_ns - turn.began_ns), turn.ended_ns) for turn in turns]
-    stretches_ns = np.array(stretches).astype(np.int64) - first
+    first = int(sent[kept][0])
+    stretches_ns = np.array([(turn.began_ns + int(lead_s * _NS_PER_S), turn.ended_ns) for turn in turns]) - first
     return RequestSamples(
-        sent_ns=sent[answered] - first,
-        latency_ns=received[answered] - sent[answered],
+        sent_ns=sent[kept] - first,
+        latency_ns=received[kept] - sent[kept],
         warm_up_ns=int(stretches_ns[0, 0]),
         end_ns=int(stretches_ns[-1, 1]),
         failed_count=int(np.count_nonzero(inside & ~answered)),

@@ -4,7 +4,7 @@ Runs where perf_analyzer is, with the Python of that place (3.8 or newer), and s
 
     python3 turns_program.py PLAN
 
-For each turn a side's variant may be loaded afresh, its perf_analyzer goes on (SIGCONT) for some seconds and is stopped
+For a turn a side's variant may be loaded afresh, its perf_analyzer goes on (SIGCONT) for some seconds and is stopped
 again (SIGSTOP). Each turn that has ended is a line of JSON. At the end all are interrupted, upon which each writes its
 export at the end of its measurement interval, and not before: so the interval is made to end with the last turn, and
 turns are cut where the machine is late. `PLAN` is a JSON file:
@@ -14,8 +14,7 @@ turns are cut where the machine is late. `PLAN` is a JSON file:
     warm_s    how long a side's load lasts before its first stop
     sides     of each its `name` on the server, `config` (JSON text) to load it with and `command` of perf_analyzer, in
               which INTERVAL_MS stands for the interval
-    reload    whether each turn begins with a load; else variants stay as they were loaded at the beginning
-    turns     [side, seconds] each
+    turns     [side, seconds, whether it begins with a load] each
 
 It ends with 0, or, where anything goes wrong, with 1 and what that was on stderr; nothing that it started outlives it.
 """
@@ -33,7 +32,7 @@ from typing import Any
 
 _POLL_S = 0.005
 # What starts a side, and what lies between two turns, as a quiet machine has it.
-_START_S, _BETWEEN_S = 0.4, 0.03
+_START_S, _BETWEEN_S = 0.4, 0.02
 # perf_analyzer sleeps so many intervals, from the moment that it is ready, which takes it some time.
 _OVERRUN_RATIO, _READY_S = 1.2, 0.1
 _MIN_TURN_RATIO = 0.5
@@ -128,16 +127,16 @@ def main(path: Path) -> None:
     plan = json.loads(path.read_text(encoding="utf-8"))
     server = _Server(plan["http"], plan["limit_s"])
     processes: list[subprocess.Popen[bytes]] = []
-    left_s = sum(seconds + _BETWEEN_S for _, seconds in plan["turns"])
+    left_s = sum(seconds + _BETWEEN_S for _, seconds, _ in plan["turns"])
     ends = time.monotonic() + len(plan["sides"]) * (_START_S + plan["warm_s"]) + left_s
     try:
         for side in plan["sides"]:
             processes.append(_started(server, side, plan, ends))  # noqa: PERF401 - those that started are to be ended
-        for number, (index, seconds) in enumerate(plan["turns"]):
+        for number, (index, seconds, loads) in enumerate(plan["turns"]):
             ratio = min(1.0, (ends - time.monotonic()) / left_s)
             if ratio < _MIN_TURN_RATIO:
                 raise SystemExit("the machine is too slow for the turns")
-            if plan["reload"]:
+            if loads:
                 server.load(plan["sides"][index])
             turn = _take_turn(server, plan["sides"][index], processes[index], seconds * ratio)
             left_s -= seconds + _BETWEEN_S

@@ -11,7 +11,7 @@ from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
 from hcopt.measure.served_model import ServedModel
-from hcopt.measure.turns import TurnTaker
+from hcopt.measure.turns import Pace, TurnTaker
 from hcopt.model.prepare import Prepared, config_json
 from hcopt.records.measurement import LoadPoint, Measurement, Phase
 from hcopt.records.model import ModelConfigVariant
@@ -100,7 +100,7 @@ class WindowRunner:
         return measurement
 
     def measure_turns(
-        self, candidates: Sequence[Candidate], blocks: Sequence[int], *, turn_s: float, phase: Phase
+        self, candidates: Sequence[Candidate], blocks: Sequence[int], *, pace: Pace, phase: Phase
     ) -> list[Measurement] | None:
         """Blocks of candidates that take turns; each measurement is recorded.
 
@@ -119,7 +119,7 @@ class WindowRunner:
 
         began, found = replay.begin(), list[Measurement]()
         try:
-            found = self.turns.measure(candidates, blocks, turn_s=turn_s, phase=phase, on_turn=on_turn)
+            found = self.turns.measure(candidates, blocks, pace=pace, phase=phase, on_turn=on_turn)
         except (ProfileError, RuntimeStartError) as error:
             if self.restart_server_if_dead() is not None:
                 self.served.forget_all()
@@ -176,7 +176,11 @@ def open_runner(
         perf_analyzer=perf_analyzer,
         restart_server_if_dead=server.restart_if_dead,
         context=context,
-        turns=None if server.max_instances is None else TurnTaker(served=served, perf_analyzer=perf_analyzer),
+        turns=None
+        if server.max_instances is None
+        else TurnTaker(
+            served=served, perf_analyzer=perf_analyzer, row_bytes=rows.stat().st_size / prepared.load.row_count
+        ),
     )
 
 

@@ -50,11 +50,20 @@ class RankedVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """The sweep's order: feasible variants first, by throughput; it proposes, the confirmation decides."""
+    """The sweep's order: feasible variants first, by throughput; it proposes, the confirmation decides.
+
+    Attributes:
+        ranked: Each variant at its best load.
+        latency_p99_limit_ms: The limit, or None.
+        failed_count: Measurements without figures.
+        bold: A faster one than the first, or the same at a heavier load, of which the search is not nearly sure that it
+            keeps the limit: worth a try, since the confirmation will tell.
+    """
 
     ranked: tuple[RankedVariant, ...]
     latency_p99_limit_ms: float | None
     failed_count: int
+    bold: RankedVariant | None = None
 
     @property
     def feasible(self) -> tuple[RankedVariant, ...]:
@@ -182,7 +191,8 @@ class Noise:
     Attributes:
         load: The load at which it was measured.
         block_count: Blocks; each holds the same configuration twice, in turns or in windows one after the other.
-        window_s: Length of a window that the confirmation is to use, in seconds; longer on a machine that varies.
+        window_s: Length of a window that the confirmation is to use, in seconds; longer on a machine that varies. None
+            where it was measured in turns, as the confirmation will be.
         block_sd_ratio: Standard deviation of the logarithm of one configuration's throughput between blocks.
         pair_sd_ratio: Standard deviation of the log-ratio of the two in a block: what a comparison faces.
         resolvable_ratio: The smallest difference that the planned blocks tell apart in nine runs of ten.
@@ -195,7 +205,7 @@ class Noise:
 
     load: LoadPoint
     block_count: int
-    window_s: float
+    window_s: float | None
     block_sd_ratio: float
     pair_sd_ratio: float
     resolvable_ratio: float

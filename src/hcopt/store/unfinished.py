@@ -181,5 +181,7 @@ def remove_work_files(folder: RunFolder, taken: Iterable[Measurement]) -> None:
     for pattern in ("samples/*/*", "arrivals.txt"):
         for path in folder.path.glob(pattern):
             # The samples of a window that was not recorded any more.
-            if str(path.relative_to(folder.path)) not in kept:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif str(path.relative_to(folder.path)) not in kept:
                 path.unlink(missing_ok=True)

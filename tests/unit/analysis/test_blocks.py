@@ -60,15 +60,16 @@ def test_block_visits_every_arm_once_at_its_load() -> None:
 
 def test_clock_lets_no_block_begin_that_would_not_end_in_time() -> None:
     now = 0.0
-    clock = BlockClock(5.0, lambda: now)
-    assert (clock.has_time(), clock.used_ratio()) == (True, 0.0)
-    with clock.block():
-        now = 2.0
-    assert (clock.has_time(), clock.used_ratio()) == (True, pytest.approx(0.4))
-    with clock.block():
-        now = 3.5
+    clock = BlockClock(10.0, lambda: now)
+    assert (clock.room(6), clock.used_ratio()) == (6, 0.0), "of the first nobody knows"
+    with clock.blocks(2):
+        now = 4.0
+    assert (clock.room(6), clock.used_ratio(), clock.block_s) == (3, pytest.approx(0.4), 2.0)
+    with clock.blocks(3):
+        now = 8.5
     # The longest block took 2 s, 1.5 s are left.
-    assert (clock.has_time(), clock.used_ratio()) == (False, 1.0)
+    assert (clock.room(6), clock.used_ratio()) == (0, 1.0)
+    assert BlockClock(10.0, lambda: now, 4.0).room(6) == 2
 
 
 @pytest.mark.parametrize("max_s", [0.0, -1.0])
@@ -76,7 +77,7 @@ def test_clock_without_time_is_used_up(max_s: float) -> None:
     now = 0.0
     clock = BlockClock(max_s, lambda: now)
     now = 0.1
-    assert (clock.has_time(), clock.used_ratio()) == (False, 1.0)
+    assert (clock.room(1), clock.used_ratio()) == (0, 1.0)
 
 
 def test_two_pair_in_the_blocks_in_which_both_have_figures_whatever_a_third_did() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from hcopt.analysis.blocks import in_windows
 from hcopt.analysis.confirmation import confirm, first_window_count, nothing_feasible
 from hcopt.analysis.finalists import Finalists
 from hcopt.config.sections import ConfirmationSection
@@ -62,12 +63,12 @@ class Server:
     ) -> Confirmation:
         return confirm(
             finalists,
-            self.measure,
+            in_windows(self.measure),
             latency_p99_limit_ms=limit_ms,
             settings=SETTINGS,
             max_s=max_s,
             first_block=first_block,
-            extend=self.extensions.append,
+            undecided=lambda found, more, block_s: self.extensions.append(more),
             clock=lambda: self.now,
         )
 
@@ -92,8 +93,8 @@ def test_undecided_looks_add_blocks_until_the_misses_are_decided() -> None:
     assert found.verdict == "better"
     assert found.look_count > 1
     assert found.block_count in (18, 24, 36, 48, 72)
-    assert server.extensions[0] == 3 * 6
-    assert sum(server.extensions) == 3 * (found.block_count - 12)
+    assert server.extensions[0] == 6
+    assert sum(server.extensions) == found.block_count - 12
 
 
 def test_time_that_is_up_ends_it_and_the_last_look_says_what_would_decide() -> None:
@@ -158,8 +159,8 @@ def test_further_round_goes_on_with_the_block_numbers() -> None:
 def test_default_at_another_load_is_measured_at_both_and_compared_at_both() -> None:
     server = Server(CLEAR)
     found = server.confirm(replace(THREE, default=ranked(DEFAULT, load=LIGHT)))
-    assert len(server.windows) == 4 * 18, "five comparisons in two directions need more than twelve blocks"
-    assert Counter(load for variant, load, _ in server.windows if variant == DEFAULT) == {LIGHT: 18, HEAVY: 18}
+    assert len(server.windows) == 4 * 12
+    assert Counter(load for variant, load, _ in server.windows if variant == DEFAULT) == {LIGHT: 12, HEAVY: 12}
     assert found.default is not None
     assert found.default.load == LIGHT
     assert found.default_at_best_load is not None

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from hcopt.analysis.noise import assess, gate_note, noise_notes, resolution_note
+from hcopt.analysis.noise import assess, gate_note, minutes_to_decide, noise_notes, resolution_note
+from hcopt.analysis.stats import resolvable_ratio
 from hcopt.config.sections import ConfirmationSection, NoiseSection
 from hcopt.records.measurement import Measurement
 from hcopt.records.verdict import Noise
@@ -84,6 +85,7 @@ def _assessed(*pairs: tuple[float, float], **changes: float | None) -> Noise | N
         load=HEAVY,
         window_s=1.0,
         planned_blocks=9,
+        block_s=2.0,
         settings=SETTINGS,
         confirmation=ConfirmationSection(alpha=0.01),
     )
@@ -116,7 +118,7 @@ def test_windows_grow_with_the_square_of_the_excess_and_at_most_fourfold() -> No
     def windows_s(factor: float) -> float:
         found = _assessed(*[(1000.0, 1000.0), (1000.0 * factor, 1000.0 * factor)] * 3)
         assert found is not None
-        return found.window_s
+        return found.window_s or 0.0
 
     # Six values of two kinds, log(factor) apart: their standard deviation is log(factor) / 2 · sqrt(6 / 5).
     assert windows_s(math.exp(0.2)) == 1.0  # 0.11 of 0.15
@@ -138,14 +140,27 @@ def test_few_pairs_say_nothing() -> None:
     assert _assessed(*[(1000.0, 1000.0)] * 3) is None
 
 
-def test_user_is_told_what_cannot_be_told_apart() -> None:
+def test_user_is_told_what_can_be_shown_and_how_long_other_differences_take() -> None:
     found = _assessed(*[(1000.0, 1000.0)] * 4)
     assert found is not None
-    told = replace(found, resolvable_ratio=0.061, block_sd_ratio=0.034, planned_blocks=32)
-    assert said(resolution_note(told)) == (
-        "On this machine differences in throughput below 6% cannot be told apart (32 blocks; one configuration varies "
-        "by 3.4%)."
+    told = replace(found, resolvable_ratio=0.061, pair_sd_ratio=0.05, block_s=1.5)
+    assert said(resolution_note(told, ConfirmationSection())) == (
+        "On this machine, as it is now, a difference in throughput of 6% can be shown in the 4 min of the confirmation "
+        "(the same configuration differs by 5.0% a block). To decide takes 1 min for 10%, 1 min for 5%, 4 min for 2%."
     )
+    wild = replace(told, pair_sd_ratio=2.0)
+    assert said(resolution_note(wild, ConfirmationSection())).endswith("hours for 10%, hours for 5%, hours for 2%.")
+
+
+def test_time_to_decide_is_that_of_the_first_look_that_resolves_the_difference() -> None:
+    found = _assessed(*[(1000.0, 1000.0)] * 4)
+    assert found is not None
+    noisy, settings = replace(found, pair_sd_ratio=0.1, block_s=60.0), ConfirmationSection()
+    minutes = minutes_to_decide(noisy, 0.10, settings)
+    assert minutes is not None
+    # Minutes are blocks here: the look before does not resolve it.
+    assert resolvable_ratio(0.1, minutes, alpha=0.0005) <= 0.10 < resolvable_ratio(0.1, minutes * 2 // 3, alpha=0.0005)
+    assert minutes_to_decide(replace(noisy, block_s=None), 0.10, settings) is None
 
 
 def test_user_is_told_which_limits_were_exceeded_and_what_follows() -> None:

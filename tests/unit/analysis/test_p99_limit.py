@@ -190,11 +190,11 @@ def test_order_of_the_blocks_plays_no_part(counted: list[tuple[int, int]]) -> No
 def test_blocks_to_decide_names_the_first_look_that_would() -> None:
     misses, requests = [0] * 12, [20] * 12
     found = blocks_to_decide(misses, requests, alpha=0.01, further_looks=planned(0.01, 3))
-    # The last look spends 1/3 of 1 % at 36 blocks: ln(1/300) / ln 0.99 = 567.5, times (t / z)² = (2.882 / 2.713)²: 640
-    # requests, of 720. At 24 blocks there are 480, and 1/4 of 1 % wants 596 · (3.104 / 2.807)² = 729.
-    assert found == 36
+    # The last look spends 1 - √(36/48) = 0.134 of 1 % at 48 blocks: ln 0.00134 / ln 0.99 = 658.2, times (t / z)² =
+    # (3.170 / 3.002)²: 734 requests, of 960. At 36 blocks there are 720, and 0.1835 of 1 % wants 720.2.
+    assert found == 48
     look = next(look for look in planned(0.01, 3) if look.block_count == found)
-    assert judge_counts([0] * 36, [20] * 36, alpha=0.01 * look.share)[0] == "feasible"
+    assert judge_counts([0] * 48, [20] * 48, alpha=0.01 * look.share)[0] == "feasible"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -14,12 +14,15 @@ from scipy import stats
 
 from hcopt.analysis.stats import (
     blocks_to_decide,
+    centre_interval,
     holm,
     log_ratios,
     look_confidence,
     positive_interval,
     ratio_interval,
+    robust_mean_and_deviation,
     sign_flip_p_value,
+    signed_rank_p_value,
     standard_deviation,
     t_interval,
     unpaired_ratio,
@@ -187,21 +190,38 @@ def alternating(mean: float, spread: float, count: int) -> list[float]:
     return [mean + step * (-1) ** index for index in range(count)]
 
 
+def normal(mean: float, spread: float, count: int) -> list[float]:
+    """Values as normal as so many can be, of which the robust deviation is `spread`."""
+    values = stats.norm.ppf((np.arange(count) + 0.5) / count)
+    _, deviation = robust_mean_and_deviation(list(values))
+    return [mean + spread / deviation * float(value) for value in values]
+
+
+def test_robust_deviation_is_that_of_normal_values_and_withstands_a_few_wild_ones() -> None:
+    values = list(0.05 * stats.norm.ppf((np.arange(40) + 0.5) / 40))
+    middle, deviation = robust_mean_and_deviation(values)
+    assert middle == pytest.approx(0.0, abs=1e-12)
+    assert deviation == pytest.approx(standard_deviation(values), rel=0.1)
+    wild = [*values[:37], 0.6, 0.7, 0.8]
+    assert standard_deviation(wild) > 3 * standard_deviation(values)
+    assert robust_mean_and_deviation(wild)[1] < 1.6 * deviation
+    assert robust_mean_and_deviation([0.1, 0.3]) == (pytest.approx(0.2), pytest.approx(0.1 * math.sqrt(2)))
+
+
 def test_blocks_to_decide_a_real_difference() -> None:
-    differences = alternating(0.10, 0.12, 8)
-    assert standard_deviation(differences) == pytest.approx(0.12)
+    differences = normal(0.10, 0.12, 8)
     found = blocks_to_decide(differences, alpha=0.01, comparisons=2, zone=0.02)
-    # The last look spends 1/3 (18 blocks) or 1/4 (24) of 0.01, halved by Holm and by the two directions, where the mean
-    # is 0.10: t(1 - 0.01/12; 17) · 0.12 / √18 = 3.745 · 0.02828 = 0.1059,
-    # t(1 - 0.01/16; 23) · 0.12 / √24 = 3.674 · 0.02449 = 0.0900.
+    # The last look spends 1 - √(12/18) = 0.1835 (18 blocks) or 1 - √(18/24) = 0.1340 (24) of 0.01, halved by Holm and
+    # by the two directions, where the mean is 0.10: t(1 - 0.01·0.1835/4; 17) · 0.12 / √18 = 4.005 · 0.02828 = 0.1133,
+    # t(1 - 0.01·0.1340/4; 23) · 0.12 / √24 = 3.930 · 0.02449 = 0.0963.
     assert found == 24
 
 
 def test_blocks_to_decide_a_tie() -> None:
-    found = blocks_to_decide(alternating(0.0, 0.05, 8), alpha=0.01, comparisons=2, zone=0.02)
-    # The last look spends 1/3 of 10 % at 36 blocks: t(1 - 1/60; 35) · 0.05 / √36 = 2.218 · 0.00833 = 0.01848, within
-    # ln 1.02 = 0.0198; 1/4 at 24 blocks: t(0.9875; 23) · 0.05 / √24 = 2.398 · 0.01021 = 0.02447, beyond it.
-    assert found == 36
+    found = blocks_to_decide(normal(0.0, 0.05, 8), alpha=0.01, comparisons=2, zone=0.02)
+    # The last look spends 0.1340 of 10 % at 48 blocks: t(1 - 0.0134/2; 47) · 0.05 / √48 = 2.570 · 0.00722 = 0.01855,
+    # within ln 1.02 = 0.0198; 0.1835 at 36 blocks: t(1 - 0.01835/2; 35) · 0.05 / √36 = 2.474 · 0.00833 = 0.02062.
+    assert found == 48
 
 
 def test_blocks_to_decide_is_the_first_look_for_a_clear_difference_in_either_direction() -> None:
@@ -252,6 +272,63 @@ def test_sign_flip_reaches_its_floor_exactly(blocks: int) -> None:
 
 def test_sign_flip_of_many_blocks_reaches_two_in_a_million() -> None:
     assert sign_flip_p_value([0.1] * 40) == pytest.approx(2e-6)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=10, unique_by=abs).filter(all))
+def test_signed_rank_is_what_counting_all_patterns_gives(differences: list[float]) -> None:
+    ranks = np.argsort(np.argsort(np.abs(differences))) + 1
+    own = sum(rank for rank, value in zip(ranks, differences, strict=True) if value > 0)
+    sums = [
+        sum(rank for rank, up in zip(ranks, signs, strict=True) if up) for signs in product((0, 1), repeat=len(ranks))
+    ]
+    middle = sum(ranks) / 2
+    counted = sum(abs(one - middle) >= abs(own - middle) for one in sums) / len(sums)
+    # Pairwise means of two that are almost opposite may round to zero, which counts for the null.
+    assert signed_rank_p_value(differences) >= counted - 1e-12
+    if len(differences) > 1 and min(abs(a + b) for a, b in combinations(differences, 2)) > 1e-9:
+        assert signed_rank_p_value(differences) == pytest.approx(counted, abs=1e-12)
+
+
+def test_signed_rank_agrees_with_scipy_where_it_is_exact_and_beyond() -> None:
+    random = np.random.default_rng(3)
+    for count in (12, 30, 49):
+        differences = list(random.normal(0.3, 1, count))
+        exact = stats.wilcoxon(differences, method="exact").pvalue
+        assert signed_rank_p_value(differences) == pytest.approx(float(exact), rel=1e-9)
+    many = list(random.normal(0.05, 1, 400))
+    assert signed_rank_p_value(many) == pytest.approx(float(stats.wilcoxon(many).pvalue), rel=0.01)
+
+
+@given(
+    st.lists(st.floats(-1, 1).map(lambda one: round(one, 3)), min_size=8, max_size=20),
+    st.sampled_from([0.9, 0.95, 0.99, 0.9983]),
+)
+def test_signed_rank_interval_and_test_never_contradict_each_other(differences: list[float], confidence: float) -> None:
+    found = centre_interval(differences, confidence=confidence)
+    if found.ci_low is None or found.ci_high is None:
+        assert 2.0 ** (1 - len(differences)) > 1 - confidence
+        return
+    assert found.ci_low <= found.estimate <= found.ci_high
+    leaves_zero_out = found.ci_low > 0 or found.ci_high < 0
+    assert leaves_zero_out == (signed_rank_p_value(differences) <= (1 - confidence) * (1 + 1e-9))
+
+
+def test_centre_and_interval_by_hand() -> None:
+    # Of 1, 2, 3, 4 the ten pairwise means are 1, 1.5, 2, 2, 2.5, 2.5, 3, 3, 3.5, 4: their median is 2.5. Each end that
+    # is left out costs 1/16, so that the whole range has 87.5 % and nothing has more.
+    found = centre_interval([4.0, 1.0, 3.0, 2.0], confidence=0.875)
+    assert (found.estimate, found.ci_low, found.ci_high) == (2.5, 1.0, 4.0)
+    assert centre_interval([4.0, 1.0, 3.0, 2.0], confidence=0.9).ci_low is None
+    # Two are left out at each end at 75 %: 2/16 are in each tail.
+    found = centre_interval([4.0, 1.0, 3.0, 2.0], confidence=0.75)
+    assert (found.ci_low, found.ci_high) == (1.5, 3.5)
+
+
+def test_few_blocks_of_another_pace_move_the_ratio_little() -> None:
+    steady = [100.0 * (1.05 + 0.001 * n) for n in range(17)]
+    found = ratio_interval([*steady, 65.0, 160.0, 64.0], [100.0] * 20)
+    assert found.estimate == pytest.approx(1.058, abs=0.002)
+    assert found.ci_low is not None and found.ci_low > 1.04
 
 
 VALUES = st.lists(st.floats(100, 10_000), min_size=2, max_size=12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
 from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.served_model import ServedModel
+from hcopt.measure.turns import QUICK, Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import Measurement
 from hcopt.records.model import ModelConfigVariant
@@ -146,6 +148,9 @@ class TakesTurns:
     fails_at: tuple[int, ...] = ()
     sessions: list[tuple[int, ...]] = field(default_factory=list)
 
+    def pace_of(self, *_: object, **__: object) -> Pace:
+        return QUICK
+
     def measure(
         self, candidates: Sequence[Candidate], blocks: Sequence[int], *, on_turn: object, **_: object
     ) -> list[Measurement]:
@@ -178,12 +183,12 @@ def proved_in_turns(server: Server, turns: TakesTurns, known: Sequence[Measureme
     return confirm_finalists(runner, RUN.plan, RUN.ranking, Config())
 
 
-def test_finalists_take_turns_in_sessions_of_six_blocks_each_measurement_recorded() -> None:
+def test_finalists_take_turns_in_sessions_up_to_the_next_look_each_measurement_recorded() -> None:
     server = Server()
     turns = TakesTurns(server)
     found = proved_in_turns(server, turns)
     assert (found.verdict, found.block_count) == ("better", 12)
-    assert turns.sessions == [tuple(range(6)), tuple(range(6, 12))]
+    assert turns.sessions == [tuple(range(12))]
     assert server.windows == []
     assert len(server.recorded) == 36
     assert sum(one.elapsed_s or 0 for one in server.recorded) == pytest.approx(36 * 0.8)
@@ -192,11 +197,11 @@ def test_finalists_take_turns_in_sessions_of_six_blocks_each_measurement_recorde
 
 def test_turns_that_fail_once_leave_the_rest_to_windows_and_the_user_is_told() -> None:
     server = Server()
-    turns = TakesTurns(server, fails_at=(2,))
+    turns = TakesTurns(server, fails_at=(1,))
     found = proved_in_turns(server, turns)
     assert (found.verdict, found.block_count) == ("better", 12)
-    assert len(turns.sessions) == 2
-    assert {window.block for window in server.windows} == set(range(6, 12))
+    assert len(turns.sessions) == 1
+    assert {window.block for window in server.windows} == set(range(12))
     (note,) = server.progress.notes
     assert "could not take turns of a fraction of a second (a perf_analyzer has ended)" in said(note)
 
@@ -337,9 +342,9 @@ def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reaso
         "the container has ended with 137: Triton does not answer"
     ]
     assert {one.failure_cause for one in server.recorded if one.error is not None} == {"other"}, "no fault of its own"
-    # Eleven whole blocks cannot reach α by Holm at the first look, so there is a second one.
-    assert len(server.recorded) == 54
-    assert (found.verdict, found.block_count) == ("better", 18)
+    # Eleven whole blocks are enough to reach the first look's part of α by Holm.
+    assert len(server.recorded) == 36
+    assert (found.verdict, found.block_count) == ("better", 12)
 
 
 def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
@@ -350,11 +355,13 @@ def test_real_driver_and_served_model_work_in_it(tmp_path: Path) -> None:
         tools=tools, model_name=lambda: MODEL_NAME, input_arguments=(), folder=tmp_path, server_times=served.watch
     )
     recorded: list[Measurement] = []
+    ticks = count(step=0.3)
     runner = WindowRunner(
         served=served,
         perf_analyzer=driver,
         restart_server_if_dead=lambda: None,
-        context=RunContext(record=recorded.append),
+        # A clock that was read goes on: windows of no time would spend nothing.
+        context=RunContext(record=recorded.append, replay=Replay(monotonic=lambda: next(ticks))),
     )
     found = confirm_finalists(runner, RUN.plan, RUN.ranking, Config())
     assert found.verdict == "tied"  # all windows are alike

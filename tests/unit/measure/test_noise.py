@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
+from hcopt.analysis.blocks import Candidate
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
-from hcopt.measure.noise import BLOCKS, measure_noise, planned_blocks
+from hcopt.measure.noise import BLOCKS, measure_noise
 from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.turns import QUICK, Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import FailureCause, Measurement
 from hcopt.records.model import ModelConfigVariant
@@ -59,12 +62,13 @@ class Machine:
             failure_cause=self.cause if figures is None else None,
         )
 
-    def gate(self, gate: str = "warn") -> Noise | None:
+    def gate(self, gate: str = "warn", turns: object = None) -> Noise | None:
         runner = WindowRunner(
             served=self,
             perf_analyzer=self,
             restart_server_if_dead=lambda: None,
             context=RunContext(record=self.recorded.append, note=self.notes.append, progress=self.progress),
+            turns=turns,
         )
         return measure_noise(runner, PLAN, Config.model_validate({"noise": {"gate": gate}}))
 
@@ -129,7 +133,43 @@ def test_strict_gate_refuses_a_machine_of_which_it_knows_nothing() -> None:
         Machine([None]).gate("strict")
 
 
-def test_planned_blocks_are_those_that_the_confirmation_has_time_for() -> None:
-    # 60 · 4 s over three windows of 1 + 1.5 s; and never fewer than an interval needs.
-    assert planned_blocks(Config(), 1.0) == 32
-    assert planned_blocks(Config.model_validate({"confirmation": {"max_minutes": 0.01}}), 1.0) == 2
+@dataclass
+class TakesTurns:
+    """Alternates between two throughputs, or fails."""
+
+    fails: bool = False
+    sessions: int = 0
+
+    def pace_of(self, *_: object, **__: object) -> Pace:
+        return QUICK
+
+    def measure(self, candidates: Sequence[Candidate], blocks: Sequence[int], **_: object) -> list[Measurement]:
+        self.sessions += 1
+        if self.fails:
+            raise ProfileError("a perf_analyzer has ended")
+        one, other = candidates
+        assert one == other
+        return [
+            measurement(one.variant, one.load, (rate, 9.0), phase="noise", block=block)
+            for block in blocks
+            for rate in ((5000.0, 5100.0) if block % 2 else (5100.0, 5000.0))
+        ]
+
+
+def test_default_takes_turns_with_itself_where_the_confirmation_will() -> None:
+    machine, turns = Machine([5000.0]), TakesTurns()
+    found = machine.gate(turns=turns)
+    assert found is not None
+    assert (turns.sessions, found.block_count, len(machine.windows)) == (1, BLOCKS, 1)
+    assert found.pair_sd_ratio == pytest.approx(0.0198, abs=1e-4)
+    assert (found.window_s, found.block_s) == (None, QUICK.block_s(3))
+    assert found.planned_blocks == int(240 / QUICK.block_s(3))
+
+
+def test_windows_take_the_place_of_turns_that_fail() -> None:
+    machine, turns = Machine([5000.0]), TakesTurns(fails=True)
+    found = machine.gate(turns=turns)
+    assert found is not None
+    # 60 · 4 s over three windows of 1 + 1.5 s.
+    assert (found.window_s, found.planned_blocks, len(machine.windows)) == (1.0, 32, 1 + 2 * BLOCKS)
+    assert any("could not take turns" in said(note) for note in machine.notes)

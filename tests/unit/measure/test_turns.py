@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,9 @@ import pytest
 from hcopt.analysis.blocks import Candidate
 from hcopt.errors import ProfileError
 from hcopt.measure.perf_analyzer import PerfAnalyzer
-from hcopt.measure.turns import Turn, TurnTaker, block_s, planned_turns, samples_of, turn_s
+from hcopt.measure.turns import QUICK, TURN_S, Pace, Turn, TurnTaker, pace_of, planned_turns, samples_of
 from hcopt.records.measurement import LoadPoint, ServerTimes
-from hcopt.store.measurements import figures, read_samples
+from hcopt.store.measurements import RequestSamples, figures, read_samples
 from hcopt.system.process import Finished
 from hcopt.triton.base import Endpoint
 from tests.support.records import default_variant, grid_variants
@@ -26,30 +28,47 @@ MS = 1_000_000
 ENDPOINT = Endpoint(grpc="here:1", http="here:2", metrics_url="")
 
 
+def pace(turn_s: float = 0.4, passes: int = 1) -> Pace:
+    return Pace(turn_s=turn_s, passes=passes, lead_s=0.01)
+
+
 def test_turns_of_a_block_go_forth_and_back_and_two_in_a_row_are_one() -> None:
-    assert planned_turns(2, 0, 0.4) == [(0, 0.4), (1, 0.8), (0, 0.4)]
-    assert planned_turns(2, 1, 0.4) == [(1, 0.4), (0, 0.8), (1, 0.4)]
+    assert planned_turns(2, 0, pace()) == [(0, 0.4), (1, 0.8), (0, 0.4)]
+    assert planned_turns(2, 1, pace()) == [(1, 0.4), (0, 0.8), (1, 0.4)]
+    assert [side for side, _ in planned_turns(2, 0, pace(passes=2))] == [0, 1, 0, 1, 0, 1]
     for block in range(12):
-        turns = planned_turns(3, block, 0.4)
-        assert [side for side, _ in turns] == [side for side, _ in reversed(turns)]
+        turns = planned_turns(3, block, pace(0.1, passes=4))
         assert all(sum(seconds for side, seconds in turns if side == one) == pytest.approx(0.8) for one in range(3))
+        assert all(one != other for (one, _), (other, _) in pairwise(turns))
 
 
 @pytest.mark.parametrize(
-    ("rate", "seconds"),
+    ("rate", "limit_ms", "found"),
     [
-        pytest.param(10_000.0, 0.4, id="quick: as short as turns get"),
-        pytest.param(400.0, 0.6, id="30 answers to each of 8 slots"),
-        pytest.param(200.0, None, id="slow: windows"),
+        pytest.param(10_000.0, None, Pace(turn_s=TURN_S, passes=QUICK.passes, lead_s=0.01), id="quick"),
+        pytest.param(400.0, None, Pace(turn_s=0.6, passes=1, lead_s=0.06), id="30 answers to each of 8 slots"),
+        pytest.param(10_000.0, 200.0, Pace(turn_s=0.4, passes=1, lead_s=0.01), id="late requests have to be seen"),
+        pytest.param(200.0, None, None, id="slow: windows"),
+        pytest.param(10_000.0, 600.0, None, id="a long limit: windows"),
     ],
 )
-def test_turn_is_long_enough_for_many_answers(rate: float, seconds: float | None) -> None:
+def test_turn_is_long_enough_for_many_answers(rate: float, limit_ms: float | None, found: Pace | None) -> None:
     rates = {ONE.variant.config_name: rate, OTHER.variant.config_name: 50_000.0}
-    assert turn_s([ONE, OTHER], rates) == pytest.approx(seconds)
+    chosen = pace_of([ONE, OTHER], rates, latency_p99_limit_ms=limit_ms, row_bytes=100)
+    assert (chosen is None) == (found is None)
+    if chosen is not None and found is not None:
+        assert astuple(chosen) == pytest.approx(astuple(found))
+
+
+@pytest.mark.parametrize(("row_bytes", "blocks"), [(100, 12), (3000, 8), (30_000, None)])
+def test_session_is_as_long_as_its_export_stays_small(row_bytes: float, blocks: int | None) -> None:
+    rates = {ONE.variant.config_name: 10_000.0, OTHER.variant.config_name: 10_000.0}
+    found = pace_of([ONE, OTHER], rates, latency_p99_limit_ms=None, row_bytes=row_bytes)
+    assert (None if found is None else found.blocks) == blocks
 
 
 def test_block_takes_its_turns_and_a_part_of_its_session() -> None:
-    assert 3 * 2 * 0.4 < block_s(3, 0.4) < 3 * 2 * 0.4 + 1
+    assert 3 * 2 * 0.4 < pace().block_s(3) < 3 * 2 * 0.4 + 1
 
 
 def counters(requests: int, ns: int) -> dict[str, object]:
@@ -66,35 +85,46 @@ def pairs(*times_ms: tuple[float, float]) -> np.ndarray:
     return np.array([(sent * MS, received * MS) for sent, received in times_ms]).astype(np.int64)
 
 
-def test_only_requests_that_were_sent_and_answered_in_a_turn_count() -> None:
-    found = samples_of(
+def taken(turns: list[Turn], sent_and_received: np.ndarray, lead_s: float = 0.01) -> RequestSamples:
+    return samples_of(turns, sent_and_received, lead_s=lead_s)
+
+
+def test_requests_of_turns_count_and_those_that_a_stop_cut_off_with_their_time_until_then() -> None:
+    found = taken(
         [turn(100, 200), turn(500, 600)],
         pairs((50, 60), (99, 101), (110, 112), (150, 152), (199, 501), (300, 310), (510, 513), (590, 700)),
     )
-    assert list(found.sent_ns) == [0, 40 * MS, 400 * MS]
-    assert list(found.latency_ns) == [2 * MS, 2 * MS, 3 * MS]
-    # A tenth of each turn is warm-up: from 110 to 200 and from 510 to 600 ms, counted from the first request.
+    assert [round(one / MS) for one in found.sent_ns] == [0, 40, 89, 400, 480]
+    assert [round(one / MS) for one in found.latency_ns] == [2, 2, 1, 3, 10]
+    # What counts begins 10 ms after a turn: from 110 to 200 and from 510 to 600 ms, from the first request on.
     assert found.stretches_ns == [(0, 90 * MS), (400 * MS, 490 * MS)]
 
 
 def test_throughput_is_over_the_turns_and_not_over_what_lies_between() -> None:
     steady = [(start + n, start + n + 1.5) for start in (0, 1000) for n in range(100)]
-    found = figures(samples_of([turn(0, 100), turn(1000, 1100)], pairs(*steady)), client_batch_size=4)
+    found = figures(taken([turn(0, 100), turn(1000, 1100)], pairs(*steady)), client_batch_size=4)
     # A request each ms, of four rows.
     assert found.throughput_infer_per_s == pytest.approx(4000, rel=0.03)
     assert found.duration_s == pytest.approx(0.18)
     assert found.latency.p99_ms == pytest.approx(1.5)
 
 
+def test_request_that_outlasts_its_turn_is_late() -> None:
+    """It never came back within the turn, but the time until the stop is more than the limit already."""
+    steady = [(float(n), n + 1.0) for n in range(20, 200)]
+    found = figures(taken([turn(0, 200)], pairs((15.0, 900.0), *steady)), client_batch_size=1, latency_limit_ms=50.0)
+    assert found.miss_count == 1
+
+
 def test_unanswered_request_of_a_turn_has_failed() -> None:
     unanswered = pairs((20, 21), (30, 31))
     unanswered[0, 1] = -1
-    assert samples_of([turn(0, 100)], unanswered).failed_count == 1
+    assert taken([turn(0, 100)], unanswered).failed_count == 1
 
 
 def test_turn_without_an_answer_is_no_measurement() -> None:
     with pytest.raises(ProfileError, match="without an answered request"):
-        samples_of([turn(0, 100)], pairs((200, 201)))
+        taken([turn(0, 100)], pairs((200, 201)))
 
 
 @dataclass
@@ -115,7 +145,7 @@ class Tools:
     endpoint: Endpoint = ENDPOINT
     returncode: int | None = 0
     lost_turns: int = 0
-    plans: list[dict[str, object]] = field(default_factory=list)
+    plans: list[dict[str, Any]] = field(default_factory=list)
 
     def path(self, host_path: Path) -> str:
         return str(host_path)
@@ -138,7 +168,7 @@ class Tools:
         self.plans.append(plan)
         now, sent = 10**18, [list[int]() for _ in plan["sides"]]
         turns = plan["turns"][: len(plan["turns"]) - self.lost_turns]
-        for number, (side, seconds) in enumerate(turns):
+        for number, (side, seconds, _) in enumerate(turns):
             ended = now + int(seconds * 1e9)
             sent[side] += range(now, ended, 2 * MS)
             told = {
@@ -167,16 +197,16 @@ def taker(folder: Path, tools: Tools, served: Served | None = None) -> TurnTaker
         server_times=lambda: lambda: None,
         latency_p99_limit_ms=1.0,
     )
-    return TurnTaker(served=served or Served(), perf_analyzer=perf_analyzer)
+    return TurnTaker(served=served or Served(), perf_analyzer=perf_analyzer, row_bytes=100)
 
 
 def test_session_gives_a_measurement_of_each_candidate_in_each_block(tmp_path: Path) -> None:
     tools, told = Tools(), []
-    taken = taker(tmp_path, tools).measure(
-        [ONE, OTHER], range(3, 5), turn_s=0.4, phase="confirmation", on_turn=lambda *what: told.append(what)
+    measured = taker(tmp_path, tools).measure(
+        [ONE, OTHER], range(3, 5), pace=pace(), phase="confirmation", on_turn=lambda *what: told.append(what)
     )
-    assert {(one.block, one.variant) for one in taken} == {(b, c.variant) for b in (3, 4) for c in (ONE, OTHER)}
-    for one in taken:
+    assert {(one.block, one.variant) for one in measured} == {(b, c.variant) for b in (3, 4) for c in (ONE, OTHER)}
+    for one in measured:
         assert one.throughput_infer_per_s == pytest.approx(500, rel=0.02)
         assert one.latency is not None and one.latency.p99_ms == pytest.approx(2.0)
         assert one.miss_count == one.request_count, "all take longer than the limit of 1 ms"
@@ -191,20 +221,20 @@ def test_session_gives_a_measurement_of_each_candidate_in_each_block(tmp_path: P
     assert plan["sides"][0]["command"][:3] == ["/bin/perf_analyzer", "-m", "model_0"]
 
 
-def test_slow_load_is_not_made_at_every_turn(tmp_path: Path) -> None:
-    for load_s, reload in ((0.05, True), (0.5, False)):
+def test_each_side_is_loaded_at_its_first_turn_of_a_block_unless_that_is_slow(tmp_path: Path) -> None:
+    for load_s, loads in ((0.05, [True, True, False, True, True, False]), (0.5, 6 * [False])):
         tools = Tools()
-        taker(tmp_path, tools, Served(load_s=load_s)).measure([ONE, OTHER], [0], turn_s=0.4, phase="confirmation")
-        assert tools.plans[0]["reload"] is reload
+        taker(tmp_path, tools, Served(load_s=load_s)).measure([ONE, OTHER], [0, 1], pace=pace(), phase="confirmation")
+        assert [load for *_, load in tools.plans[0]["turns"]] == loads
 
 
 @pytest.mark.parametrize("tools", [Tools(returncode=1), Tools(returncode=None), Tools(lost_turns=1)])
 def test_session_that_does_not_come_to_its_end_gives_nothing(tools: Tools, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="the turns ended with"):
-        taker(tmp_path, tools).measure([ONE, OTHER], range(2), turn_s=0.4, phase="confirmation")
+        taker(tmp_path, tools).measure([ONE, OTHER], range(2), pace=pace(), phase="confirmation")
     assert list((tmp_path / "samples" / "confirmation").iterdir()) == []
 
 
 def test_without_room_for_all_there_are_no_turns(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no room"):
-        taker(tmp_path, Tools(), Served(room=False)).measure([ONE, OTHER], [0], turn_s=0.4, phase="confirmation")
+        taker(tmp_path, Tools(), Served(room=False)).measure([ONE, OTHER], [0], pace=pace(), phase="confirmation")

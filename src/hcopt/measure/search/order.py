@@ -15,6 +15,9 @@ from hcopt.measure.search.surface import Integers
 from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.verdict import RankedVariant, Ranking
 
+# A bold proposal keeps the limit with this probability at least, and gains this much on average: half of what matters.
+_LEAST_HOPE, _WORTH_A_TRY = 0.2, 0.01
+
 
 def rank_windows(
     plan: SweepPlan, measurements: Iterable[Measurement], *, latency_p99_limit_ms: float | None
@@ -33,12 +36,18 @@ def rank_windows(
     with_figures = [(_point(grid, one), one) for one in every if one.error is None]
     taken = [window_of(grid, point, one, one.block or 0) for point, one in with_figures]
     ranked: tuple[RankedVariant, ...] = ()
+    bold = None
     if taken:
         with threadpool_limits(1):
             belief = believe_afresh(grid, taken, limit_ms=latency_p99_limit_ms, failing=failing_points(grid, every))
-            ranked = _ranked(belief, {point for point, _ in with_figures}, every)
+            points = np.array(sorted({point for point, _ in with_figures}), dtype=np.int64)
+            ranked = _ranked(belief, points, every)
+            bold = _bold(belief, points, every)
     return Ranking(
-        ranked=ranked, latency_p99_limit_ms=latency_p99_limit_ms, failed_count=len(every) - len(with_figures)
+        ranked=ranked,
+        latency_p99_limit_ms=latency_p99_limit_ms,
+        failed_count=len(every) - len(with_figures),
+        bold=bold,
     )
 
 
@@ -87,8 +96,22 @@ def best_point(belief: Belief, measured: Integers) -> int:
     return int(measured[np.argmin(belief.log_latency[0][measured])])
 
 
-def _ranked(belief: Belief, measured: Iterable[int], every: Sequence[Measurement]) -> tuple[RankedVariant, ...]:
-    grid, points = belief.grid, np.array(sorted(measured), dtype=np.int64)
+def _bold(belief: Belief, points: Integers, every: Sequence[Measurement]) -> RankedVariant | None:
+    """The point with the most to gain over the safe one, by the probability that the confirmation lets it pass."""
+    safe = belief.best(points, sure=SURE)
+    if safe is None:
+        return None  # then the order itself is bold
+    gain = np.expm1(np.maximum(0.0, belief.log_throughput[0][points] - belief.log_throughput[0][safe]))
+    hope = belief.feasible[points]
+    worth = np.where(hope >= _LEAST_HOPE, hope * gain, 0.0)
+    # The default is what others are compared with, at a load that it keeps for sure.
+    worth[belief.grid.owner[points] == 0] = 0.0
+    best = int(np.argmax(worth))
+    return _entry(belief, int(points[best]), every, feasible=True) if worth[best] > _WORTH_A_TRY else None
+
+
+def _ranked(belief: Belief, points: Integers, every: Sequence[Measurement]) -> tuple[RankedVariant, ...]:
+    grid = belief.grid
     sure = SURE if belief.best(points, sure=SURE) is not None else 0.5
     found = []
     for owner in sorted(set(grid.owner[points].tolist())):
@@ -101,14 +124,18 @@ def _ranked(belief: Belief, measured: Iterable[int], every: Sequence[Measurement
         return (not kept, float(-belief.log_throughput[0][point] if kept else belief.log_latency[0][point]))
 
     return tuple(
-        RankedVariant(
-            variant=grid.variant(point),
-            load=grid.loads[point],
-            throughput_infer_per_s=math.exp(belief.log_throughput[0][point]),
-            latency_p99_ms=math.exp(belief.log_latency[0][point]),
-            feasible=bool(belief.feasible[point] >= sure),
-            failed_ratio=failed_ratio(one for one in every if _point(grid, one) == point),
-            equal_names=grid.equal_names[grid.owner[point]],
-        )
-        for point in sorted(found, key=key)
+        _entry(belief, point, every, feasible=bool(belief.feasible[point] >= sure)) for point in sorted(found, key=key)
+    )
+
+
+def _entry(belief: Belief, point: int, every: Sequence[Measurement], *, feasible: bool) -> RankedVariant:
+    grid = belief.grid
+    return RankedVariant(
+        variant=grid.variant(point),
+        load=grid.loads[point],
+        throughput_infer_per_s=math.exp(belief.log_throughput[0][point]),
+        latency_p99_ms=math.exp(belief.log_latency[0][point]),
+        feasible=feasible,
+        failed_ratio=failed_ratio(one for one in every if _point(grid, one) == point),
+        equal_names=grid.equal_names[grid.owner[point]],
     )

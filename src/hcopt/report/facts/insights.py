@@ -290,6 +290,8 @@ def exceeded_line(run: RunRecord, text: Text) -> str | None:
     if found is None or not found.exceeded:
         return None
     reasons = ", ".join(_exceeded(found, name, text) for name in found.exceeded)
+    if found.window_s is None:
+        return text["noise_exceeded_in_turns"].format(reasons=reasons)
     # Only what varies is helped by longer windows.
     window = text["noise_lengthened" if "variation" in found.exceeded else "noise_window"].format(
         seconds=f"{found.window_s:g}"
