@@ -1,6 +1,6 @@
-r"""What a search and the confirmation together recommend, on replays of recordings: its share of the best within the limit.
+r"""What a search and the confirmation recommend together, on replays: its share of the best within the limit.
 
-The search proposes, bold or not (`--cautious` leaves the bold proposal out); then the confirmation's own code looks at
+The search proposes, with a bold finalist and without one; then the confirmation's own code looks at
 windows that are drawn from the recording, with the default budget, and replaces what it refutes.
 
 OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search.recommended benchmarks/recordings/*.npz --replays 50 --jobs 2
