@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import median
 from types import TracebackType
 
 from rich.console import Console
@@ -13,7 +14,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from hcopt.records.measurement import Measurement
+from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.system.progress import Progress
 from hcopt.words.notes import sentence
@@ -99,6 +101,16 @@ class TerminalProgress(Progress):
         line = f"  {self._count()}{printable(describe(measurement))}{self._left()}"
         self._console.print(Text(line), highlight=False)
 
+    def measured_in_turns(self, measurements: Sequence[Measurement]) -> None:
+        """See `Progress.measured_in_turns`: a line a configuration and load, since there are dozens."""
+        by_side: dict[tuple[ModelConfigVariant, LoadPoint], list[Measurement]] = {}
+        for one in measurements:
+            by_side.setdefault((one.variant, one.load), []).append(one)
+        for own in by_side.values():
+            self._advance(len(own))
+            line = f"  {self._count()}{printable(describe_blocks(own))}{self._left()}"
+            self._console.print(Text(line), highlight=False)
+
     def known(self) -> None:
         """See `Progress.known`: counted, but not told as if it were new."""
         self._known += 1
@@ -146,12 +158,25 @@ def print_note(console: Console, note: Note) -> None:
     console.print(Text.assemble("  ", ("note:", "yellow"), f" {printable(sentence(note))}"), highlight=False)
 
 
-def describe(measurement: Measurement) -> str:
-    """One measurement in one line."""
+def describe_blocks(measurements: Sequence[Measurement]) -> str:
+    """Measurements of one configuration at one load in one line, by their medians."""
+    rates = [one.throughput_infer_per_s for one in measurements if one.throughput_infer_per_s is not None]
+    p99s_ms = [one.latency.p99_ms for one in measurements if one.latency is not None]
+    blocks = len({one.block for one in measurements})
+    figures = f"{median(rates):,.0f} infer/s, p99 {median(p99s_ms):.2f} ms"
+    return f"{_where(measurements[0])}: {figures}{f', medians of {blocks} blocks' if blocks > 1 else ''}"
+
+
+def _where(measurement: Measurement) -> str:
     load = measurement.load
     rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
     asked = f"concurrency {load.concurrency}" if load.concurrency else f"{load.request_rate_per_s:,.0f} requests/s"
-    name = f"{_short(measurement.variant.config_name)}, {asked}{rows}"
+    return f"{_short(measurement.variant.config_name)}, {asked}{rows}"
+
+
+def describe(measurement: Measurement) -> str:
+    """One measurement in one line."""
+    name = _where(measurement)
     if measurement.throughput_infer_per_s is None or measurement.latency is None:
         return f"{name}: failed: {next(iter((measurement.error or '').splitlines()), '')[:160]}"
     return f"{name}: {measurement.throughput_infer_per_s:,.0f} infer/s, p99 {measurement.latency.p99_ms:.2f} ms"

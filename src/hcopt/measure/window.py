@@ -128,7 +128,7 @@ class WindowRunner:
         for one in found:
             measurement = replace(one, elapsed_s=replay.end(phase, began))
             self.context.record(measurement)
-            progress.measured(measurement)
+        progress.measured_in_turns(found)
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hcopt.records.measurement import Measurement
@@ -22,6 +23,11 @@ class Progress:
 
     def measured(self, measurement: Measurement) -> None:
         """A measurement has ended, well or not."""
+
+    def measured_in_turns(self, measurements: Sequence[Measurement]) -> None:
+        """Measurements of some blocks have ended together, all well."""
+        for measurement in measurements:
+            self.measured(measurement)
 
     def known(self) -> None:
         """A measurement that an interrupted run had taken counts again."""

@@ -46,6 +46,20 @@ def test_plain_lines_one_a_measurement_with_count_and_time_left() -> None:
     assert second.startswith(f"  [ 2/10] {name}: failed: perf_analyzer hung (about ")
 
 
+def test_measurements_in_turns_are_a_line_a_configuration_and_load() -> None:
+    console, other = plain(), LoadPoint(concurrency=8)
+    with TerminalProgress(console) as progress:
+        progress.phase("confirmation", steps=8)
+        blocks = [(5000.0, 8.0), (5100.0, 9.0), (9000.0, 30.0)]
+        own = [measurement(default_variant(), HEAVY, figures, block=block) for block, figures in enumerate(blocks)]
+        progress.measured_in_turns([own[0], taken(load=other, block=0), *own[1:]])
+    first, second = said(console).splitlines()[1:]
+    assert first.startswith(
+        "  [3/8] config_default, concurrency 32: 5,100 infer/s, p99 9.00 ms, medians of 3 blocks (about "
+    )
+    assert second.startswith("  [4/8] config_default, concurrency 8: 4,980 infer/s, p99 9.87 ms (about ")
+
+
 def test_last_measurement_has_no_time_left() -> None:
     console = plain()
     with TerminalProgress(console) as progress:
