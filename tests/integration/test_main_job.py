@@ -359,7 +359,7 @@ INTERRUPTIONS = {
     "fetch": Interruption("Fetching the model", signal.SIGHUP, "SIGHUP", measured=False),
     "start-up": Interruption("Starting Triton", signal.SIGTERM, "SIGTERM", measured=False),
     "sweep": Interruption("[1/2] ", signal.SIGINT, "interrupted", measured=True),
-    "confirmation": Interruption("[ 2/24] ", signal.SIGTERM, "SIGTERM", measured=True),
+    "confirmation": Interruption("Confirmation: ", signal.SIGTERM, "SIGTERM", measured=True),
 }
 
 
