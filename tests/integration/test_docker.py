@@ -23,7 +23,7 @@ from hcopt.errors import RuntimeStartError
 from hcopt.model.triton_config import parse_text
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
-from hcopt.store.measurements import read_measurements
+from hcopt.store.measurements import read_measurements, read_samples
 from hcopt.system.progress import Progress
 from hcopt.triton.choose import Choice, choose_runtime
 from hcopt.triton.control import ModelControl
@@ -211,6 +211,9 @@ def test_run_ends_well_and_leaves_nothing_in_the_engine(scenes: dict[str, Scene]
     assert scene.answer is not None and scene.answer.returncode == 0, scene.stderr
     assert "Verdict: " in scene.answer.stdout
     assert [one.error for one in scene.measured if one.error] == []
+    assert "could not take turns" not in scene.stderr
+    confirmed = [str(one.samples_file) for one in scene.measured if one.phase == "confirmation"]
+    assert confirmed and all(read_samples(scene.folder / file).turns_ns is not None for file in confirmed)
     assert scene.left() == []
     assert scene.answer.left == ()
 
