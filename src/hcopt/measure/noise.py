@@ -74,12 +74,13 @@ def _measured(runner: WindowRunner, plan: SweepPlan, config: Config) -> Noise | 
     if runner.turns is not None:
         rates = {plan.default.config_name: rate}
         pace = runner.turns.pace_of([candidate], rates, latency_p99_limit_ms=config.constraints.latency_p99_ms)
-    taken = None
-    if pace is not None and not runner.context.replay.of("noise")[1:]:
+    taken, known_count = None, len(runner.context.replay.of("noise")) - 1
+    if pace is not None and known_count <= 0:
         taken = runner.measure_turns([candidate, candidate], range(BLOCKS), pace=pace, phase="noise")
-    if taken is None or pace is None:
-        pace = None
+    if taken is None:
         taken = [runner.measure(window(window_s, rate, block)) for block in range(BLOCKS) for _ in range(2)]
+        # What an interrupted run has measured whole, it has measured in turns.
+        pace = pace if known_count >= 2 * BLOCKS else None
     expected_s = window_block_s(config) if pace is None else pace.block_s(FINALISTS)
     for said in noise.failure_notes(taken):
         runner.context.note(said)
