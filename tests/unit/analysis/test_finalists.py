@@ -42,6 +42,16 @@ def test_runner_up_is_neither_the_default_nor_the_winner() -> None:
     assert choose_finalists([ranked(BEST), ranked(DEFAULT)], ranked(DEFAULT)) == TWO
 
 
+def test_bold_proposal_leads_and_the_safe_one_stands_behind_it_even_where_that_is_the_same_at_a_lighter_load() -> None:
+    feasible = [ranked(BEST, load=LIGHT), ranked(OTHER), ranked(DEFAULT)]
+    found = choose_finalists(feasible, ranked(DEFAULT), bold=ranked(BEST))
+    assert found is not None
+    assert (found.best, found.runner_up) == (ranked(BEST), ranked(BEST, load=LIGHT))
+    plan = found.plan
+    assert (plan.best.load, plan.runner_up and plan.runner_up.load) == (HEAVY, LIGHT)
+    assert choose_finalists([], ranked(DEFAULT), bold=ranked(BEST)) is None
+
+
 def test_winning_default_is_measured_once_a_block() -> None:
     found = choose_finalists([ranked(DEFAULT), ranked(OTHER)], ranked(DEFAULT))
     assert found is not None

@@ -18,7 +18,7 @@ from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns import QUICK, Pace
 from hcopt.measure.window import WindowRunner
-from hcopt.records.measurement import Measurement
+from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
@@ -93,6 +93,7 @@ class Server:
 
     p99_ms: dict[str, float] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    slow_at: set[tuple[str, int]] = field(default_factory=set)
     window_s: float = 1.0
     longer_s: float | None = None
     wobble: float = 0.0
@@ -118,6 +119,8 @@ class Server:
         self.windows.append(window)
         self.now += self.window_s
         figures = (RATES[window.variant.config_name], self.p99_ms.get(window.variant.config_name, 9.0))
+        if (window.variant.config_name, window.load.concurrency) in self.slow_at:
+            figures = (figures[0], 60.0)
         figures = (figures[0], figures[1] * (1 + self.wobble * (-1) ** (window.block or 0)))
         return measurement(window.variant, window.load, figures, phase=window.phase, block=window.block)
 
@@ -259,6 +262,24 @@ def test_replacement_is_confirmed_on_new_blocks() -> None:
     assert {window.block for window in server.windows if window.variant == FIFTH} == set(range(24))
     assert found.runner_up is not None
     assert found.runner_up.variant == FOURTH
+
+
+def test_bold_proposal_that_is_refuted_gives_way_to_the_safe_one_of_the_same_variant() -> None:
+    light = replace(RUN.ranking.ranked[0], load=LoadPoint(concurrency=8))
+    bold = replace(RUN.ranking.ranked[0], throughput_infer_per_s=1.5 * light.throughput_infer_per_s)
+    server = Server(slow_at={(SIXTH.config_name, bold.load.concurrency)})
+    found = server.prove(replace(RUN.ranking, ranked=(light, *RUN.ranking.ranked[1:]), bold=bold))
+    assert found.best is not None
+    assert (found.best.variant, found.best.load) == (SIXTH, light.load)
+    (note,) = server.progress.notes
+    assert f"{SIXTH.config_name} misses the p99 limit" in said(note)
+
+
+def test_bold_proposal_that_keeps_the_limit_is_recommended() -> None:
+    light = replace(RUN.ranking.ranked[0], load=LoadPoint(concurrency=8))
+    found = Server().prove(replace(RUN.ranking, ranked=(light, *RUN.ranking.ranked[1:]), bold=RUN.ranking.ranked[0]))
+    assert found.best is not None
+    assert (found.best.variant, found.best.load) == (SIXTH, RUN.ranking.ranked[0].load)
 
 
 def test_refuted_default_still_stands_beside_the_next_winner() -> None:

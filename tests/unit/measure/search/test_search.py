@@ -83,6 +83,26 @@ def test_winner_keeps_the_limit_on_a_machine_as_noisy_as_a_shared_one(seed: int)
     assert known.keeps_limit(winner.variant, winner.load)
 
 
+def test_bold_proposal_is_faster_than_the_safe_one_and_may_break_the_limit() -> None:
+    seen = 0
+    for seed in range(6):
+        known = truth(60, seed)
+        result, _ = found(known, seed=seed, noise=None)
+        ranking = rank_windows(known.recording.plan, result.measurements, latency_p99_limit_ms=known.recording.limit_ms)
+        if ranking.bold is None:
+            continue
+        seen += 1
+        assert ranking.bold.throughput_infer_per_s > 1.01 * ranking.feasible[0].throughput_infer_per_s
+        assert ranking.bold.variant.settings != known.recording.plan.default.settings
+    assert seen, "on a noisy machine caution leaves something to try"
+
+
+def test_without_a_limit_nothing_is_bold() -> None:
+    known = truth(60)
+    result, _ = found(known)
+    assert rank_windows(known.recording.plan, result.measurements, latency_p99_limit_ms=None).bold is None
+
+
 def test_cost_grows_slower_than_the_grid() -> None:
     small, large = (found(truth(count))[1].load_s for count in (8, 250))
     assert large < 0.5 * small * 252 / 8
