@@ -125,9 +125,9 @@ class WindowRunner:
                 self.served.forget_all()
             self.context.note(Note.of("turns_failed", why=error.message))
             return None
+        found = [replace(one, elapsed_s=replay.end(phase, began)) for one in found]
         for one in found:
-            measurement = replace(one, elapsed_s=replay.end(phase, began))
-            self.context.record(measurement)
+            self.context.record(one)
         progress.measured_in_turns(found)
         return found
 
