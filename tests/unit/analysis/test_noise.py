@@ -146,7 +146,7 @@ def test_user_is_told_what_can_be_shown_and_how_long_other_differences_take() ->
     told = replace(found, resolvable_ratio=0.061, pair_sd_ratio=0.05, block_s=1.5)
     assert said(resolution_note(told, ConfirmationSection())) == (
         "On this machine, as it is now, a difference in throughput of 6% can be shown in the 4 min of the confirmation "
-        "(the same configuration differs by 5.0% a block). To decide takes 1 min for 10%, 1 min for 5%, 4 min for 2%."
+        "(the same configuration differs by 5.0% a block). To decide takes 1 min for 10%, 2 min for 5%, 5 min for 2%."
     )
     wild = replace(told, pair_sd_ratio=2.0)
     assert said(resolution_note(wild, ConfirmationSection())).endswith("hours for 10%, hours for 5%, hours for 2%.")
@@ -159,7 +159,7 @@ def test_time_to_decide_is_that_of_the_first_look_that_resolves_the_difference()
     minutes = minutes_to_decide(noisy, 0.10, settings)
     assert minutes is not None
     # Minutes are blocks here: the look before does not resolve it.
-    assert resolvable_ratio(0.1, minutes, alpha=0.0005) <= 0.10 < resolvable_ratio(0.1, minutes * 2 // 3, alpha=0.0005)
+    assert resolvable_ratio(0.1, minutes, alpha=0.0005) <= 0.10 < resolvable_ratio(0.1, minutes // 2, alpha=0.0005)
     assert minutes_to_decide(replace(noisy, block_s=None), 0.10, settings) is None
 
 

@@ -190,8 +190,8 @@ def test_order_of_the_blocks_plays_no_part(counted: list[tuple[int, int]]) -> No
 def test_blocks_to_decide_names_the_first_look_that_would() -> None:
     misses, requests = [0] * 12, [20] * 12
     found = blocks_to_decide(misses, requests, alpha=0.01, further_looks=planned(0.01, 3))
-    # The last look spends 1 - √(36/48) = 0.134 of 1 % at 48 blocks: ln 0.00134 / ln 0.99 = 658.2, times (t / z)² =
-    # (3.170 / 3.002)²: 734 requests, of 960. At 36 blocks there are 720, and 0.1835 of 1 % wants 720.2.
+    # The last look spends 3/4 of 1 % at 48 blocks: ln 0.0075 / ln 0.99 = 486.8, times (t / z)² = (2.525 / 2.432)²: 525
+    # requests, of 960. At 24 blocks there are 480 of 569.
     assert found == 48
     look = next(look for look in planned(0.01, 3) if look.block_count == found)
     assert judge_counts([0] * 48, [20] * 48, alpha=0.01 * look.share)[0] == "feasible"

@@ -211,17 +211,17 @@ def test_robust_deviation_is_that_of_normal_values_and_withstands_a_few_wild_one
 def test_blocks_to_decide_a_real_difference() -> None:
     differences = normal(0.10, 0.12, 8)
     found = blocks_to_decide(differences, alpha=0.01, comparisons=2, zone=0.02)
-    # The last look spends 1 - √(12/18) = 0.1835 (18 blocks) or 1 - √(18/24) = 0.1340 (24) of 0.01, halved by Holm and
-    # by the two directions, where the mean is 0.10: t(1 - 0.01·0.1835/4; 17) · 0.12 / √18 = 4.005 · 0.02828 = 0.1133,
-    # t(1 - 0.01·0.1340/4; 23) · 0.12 / √24 = 3.930 · 0.02449 = 0.0963.
+    # A last look after 12 blocks spends all of 0.01, halved by Holm and by the two directions, one after 24 three
+    # quarters, where the mean is 0.10: t(1 - 0.01/4; 11) · 0.12 / √12 = 3.497 · 0.03464 = 0.1211,
+    # t(1 - 0.0075/4; 23) · 0.12 / √24 = 3.225 · 0.02449 = 0.0790.
     assert found == 24
 
 
 def test_blocks_to_decide_a_tie() -> None:
     found = blocks_to_decide(normal(0.0, 0.05, 8), alpha=0.01, comparisons=2, zone=0.02)
-    # The last look spends 0.1340 of 10 % at 48 blocks: t(1 - 0.0134/2; 47) · 0.05 / √48 = 2.570 · 0.00722 = 0.01855,
-    # within ln 1.02 = 0.0198; 0.1835 at 36 blocks: t(1 - 0.01835/2; 35) · 0.05 / √36 = 2.474 · 0.00833 = 0.02062.
-    assert found == 48
+    # Of 10 %: t(0.95; 11) · 0.05 / √12 = 1.796 · 0.01443 = 0.02592, beyond ln 1.02 = 0.0198; three quarters of it after
+    # 24 blocks: t(1 - 0.075/2; 23) · 0.05 / √24 = 1.865 · 0.01021 = 0.01903, within.
+    assert found == 24
 
 
 def test_blocks_to_decide_is_the_first_look_for_a_clear_difference_in_either_direction() -> None:

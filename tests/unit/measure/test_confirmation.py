@@ -183,7 +183,8 @@ def proved_in_turns(server: Server, turns: TakesTurns, known: Sequence[Measureme
         context=context,
         turns=turns,
     )
-    return confirm_finalists(runner, RUN.plan, RUN.ranking, Config())
+    config = Config.model_validate({"confirmation": {"max_minutes": 1.0}})
+    return confirm_finalists(runner, RUN.plan, RUN.ranking, config)
 
 
 def test_finalists_take_turns_in_sessions_up_to_the_next_look_each_measurement_recorded() -> None:
@@ -233,7 +234,7 @@ def everything_slow(p99_ms: float = 60.0) -> dict[str, float]:
 
 def test_each_finalist_is_measured_in_twelve_blocks_at_its_load_and_recorded() -> None:
     server = Server()
-    found = server.prove()
+    found = server.prove(max_minutes=1.0)
     assert found.block_count == 12
     assert len(server.recorded) == len(server.windows) == 36
     assert {window.block for window in server.windows} == set(range(12))
@@ -255,7 +256,7 @@ def test_every_window_begins_with_a_fresh_load() -> None:
 
 def test_replacement_is_confirmed_on_new_blocks() -> None:
     server = Server(p99_ms={SIXTH.config_name: 60.0})
-    found = server.prove()
+    found = server.prove(max_minutes=1.5)
     assert found.best is not None
     assert found.best.variant == FIFTH
     assert found.block_count == 12  # its own, not those of the first round
@@ -327,7 +328,7 @@ def test_undecided_look_tells_how_many_measurements_more() -> None:
     found = server.prove()
     assert found.block_count == 80
     assert server.progress.phases == [("confirmation", 36)]
-    assert server.progress.extensions[:3] == [18, 18, 36]
+    assert server.progress.extensions[:3] == [36, 72, 144]
 
 
 def test_window_may_be_longer_than_the_configuration_s_interval() -> None:
@@ -338,7 +339,7 @@ def test_window_may_be_longer_than_the_configuration_s_interval() -> None:
 
 def test_finalist_that_cannot_be_loaded_is_a_failed_measurement_and_the_others_go_on() -> None:
     server = Server(refused={FIFTH.config_name})
-    found = server.prove()
+    found = server.prove(max_minutes=1.0)
     failed = [one for one in server.recorded if one.error is not None]
     assert {(one.variant, one.load.concurrency, one.error) for one in failed} == {
         (FIFTH, 32, f"Triton cannot load the model {MODEL_NAME}: refused")
@@ -358,7 +359,7 @@ def test_dead_server_ends_the_proof() -> None:
 
 def test_server_that_was_brought_back_costs_the_one_measurement_and_is_its_reason() -> None:
     server = Server(breaks_at=2)
-    found = server.prove()
+    found = server.prove(max_minutes=1.0)
     assert [one.error for one in server.recorded if one.error is not None] == [
         "the container has ended with 137: Triton does not answer"
     ]
