@@ -17,6 +17,9 @@ from hcopt.words import Language, Text, texts
 if TYPE_CHECKING:
     import altair as alt
 
+# More have small marks, or they would hide one another.
+_FEW_BLOCKS = 40
+
 
 def confirmation_blocks(run: RunRecord, *, language: Language) -> alt.ConcatChart | None:
     """Throughput by block, and the pair's ratio by block; None where nothing was confirmed in blocks."""
@@ -24,16 +27,19 @@ def confirmation_blocks(run: RunRecord, *, language: Language) -> alt.ConcatChar
 
     text, pair = texts(language), pairing(run)
     rows = [row for side in finalists(run) for row in _series(side, run, text)]
-    if len({row["block"] for row in rows}) < 2:
+    blocks = len({row["block"] for row in rows})
+    if blocks < 2:
         return None
-    x = alt.X("block:O", title=text["axis_block"], axis=alt.Axis(labelAngle=0, labelOverlap=True))
-    panels = [_throughput_panel(rows, x, text)]
+    few = blocks <= _FEW_BLOCKS
+    size, line = (55, {"strokeWidth": 1, "opacity": 0.8}) if few else (14, {"strokeWidth": 0.6, "opacity": 0.35})
+    x = alt.X("block:O", title=text["axis_block"], axis=alt.Axis(labelAngle=0, labelOverlap=True, ticks=few))
+    panels = [_throughput_panel(rows, x, text, line=line, size=size)]
     ratio = None if pair.comparison is None else pair.comparison.throughput_ratio
     ratios = _ratios(rows, pair)
     if ratio is not None and ratios:
-        panels.append(_ratio_panel(ratios, ratio, x, _ratio_title(pair, ratio, run, text), text))
+        panels.append(_ratio_panel(ratios, ratio, x, _ratio_title(pair, ratio, run, text), text, size=size))
     names = ", ".join(dict.fromkeys(row["name"] for row in rows))
-    description = text["alt_blocks"].format(names=names, blocks=len({row["block"] for row in rows}))
+    description = text["alt_blocks"].format(names=names, blocks=blocks)
     if ratio is not None and ratio.ci_low is not None:
         description += text["alt_blocks_ratio"].format(ratio=figures.change_with_bounds(ratio, text))
     chart: alt.ConcatChart = alt.concat(*panels, columns=2, spacing=26).properties(description=description)
@@ -83,7 +89,7 @@ def _ratio_title(pair: Pairing, ratio: Estimate, run: RunRecord, text: Text) -> 
     )
 
 
-def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text) -> alt.LayerChart:
+def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text, *, line: JsonObject, size: int) -> alt.LayerChart:
     import altair as alt
 
     legend = alt.Legend(title=None, orient="bottom", labelLimit=220, columns=1, symbolOpacity=1)
@@ -91,13 +97,13 @@ def _throughput_panel(rows: list[JsonObject], x: alt.X, text: Text) -> alt.Layer
     tips = tooltip(
         text, name="column_config", block="axis_block", throughput_shown="tip_throughput", p99_shown="tip_p99"
     )
-    layers = role_lines(rows, x, y, legend, tips, line={"strokeWidth": 1, "opacity": 0.8}, size=55)
+    layers = role_lines(rows, x, y, legend, tips, line=line, size=size)
     panel: alt.LayerChart = alt.layer(*layers).properties(width=250, height=165, title=text["column_throughput"])
     return panel
 
 
 def _ratio_panel(
-    ratios: list[JsonObject], ratio: Estimate, x: alt.X, title: alt.TitleParams, text: Text
+    ratios: list[JsonObject], ratio: Estimate, x: alt.X, title: alt.TitleParams, text: Text, *, size: int
 ) -> alt.LayerChart:
     import altair as alt
 
@@ -106,7 +112,7 @@ def _ratio_panel(
     estimate = alt.Chart(data([{"ratio": ratio.estimate}])).mark_rule(color=BLUE, strokeWidth=1.2).encode(y=y)
     points = (
         alt.Chart(data(ratios))
-        .mark_point(filled=True, size=55, opacity=1, color=BLUE, shape="diamond")
+        .mark_point(filled=True, size=size, opacity=1, color=BLUE, shape="diamond")
         .encode(x=x, y=y, tooltip=tooltip(text, block="axis_block", shown="tip_ratio"))
     )
     layers: list[alt.Chart] = [one, estimate, points]
