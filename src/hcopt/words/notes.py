@@ -43,9 +43,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "(at most {most:.0%}): other guests share this machine.",
         "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
         "{limit:.0%}): measure on a quieter machine for a sharper answer.",
-        "resolution": "On this machine, as it is now, a difference in throughput of {smallest:.0%} can be shown in the "
-        "{minutes:g} min of the confirmation (the same configuration differs by {variation:.1%} a block). To decide "
-        "takes {times}.",
+        "resolution": "A difference in throughput of {smallest:.0%} can be shown on this machine in the {minutes:g} min "
+        "of the confirmation (the same configuration differs by {variation:.1%} a block). To decide takes {times}.",
         "last_noise": "By the noise of the last run here: {said}",
         "decides_in": "{minutes} min for {difference:.0%}",
         "decides_in_hours": "hours for {difference:.0%}",
@@ -197,7 +196,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "호스트의 다른 VM과 CPU 공유.",
         "variation_seen": "같은 설정의 처리량이 블록 간에 평균 {share:.0%} 변동(한도 {limit:.0%}): 더 명확한 판정을 "
         "위해 다른 부하가 적은 장비에서 재측정 권장.",
-        "resolution": "현재 이 장비에서는 검증 {minutes:g}분 안에 {smallest:.0%} 이상의 처리량 차이를 입증 가능"
+        "resolution": "이 장비에서는 검증 {minutes:g}분 안에 {smallest:.0%} 이상의 처리량 차이를 입증 가능"
         "(같은 설정의 블록당 차이 {variation:.1%}). 판정에 필요한 시간: {times}.",
         "last_noise": "이 장비에서의 마지막 실행 기준: {said}",
         "decides_in": "{difference:.0%} 차이에 {minutes}분",

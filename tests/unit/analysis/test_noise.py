@@ -145,7 +145,7 @@ def test_user_is_told_what_can_be_shown_and_how_long_other_differences_take() ->
     assert found is not None
     told = replace(found, resolvable_ratio=0.061, pair_sd_ratio=0.05, block_s=1.5)
     assert said(resolution_note(told, ConfirmationSection())) == (
-        "On this machine, as it is now, a difference in throughput of 6% can be shown in the 4 min of the confirmation "
+        "A difference in throughput of 6% can be shown on this machine in the 4 min of the confirmation "
         "(the same configuration differs by 5.0% a block). To decide takes 1 min for 10%, 2 min for 5%, 5 min for 2%."
     )
     wild = replace(told, pair_sd_ratio=2.0)
