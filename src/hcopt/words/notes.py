@@ -43,8 +43,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "(at most {most:.0%}): other guests share this machine.",
         "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
         "{limit:.0%}): measure on a quieter machine for a sharper answer.",
-        "resolution": "A difference in throughput of {smallest:.0%} can be shown on this machine in the {minutes:g} min "
-        "of the confirmation (the same configuration differs by {variation:.1%} a block). To decide takes {times}.",
+        "resolution": "A difference in throughput of {smallest:.0%} can be shown on this machine in the {minutes:g} "
+        "min of the confirmation (the same configuration differs by {variation:.1%} a block). To decide takes {times}.",
         "last_noise": "By the noise of the last run here: {said}",
         "decides_in": "{minutes} min for {difference:.0%}",
         "decides_in_hours": "hours for {difference:.0%}",
