@@ -238,8 +238,7 @@ def test_run_whose_server_dies_again_and_again_ends_cleanly_with_all_that_was_me
     assert answer.left == ()
     (run,) = place.runs
     taken = read_measurements(run)
-    # The first to be cut short are turns, of which nothing is recorded.
-    assert [one.error is None for one in taken] == [True, False, False, False]
+    assert [one.error is None for one in taken] == [True, False, False, False, False]
     assert read_state(find_run(str(run), results=run))["state"] == "failed"
 
 

@@ -234,7 +234,7 @@ def test_later_pages_have_what_the_verdict_rests_on(made):
         "keeps each at T = 3,505 infer/s",
         "5,000 3 6 1,667",
         "hcopt scale-check 20261123T010203Z-3f9a",
-        "geometric mean",
+        "exact signed-rank",
         "p ≤ 0.01",
         "within ±2%",
     ):

@@ -35,7 +35,7 @@ _POLL_S = 0.005
 _START_S, _BETWEEN_S = 0.4, 0.02
 # perf_analyzer sleeps so many intervals, from the moment that it is ready, which takes it some time.
 _OVERRUN_RATIO, _READY_S = 1.2, 0.1
-_MIN_TURN_RATIO = 0.5
+_MIN_TURN_RATIO = 0.3
 _NS_PER_S = 1_000_000_000
 
 
