@@ -118,17 +118,28 @@ class DockerTools:
         return ended
 
     def _pieces(self, execution: str, deadline: float) -> Iterator[bytes]:
-        """What a program says until its end, the deadline, or that of the engine."""
+        """What a program says until its end, the deadline, or that of the engine.
+
+        Raises:
+            RuntimeStartError: The container has ended since the program was made.
+        """
+        from docker.errors import APIError
         from urllib3.exceptions import HTTPError
 
-        with (
-            suppress(HTTPError),  # too long a silence, or no engine any more, as will be seen when it is asked
-            program_output(self.client, execution, silence_s=deadline - time.monotonic()) as pieces,
-        ):
-            for piece in pieces:
-                yield piece
-                if time.monotonic() > deadline:
-                    return
+        try:
+            with (
+                suppress(HTTPError),  # too long a silence, or no engine any more, as will be seen when it is asked
+                program_output(self.client, execution, silence_s=deadline - time.monotonic()) as pieces,
+            ):
+                for piece in pieces:
+                    yield piece
+                    if time.monotonic() > deadline:
+                        return
+        except APIError as error:
+            # It is an OSError too, and would pass for a disk that is full.
+            raise RuntimeStartError(
+                f"cannot start a program in the container {self.container}: {error.explanation or error}"
+            ) from error
 
     def _exit_code(self, execution: str) -> int:
         failure = f"the Docker Engine does not say how a program in {self.container} ended"
