@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from benchmarks.support.live import Live, live
-from hcopt.analysis.blocks import Candidate, measure_block
+from hcopt.analysis.blocks import Candidate, MeasureBlocks, in_windows
 from hcopt.analysis.stats import robust_mean_and_deviation, standard_deviation
 from hcopt.config.load import load_config
 from hcopt.measure.perf_analyzer import Window
@@ -40,8 +40,6 @@ SESSION_BLOCKS = 6
 BUSY = "while True: pass"
 # Of a load that comes and goes: how long each of its times lasts.
 DWELL_S = (5.0, 30.0)
-
-Measure = Callable[[Sequence[Candidate], range], list[Measurement]]
 
 
 @dataclass
@@ -62,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     with live(load_config(Path("config.yaml"), overrides=options.set, environment={})) as server:
         pairs = _pairs(server)
-        designs: dict[str, Measure] = {"windows of 1 s": partial(_windows, server)}
+        designs: dict[str, MeasureBlocks] = {"windows of 1 s": partial(_windows, server)}
         for turn_s, passes in TURNS:
             designs[f"{passes} × turns of {turn_s:g} s"] = partial(
                 _turns, server, Pace(turn_s=turn_s, passes=passes, lead_s=0.01)
@@ -84,25 +82,25 @@ def _pairs(server: Live) -> dict[str, tuple[Candidate, Candidate]]:
     }
 
 
-def _windows(server: Live, candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
+def _windows(server: Live, candidates: Sequence[Candidate], blocks: Sequence[int]) -> list[Measurement]:
     def measure(variant: ModelConfigVariant, load: LoadPoint, block: int) -> Measurement:
         window = Window(
             variant=variant, load=load, expected_infer_per_s=3000, window_s=1.0, phase="confirmation", block=block
         )
         return server.runner.measure(window)
 
-    return [one for block in blocks for one in measure_block(candidates, measure, block)]
+    return in_windows(measure)(candidates, blocks)
 
 
 def _turns(
-    server: Live, pace: Pace, candidates: Sequence[Candidate], blocks: range, *, reload: bool | None = None
+    server: Live, pace: Pace, candidates: Sequence[Candidate], blocks: Sequence[int], *, reload: bool | None = None
 ) -> list[Measurement]:
     taker = TurnTaker(served=server.runner.served, perf_analyzer=server.runner.perf_analyzer, row_bytes=0)
     return taker.measure(candidates, blocks, pace=pace, reload=reload, phase="confirmation")
 
 
 def _measured(
-    designs: Mapping[str, Measure], pairs: dict[str, tuple[Candidate, Candidate]], seconds: float
+    designs: Mapping[str, MeasureBlocks], pairs: dict[str, tuple[Candidate, Candidate]], seconds: float
 ) -> dict[tuple[str, str], Found]:
     found: dict[tuple[str, str], Found] = defaultdict(Found)
     ends, first = time.monotonic() + seconds, 0

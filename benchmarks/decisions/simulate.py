@@ -109,7 +109,7 @@ class _Server:
         self.gains = {"default": 1.0, "best": machine.gain_ratio, "runner_up": machine.runner_up_gain_ratio}
         self.slow, self.changes_at_s = bool(self.random.integers(2)), self.random.uniform(0, DWELL_S[1])
 
-    def measure_blocks(self, candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
+    def measure_blocks(self, candidates: Sequence[Candidate], blocks: Sequence[int]) -> list[Measurement]:
         return [one for block in blocks for one in self._block(candidates, block)]
 
     def _block(self, candidates: Sequence[Candidate], block: int) -> Iterator[Measurement]:

@@ -12,7 +12,7 @@ from hcopt.records.verdict import FailedWindows
 
 Measure = Callable[[ModelConfigVariant, LoadPoint, int], Measurement]
 # Takes some candidates and the numbers of some blocks.
-MeasureBlocks = Callable[["Sequence[Candidate]", range], list[Measurement]]
+MeasureBlocks = Callable[["Sequence[Candidate]", Sequence[int]], list[Measurement]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hcopt.analysis.blocks import Candidate, measure_block
+from hcopt.analysis.blocks import Candidate, in_windows
 from hcopt.check.baseline import Baseline, find_baseline, model_folder
 from hcopt.check.regression import (
     MIN_BLOCKS,
@@ -170,8 +170,7 @@ def _measured(
         def measure_side(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
             return measure(replace(windows[variant.config_name], block=block))
 
-        for number in range(job.blocks):
-            measure_block(compared, measure_side, number)
+        in_windows(measure_side)(compared, range(job.blocks))
     return [one for one in taken if one.block is not None], server.environment
 
 

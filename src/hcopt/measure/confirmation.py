@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hcopt.analysis import confirmation
-from hcopt.analysis.blocks import Candidate, Measure, measure_block
+from hcopt.analysis.blocks import Candidate, Measure, in_windows
 from hcopt.analysis.finalists import Finalists, choose_finalists
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
@@ -103,7 +103,7 @@ def _confirm(
         )
         return runner.measure(window)
 
-    def measure_blocks(candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
+    def measure_blocks(candidates: Sequence[Candidate], blocks: Sequence[int]) -> list[Measurement]:
         found = way.measure_blocks(candidates, blocks)
         taken.extend(found)
         return found
@@ -165,20 +165,18 @@ class _Blocks:
     measure: Measure
     pace: Pace | None
 
-    def measure_blocks(self, candidates: Sequence[Candidate], blocks: range) -> list[Measurement]:
+    def measure_blocks(self, candidates: Sequence[Candidate], blocks: Sequence[int]) -> list[Measurement]:
         """What an interrupted run has measured of a block is completed by windows."""
         known = [block for block in blocks if self._is_known(candidates, block)]
-        new, found = [block for block in blocks if block not in known], self._in_windows(candidates, known)
+        new, measure_in_windows = [block for block in blocks if block not in known], in_windows(self.measure)
+        found = measure_in_windows(candidates, known)
         if not new or self.pace is None:
-            return found + self._in_windows(candidates, new)
+            return found + measure_in_windows(candidates, new)
         taken = self.runner.measure_turns(candidates, new, pace=self.pace, phase="confirmation")
         if taken is None:
             self.pace = None
-            taken = self._in_windows(candidates, new)
+            taken = measure_in_windows(candidates, new)
         return found + taken
-
-    def _in_windows(self, candidates: Sequence[Candidate], blocks: Iterable[int]) -> list[Measurement]:
-        return [one for block in blocks for one in measure_block(candidates, self.measure, block)]
 
     def _is_known(self, candidates: Sequence[Candidate], block: int) -> bool:
         knows = self.runner.context.replay.knows
