@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 
 from hcopt.analysis import p99_limit, sequential, stats
 from hcopt.analysis.blocks import Candidate, Windows, paired
@@ -16,7 +15,6 @@ from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate, Failed
 
 # The largest family: best, runner-up and default with each other, and the first two with the default at equal load.
 COMPARISONS = 5
-_MAX_BLOCKS_TO_DECIDE = 10_000
 # From the best that can be said of a limit to the worst.
 _SEVERITY: tuple[Feasibility, ...] = ("feasible", "undecided", "infeasible")
 
@@ -124,9 +122,7 @@ class Evidence:
         counted = self._counted(candidate)
         if counted is None:
             return None
-        further = takewhile(
-            lambda look: look.block_count < _MAX_BLOCKS_TO_DECIDE, sequential.planned(self.settings.alpha, COMPARISONS)
-        )
+        further = sequential.planned_within(stats.MAX_BLOCKS_TO_DECIDE, self.settings.alpha, COMPARISONS)
         misses, requests = counted
         return p99_limit.blocks_to_decide(misses, requests, alpha=self.settings.alpha, further_looks=further)
 

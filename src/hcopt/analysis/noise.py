@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
 from statistics import fmean
 
 from hcopt.analysis import sequential
@@ -78,20 +77,18 @@ def assess(
 
 
 def _resolvable(pair_sd_ratio: float, blocks: int, confirmation: ConfirmationSection) -> float:
-    """At the last look, which has about half of the error rate left, by Holm's first step, in one of two directions."""
+    """At a look that may spend half of the error rate, by Holm's first step, in one of two directions."""
     return resolvable_ratio(pair_sd_ratio, blocks, alpha=confirmation.alpha / (4 * COMPARISONS))
 
 
 def minutes_to_decide(noise: Noise, difference_ratio: float, confirmation: ConfirmationSection) -> int | None:
     """About how long a difference takes to be shown in nine runs of ten, on a machine that stays as it was.
 
-    None where it takes more than `_MAX_BLOCKS` blocks, or where nobody knows how long one takes.
+    None where it takes `_MAX_BLOCKS` blocks or more, or where nobody knows how long one takes.
     """
     if noise.block_s is None:
         return None
-    for look in takewhile(
-        lambda look: look.block_count <= _MAX_BLOCKS, sequential.planned(confirmation.alpha, COMPARISONS)
-    ):
+    for look in sequential.planned_within(_MAX_BLOCKS, confirmation.alpha, COMPARISONS):
         if _resolvable(noise.pair_sd_ratio, look.block_count, confirmation) <= difference_ratio:
             return max(1, math.ceil(look.block_count * noise.block_s / 60))
     return None

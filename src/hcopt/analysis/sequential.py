@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 
 # Blocks at the first look: whole cycles of the orders of two to four candidates, and enough for a share of misses.
 _CYCLE = 12
@@ -38,6 +38,11 @@ def planned(alpha: float, comparisons: int) -> Iterator[Look]:
         blocks = first * 2**index
         yield Look(block_count=blocks, share=share_to_spend(1.0, before / blocks))
         before = blocks
+
+
+def planned_within(max_blocks: int, alpha: float, comparisons: int) -> Iterator[Look]:
+    """Those of the looks that come before so many blocks."""
+    return takewhile(lambda look: look.block_count < max_blocks, planned(alpha, comparisons))
 
 
 def share_to_spend(used_ratio: float, spent: float) -> float:

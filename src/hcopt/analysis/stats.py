@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import takewhile
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ _EXACT_BLOCKS, _MAX_EXACT_BLOCKS = 24, 36
 # Between the two, and beyond, patterns are drawn: until so many are as large, or a first few show that p is small.
 _ENOUGH_AS_LARGE = 100
 _FIRST_DRAWS, _DRAWS, _MAX_DRAWS = 1_999, 99_999, 999_999
-_MAX_BLOCKS_TO_DECIDE = 10_000
+MAX_BLOCKS_TO_DECIDE = 10_000
 # So many have an exact interval of 99 %.
 _MIN_EXACT_BLOCKS = 8
 # Beyond, the normal distribution is as good: it is off by 2 % of a p-value of 0.0001 there.
@@ -306,7 +305,7 @@ def blocks_to_decide(differences: Sequence[float], *, alpha: float, comparisons:
         reach = _t_quantile(look_confidence(0.90, look.share), count - 1) * error
         return different or abs(mean) + reach <= math.log1p(zone)
 
-    within = takewhile(lambda look: look.block_count < _MAX_BLOCKS_TO_DECIDE, sequential.planned(alpha, comparisons))
+    within = sequential.planned_within(MAX_BLOCKS_TO_DECIDE, alpha, comparisons)
     return next((look.block_count for look in within if look.block_count > len(differences) and decides(look)), None)
 
 
