@@ -97,9 +97,7 @@ class TerminalProgress(Progress):
 
     def measured(self, measurement: Measurement) -> None:
         """See `Progress.measured`."""
-        self._advance(1)
-        line = f"  {self._count()}{printable(describe(measurement))}{self._left()}"
-        self._console.print(Text(line), highlight=False)
+        self._show(describe(measurement), steps=1)
 
     def measured_in_turns(self, measurements: Sequence[Measurement]) -> None:
         """See `Progress.measured_in_turns`: a line a configuration and load, since there are dozens."""
@@ -107,9 +105,7 @@ class TerminalProgress(Progress):
         for one in measurements:
             by_side.setdefault((one.variant, one.load), []).append(one)
         for own in by_side.values():
-            self._advance(len(own))
-            line = f"  {self._count()}{printable(describe_blocks(own))}{self._left()}"
-            self._console.print(Text(line), highlight=False)
+            self._show(describe_blocks(own), steps=len(own))
 
     def known(self) -> None:
         """See `Progress.known`: counted, but not told as if it were new."""
@@ -120,13 +116,17 @@ class TerminalProgress(Progress):
     def told(self, line: str, *, steps: int = 0, more: int = 0) -> None:
         """See `Progress.told`; called from threads."""
         with self._telling:
-            self._advance(steps, more=more)
-            count, left = (self._count(), self._left()) if steps else ("", "")
-            self._console.print(Text(f"  {count}{printable(line)}{left}"), highlight=False)
+            self._show(line, steps=steps, more=more)
 
     def note(self, note: Note) -> None:
         """See `Progress.note`."""
         print_note(self._console, note)
+
+    def _show(self, line: str, *, steps: int, more: int = 0) -> None:
+        """A line, with the count and the remaining time where steps are done with it."""
+        self._advance(steps, more=more)
+        count, left = (self._count(), self._left()) if steps else ("", "")
+        self._console.print(Text(f"  {count}{printable(line)}{left}"), highlight=False)
 
     def _advance(self, steps: int, *, more: int = 0) -> None:
         self._done += steps
