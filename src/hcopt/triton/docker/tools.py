@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
@@ -121,25 +121,20 @@ class DockerTools:
         """What a program says until its end, the deadline, or that of the engine.
 
         Raises:
-            RuntimeStartError: The container has ended since the program was made.
+            RuntimeStartError: The container has ended since the program was made, or the engine does not answer.
         """
-        from docker.errors import APIError
         from urllib3.exceptions import HTTPError
 
-        try:
-            with (
-                suppress(HTTPError),  # too long a silence, or no engine any more, as will be seen when it is asked
-                program_output(self.client, execution, silence_s=deadline - time.monotonic()) as pieces,
-            ):
-                for piece in pieces:
-                    yield piece
-                    if time.monotonic() > deadline:
-                        return
-        except APIError as error:
-            # It is an OSError too, and would pass for a disk that is full.
-            raise RuntimeStartError(
-                f"cannot start a program in the container {self.container}: {error.explanation or error}"
-            ) from error
+        with ExitStack() as stack:
+            with docker_errors(f"cannot start a program in the container {self.container}"):
+                output = program_output(self.client, execution, silence_s=deadline - time.monotonic())
+                pieces = stack.enter_context(output)
+            # Too long a silence, or no engine any more, as will be seen when it is asked.
+            stack.enter_context(suppress(HTTPError))
+            for piece in pieces:
+                yield piece
+                if time.monotonic() > deadline:
+                    return
 
     def _exit_code(self, execution: str) -> int:
         failure = f"the Docker Engine does not say how a program in {self.container} ended"
