@@ -158,7 +158,8 @@ class PerfAnalyzer:
             OSError: The samples cannot be written.
         """
         # Until there are figures it is a failed one: a measurement has either figures or an error.
-        started, name = failed(window, "not measured yet"), _sample_name(window)
+        started = failed(window, "not measured yet")
+        name = sample_name(window.phase, window.variant, window.load, window.block)
         cpu_before, server_after = read_cpu_times(), self.server_times()
         try:
             finished, samples = self._samples(window, load, name)
@@ -277,10 +278,6 @@ def load_s(window: Window) -> float:
     requests_per_s = window.expected_infer_per_s / window.load.client_batch_size
     min_s = _MIN_ROUNDS * window.load.concurrency / requests_per_s
     return max(min_s, min(window.window_s, _MAX_REQUESTS / requests_per_s))
-
-
-def _sample_name(window: Window) -> str:
-    return sample_name(window.phase, window.variant, window.load, window.block)
 
 
 def sample_name(phase: Phase, variant: ModelConfigVariant, load: LoadPoint, block_number: int | None) -> str:

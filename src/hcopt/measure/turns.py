@@ -40,8 +40,8 @@ _LIMITS = 2
 _BLOCKS = 12
 # perf_analyzer keeps every request with its rows in memory, and writes all of them at the end of a session.
 _MAX_EXPORT_BYTES = 100e6
-# A session's beginning and end, that of each side, and what lies between two turns (benchmarks/decisions/designs.py).
-_SESSION_S, _SIDE_S, _BETWEEN_S = 0.8, 0.6, 0.02
+# A session's beginning and end, and that of each side (benchmarks/decisions/designs.py).
+_SESSION_S, _SIDE_S = 0.8, 0.6
 # A load that takes longer is made once in a session in the place of once a block.
 _MAX_LOAD_S = 0.1
 # A load lasts this long before a side's first stop: its connections are there then, and the model has answered.
@@ -95,7 +95,7 @@ class Pace:
         """About how many seconds a block of so many takes, with its part of what begins and ends a session."""
         turns = self.passes * (2 * count - 1)
         session_s = _SESSION_S + count * _SIDE_S
-        return self.passes * 2 * count * self.turn_s + turns * _BETWEEN_S + session_s / self.blocks
+        return self.passes * 2 * count * self.turn_s + turns * turns_program.BETWEEN_S + session_s / self.blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

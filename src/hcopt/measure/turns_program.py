@@ -32,11 +32,10 @@ from typing import Any
 
 _POLL_S = 0.005
 # What starts a side, and what lies between two turns, as a quiet machine has it.
-_START_S, _BETWEEN_S = 0.4, 0.02
+_START_S, BETWEEN_S = 0.4, 0.02
 # perf_analyzer sleeps so many intervals, from the moment that it is ready, which takes it some time.
 _OVERRUN_RATIO, _READY_S = 1.2, 0.1
 _MIN_TURN_RATIO = 0.3
-_NS_PER_S = 1_000_000_000
 
 
 class _Server:
@@ -127,7 +126,7 @@ def main(path: Path) -> None:
     plan = json.loads(path.read_text(encoding="utf-8"))
     server = _Server(plan["http"], plan["limit_s"])
     processes: list[subprocess.Popen[bytes]] = []
-    left_s = sum(seconds + _BETWEEN_S for _, seconds, _ in plan["turns"])
+    left_s = sum(seconds + BETWEEN_S for _, seconds, _ in plan["turns"])
     ends = time.monotonic() + len(plan["sides"]) * (_START_S + plan["warm_s"]) + left_s
     try:
         for side in plan["sides"]:
@@ -139,7 +138,7 @@ def main(path: Path) -> None:
             if loads:
                 server.load(plan["sides"][index])
             turn = _take_turn(server, plan["sides"][index], processes[index], seconds * ratio)
-            left_s -= seconds + _BETWEEN_S
+            left_s -= seconds + BETWEEN_S
             sys.stdout.write(json.dumps({"turn": number, **turn}) + "\n")
             sys.stdout.flush()
         _end(processes)

@@ -54,7 +54,8 @@ class WindowRunner:
                 self.served.invalidate()
             return found
 
-        return self.measure_by(loaded_and_measured, window, what=_described(window), on_restart=self.served.forget_all)
+        what = _named(window.variant, window.load, window.block)
+        return self.measure_by(loaded_and_measured, window, what=what, on_restart=self.served.forget_all)
 
     def measure_by(
         self,
@@ -182,10 +183,6 @@ def open_runner(
             served=served, perf_analyzer=perf_analyzer, row_bytes=rows.stat().st_size / prepared.load.row_count
         ),
     )
-
-
-def _described(window: Window) -> str:
-    return _named(window.variant, window.load, window.block)
 
 
 def _named(variant: ModelConfigVariant, load: LoadPoint, block_number: int | None) -> str:

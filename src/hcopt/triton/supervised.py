@@ -21,6 +21,9 @@ from hcopt.triton.ready import health
 
 # A server that is merely busy answers within milliseconds: its HTTP threads do not compute.
 MAX_SILENCE_S = 15.0
+# Of the memory, for models that are loaded beside the one that is measured. The rest is for what a run with one model
+# loaded would need, and for whoever else works here.
+SHARE_BESIDE = 0.25
 _POLL_S = 0.05
 _MAX_PORT_TRIES = 5
 _MAX_RESTARTS = 3

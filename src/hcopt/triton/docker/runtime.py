@@ -35,15 +35,13 @@ from hcopt.triton.docker.leftovers import remove_leftovers, remove_run
 from hcopt.triton.docker.tools import DockerTools, execute, find_programs
 from hcopt.triton.ports import Ports, free_ports
 from hcopt.triton.served_backend import served_backend
-from hcopt.triton.supervised import PortTakenError, SupervisedServer
+from hcopt.triton.supervised import SHARE_BESIDE, PortTakenError, SupervisedServer
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 _PORT_TAKEN = ("already allocated", "already in use")
 _BYTES_PER_MB = 1024 * 1024
-# Of the memory, for models that are loaded beside the one that is measured, as on the embedded server.
-_SHARE_BESIDE = 0.25
 _PROGRAMS: tuple[Tool, ...] = ("model-analyzer", "perf_analyzer", "python3")
 
 
@@ -161,7 +159,7 @@ class DockerServer(SupervisedServer):
             memory = self.client.api.stats(self.containers.server_name, stream=False, one_shot=True)["memory_stats"]
         # Where the engine counts no memory, a second variant would be a guess.
         held = memory.get("usage", memory.get("limit", 0)) or 1
-        return int(loaded * _SHARE_BESIDE * memory.get("limit", 0) / held)
+        return int(loaded * SHARE_BESIDE * memory.get("limit", 0) / held)
 
     def launch(self) -> None:
         """See `SupervisedServer.launch`."""

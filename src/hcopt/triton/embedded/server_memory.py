@@ -10,11 +10,9 @@ from pathlib import Path
 import psutil
 
 from hcopt.system.machine import read_memory_mb
+from hcopt.triton.supervised import SHARE_BESIDE
 
 _BYTES_PER_MB = 1024 * 1024
-# Of the memory, for models that are loaded beside the one that is measured. The rest is for what a run with one model
-# loaded would need, and for whoever else works here.
-_SHARE_BESIDE = 0.25
 _BLOCK_BYTES = 512
 
 
@@ -45,7 +43,7 @@ class ServerMemory:
 
     def max_instances(self, pid: int, loaded: int) -> int:
         """How many instances may be loaded at once, where `loaded` of them (at least one) hold what is held now."""
-        fitting = _SHARE_BESIDE * min(self.max_mb, read_memory_mb()) / max(1, self.held_mb(pid))
+        fitting = SHARE_BESIDE * min(self.max_mb, read_memory_mb()) / max(1, self.held_mb(pid))
         # The native backend has no regions.
         if used := self._shared_bytes():
             room = os.statvfs(self.shared_folder)
