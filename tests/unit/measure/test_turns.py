@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from hcopt.measure.turns import QUICK, TURN_S, Pace, Turn, TurnTaker, pace_of, p
 from hcopt.records.measurement import LoadPoint, ServerTimes
 from hcopt.store.measurements import RequestSamples, figures, read_samples
 from hcopt.system.process import Finished
-from hcopt.triton.base import Endpoint
+from tests.support.fakes import ENDPOINT, HUNG, WELL, Call, FakeTools, export_text, host_path
 from tests.support.records import default_variant, grid_variants
 
 LOAD = LoadPoint(concurrency=8)
 ONE, OTHER = (Candidate(variant=variant, load=LOAD) for variant in (default_variant(), grid_variants()[1]))
 MS = 1_000_000
-ENDPOINT = Endpoint(grpc="here:1", http="here:2", metrics_url="")
 
 
 def pace(turn_s: float = 0.4, passes: int = 1) -> Pace:
@@ -139,36 +138,19 @@ class Served:
 
 
 @dataclass
-class Tools:
-    """Runs the plan in no time: each turn takes its seconds of a made-up clock, each request 2 ms."""
+class TakesTurns:
+    """Takes the turns of a plan on a made-up clock, in which each request takes 2 ms."""
 
-    endpoint: Endpoint = ENDPOINT
-    returncode: int | None = 0
+    finished: Finished = WELL
     lost_turns: int = 0
     plans: list[dict[str, Any]] = field(default_factory=list)
 
-    def path(self, host_path: Path) -> str:
-        return str(host_path)
-
-    def program(self, tool: str) -> str:
-        return f"/bin/{tool}"
-
-    def run(
-        self,
-        tool: str,
-        arguments: Sequence[str],
-        *,
-        folder: Path,
-        log: Path,
-        timeout_s: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Finished:
-        assert tool == "python3" and on_line is not None
-        plan = json.loads(Path(arguments[1]).read_text())
+    def __call__(self, call: Call) -> Finished:
+        assert call.tool == "python3"
+        plan = json.loads(host_path(call.arguments[1]).read_text())
         self.plans.append(plan)
         now, sent = 10**18, [list[int]() for _ in plan["sides"]]
-        turns = plan["turns"][: len(plan["turns"]) - self.lost_turns]
-        for number, (side, seconds, _) in enumerate(turns):
+        for number, (side, seconds, _) in enumerate(plan["turns"][: len(plan["turns"]) - self.lost_turns]):
             ended = now + int(seconds * 1e9)
             sent[side] += range(now, ended, 2 * MS)
             told = {
@@ -178,19 +160,18 @@ class Tools:
                 "before": counters(1, 9),
                 "after": counters(5, 9),
             }
-            on_line(json.dumps(told))
+            call.say(json.dumps(told))
             now = ended + 20 * MS
         for side, times in zip(plan["sides"], sent, strict=True):
             command = side["command"]
-            requests = [{"timestamp": time, "response_timestamps": [time + 2 * MS]} for time in times]
-            export = {"experiments": [{"requests": requests}]}
-            Path(command[command.index("--profile-export-file") + 1]).write_text(json.dumps(export))
-        return Finished(returncode=self.returncode, elapsed_s=1.0, cpu_s=0.5)
+            export = host_path(command[command.index("--profile-export-file") + 1])
+            export.write_text(export_text([(time, time + 2 * MS) for time in times]))
+        return self.finished
 
 
-def taker(folder: Path, tools: Tools, served: Served | None = None) -> TurnTaker:
+def taker(folder: Path, turns: TakesTurns, served: Served | None = None) -> TurnTaker:
     perf_analyzer = PerfAnalyzer(
-        tools=tools,
+        tools=FakeTools([turns]),
         model_name=lambda: "unused",
         input_arguments=("--input-data", "rows.json"),
         folder=folder,
@@ -201,8 +182,8 @@ def taker(folder: Path, tools: Tools, served: Served | None = None) -> TurnTaker
 
 
 def test_session_gives_a_measurement_of_each_candidate_in_each_block(tmp_path: Path) -> None:
-    tools, told = Tools(), []
-    measured = taker(tmp_path, tools).measure(
+    turns, told = TakesTurns(), []
+    measured = taker(tmp_path, turns).measure(
         [ONE, OTHER], range(3, 5), pace=pace(), phase="confirmation", on_turn=lambda *what: told.append(what)
     )
     assert {(one.block, one.variant) for one in measured} == {(b, c.variant) for b in (3, 4) for c in (ONE, OTHER)}
@@ -216,25 +197,29 @@ def test_session_gives_a_measurement_of_each_candidate_in_each_block(tmp_path: P
         assert read_samples(tmp_path / str(one.samples_file)).turns_ns is not None
     assert told == [(c, b) for b, sides in ((3, (OTHER, ONE, OTHER)), (4, (ONE, OTHER, ONE))) for c in sides]
     assert [path for path in (tmp_path / "samples" / "confirmation").iterdir() if path.is_dir()] == []
-    (plan,) = tools.plans
-    assert plan["http"] == "here:2"
-    assert plan["sides"][0]["command"][:3] == ["/bin/perf_analyzer", "-m", "model_0"]
+    (plan,) = turns.plans
+    assert plan["http"] == ENDPOINT.http
+    assert plan["sides"][0]["command"][:3] == ["/inside/bin/perf_analyzer", "-m", "model_0"]
 
 
 def test_each_side_is_loaded_at_its_first_turn_of_a_block_unless_that_is_slow(tmp_path: Path) -> None:
     for load_s, loads in ((0.05, [True, True, False, True, True, False]), (0.5, 6 * [False])):
-        tools = Tools()
-        taker(tmp_path, tools, Served(load_s=load_s)).measure([ONE, OTHER], [0, 1], pace=pace(), phase="confirmation")
-        assert [load for *_, load in tools.plans[0]["turns"]] == loads
+        turns = TakesTurns()
+        taker(tmp_path, turns, Served(load_s=load_s)).measure([ONE, OTHER], [0, 1], pace=pace(), phase="confirmation")
+        assert [load for *_, load in turns.plans[0]["turns"]] == loads
 
 
-@pytest.mark.parametrize("tools", [Tools(returncode=1), Tools(returncode=None), Tools(lost_turns=1)])
-def test_session_that_does_not_come_to_its_end_gives_nothing(tools: Tools, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "turns",
+    [TakesTurns(finished=replace(WELL, returncode=1)), TakesTurns(finished=HUNG), TakesTurns(lost_turns=1)],
+    ids=["failed", "hung", "a turn lost"],
+)
+def test_session_that_does_not_come_to_its_end_gives_nothing(turns: TakesTurns, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="the turns ended with"):
-        taker(tmp_path, tools).measure([ONE, OTHER], range(2), pace=pace(), phase="confirmation")
+        taker(tmp_path, turns).measure([ONE, OTHER], range(2), pace=pace(), phase="confirmation")
     assert list((tmp_path / "samples" / "confirmation").iterdir()) == []
 
 
 def test_without_room_for_all_there_are_no_turns(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no room"):
-        taker(tmp_path, Tools(), Served(room=False)).measure([ONE, OTHER], [0], pace=pace(), phase="confirmation")
+        taker(tmp_path, TakesTurns(), Served(room=False)).measure([ONE, OTHER], [0], pace=pace(), phase="confirmation")
