@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.support.live import Live, live
 from hcopt.config.load import load_config
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_samples

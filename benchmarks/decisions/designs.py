@@ -28,8 +28,9 @@ from benchmarks.support.live import Live, live
 from hcopt.analysis.blocks import Candidate, MeasureBlocks, in_windows
 from hcopt.analysis.stats import robust_mean_and_deviation, standard_deviation
 from hcopt.config.load import load_config
-from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.turns import Pace, TurnTaker
+from hcopt.measure.load.perf_analyzer import Window
+from hcopt.measure.turns.pace import Pace
+from hcopt.measure.turns.taker import TurnTaker
 from hcopt.model.repository import add_name
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant

@@ -30,7 +30,7 @@ from benchmarks.recordings.recording import Recording, read, write
 from benchmarks.support.live import Live, live
 from hcopt.analysis.ranking import pooled
 from hcopt.config.load import load_config
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.records.measurement import LoadPoint, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_samples

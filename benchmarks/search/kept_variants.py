@@ -19,7 +19,7 @@ from statistics import geometric_mean
 from benchmarks.support.live import Live, live
 from hcopt.analysis.stats import ratio_interval
 from hcopt.config.load import load_config
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.served_model import ServedModel
 from hcopt.model.prepare import config_json
 from hcopt.records.model import ModelConfigVariant

@@ -23,7 +23,7 @@ from benchmarks.recordings.replay import Replay, Truth
 from hcopt.config.sections import Config
 from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.search.order import rank_windows
 from hcopt.measure.search.search import search
 from hcopt.measure.search.values import SearchSettings

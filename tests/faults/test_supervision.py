@@ -22,8 +22,8 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
-from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import WindowRunner

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcopt.measure.open_loop import OpenLoop
-from hcopt.measure.perf_analyzer import PerfAnalyzer
+from hcopt.measure.load.open_loop import OpenLoop
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer
 from hcopt.measure.served_model import ServedModel
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
 from hcopt.store.measurements import read_samples

@@ -16,11 +16,12 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ProfileError
 from hcopt.measure.context import RunContext
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
-from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
-from hcopt.measure.turns import QUICK, TurnTaker
+from hcopt.measure.turns.pace import QUICK
+from hcopt.measure.turns.taker import TurnTaker
 from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant

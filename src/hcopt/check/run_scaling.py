@@ -14,7 +14,7 @@ from hcopt.config.sections import Config
 from hcopt.deploy.scaling import Scaling, scaling_of
 from hcopt.errors import ConfigError, ProfileError
 from hcopt.measure.context import RunContext
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.side_by_side import measure_speed, prepare_side
 from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json

@@ -15,7 +15,7 @@ from hcopt.analysis.sequential import first_look
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
 from hcopt.measure.noise import BLOCKS, FINALISTS
-from hcopt.measure.turns import QUICK
+from hcopt.measure.turns.pace import QUICK
 from hcopt.model.prepare import prepare
 from hcopt.model.repository import write_repository
 from hcopt.model.sample import sample_repository

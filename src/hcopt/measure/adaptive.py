@@ -9,7 +9,7 @@ from functools import partial
 from typing import ClassVar
 
 from hcopt.errors import ProfileError
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.search.values import SearchSettings
 from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hcopt.analysis.rate_search import FoundRate, Limits, Search
 from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
-from hcopt.measure.open_loop import OpenLoop, min_check_s
+from hcopt.measure.load.open_loop import OpenLoop, min_check_s
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note

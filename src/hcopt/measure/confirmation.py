@@ -10,8 +10,8 @@ from hcopt.analysis.blocks import Candidate, Measure, in_windows
 from hcopt.analysis.finalists import Finalists, choose_finalists
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
-from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.turns import Pace
+from hcopt.measure.load.perf_analyzer import Window
+from hcopt.measure.turns.pace import Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant

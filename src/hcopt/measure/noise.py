@@ -6,7 +6,7 @@ from hcopt.analysis import noise
 from hcopt.analysis.blocks import Candidate
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import SweepPlan

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from hcopt.measure.context import RunContext
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.verdict import Ranking
 from hcopt.triton.base import Server

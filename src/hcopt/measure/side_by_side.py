@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError
-from hcopt.measure.perf_analyzer import Window
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.unknown_speed import first_with_figures
 from hcopt.model.prepare import Prepared, prepare
 from hcopt.records.measurement import LoadPoint, Measurement

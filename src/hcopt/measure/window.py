@@ -9,9 +9,10 @@ from pathlib import Path
 from hcopt.analysis.blocks import Candidate
 from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
-from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
 from hcopt.measure.served_model import ServedModel
-from hcopt.measure.turns import Pace, TurnTaker
+from hcopt.measure.turns.pace import Pace
+from hcopt.measure.turns.taker import TurnTaker
 from hcopt.model.prepare import Prepared, config_json
 from hcopt.records.measurement import LoadPoint, Measurement, Phase
 from hcopt.records.model import ModelConfigVariant

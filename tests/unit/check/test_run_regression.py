@@ -11,7 +11,7 @@ import pytest
 
 from hcopt.check.baseline import model_folder
 from hcopt.errors import ConfigError, ProfileError
-from hcopt.measure.perf_analyzer import Window, failed
+from hcopt.measure.load.perf_analyzer import Window, failed
 from hcopt.measure.side_by_side import measure_speed
 from hcopt.model.prepare import Prepared
 from hcopt.records.measurement import LoadPoint, Measurement

@@ -14,7 +14,7 @@ from benchmarks.recordings.synthetic import synthetic
 from hcopt.errors import ProfileError
 from hcopt.measure.adaptive import Adaptive
 from hcopt.measure.context import RunContext
-from hcopt.measure.perf_analyzer import Window, failed
+from hcopt.measure.load.perf_analyzer import Window, failed
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.search.values import SearchSettings
 from hcopt.records.measurement import Measurement

@@ -14,9 +14,9 @@ from hcopt.config.sections import Config
 from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
-from hcopt.measure.perf_analyzer import PerfAnalyzer, Window
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window
 from hcopt.measure.served_model import ServedModel
-from hcopt.measure.turns import QUICK, Pace
+from hcopt.measure.turns.pace import QUICK, Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant

@@ -11,9 +11,9 @@ from hcopt.analysis.blocks import Candidate
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
+from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.noise import BLOCKS, measure_noise
-from hcopt.measure.perf_analyzer import Window
-from hcopt.measure.turns import QUICK, Pace
+from hcopt.measure.turns.pace import QUICK, Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import FailureCause, Measurement
 from hcopt.records.model import ModelConfigVariant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hcopt.measure.perf_analyzer import Window, failed
+from hcopt.measure.load.perf_analyzer import Window, failed
 from hcopt.measure.unknown_speed import first_with_figures
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement
 from tests.support.records import default_variant, measurement

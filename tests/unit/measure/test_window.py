@@ -8,8 +8,8 @@ from pathlib import Path
 from hcopt.analysis.rate_search import Limits
 from hcopt.measure.capacity import find_rate
 from hcopt.measure.context import RunContext
-from hcopt.measure.open_loop import OpenLoop
-from hcopt.measure.perf_analyzer import Window, failed
+from hcopt.measure.load.open_loop import OpenLoop
+from hcopt.measure.load.perf_analyzer import Window, failed
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant

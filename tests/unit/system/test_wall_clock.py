@@ -10,7 +10,7 @@ import pytest
 
 from hcopt.system.wall_clock import TOLERANCE_MS, WallClock
 from tests.support import fakes
-from tests.unit.measure.test_perf_analyzer import WINDOW, driver
+from tests.unit.measure.load.test_perf_analyzer import WINDOW, driver
 
 MS = 1_000_000
 

@@ -18,7 +18,7 @@ EXCEPTIONS = {
     "tracking/registry.py: _saved_model": "in a temporary folder, from which MLflow takes it",
     "report/render/worker.py: _answer": "in a temporary folder, for a program that ends before this returns",
     "report/render/worker.py: _main": "in a temporary folder, for the process that waits for this one",
-    "measure/turns.py: _files": "in a temporary folder that ends with the session",
+    "measure/turns/session.py: _files": "in a temporary folder that ends with the session",
     "triton/docker/containers.py: _copy": "a log, which grows while a container runs",
     "triton/docker/tools.py: run": "a log, which grows while a program runs",
     "triton/embedded/backends.py: install": "in a temporary folder that ends with the server",

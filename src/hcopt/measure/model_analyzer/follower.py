@@ -12,9 +12,9 @@ from pathlib import Path
 
 from hcopt.analysis.ranking import Settings
 from hcopt.errors import ProfileError
+from hcopt.measure.load.perf_analyzer import with_reason
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import measured_point, read_report
-from hcopt.measure.perf_analyzer import with_reason
 from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import parse_text, variant_of
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, SweepPlan

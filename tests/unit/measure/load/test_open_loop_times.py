@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.errors import ProfileError
-from hcopt.measure.open_loop_times import aligned, check_lag, open_loop_figures
-from hcopt.measure.poisson import Schedule, poisson_schedule
+from hcopt.measure.load.open_loop_times import aligned, check_lag, open_loop_figures
+from hcopt.measure.load.poisson import Schedule, poisson_schedule
 from hcopt.store.measurements import NO_ANSWER, RequestSamples, WindowFigures, read_pairs
 
-REAL_EXPORT = Path(__file__).parents[2] / "data" / "perf_analyzer_2.51.0" / "open_loop_export.json"
+REAL_EXPORT = Path(__file__).parents[3] / "data" / "perf_analyzer_2.51.0" / "open_loop_export.json"
 START = 1_795_398_229_452_679_727
 MS = 1_000_000
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hcopt.measure.open_loop_times import aligned, open_loop_figures
-from hcopt.measure.perf_analyzer import LoadOptions, PerfAnalyzer, Window
-from hcopt.measure.poisson import THREADS, Schedule, poisson_schedule
+from hcopt.measure.load.open_loop_times import aligned, open_loop_figures
+from hcopt.measure.load.perf_analyzer import LoadOptions, PerfAnalyzer, Window
+from hcopt.measure.load.poisson import THREADS, Schedule, poisson_schedule
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import RequestSamples, WindowFigures, read_pairs

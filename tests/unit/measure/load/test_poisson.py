@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hcopt.measure.poisson import LEAD_S, THREADS, Schedule, poisson_schedule
+from hcopt.measure.load.poisson import LEAD_S, THREADS, Schedule, poisson_schedule
 
 
 def schedule(rate_per_s: float = 1000.0, *, load_s: float = 2.0, seed: int = 1, index: int = 0) -> Schedule:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hcopt.measure.poisson import Schedule
+    from hcopt.measure.load.poisson import Schedule
 
 # So many requests at the start may be missing from the export, on a machine that stalled just then.
 _MAX_LOST = 64

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hcopt.errors import RuntimeStartError
-from hcopt.measure.perf_analyzer import PerfAnalyzer, Window, load_s
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window, load_s
 from hcopt.records.measurement import LoadPoint, Measurement, ServerTimes
 from hcopt.store.measurements import read_samples
 from hcopt.system.process import Finished

@@ -14,8 +14,10 @@ import pytest
 
 from hcopt.analysis.blocks import Candidate
 from hcopt.errors import ProfileError
-from hcopt.measure.perf_analyzer import PerfAnalyzer
-from hcopt.measure.turns import QUICK, TURN_S, Pace, Turn, TurnTaker, pace_of, planned_turns, samples_of
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer
+from hcopt.measure.turns.pace import QUICK, TURN_S, Pace, pace_of, planned_turns
+from hcopt.measure.turns.session import Turn, samples_of
+from hcopt.measure.turns.taker import TurnTaker
 from hcopt.records.measurement import LoadPoint, ServerTimes
 from hcopt.store.measurements import RequestSamples, figures, read_samples
 from hcopt.system.process import Finished

@@ -2,7 +2,7 @@
 
 Runs where perf_analyzer is, with the Python of that place (3.8 or newer), and so imports nothing but its library:
 
-    python3 turns_program.py PLAN
+    python3 turns.py PLAN
 
 For a turn a side's variant may be loaded afresh, its perf_analyzer goes on (SIGCONT) for some seconds and is stopped
 again (SIGSTOP). Each turn that has ended is a line of JSON. At the end all are interrupted, upon which each writes its

@@ -14,9 +14,9 @@ from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
 from hcopt.measure.capacity import find_capacity, find_rate
 from hcopt.measure.context import RunContext
-from hcopt.measure.open_loop import OpenLoop
-from hcopt.measure.perf_analyzer import PerfAnalyzer
-from hcopt.measure.poisson import THREADS
+from hcopt.measure.load.open_loop import OpenLoop
+from hcopt.measure.load.perf_analyzer import PerfAnalyzer
+from hcopt.measure.load.poisson import THREADS
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement

@@ -1,0 +1,1 @@
+"""perf_analyzer, a process a window: under a load kept up, or by arrival times."""

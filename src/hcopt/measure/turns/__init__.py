@@ -1,0 +1,1 @@
+"""Variants that take turns of a fraction of a second, each under a perf_analyzer of its own."""
