@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -87,7 +88,7 @@ def plan_sweep(
         variants=variants,
         loads=loads,
         instance_kind=instance_kind,
-        notes=_notes(sweep, variants, batches),
+        notes=(*_notes(sweep, variants, batches), *_same_as_default(default, variants)),
     )
 
 
@@ -161,3 +162,10 @@ def _notes(sweep: SweepSection, variants: tuple[ModelConfigVariant, ...], batche
     if batches or not dropped:
         return ()
     return (Note.of("batch_not_swept", variants=len(variants)),)
+
+
+def _same_as_default(default: ModelConfigVariant, variants: tuple[ModelConfigVariant, ...]) -> Iterator[Note]:
+    """Model Analyzer measures its whole grid, and the default beside it."""
+    for variant in variants:
+        if variant.settings == default.settings:
+            yield Note.of("same_as_default", config=variant.config_name)

@@ -52,6 +52,7 @@ NoteCode: TypeAlias = Literal[
     "two_rows_differ",
     "two_rows_differ_altogether",
     "batch_not_swept",
+    "same_as_default",
     # The rows of the load
     "synthetic_rows",
     "dynamic_rows",

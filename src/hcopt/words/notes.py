@@ -76,6 +76,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "altogether: a row depends on its neighbours.",
         "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
         "swept and a request holds one row: {variants} variants by instance count.",
+        "same_as_default": "{config} is the default once more, as a point of the grid: in the sweep the two differ by "
+        "noise alone, and the confirmation measures them as one.",
         "synthetic_rows": "The load consists of synthetic rows; model.input_example gives real ones.",
         "dynamic_rows": "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes "
         "changes it.",
@@ -226,6 +228,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "배치의 다른 행이 결과에 영향을 줌.",
         "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
         "스윕하지 않고 요청 하나에 한 행만 보냄: 인스턴스 수에 따른 설정 {variants}개.",
+        "same_as_default": "{config}은(는) 스윕에 포함된 기본 설정 자체임: 스윕에서 보이는 둘의 차이는 잡음일 뿐이며, "
+        "검증에서는 하나로 측정.",
         "synthetic_rows": "합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
         "dynamic_rows": "입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
         "example_not_used": "모델에 포함된 입력 예시를 사용하지 않음: {reason}.",

@@ -18,7 +18,8 @@ from tests.support.records import MODEL_NAME, default_variant
 
 def _notes(sweep: SweepSection, *, max_batch_size: int) -> tuple[Note, ...]:
     default = replace(default_variant(), max_batch_size=max_batch_size)
-    return plan_sweep(sweep, default, model_name=MODEL_NAME, instance_kind="KIND_CPU").notes
+    notes = plan_sweep(sweep, default, model_name=MODEL_NAME, instance_kind="KIND_CPU").notes
+    return tuple(note for note in notes if note.code != "same_as_default")
 
 
 def test_plan_says_what_is_not_swept_when_the_model_cannot_batch() -> None:
@@ -66,7 +67,9 @@ def test_variants_are_numbered_as_model_analyzer_numbers_them() -> None:
 def test_document_s_configurations_are_in_the_default_sweep() -> None:
     found = plan()
     assert len(found.variants) == 8
-    assert any(v.settings == found.default.settings for v in found.variants)
+    (same,) = (v for v in found.variants if v.settings == found.default.settings)
+    assert [note.code for note in found.notes] == ["same_as_default"]
+    assert said(found.notes[0]).startswith(f"{same.config_name} is the default once more")
     assert any((v.max_batch_size, v.instance_count, v.max_queue_delay_us) == (8, 2, 500) for v in found.variants)
 
 

@@ -22,6 +22,8 @@ from hcopt.words import Text
 
 # A change of less than half a microsecond is none that the report could show.
 _SMALLEST_MS = 0.0005
+# Then most of what a client waits for is nothing that a configuration of Triton could change.
+_MUCH_OUTSIDE_RATIO = 0.5
 PARTS = (*SERVER_PARTS, "outside")
 
 
@@ -67,6 +69,8 @@ def breakdown_lines(run: RunRecord, sides: Sequence[Times], text: Text) -> tuple
     total = _difference(left, right, "total")
     lines = [text[_direction("breakdown_total", total)].format(**names, **_words(total, text))]
     lines += _part_lines(left, right, text)
+    if (share := right.mean_ms("outside") / right.mean_ms("total")) > _MUCH_OUTSIDE_RATIO:
+        lines.append(text["breakdown_outside"].format(name=names["right"], share=share))
     if left.load != right.load:
         loads = {"left_load": load_value(left.load, text), "right_load": load_value(right.load, text)}
         lines.append(text["breakdown_loads"].format(**loads))
