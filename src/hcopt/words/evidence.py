@@ -65,8 +65,8 @@ EN = {
     "the client's mean latency. ",
     "breakdown_reading": "Queue and compute times are Triton's statistics: a request is charged the whole time of the "
     "batch it is in. At a fixed concurrency throughput is concurrency / mean latency (Little).",
-    "breakdown_outside": "{name}: {share:.0%} of a request's mean time is outside of Triton's statistics: in gRPC, in the "
-    "load generator, and in waiting for a CPU. Triton's settings change the rest only.",
+    "breakdown_outside": "{name}: {share:.0%} of a request's mean time is outside of Triton's statistics: in gRPC, in "
+    "the load generator, and in waiting for a CPU. Triton's settings change the rest only.",
     "breakdown_caption": "Mean time of a request inside the server, by its parts.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "Part of the latency",
@@ -160,7 +160,7 @@ KO = {
     "차지하는 비율. ",
     "breakdown_reading": "Queue와 compute 시간은 Triton 통계 기준으로, 요청마다 자신이 속한 배치의 처리 시간 전체가 "
     "계상됨. concurrency가 고정되면 처리량 = concurrency / 평균 지연 시간(Little의 법칙).",
-    "breakdown_outside": "{name}: 요청 평균 시간의 {share:.0%}가 Triton 통계 밖(gRPC, 부하 생성기, CPU 대기)에서 소요됨. "
+    "breakdown_outside": "{name}: 요청 평균 시간의 {share:.0%}가 Triton 통계 밖(gRPC, 부하 생성기, CPU 대기)에서 소요. "
     "Triton 설정은 나머지에만 영향을 줌.",
     "breakdown_caption": "요청이 서버 안에서 보낸 평균 시간의 구성.",
     "breakdown_column": "{name} (concurrency {load})",
