@@ -21,7 +21,7 @@ import psutil
 from hcopt.system.watchdog import MARK
 
 RAY = Path(sys.executable).parent / "ray"
-_LIMIT_S = 600.0
+_LIMIT_S, _STARTS = 600.0, 3
 _STORE_BYTES = "100000000"
 _MARK = "HCOPT_TEST_NODE"
 
@@ -62,17 +62,22 @@ class RayNodes:
             self._start(name, f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={resources}")
 
     def _start(self, name: str, *options: str) -> None:
-        self._begin(name, *options)
-        self._wait(name)
+        """Again where it does not come to live: another program may take the port that Ray has chosen."""
+        for _ in range(_STARTS):
+            process = self._begin(name, *options)
+            if self._runs(name, process):
+                return
+            self.kill_node(name)
+        raise AssertionError(self._log(name))
 
-    def _begin(self, name: str, *options: str) -> None:
+    def _begin(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         temporary = self.root / name
         temporary.mkdir(exist_ok=True)
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "AWS_"))},
             "RAY_USAGE_STATS_ENABLED": "0",
             # A busy machine takes its time.
-            "RAY_raylet_start_wait_time_s": "300",
+            "RAY_raylet_start_wait_time_s": "100",
             "TMPDIR": str(temporary),
             _MARK: f"{self.name}.{name}.",
         }
@@ -91,13 +96,25 @@ class RayNodes:
                 start_new_session=True,
             )
         self._started.append(process)
+        return process
 
-    def _wait(self, name: str) -> None:
-        log = self.root / name / "ray.log"
+    def _log(self, name: str) -> str:
+        return (self.root / name / "ray.log").read_text(encoding="utf-8", errors="replace")
+
+    def _runs(self, name: str, process: subprocess.Popen[bytes]) -> bool:
+        """Waits until the node has started; False where it, or its raylet, has ended before."""
         deadline = time.monotonic() + _LIMIT_S
-        while "Ray runtime started" not in (text := log.read_text(encoding="utf-8", errors="replace")):
-            assert time.monotonic() < deadline, text
-            time.sleep(0.1)
+        seen = False
+        while "Ray runtime started" not in self._log(name):
+            there = self._raylet(name) is not None
+            if process.poll() is not None or (seen and not there) or time.monotonic() > deadline:
+                return False
+            seen |= there
+            time.sleep(0.05)
+        return True
+
+    def _raylet(self, name: str) -> psutil.Process | None:
+        return next((one for one in self.processes(name) if "raylet/raylet" in _title(one).split(" ")[0]), None)
 
     def processes(self, name: str = "") -> list[psutil.Process]:
         """Those of one node, or of all: what was started there and lives."""
@@ -132,7 +149,8 @@ class RayNodes:
 
     def drain(self, name: str) -> None:
         """As a cluster does with a node that it is going to take away."""
-        [raylet] = [one for one in self.processes(name) if "raylet/raylet" in _title(one).split(" ")[0]]
+        raylet = self._raylet(name)
+        assert raylet is not None
         [node_id] = [part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--node_id=")]
         subprocess.run(
             [
