@@ -17,6 +17,9 @@ EN = {
     "search_ended_nothing_measured": "It ended because no window could be measured.",
     "search_kept": "Kept to the end",
     "search_kept_value": "{count}: {names}",
+    "search_bold": "Best guess",
+    "search_bold_value": "{name} at {load}: the confirmation begins with it, although the search was not sure that it "
+    "keeps the limit; the safe one is {safe}.",
     "search_more": "{names} and {count} more",
     "search_dropped_slow": "Dropped as too slow",
     "search_dropped_late": "Dropped as over the limit",
@@ -74,6 +77,8 @@ KO = {
     "search_ended_nothing_measured": "종료 이유: 측정에 성공한 구간 없음.",
     "search_kept": "끝까지 남은 설정",
     "search_kept_value": "{count}개: {names}",
+    "search_bold": "가장 유망한 설정",
+    "search_bold_value": "{name}({load}): 한도 준수가 탐색에서 불확실하나 검증에서 먼저 측정, 안전한 대안은 {safe}.",
     "search_more": "{names} 외 {count}개",
     "search_dropped_slow": "처리량 부족으로 제외",
     "search_dropped_late": "한도 초과로 제외",

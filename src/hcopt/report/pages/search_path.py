@@ -8,7 +8,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.search import Decision
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
-from hcopt.report.facts.names import settings_name, short_name
+from hcopt.report.facts.names import load_name, settings_name, short_name
 from hcopt.report.pages.details import duration
 from hcopt.report.values import Cell, Figure, Section, Table
 from hcopt.words import Text
@@ -78,6 +78,10 @@ def _facts(run: RunRecord, drops: Sequence[Decision], text: Text) -> Iterator[tu
         if len(kept) > _MAX_NAMES:
             names = text["search_more"].format(names=names, count=f"{len(kept) - _MAX_NAMES:,}")
         yield text["search_kept"], text["search_kept_value"].format(count=f"{len(kept):,}", names=names)
+    if (bold := run.ranking.bold) is not None:
+        name, safe = (short_name(one.variant.config_name, run) for one in (bold, run.ranking.ranked[0]))
+        load = load_name(bold.load, text)
+        yield text["search_bold"], text["search_bold_value"].format(name=name, load=load, safe=safe)
     for cause in _CAUSES:
         times = sorted(drop.elapsed_s for drop in drops if drop.cause == cause)
         if times:

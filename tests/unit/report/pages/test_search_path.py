@@ -49,6 +49,15 @@ def test_facts_count_what_became_of_the_configurations():
     }
 
 
+def test_best_guess_is_named_with_the_safe_one_behind_it():
+    run = searched_record()
+    best, second = run.ranking.ranked[:2]
+    guessed = replace(run, ranking=replace(run.ranking, bold=second))
+    said = dict(_section(guessed).facts)["Best guess"]
+    assert said.startswith(f"{second.variant.config_name.split('_', 1)[1]} at ")
+    assert said.endswith(f"the safe one is {best.variant.config_name.split('_', 1)[1]}.")
+
+
 def test_table_explains_the_dropped_ones_that_came_closest():
     table = _section().table
     assert table is not None
