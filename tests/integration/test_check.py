@@ -56,6 +56,8 @@ def test_same_configuration_passes_and_both_files_say_so(place: Workplace) -> No
     outputs = ("--markdown", "summary.md", "--junit", "reports/hcopt.xml")
     answer = place.run("check", "--baseline", run.run_id, "--golden", str(candidate(place)), *SURE, *outputs)
     assert answer.returncode == 0, answer.stderr
+    assert "take turns" not in answer.stderr
+    assert "medians of 4 blocks" in answer.stderr, "in turns, of which one session has all"
     text = (place.folder / "summary.md").read_text(encoding="utf-8")
     assert text.startswith("# Other steps\n## hcopt check: no regression")
     assert f"run {run.run_id}" in text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hcopt.analysis.blocks import Candidate, in_windows
@@ -20,11 +21,14 @@ from hcopt.check.regression import (
     paired_figures,
 )
 from hcopt.config.sections import Config
-from hcopt.errors import ConfigError, ProfileError
+from hcopt.errors import ConfigError, ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.side_by_side import measure_speed, prepare_side
-from hcopt.measure.window import open_runner
+from hcopt.measure.turns.pace import pace_of
+from hcopt.measure.turns.session import OnTurn, Side
+from hcopt.measure.turns.taker import MAX_LOAD_S, take_turns
+from hcopt.measure.window import WindowRunner, open_runner, recorded_turns
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
@@ -33,7 +37,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.tracking.registry import resolve_tracking
-from hcopt.triton.base import Runtime
+from hcopt.triton.base import Runtime, Server
 from hcopt.triton.carried import read_carried
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
@@ -141,7 +145,7 @@ def _measured(
     folder: Path,
     progress: Progress,
 ) -> tuple[list[Measurement], Environment]:
-    """Every window in blocks of both models, which are served by one server and loaded one at a time."""
+    """Every measurement in blocks of both models on one server, in turns or in windows with one loaded at a time."""
     progress.phase("serve")
     repository = folder / "repository"
     carried = read_carried(repository) if job.config.runtime.is_remote else None
@@ -149,7 +153,7 @@ def _measured(
     with ExitStack() as stack:
         server = stack.enter_context(runtime.serve(repository, folder))
         control = stack.enter_context(ModelControl(server.endpoint, carried=carried))
-        context = RunContext(record=taken.append, progress=progress)
+        context = RunContext(record=taken.append, note=progress.note, progress=progress)
         runners = {
             name: open_runner(one, server, control, folder=folder, context=context, rows=folder / f"input_{name}.json")
             for name, one in prepared.items()
@@ -170,8 +174,72 @@ def _measured(
         def measure_side(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
             return measure(replace(windows[variant.config_name], block=block))
 
-        in_windows(measure_side)(compared, range(job.blocks))
+        row_bytes = max(_row_bytes(prepared[name], folder / f"input_{name}.json") for name in windows)
+        done = _measured_in_turns(
+            compared, windows, runners, server, context, blocks=range(job.blocks), row_bytes=row_bytes
+        )
+        in_windows(measure_side)(compared, range(done, job.blocks))
     return [one for one in taken if one.block is not None], server.environment
+
+
+def _row_bytes(prepared: Prepared, rows: Path) -> float:
+    return rows.stat().st_size / prepared.load.row_count
+
+
+def _measured_in_turns(
+    compared: Sequence[Candidate],
+    windows: Mapping[str, Window],
+    runners: Mapping[str, WindowRunner],
+    server: Server,
+    context: RunContext,
+    *,
+    blocks: range,
+    row_bytes: float,
+) -> int:
+    """Measures blocks in turns, of as much load as windows have, where both models may be loaded; how many it did."""
+    rates = {name: window.expected_infer_per_s for name, window in windows.items()}
+    pace = pace_of(compared, rates, latency_p99_limit_ms=None, row_bytes=row_bytes)
+    if pace is None or not all(one.rate_is_known for one in windows.values()):
+        return 0
+    sides = _loaded_beside(compared, runners, server)
+    if sides is None:
+        return 0
+    pace = pace.with_load_s(max(one.window_s for one in windows.values()))
+    reload = all(runner.served.load_s <= MAX_LOAD_S for runner in runners.values())
+
+    def take(chosen: Sequence[int], on_turn: OnTurn) -> list[Measurement]:
+        return take_turns(sides, chosen, pace=pace, phase="confirmation", reload=reload, on_turn=on_turn)
+
+    for first in range(0, len(blocks), pace.blocks):
+        taken = recorded_turns(
+            partial(take, blocks[first : first + pace.blocks]),
+            phase="confirmation",
+            context=context,
+            restart_server_if_dead=server.restart_if_dead,
+            on_restart=lambda: None,
+        )
+        if taken is None:
+            return first
+    return len(blocks)
+
+
+def _loaded_beside(
+    compared: Sequence[Candidate], runners: Mapping[str, WindowRunner], server: Server
+) -> list[Side] | None:
+    """Both models, loaded at once; None where there is no room, or one does not load: its windows say why."""
+    if server.max_instances is None:
+        return None
+    sides, loaded = list[Side](), 0
+    with suppress(RuntimeStartError):
+        for one in compared:
+            if loaded and loaded + one.variant.instance_count > server.max_instances(loaded):
+                return None
+            runner = runners[one.variant.config_name]
+            name, config = runner.served.load_alone(one.variant)
+            loaded += one.variant.instance_count
+            sides.append(Side(candidate=one, name=name, config=config, perf_analyzer=runner.perf_analyzer))
+        return sides
+    return None
 
 
 def _machine(found: Environment, config: Config) -> str:

@@ -124,7 +124,7 @@ def check(
     max_regression: Annotated[
         float, typer.Option("--max-regression", min=0, max=99, help="Still allowed, in percent.")
     ] = 5.0,
-    blocks: Annotated[int, typer.Option("--blocks", help="Blocks to measure, two windows each.")] = 12,
+    blocks: Annotated[int, typer.Option("--blocks", help="Blocks to measure, both models in each.")] = 12,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="File that gets the answer appended, $GITHUB_STEP_SUMMARY.")
     ] = None,

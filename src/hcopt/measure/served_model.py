@@ -71,6 +71,15 @@ class ServedModel:
         self._load(self._model_name, self._config_json(variant))
         self._serving = variant
 
+    def load_alone(self, variant: ModelConfigVariant) -> tuple[str, str]:
+        """As `reload`; the name on the server, and the configuration as JSON that loads the variant afresh by it.
+
+        Raises:
+            RuntimeStartError: Triton cannot load it.
+        """
+        self.reload(variant)
+        return self._model_name, self._renamed(variant, self._model_name)
+
     def load_or_reuse(self, variant: ModelConfigVariant) -> None:
         """Serves this variant as it is where it is loaded; else loads it beside the others, as far as there is room.
 

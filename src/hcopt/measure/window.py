@@ -12,6 +12,7 @@ from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns.pace import Pace
+from hcopt.measure.turns.session import OnTurn
 from hcopt.measure.turns.taker import TurnTaker
 from hcopt.model.prepare import Prepared, config_json
 from hcopt.records.measurement import LoadPoint, Measurement, Phase
@@ -114,24 +115,58 @@ class WindowRunner:
         """
         if self.turns is None:
             return None
-        progress, replay = self.context.progress, self.context.replay
+        measure = self.turns.measure
+        return recorded_turns(
+            lambda on_turn: measure(candidates, blocks, pace=pace, phase=phase, on_turn=on_turn),
+            phase=phase,
+            context=self.context,
+            restart_server_if_dead=self.restart_server_if_dead,
+            on_restart=self.served.forget_all,
+        )
 
-        def on_turn(candidate: Candidate, block: int) -> None:
-            progress.started(f"{_named(candidate.variant, candidate.load, block)}, in turns")
 
-        began, found = replay.begin(), list[Measurement]()
-        try:
-            found = self.turns.measure(candidates, blocks, pace=pace, phase=phase, on_turn=on_turn)
-        except (ProfileError, RuntimeStartError) as error:
-            if self.restart_server_if_dead() is not None:
-                self.served.forget_all()
-            self.context.note(Note.of("turns_failed", why=error.message))
-            return None
-        found = [replace(one, elapsed_s=replay.end(phase, began)) for one in found]
-        for one in found:
-            self.context.record(one)
-        progress.measured_in_turns(found)
-        return found
+def recorded_turns(
+    take: Callable[[OnTurn], list[Measurement]],
+    *,
+    phase: Phase,
+    context: RunContext,
+    restart_server_if_dead: Callable[[], str | None],
+    on_restart: Callable[[], None],
+) -> list[Measurement] | None:
+    """Blocks that are measured in turns; each measurement is recorded, and a failure is a note.
+
+    Args:
+        take: Measures them, and tells of each turn.
+        phase: Which stage asks.
+        context: See `RunContext`.
+        restart_server_if_dead: See `Server.restart_if_dead`.
+        on_restart: Called where the server had died and is there again.
+
+    Returns:
+        None where that did not work: nothing was measured then.
+
+    Raises:
+        RuntimeStartError: The server died and cannot be brought back.
+    """
+    progress, replay = context.progress, context.replay
+
+    def on_turn(candidate: Candidate, block: int) -> None:
+        progress.started(f"{_named(candidate.variant, candidate.load, block)}, in turns")
+
+    began = replay.begin()
+    found = list[Measurement]()
+    try:
+        found = take(on_turn)
+    except (ProfileError, RuntimeStartError) as error:
+        if restart_server_if_dead() is not None:
+            on_restart()
+        context.note(Note.of("turns_failed", why=error.message))
+        return None
+    found = [replace(one, elapsed_s=replay.end(phase, began)) for one in found]
+    for one in found:
+        context.record(one)
+    progress.measured_in_turns(found)
+    return found
 
 
 def open_runner(

@@ -155,7 +155,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_measured": "No configuration could be measured.",
         "nothing_keeps_limit": "No configuration keeps p99 within {limit_ms:g} ms: the closest, {name} at "
         "concurrency {concurrency}, has {p99_ms:.3g} ms ({times:.2f} times the limit).",
-        "turns_failed": "The finalists could not take turns of a fraction of a second ({why}): they are measured in "
+        "turns_failed": "The models could not take turns of a fraction of a second ({why}): they are measured in "
         "windows, which takes longer.",
         "undecided_so_far": "{name} against {baseline}: {change:+.1%} (95 % interval {low:+.1%} to "
         "{high:+.1%}){needed}",
@@ -300,8 +300,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_measured": "측정된 설정 없음.",
         "nothing_keeps_limit": "p99 {limit_ms:g} ms 이내인 설정 없음: 가장 근접한 {name}(concurrency "
         "{concurrency})의 p99는 {p99_ms:.3g} ms(한도의 {times:.2f}배).",
-        "turns_failed": "최종 후보를 짧은 간격으로 번갈아 측정하지 못함({why}): 더 오래 걸리는 측정 구간 방식으로 "
-        "측정.",
+        "turns_failed": "짧은 간격으로 번갈아 측정하지 못함({why}): 더 오래 걸리는 측정 구간 방식으로 측정.",
         "undecided_so_far": "{name}, {baseline} 대비: {change:+.1%}(95% 신뢰구간 {low:+.1%}~{high:+.1%}){needed}",
         "would_decide_in": "; 현재 상태가 유지되면 {minutes:.1f}분 후 판정 가능",
         "ratio": "처리량 비율 {ratio:.3f}",

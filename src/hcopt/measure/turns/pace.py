@@ -6,7 +6,7 @@ In a block each candidate has its turns forth and back (A B C C B A), so that a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from hcopt.analysis.blocks import Candidate, balanced_orders
@@ -40,6 +40,11 @@ class Pace:
     passes: int
     lead_s: float
     blocks: int = _BLOCKS
+
+    def with_load_s(self, load_s: float) -> Pace:
+        """The same turns in longer blocks: each candidate has about so many seconds of load in one."""
+        passes = max(self.passes, round(load_s / 2 / self.turn_s))
+        return replace(self, passes=passes, blocks=max(1, self.blocks * self.passes // passes))
 
     def block_s(self, count: int) -> float:
         """About how many seconds a block of so many takes, with its part of what begins and ends a session."""

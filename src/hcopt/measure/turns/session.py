@@ -19,6 +19,7 @@ from hcopt.records.measurement import Measurement, Phase, ServerTimes
 from hcopt.store import measurements
 from hcopt.store.measurements import NO_ANSWER, RequestSamples
 from hcopt.system.machine import read_cpu_times, steal_ratio
+from hcopt.triton.base import Tools
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,13 +57,35 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One that takes turns.
+
+    Attributes:
+        candidate: Who.
+        name: The model's name on the server.
+        config: Its configuration, as JSON, that loads it afresh by that name.
+        perf_analyzer: Its command line with the side's rows; all sides' have the same tools and folder.
+    """
+
+    candidate: Candidate
+    name: str
+    config: str
+    perf_analyzer: PerfAnalyzer
+
+
+OnTurn = Callable[[Candidate, int], None]
+
+
+def nothing_to_tell(_candidate: Candidate, _block: int) -> None:
+    """For those who do not want to know of each turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """Some blocks, measured by one process of each side.
 
     Attributes:
-        perf_analyzer: See `TurnTaker`.
-        candidates: The sides.
-        models: Of each its name on the server, and the configuration that loads it.
+        sides: Who takes turns.
         plan: Block, side and seconds of each turn.
         lead_s: See `Pace`.
         reload: Whether each block begins with a load of each.
@@ -70,23 +93,21 @@ class Session:
         scratch: For what is gone afterwards.
     """
 
-    perf_analyzer: PerfAnalyzer
-    candidates: Sequence[Candidate]
-    models: Sequence[tuple[str, str]]
+    sides: Sequence[Side]
     plan: Sequence[tuple[int, int, float]]
     lead_s: float
     reload: bool
     phase: Phase
     scratch: Path
 
-    def run(self, on_turn: Callable[[Candidate, int], None]) -> tuple[list[Turn], _Beside]:
+    def run(self, on_turn: OnTurn) -> tuple[list[Turn], _Beside]:
         """Takes all turns.
 
         Raises:
             ProfileError: It did not come to its end.
         """
         taken, said = list[Turn](), deque[str](maxlen=20)
-        log = self.perf_analyzer.folder / "logs" / "perf_analyzer.log"
+        log = self._folder / "logs" / "perf_analyzer.log"
         log.parent.mkdir(parents=True, exist_ok=True)
 
         def on_line(line: str) -> None:
@@ -96,13 +117,13 @@ class Session:
             told = json.loads(line)
             block, side, _ = self.plan[told.pop("turn")]
             taken.append(Turn(**told))
-            on_turn(self.candidates[side], block)
+            on_turn(self.sides[side].candidate, block)
 
-        tools, cpu_before, clock = self.perf_analyzer.tools, read_cpu_times(), self.perf_analyzer.clock()
+        tools, cpu_before, clock = self._tools, read_cpu_times(), self.sides[0].perf_analyzer.clock()
         finished = tools.run(
             "python3",
             [tools.path(file) for file in self._files()],
-            folder=self.perf_analyzer.folder,
+            folder=self._folder,
             log=log,
             timeout_s=sum(seconds for _, _, seconds in self.plan) * _SLOWNESS + _GRACE_S,
             on_line=on_line,
@@ -113,20 +134,30 @@ class Session:
             raise ProfileError(set_clock)
         return taken, _Beside(steal_ratio(cpu_before, read_cpu_times()), cpu_ratio(finished))
 
+    @property
+    def _tools(self) -> Tools:
+        return self.sides[0].perf_analyzer.tools
+
+    @property
+    def _folder(self) -> Path:
+        return self.sides[0].perf_analyzer.folder
+
     def _export(self, side: int) -> Path:
         return self.scratch / f"{side}.json"
 
     def _files(self) -> tuple[Path, Path]:
         """The program and what it reads, where the tools see them."""
-        tools, copy, plan = self.perf_analyzer.tools, self.scratch / "turns.py", self.scratch / "plan.json"
+        copy, plan = self.scratch / "turns.py", self.scratch / "plan.json"
         shutil.copyfile(program.__file__, copy)
         sides = []
-        for side, (candidate, (name, config)) in enumerate(zip(self.candidates, self.models, strict=True)):
-            options = (*closed_loop(candidate.load), "--measurement-interval", "INTERVAL_MS", "--max-trials", "1")
-            arguments = self.perf_analyzer.arguments(name, candidate.load, options, export=self._export(side))
-            sides.append({"name": name, "config": config, "command": [tools.program("perf_analyzer"), *arguments]})
+        for number, side in enumerate(self.sides):
+            load = side.candidate.load
+            options = (*closed_loop(load), "--measurement-interval", "INTERVAL_MS", "--max-trials", "1")
+            arguments = side.perf_analyzer.arguments(side.name, load, options, export=self._export(number))
+            command = [self._tools.program("perf_analyzer"), *arguments]
+            sides.append({"name": side.name, "config": side.config, "command": command})
         what = {
-            "http": tools.endpoint.http,
+            "http": self._tools.endpoint.http,
             "limit_s": _LIMIT_S,
             "warm_s": _WARM_S,
             "sides": sides,
@@ -150,7 +181,7 @@ class Session:
         Raises:
             ProfileError: A side has no figures in a block.
         """
-        pairs = [measurements.read_pairs(self._export(side)) for side in range(len(self.candidates))]
+        pairs = [measurements.read_pairs(self._export(side)) for side in range(len(self.sides))]
         turns: dict[tuple[int, int], list[Turn]] = {}
         for (block, side, _), turn in zip(self.plan, taken, strict=True):
             turns.setdefault((block, side), []).append(turn)
@@ -159,14 +190,14 @@ class Session:
     def _measurement(
         self, block: int, side: int, turns: Sequence[Turn], pairs: NDArray[np.int64], beside: _Beside
     ) -> Measurement:
-        candidate, samples = self.candidates[side], samples_of(turns, pairs, lead_s=self.lead_s)
+        candidate, samples = self.sides[side].candidate, samples_of(turns, pairs, lead_s=self.lead_s)
         figures = measurements.figures(
             samples,
             client_batch_size=candidate.load.client_batch_size,
-            latency_limit_ms=self.perf_analyzer.latency_p99_limit_ms,
+            latency_limit_ms=self.sides[side].perf_analyzer.latency_p99_limit_ms,
         )
         name = sample_name(self.phase, candidate.variant, candidate.load, block)
-        measurements.write_samples(samples, self.perf_analyzer.folder / name)
+        measurements.write_samples(samples, self._folder / name)
         began = datetime.fromtimestamp(turns[0].began_ns / _NS_PER_S, timezone.utc)
         return Measurement(
             phase=self.phase,

@@ -6,7 +6,7 @@ afresh where that is quick.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hcopt.analysis.blocks import Candidate
@@ -14,17 +14,17 @@ from hcopt.errors import ProfileError
 from hcopt.measure.load.perf_analyzer import PerfAnalyzer
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns.pace import Pace, pace_of, planned_turns
-from hcopt.measure.turns.session import Session
+from hcopt.measure.turns.session import OnTurn, Session, Side, nothing_to_tell
 from hcopt.records.measurement import Measurement, Phase
 from hcopt.system.process import temporary_folder
 
 # A load that takes longer is made once in a session in the place of once a block.
-_MAX_LOAD_S = 0.1
+MAX_LOAD_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnTaker:
-    """Measures blocks of candidates that take turns.
+    """Measures blocks of one model's variants that take turns.
 
     Attributes:
         served: Loads the variants, each under a name of its own.
@@ -50,7 +50,7 @@ class TurnTaker:
         pace: Pace,
         phase: Phase,
         reload: bool | None = None,
-        on_turn: Callable[[Candidate, int], None] = lambda *_: None,
+        on_turn: OnTurn = nothing_to_tell,
     ) -> list[Measurement]:
         """A measurement of each candidate in each block, block by block; all or none.
 
@@ -69,17 +69,39 @@ class TurnTaker:
         loaded = self.served.load_beside(one.variant for one in candidates)
         if loaded is None:
             raise ProfileError("the server has no room for all variants")
-        parent = self.perf_analyzer.folder / "samples" / phase
-        parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder("turns_", parent=parent) as scratch:
-            session = Session(
-                perf_analyzer=self.perf_analyzer,
-                candidates=candidates,
-                models=[loaded[one.variant] for one in candidates],
-                plan=[(block, *turn) for block in blocks for turn in planned_turns(len(candidates), block, pace)],
-                lead_s=pace.lead_s,
-                reload=self.served.load_s <= _MAX_LOAD_S if reload is None else reload,
-                phase=phase,
-                scratch=scratch,
-            )
-            return session.measurements(*session.run(on_turn))
+        sides = []
+        for one in candidates:
+            name, config = loaded[one.variant]
+            sides.append(Side(candidate=one, name=name, config=config, perf_analyzer=self.perf_analyzer))
+        quick = self.served.load_s <= MAX_LOAD_S
+        return take_turns(
+            sides, blocks, pace=pace, phase=phase, reload=quick if reload is None else reload, on_turn=on_turn
+        )
+
+
+def take_turns(
+    sides: Sequence[Side],
+    blocks: Sequence[int],
+    *,
+    pace: Pace,
+    phase: Phase,
+    reload: bool,
+    on_turn: OnTurn = nothing_to_tell,
+) -> list[Measurement]:
+    """A measurement of each side in each block, block by block; all or none. See `TurnTaker.measure`.
+
+    Raises:
+        ProfileError: Something went wrong: nothing was measured.
+    """
+    parent = sides[0].perf_analyzer.folder / "samples" / phase
+    parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder("turns_", parent=parent) as scratch:
+        session = Session(
+            sides=sides,
+            plan=[(block, *turn) for block in blocks for turn in planned_turns(len(sides), block, pace)],
+            lead_s=pace.lead_s,
+            reload=reload,
+            phase=phase,
+            scratch=scratch,
+        )
+        return session.measurements(*session.run(on_turn))
