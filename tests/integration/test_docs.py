@@ -144,7 +144,7 @@ def test_every_command_exists_or_says_what_it_needs(block: Block) -> None:
 
 def known(words: list[str]) -> bool:
     """Whether a checkout with its `.venv` has what a command starts; raises where it has it and not its options."""
-    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+    while words and re.fullmatch(r"[A-Z0-9_]+=.*", words[0]):
         words = words[1:]
     program, *arguments = words
     if program in {"hcopt", ".venv/bin/hcopt"}:

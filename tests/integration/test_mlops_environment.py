@@ -190,8 +190,8 @@ def test_services_listen_on_loopback_only(docker_engine: DockerClient, services:
 # --- the job ---------------------------------------------------------------------------------------------------------
 
 
-# NumPy 1 starts it, a program of the system, for some ms as `numpy.testing` is imported, which SciPy does.
-STARTED_BY_NUMPY = ("lscpu",)
+# What libraries ask the system: NumPy 1 as `numpy.testing` is imported, which SciPy does, and Python's `platform`.
+STARTED_BY_LIBRARIES = ("lscpu", "uname -p")
 
 
 @dataclass
@@ -229,7 +229,7 @@ class Watch:
         self.found |= {f"{secret} in: {line}" for secret in SECRETS if secret in line}
         parents = [" ".join(parent.cmdline()) for parent in process.parents()]
         # A child that has not come to its exec yet still shows its parent's command line and variables.
-        if line not in parents and line not in STARTED_BY_NUMPY and any(str(HCOPT) in parent for parent in parents):
+        if line not in parents and line not in STARTED_BY_LIBRARIES and any(str(HCOPT) in parent for parent in parents):
             variables = str(process.environ())
             if str(self.root) in variables:
                 self.seen.add(process.name())

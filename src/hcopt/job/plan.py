@@ -16,7 +16,7 @@ from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
 from hcopt.measure.noise import BLOCKS, FINALISTS
 from hcopt.measure.turns.pace import QUICK
-from hcopt.model.prepare import prepare
+from hcopt.model.prepare import delivered_config, prepare
 from hcopt.model.repository import write_repository
 from hcopt.model.sample import sample_repository
 from hcopt.records.json import JsonObject
@@ -163,7 +163,7 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
         for note in prepared.notes:
             progress.note(note)
         root = results / "model_repository"
-        return write_repository(root, prepared.artifact, prepared.base.config)
+        return write_repository(root, prepared.artifact, delivered_config(prepared, prepared.plan.default))
 
 
 def seed(config: Config, *, results: Path) -> str:

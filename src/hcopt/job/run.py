@@ -31,7 +31,7 @@ from hcopt.job.stages import ModelRun, Proof
 from hcopt.job.summary import summarize
 from hcopt.measure.choose import choose_profiler
 from hcopt.measure.context import RunContext
-from hcopt.model.prepare import Prepared, config_text, prepare, variant_config
+from hcopt.model.prepare import Prepared, config_text, delivered_config, prepare
 from hcopt.model.repository import write_repository
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import OWN_CONDITIONS, Environment, Measurement
@@ -338,7 +338,7 @@ class _Run:
     def _write_results(self, prepared: Prepared, record: RunRecord) -> None:
         best = record.confirmation.best
         if best is not None:
-            config = variant_config(prepared, best.variant)
+            config = delivered_config(prepared, best.variant)
             write_repository(self.folder.golden, prepared.artifact, config)
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
         # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.

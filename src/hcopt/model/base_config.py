@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,14 @@ class BaseConfiguration:
     """The default configuration, which every variant starts from.
 
     Attributes:
-        config: The parsed config.pbtxt; not to be changed in place.
+        config: What is measured, without the requests of its warm-up: a variant may not allow their batch size, and
+            every window has a warm-up of its own. Not to be changed in place.
+        warm_up: Those requests (ModelWarmup), for the configuration that is handed over.
         notes: What differs from what came with the model.
     """
 
     config: ModelConfig
+    warm_up: tuple[Any, ...] = ()
     notes: tuple[Note, ...] = ()
 
 
@@ -61,7 +65,12 @@ def base_configuration(
     notes = [*_name(config, artifact), *_complete(config, artifact)]
     _check_tensors(config, artifact)
     notes += [*(_batch if batchable else _unbatch)(config), *_move_to_cpu(config, instance_kind)]
-    return BaseConfiguration(config=config, notes=tuple(notes))
+    warm_up = tuple(config.model_warmup)
+    if warm_up:
+        config = deepcopy(config)
+        config.ClearField("model_warmup")
+        notes.append(Note.of("warm_up_left_out"))
+    return BaseConfiguration(config=config, warm_up=warm_up, notes=tuple(notes))
 
 
 def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:
@@ -190,9 +199,28 @@ def _batch(config: ModelConfig) -> list[Note]:
         return [Note.of("config_not_batched")]
     for tensor in _tensors(config):
         _set_dims(tensor, tuple(tensor.dims)[1:], batched=True)
+    _batch_warm_up(config)
     config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
     config.dynamic_batching.SetInParent()
     return [Note.of("config_batched", max_batch_size=DEFAULT_MAX_BATCH_SIZE)]
+
+
+def _batch_warm_up(config: ModelConfig) -> None:
+    """The leading dimension of a warm-up request becomes its batch size; one whose inputs do not agree is dropped."""
+    samples = list(config.model_warmup)
+    del config.model_warmup[:]
+    for sample in samples:
+        rows = {given.dims[0] if given.dims else 1 for given in sample.inputs.values()}
+        if len(rows) == 1:
+            for given in sample.inputs.values():
+                _set_given_dims(given, tuple(given.dims)[1:] or (1,))
+            sample.batch_size = rows.pop()
+            config.model_warmup.append(sample)
+
+
+def _set_given_dims(given: Any, dims: Sequence[int]) -> None:
+    del given.dims[:]
+    given.dims.extend(dims)
 
 
 def _unbatch(config: ModelConfig) -> list[Note]:
@@ -204,6 +232,10 @@ def _unbatch(config: ModelConfig) -> list[Note]:
         dims = (-1, *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
         tensor.ClearField("reshape")
         _set_dims(tensor, dims, batched=False)
+    for sample in config.model_warmup:
+        for given in sample.inputs.values():
+            _set_given_dims(given, (max(1, sample.batch_size), *given.dims))
+        sample.batch_size = 1
     config.max_batch_size = 0
     config.ClearField("dynamic_batching")
     return [Note.of("config_unbatched", max_batch_size=said)]

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from hcopt.errors import ModelSourceError
+from hcopt.model.named_files import named_files
 from hcopt.model.onnx_file import locations_of, parse_onnx, resolve_inside
 from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.model.version_policy import is_version
 from hcopt.records.model import RegisteredVersion
 
+NO_LINKS = "Put the file itself there (`cp -L`), or give the path that the link leads to."
+_CONFIG_MAX_BYTES = 1 << 20
 INPUT_EXAMPLES = ("input_example.json", "serving_input_example.json")
 
 
@@ -82,10 +85,28 @@ def fetch_companions(file_path: str, root: Path, fetch_if_there: Callable[[str, 
     for location in _external_locations(onnx_file):
         if target := resolve_inside(onnx_file.parent, location):
             fetch_if_there(posixpath.join(folder, location), target)
-    if not fetch_if_there(posixpath.join(folder, CONFIG_FILE), root / CONFIG_FILE) and folder:
-        fetch_if_there(posixpath.join(posixpath.dirname(folder), CONFIG_FILE), root.parent / CONFIG_FILE)
+    if not fetch_config(folder, root, fetch_if_there) and folder:
+        fetch_config(posixpath.dirname(folder), root.parent, fetch_if_there)
     for name in INPUT_EXAMPLES:
         fetch_if_there(posixpath.join(folder, name), root / name)
+
+
+def fetch_config(folder: str, into: Path, fetch_if_there: Callable[[str, Path], bool]) -> bool:
+    """Fetches a folder's config.pbtxt, and the files that it names; whether there is one.
+
+    Args:
+        folder: Its path at the source.
+        into: Where it goes.
+        fetch_if_there: Gets one file by its path at the source; False where there is none.
+
+    Raises:
+        ModelSourceError: It cannot be parsed, or names files elsewhere.
+    """
+    if not fetch_if_there(posixpath.join(folder, CONFIG_FILE), into / CONFIG_FILE):
+        return False
+    for name in named_files(text_of_config(into)):
+        fetch_if_there(posixpath.join(folder, name), into / name)
+    return True
 
 
 def _external_locations(onnx_file: Path) -> tuple[str, ...]:
@@ -95,3 +116,29 @@ def _external_locations(onnx_file: Path) -> tuple[str, ...]:
     except ModelSourceError:
         return ()
     return tuple(dict.fromkeys(location for tensor in graph.initializer for location in locations_of(tensor)))
+
+
+def text_of_config(*folders: Path) -> str | None:
+    """The first config.pbtxt that lies in one of some folders."""
+    file = next((folder / CONFIG_FILE for folder in folders if (folder / CONFIG_FILE).is_file()), None)
+    if file is None:
+        return None
+    if resolve_inside(file.parent, CONFIG_FILE) is None:
+        raise ModelSourceError(f"the link {file} leads out of its folder", remedy=NO_LINKS)
+    try:
+        return text_of(file, at_most_bytes=_CONFIG_MAX_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelSourceError(
+            f"cannot read the model's {CONFIG_FILE}: {error}", remedy="It has to be UTF-8."
+        ) from error
+
+
+def text_of(file: Path, *, at_most_bytes: int) -> str:
+    """A text file that came with the model; one that is too long for what it is to be is refused unread."""
+    size_bytes = file.stat().st_size
+    if size_bytes > at_most_bytes:
+        raise ModelSourceError(
+            f"{file} has {size_bytes} bytes, and no {file.name} has more than {at_most_bytes}",
+            remedy="Check what was saved under this name, and put the right file there.",
+        )
+    return file.read_text(encoding="utf-8")

@@ -15,8 +15,19 @@ import yaml
 from hcopt.config.load import NOT_YAML
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.model.download import INPUT_EXAMPLES, Fetched, fetch_companions, fetched_from, version_of
+from hcopt.model.download import (
+    INPUT_EXAMPLES,
+    NO_LINKS,
+    Fetched,
+    fetch_companions,
+    fetch_config,
+    fetched_from,
+    text_of,
+    text_of_config,
+    version_of,
+)
 from hcopt.model.from_mlflow import fetch_run_path, fetch_version
+from hcopt.model.named_files import folder_of, named_files
 from hcopt.model.onnx_file import OnnxModel, inspect_onnx, resolve_inside, sha256_of
 from hcopt.model.repository import check_model_name
 from hcopt.model.triton_config import CONFIG_FILE
@@ -25,12 +36,13 @@ from hcopt.records.json import JsonObject
 from hcopt.records.model import ModelArtifact
 from hcopt.services.mlflow import mlflow_session
 from hcopt.services.s3 import Bucket, open_bucket
+from hcopt.system.files import copy_whole
 from hcopt.system.redaction import without_credentials
 
 _KINDS = "models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, or a local folder or file"
-_CONFIG_MAX_BYTES = 1 << 20
 _MLMODEL_MAX_BYTES = 1 << 22
-_NO_LINKS = "Put the file itself there (`cp -L`), or give the path that the link leads to."
+# Of a download whose config.pbtxt lay one folder above the model.
+_NAMED_FOLDER = "named_by_config"
 
 
 def fetch_model(config: Config, *, into: Path, tracking_uri: str) -> ModelArtifact:
@@ -83,11 +95,17 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
     check_model_name(name)
     onnx_file = _find_onnx_file(fetched, uri)
     if resolve_inside(fetched.root, str(onnx_file.relative_to(fetched.root))) is None:
-        raise ModelSourceError(f"{uri}: the link {onnx_file.name} leads out of the model's folder", remedy=_NO_LINKS)
+        raise ModelSourceError(f"{uri}: the link {onnx_file.name} leads out of the model's folder", remedy=NO_LINKS)
     inspected = inspect_onnx(onnx_file) if into is None else _inspect(onnx_file, fetched.root, uri)
     # MLflow puts what `extra_files` names into a folder of that name; the parent is a Triton model's folder, or the top
     # of MLflow's run.
-    config_pbtxt = _text_of_config(onnx_file.parent, onnx_file.parent / "extra_files", onnx_file.parent.parent)
+    folders = (onnx_file.parent, onnx_file.parent / "extra_files", onnx_file.parent.parent)
+    config_pbtxt = text_of_config(*folders)
+    beside = named_files(config_pbtxt)
+    beside_folder = folder_of(beside, folders)
+    if into is not None and beside_folder is not None and not beside_folder.is_relative_to(fetched.root):
+        # What a download has put beside the model's folder does not stay there.
+        beside_folder = _copied(beside, beside_folder, fetched.root / _NAMED_FOLDER)
     example = _find_input_example(onnx_file)
     # The version folder that the file lay in at its source; what a registry calls a version is something else.
     named = version_of(onnx_file.parent) or fetched.version_folder
@@ -108,7 +126,20 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
         input_example=None if example is None else place / example.relative_to(fetched.root),
         registered_version=fetched.registered_version,
         version_folder=version_folder,
+        named_files=beside,
+        named_folder=None if beside_folder is None else _at(place, beside_folder, fetched.root),
     )
+
+
+def _at(place: Path, folder: Path, root: Path) -> Path:
+    """A folder of a download at the download's place; one of a local model stays where it is."""
+    return place / folder.relative_to(root) if folder.is_relative_to(root) else folder
+
+
+def _copied(names: tuple[str, ...], source: Path, target: Path) -> Path:
+    for name in names:
+        copy_whole(source / name, target / name)
+    return target
 
 
 def _inspect(onnx_file: Path, root: Path, uri: str) -> OnnxModel:
@@ -137,7 +168,7 @@ def _find_onnx_file(fetched: Fetched, uri: str) -> Path:
     versions = [path.name for path in root.iterdir() if version_of(path) and any(path.glob("*.onnx"))]
     folder = root
     if versions:
-        folder = root / served_version(_text_of_config(root), versions, uri=uri)
+        folder = root / served_version(text_of_config(root), versions, uri=uri)
     found = sorted(path.name for path in folder.glob("*.onnx"))
     if len(found) > 1:
         raise ModelSourceError(
@@ -172,7 +203,7 @@ def _find_by_mlmodel(root: Path, uri: str) -> Path:
 def _read_mlmodel(folder: Path) -> JsonObject:
     """The content of a folder's MLmodel; empty where there is none."""
     try:
-        content = yaml.safe_load(_text_of(folder / "MLmodel", at_most_bytes=_MLMODEL_MAX_BYTES))
+        content = yaml.safe_load(text_of(folder / "MLmodel", at_most_bytes=_MLMODEL_MAX_BYTES))
     except FileNotFoundError:
         return {}
     except (OSError, *NOT_YAML) as error:
@@ -180,32 +211,6 @@ def _read_mlmodel(folder: Path) -> JsonObject:
             f"cannot read the model's MLmodel: {error}", remedy="Log the model again with mlflow.onnx.log_model."
         ) from error
     return content if isinstance(content, dict) else {}
-
-
-def _text_of_config(*folders: Path) -> str | None:
-    """The first config.pbtxt that lies in one of some folders."""
-    file = next((folder / CONFIG_FILE for folder in folders if (folder / CONFIG_FILE).is_file()), None)
-    if file is None:
-        return None
-    if resolve_inside(file.parent, CONFIG_FILE) is None:
-        raise ModelSourceError(f"the link {file} leads out of its folder", remedy=_NO_LINKS)
-    try:
-        return _text_of(file, at_most_bytes=_CONFIG_MAX_BYTES)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelSourceError(
-            f"cannot read the model's {CONFIG_FILE}: {error}", remedy="It has to be UTF-8."
-        ) from error
-
-
-def _text_of(file: Path, *, at_most_bytes: int) -> str:
-    """A text file that came with the model; one that is too long for what it is to be is refused unread."""
-    size_bytes = file.stat().st_size
-    if size_bytes > at_most_bytes:
-        raise ModelSourceError(
-            f"{file} has {size_bytes} bytes, and no {file.name} has more than {at_most_bytes}",
-            remedy="Check what was saved under this name, and put the right file there.",
-        )
-    return file.read_text(encoding="utf-8")
 
 
 def _find_input_example(onnx_file: Path) -> Path | None:
@@ -255,12 +260,12 @@ def _fetch_prefix(bucket: Bucket, prefix: str, root: Path, uri: str) -> bool:
     if CONFIG_FILE in sizes:
         # First, since it says which version is served.
         bucket.fetch(f"{prefix}/{CONFIG_FILE}", root / CONFIG_FILE)
-    others = versions - {served_version(_text_of_config(root), versions, uri=uri)} if versions else set()
+    others = versions - {served_version(text_of_config(root), versions, uri=uri)} if versions else set()
     for name in sizes:
         if name != CONFIG_FILE and name.partition("/")[0] not in others:
             bucket.fetch(f"{prefix}/{name}", root / name)
     if sizes and CONFIG_FILE not in sizes:
-        bucket.fetch_if_there(posixpath.join(posixpath.dirname(prefix), CONFIG_FILE), root.parent / CONFIG_FILE)
+        fetch_config(posixpath.dirname(prefix), root.parent, bucket.fetch_if_there)
     return bool(sizes)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
-from hcopt.model.download import Fetched, fetch_companions, fetched_from
+from hcopt.model.download import Fetched, fetch_companions, fetch_config, fetched_from
 from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.records.model import RegisteredVersion
 from hcopt.services.mlflow import error_code
@@ -161,10 +161,23 @@ def _fetch_config(client: MlflowClient, run_id: str, folder: str, root: Path) ->
         except MlflowException as error:
             _pass_unless_absent(error)
             return  # the run was deleted, its model was not
-        path = posixpath.join(parent, CONFIG_FILE)
-        if path in there:
-            _download(f"runs:/{run_id}/{path}", root.parent / CONFIG_FILE)
+        if posixpath.join(parent, CONFIG_FILE) in there:
+            fetch_config(parent, root.parent, _fetcher(client, run_id))
             return
+
+
+def _fetcher(client: MlflowClient, run_id: str) -> Callable[[str, Path], bool]:
+    """Gets one artifact of a run by its path; False where there is none."""
+
+    def fetch_if_there(wanted: str, target: Path) -> bool:
+        folder = posixpath.dirname(wanted)
+        there = any(entry.path == wanted for entry in client.list_artifacts(run_id, folder or None))
+        if there:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _download(f"runs:/{run_id}/{wanted}", target)
+        return there
+
+    return fetch_if_there
 
 
 def fetch_run_path(uri: str, root: Path, client: MlflowClient) -> Fetched:
@@ -194,13 +207,7 @@ def fetch_run_path(uri: str, root: Path, client: MlflowClient) -> Fetched:
 
 
 def _fetch_run_file(uri: str, run_id: str, path: str, root: Path, client: MlflowClient) -> Fetched:
-    def fetch_if_there(wanted: str, target: Path) -> bool:
-        folder = posixpath.dirname(wanted)
-        there = any(entry.path == wanted for entry in client.list_artifacts(run_id, folder or None))
-        if there:
-            _download(f"runs:/{run_id}/{wanted}", target)
-        return there
-
+    fetch_if_there = _fetcher(client, run_id)
     name = posixpath.basename(path)
     if not fetch_if_there(path, root / name):
         top = ", ".join(entry.path for entry in client.list_artifacts(run_id)) or "nothing"

@@ -113,17 +113,22 @@ def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) 
 
 
 def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
-    """A variant's configuration; the default's is the user's own, untouched."""
+    """A variant's configuration as it is measured; the default's is the user's own but for the warm-up."""
     if variant == prepared.plan.default:
         return prepared.base.config
     return triton_config.apply_variant(prepared.base.config, variant, prepared.plan.instance_kind)
 
 
+def delivered_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
+    """A variant's configuration as it is handed over, with the user's warm-up; the default's is the user's own."""
+    return triton_config.with_warm_up(variant_config(prepared, variant), prepared.base.warm_up)
+
+
 def config_text(prepared: Prepared, variant: ModelConfigVariant) -> str:
-    """A variant's config.pbtxt."""
-    return triton_config.to_text(variant_config(prepared, variant))
+    """A variant's config.pbtxt as it is handed over."""
+    return triton_config.to_text(delivered_config(prepared, variant))
 
 
 def config_json(prepared: Prepared, variant: ModelConfigVariant) -> str:
-    """A variant's configuration as Triton's load request takes it."""
+    """A variant's configuration as it is measured, as Triton's load request takes it."""
     return triton_config.to_json(variant_config(prepared, variant))

@@ -42,7 +42,7 @@ def check_model_name(name: str) -> None:
 
 
 def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -> Path:
-    """Writes `<root>/<name>/config.pbtxt`, and the version's folder with the ONNX file and its external data.
+    """Writes `<root>/<name>/` with config.pbtxt, what that names, and the version's folder: ONNX file, external data.
 
     The folder appears whole or not at all; one that is there already is replaced.
 
@@ -62,8 +62,10 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
         with tempfile.TemporaryDirectory(dir=root, prefix=f".{artifact.name}.") as temporary:
             new, old = Path(temporary, "new"), Path(temporary, "old")
             for source, name in copies:
-                destination = new / artifact.version_folder / name
-                copy_whole(source, destination)
+                copy_whole(source, new / artifact.version_folder / name)
+            # The model's own files are never written over.
+            for name in (one for one in artifact.named_files if not (new / one).exists()):
+                copy_whole(_named_file(artifact, name), new / name)
             write_whole(new / CONFIG_FILE, to_text(config))
             if target.exists():
                 target.rename(old)
@@ -74,6 +76,13 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
             remedy="Give a folder with room and write permission as --output.",
         ) from error
     return target
+
+
+def _named_file(artifact: ModelArtifact, name: str) -> Path:
+    source = None if artifact.named_folder is None else resolve_inside(artifact.named_folder, name)
+    if source is None:
+        raise ModelSourceError(f"{CONFIG_FILE} names the file {name!r}, which leads out of its folder", remedy=CORRECT)
+    return source
 
 
 def add_name(root: Path, name: str, other: str) -> None:

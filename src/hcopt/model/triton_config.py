@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,24 @@ def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind:
     elif variant.max_batch_size > 0:
         _set_dynamic_batching(config, variant)
     return config
+
+
+def with_warm_up(config: ModelConfig, samples: Iterable[Any]) -> ModelConfig:
+    """A configuration with those requests of a warm-up that it allows.
+
+    A request with more rows than `max_batch_size` is cut to it; one whose rows come from a file, which would be too
+    long then, is left out. Source: core/src/backend_model_instance.cc.
+    """
+    warmed = deepcopy(config)
+    most = max(1, config.max_batch_size)
+    for sample in samples:
+        from_file = any(given.WhichOneof("input_data_type") == "input_data_file" for given in sample.inputs.values())
+        if sample.batch_size > most and from_file:
+            continue
+        added = warmed.model_warmup.add()
+        added.CopyFrom(sample)
+        added.batch_size = min(sample.batch_size, most)
+    return warmed
 
 
 def kind_number(instance_kind: InstanceKind) -> int:

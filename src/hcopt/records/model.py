@@ -57,6 +57,8 @@ class ModelArtifact:
         input_example: A JSON file of example rows that came with the model, or None.
         registered_version: The registry's entry, where the model came from one.
         version_folder: The folder in a Triton repository that the model's own version_policy serves.
+        named_files: What config.pbtxt names beside that folder (labels, warm-up data): paths in the model's folder.
+        named_folder: Local folder that holds `named_files`.
     """
 
     name: str
@@ -71,6 +73,8 @@ class ModelArtifact:
     input_example: Path | None = None
     registered_version: RegisteredVersion | None = None
     version_folder: str = "1"
+    named_files: tuple[str, ...] = ()
+    named_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ NoteCode: TypeAlias = Literal[
     "config_batched",
     "config_unbatched",
     "config_moved_to_cpu",
+    "warm_up_left_out",
     "input_dimension_fixed",
     "input_scalar",
     "output_dimension_fixed",

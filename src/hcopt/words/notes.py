@@ -59,6 +59,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "none when rows are put together: analysed with max_batch_size 0 and without dynamic batching.",
         "config_moved_to_cpu": "config.pbtxt puts instances on a GPU; analysed with {count} on the CPU, as "
         "instance_kind says.",
+        "warm_up_left_out": "model_warmup is left out while hcopt measures, where every window has a warm-up of its "
+        "own. The golden configuration has it, cut to its max_batch_size.",
         "input_dimension_fixed": "The first dimension of the input {name!r} is fixed at {size}, so requests cannot "
         "be put into one batch.",
         "input_scalar": "The first dimension of the input {name!r} does not exist (it is a scalar), so requests "
@@ -214,6 +216,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "오류를 내거나 다른 결과를 냄: max_batch_size 0, dynamic batching 없이 분석.",
         "config_moved_to_cpu": "config.pbtxt의 인스턴스는 GPU용이지만 instance_kind에 따라 CPU 인스턴스 {count}개로 "
         "분석.",
+        "warm_up_left_out": "측정 구간마다 자체 준비 단계가 있으므로 측정 중에는 model_warmup 제외. 최적 설정 파일에는 "
+        "max_batch_size에 맞추어 포함.",
         "input_dimension_fixed": "입력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
         "없음.",
         "input_scalar": "입력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",

@@ -37,6 +37,8 @@ from hcopt.triton.choose import choose_runtime
 Stage = Literal["noise", "sweep", "proof"]
 
 # What was measured there before may still be ending.
+# In a node's folder: the model, and what its config.pbtxt names.
+_MODEL, _NAMED = "model", "named"
 _PATIENCE_S = 60.0
 _BETWEEN_TRIES_S = 0.5
 # Measurements come back as values; the rest only this task's work needed.
@@ -173,22 +175,25 @@ def _unpacked(artifact: ModelArtifact, files: Files, folder: Path) -> ModelArtif
     Raises:
         ModelSourceError: Its files are not those that were planned with.
     """
-    target = folder / "model"
+    target = folder / _MODEL
     (folder / "run").mkdir()
-    for name in artifact.files:
-        write_whole_bytes(target / name, files[name])
+    for name, content in files.items():
+        write_whole_bytes(folder / name, content)
     found = sha256_of(target, artifact.files)
     if found != artifact.sha256:
         raise ModelSourceError(
             f"{artifact.name} came to the node with SHA-256 {found}, and {artifact.sha256} was sent",
             remedy="Run it again; is the cluster's object store full?",
         )
-    return replace(artifact, folder=target)
+    return replace(artifact, folder=target, named_folder=folder / _NAMED)
 
 
 def model_files(artifact: ModelArtifact) -> dict[str, bytes]:
-    """The model as it travels."""
-    return {name: (artifact.folder / name).read_bytes() for name in artifact.files}
+    """The model as it travels, by paths in a node's folder."""
+    files = {f"{_MODEL}/{name}": artifact.folder / name for name in artifact.files}
+    if artifact.named_folder is not None:
+        files |= {f"{_NAMED}/{name}": artifact.named_folder / name for name in artifact.named_files}
+    return {name: path.read_bytes() for name, path in files.items()}
 
 
 def _left_in(folder: Path) -> Iterator[tuple[str, bytes]]:

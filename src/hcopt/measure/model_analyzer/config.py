@@ -14,6 +14,8 @@ from hcopt.records.measurement import SweepPlan
 # no point dropped because the machine was noisy: judging noise is the confirmation's work.
 WINDOWS = 3
 _ANY_STABILITY_PERCENT = 999
+# Without a GPU there are none that count, and perf_analyzer fails where a busy server is slow to answer with them.
+_NO_METRICS = {"collect-metrics": "False", "metrics-url": "", "metrics-interval": ""}
 
 
 def analyzer_config(
@@ -66,6 +68,7 @@ def _model_section(job: ProfileJob, interval_ms: int, latency_p99_limit_ms: floa
             "measurement-interval": interval_ms,
             "stability-percentage": _ANY_STABILITY_PERCENT,
             "max-trials": WINDOWS + 1,
+            **({} if plan.instance_kind == "KIND_GPU" else _NO_METRICS),
             **_flags(job.input_arguments),
         },
         "objectives": ["perf_throughput"],
