@@ -11,9 +11,11 @@ from tritonclient.grpc import InferenceServerClient
 
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
+from hcopt.model.base_config import base_configuration
 from hcopt.model.fetch import fetch_model
 from hcopt.model.onnx_file import sha256_of
-from hcopt.model.triton_config import parse_text
+from hcopt.model.repository import write_repository
+from hcopt.model.triton_config import parse_text, with_warm_up
 from hcopt.records.model import ModelArtifact
 from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import ensure_experiment
@@ -89,6 +91,42 @@ def test_no_source_gives_a_version_where_none_or_several_are_served(
         with pytest.raises(ModelSourceError, match="version_policy"):
             fetched(uri, tmp_path / "into", mlflow_server)
         assert not (tmp_path / "into" / "Scorer").exists()
+
+
+WARMED = """platform: "onnxruntime_onnx"
+max_batch_size: 8
+output { name: "output" data_type: TYPE_FP32 dims: [1] label_filename: "labels.txt" }
+dynamic_batching {}
+model_warmup {
+  name: "w" batch_size: 8
+  inputs { key: "input" value { data_type: TYPE_FP32 dims: [10] input_data_file: "x.bin" } }
+}
+"""
+
+
+def test_every_source_brings_what_the_configuration_names_and_a_plain_triton_loads_it(
+    tmp_path: Path, s3_server: S3Server, mlflow_server: str
+) -> None:
+    folder = tmp_path / "Scorer"
+    save(linear_model(), folder / "1")
+    (folder / "config.pbtxt").write_text(WARMED, encoding="utf-8")
+    (folder / "labels.txt").write_text("default\n", encoding="utf-8")
+    (folder / "warmup").mkdir()
+    (folder / "warmup" / "x.bin").write_bytes(bytes(8 * 10 * 4))
+    sources = uris(folder, s3_server, mlflow_server)
+    # A version's folder, or its file, with the configuration one folder up.
+    sources += [f"{uri}/1{file}" for uri in sources[:3] for file in ("", "/model.onnx")]
+    for uri in sources:
+        artifact = fetched(uri, tmp_path / "into", mlflow_server)
+        golden = tmp_path / "golden"
+        for most in (8, 4):
+            config = base_configuration(artifact, batchable=True)
+            config.config.max_batch_size = most
+            write_repository(golden, artifact, with_warm_up(config.config, config.warm_up))
+            found = sorted(path.relative_to(golden).as_posix() for path in golden.rglob("*") if path.is_file())
+            wanted = ("1/model.onnx", "config.pbtxt", "labels.txt", "warmup/x.bin")
+            assert found == [f"Scorer/{name}" for name in wanted], uri
+    assert served_versions(golden, tmp_path / "served") == ["1"]
 
 
 def served_versions(golden: Path, folder: Path) -> list[str]:

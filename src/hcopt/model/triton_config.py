@@ -93,15 +93,11 @@ def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind:
 def with_warm_up(config: ModelConfig, samples: Iterable[Any]) -> ModelConfig:
     """A configuration with those requests of a warm-up that it allows.
 
-    A request with more rows than `max_batch_size` is cut to it; one whose rows come from a file, which would be too
-    long then, is left out. Source: core/src/backend_model_instance.cc.
+    A request with more rows than `max_batch_size` is cut to it; a file of rows may have more than are taken.
     """
     warmed = deepcopy(config)
     most = max(1, config.max_batch_size)
     for sample in samples:
-        from_file = any(given.WhichOneof("input_data_type") == "input_data_file" for given in sample.inputs.values())
-        if sample.batch_size > most and from_file:
-            continue
         added = warmed.model_warmup.add()
         added.CopyFrom(sample)
         added.batch_size = min(sample.batch_size, most)
