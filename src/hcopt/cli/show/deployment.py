@@ -13,6 +13,7 @@ from rich.text import Text
 from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.cli.progress_bar import printable
 from hcopt.deploy.answers import Answer
+from hcopt.deploy.kubernetes.deployed_model import NAMED_FOLDER
 from hcopt.deploy.kubernetes.options import Autoscaler
 from hcopt.deploy.kubernetes.plan import Plan
 from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
@@ -64,7 +65,11 @@ def _print_steps(console: Console, steps: Iterable[Sequence[str]]) -> None:
 
 
 def _next_steps(plan: Plan, folder: Path, *, autoscaler: Autoscaler, golden: Path) -> Iterator[Sequence[str]]:
-    yield ("aws", "s3", "cp", "--recursive", f"{golden / plan.record.model.name / '1'}/", plan.model.uri)
+    model, endpoint = plan.record.model, plan.options.s3_endpoint_url
+    copy = ("aws", *(("--endpoint-url", endpoint) if endpoint else ()), "s3", "cp")
+    yield (*copy, "--recursive", f"{golden / model.name / model.version_folder}/", plan.model.uri)
+    for name in model.named_files:
+        yield (*copy, str(golden / model.name / name), f"{plan.model.uri}{NAMED_FOLDER}/{name}")
     if autoscaler == "hpa":
         chart = "prometheus-community/prometheus-adapter"
         values = str(folder / "prometheus-adapter-values.yaml")

@@ -15,6 +15,9 @@ from hcopt.records.run import RunRecord
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+# Under MODEL_URI, of what config.pbtxt names beside the version's folder: labels, warm-up data.
+NAMED_FOLDER = "named_by_config"
+
 
 def deployed_config(record: RunRecord) -> str:
     """The golden configuration's text with what a pod needs beside it.
@@ -43,6 +46,7 @@ def fetch_script(artifact: ModelArtifact, config_text: str) -> str:
     """
     names = " ".join(map(shlex.quote, names_in_version_folder(artifact, parse_text(config_text))))
     folder = artifact.version_folder
+    moved = f'cp -r {NAMED_FOLDER}/. "$folder/"\nrm -r {NAMED_FOLDER}\n' if artifact.named_files else ""
     return f"""set -eu
 folder="$MODELS/$MODEL_NAME"
 mkdir -p "$folder/{folder}"
@@ -53,7 +57,7 @@ if [ "${{found%% *}}" != "$MODEL_SHA256" ]; then
   echo "$MODEL_URI holds another model than the one that was measured: ${{found%% *}}" >&2
   exit 1
 fi
-cp "$CONFIG/config.pbtxt" "$folder/config.pbtxt"
+{moved}cp "$CONFIG/config.pbtxt" "$folder/config.pbtxt"
 """
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from hcopt.deploy.capacity import parse_growth
+from hcopt.deploy.kubernetes.deployed_model import NAMED_FOLDER
 from hcopt.deploy.kubernetes.envelope import validity_envelope
 from hcopt.deploy.kubernetes.manifests import render, write_manifests
 from hcopt.deploy.kubernetes.options import Autoscaler, Options, parse_node_selector
@@ -442,7 +443,11 @@ def test_init_container_takes_only_the_model_that_was_measured(tmp_path: Path, w
     digest = hashlib.sha256(b"".join(files.values())).hexdigest()
     record = planned_record()
     model = replace(
-        record.model, onnx_file="deep/model.onnx", files=tuple(f"deep/{name}" for name in files), sha256=digest
+        record.model,
+        onnx_file="deep/model.onnx",
+        files=tuple(f"deep/{name}" for name in files),
+        sha256=digest,
+        named_files=("warmup/x.bin",),
     )
     found = objects(record=replace(record, model=model), model_uri="s3://bucket/model")
     container = found["Deployment"]["spec"]["template"]["spec"]["initContainers"][0]
@@ -450,11 +455,15 @@ def test_init_container_takes_only_the_model_that_was_measured(tmp_path: Path, w
     bucket.mkdir()
     for name, content in files.items():
         (bucket / name).write_bytes(content if whole else b"other")
+    (bucket / NAMED_FOLDER / "warmup").mkdir(parents=True)
+    (bucket / NAMED_FOLDER / "warmup" / "x.bin").write_bytes(b"rows")
     done = _run_init_container(container, tmp_path, bucket)
     folder = tmp_path / "models" / record.model.name
     assert (done.returncode == 0) == whole
     assert (folder / "config.pbtxt").is_file() == whole
     assert (folder / "1" / "the weights.bin").is_file()
+    assert (folder / "warmup" / "x.bin").is_file() == whole
+    assert (folder / "1" / NAMED_FOLDER).exists() == (not whole)
     if not whole:
         assert "another model" in done.stderr
 
@@ -465,7 +474,7 @@ def _run_init_container(container: dict[str, Any], root: Path, bucket: Path) -> 
     programs.mkdir()
     aws = programs / "aws"
     aws.write_text(
-        f'#!/bin/sh\n[ "$*" = "s3 cp --recursive --no-progress s3://bucket/model/ $6" ] && cp {bucket}/* "$6"\n'
+        f'#!/bin/sh\n[ "$*" = "s3 cp --recursive --no-progress s3://bucket/model/ $6" ] && cp -r {bucket}/* "$6"\n'
     )
     aws.chmod(0o755)
     (root / "config").mkdir()
