@@ -198,7 +198,7 @@ def test_model_is_shared_once_and_its_configuration_goes_as_text_without_a_login
     with scene.stages() as stages:
         stages.noise()
         stages.sweep(None)
-    assert [files for files in scene.cluster.shared if files] == [{"model.onnx": b"a model"}]
+    assert [files for files in scene.cluster.shared if files] == [{"model/model.onnx": b"a model"}]
     for task in scene.sent:
         assert parse_text(task.config_pbtxt) == parse_text(config_pbtxt(default_variant()))
         assert Config.model_validate(task.config).mlflow.tracking_uri == "https://mlflow.example.com"

@@ -48,7 +48,16 @@ def artifact(tmp_path: Path) -> ModelArtifact:
     for name, content in CONTENTS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    return model_artifact(folder=folder, files=tuple(CONTENTS), sha256=sha256_of(folder, tuple(CONTENTS)))
+    named = tmp_path / "beside"
+    named.mkdir()
+    (named / "labels.txt").write_bytes(b"yes")
+    return model_artifact(
+        folder=folder,
+        files=tuple(CONTENTS),
+        sha256=sha256_of(folder, tuple(CONTENTS)),
+        named_files=("labels.txt",),
+        named_folder=named,
+    )
 
 
 def config(**sections: object) -> JsonObject:
@@ -69,6 +78,9 @@ def task(artifact: ModelArtifact, **changes: Any) -> StageTask:
     return replace(found, **changes)
 
 
+SENT = {**{f"model/{name}": content for name, content in CONTENTS.items()}, "named/labels.txt": b"yes"}
+
+
 def failed(task: StageTask | Probe, files: Files) -> tuple[int, str]:
     """What it says; all else is empty."""
     outcome = task.perform(files)
@@ -82,22 +94,22 @@ def failed(task: StageTask | Probe, files: Files) -> tuple[int, str]:
 
 def test_model_arrives_as_it_was_sent(artifact: ModelArtifact, tmp_path: Path) -> None:
     files = pickle.loads(pickle.dumps(model_files(artifact)))
-    assert files == CONTENTS
+    assert files == SENT
     there = tasks._unpacked(artifact, files, tmp_path)
     assert there == replace(artifact, folder=tmp_path / "model")
-    assert model_files(there) == CONTENTS
+    assert model_files(there) == SENT
     assert sha256_of(there.folder, there.files) == artifact.sha256
 
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_every_file_counts(artifact: ModelArtifact, tmp_path: Path, name: str) -> None:
-    files = {**CONTENTS, name: b"other bytes"}
+    files = {**SENT, f"model/{name}": b"other bytes"}
     with pytest.raises(ModelSourceError, match="SHA-256"):
         tasks._unpacked(artifact, files, tmp_path)
 
 
 def test_task_with_wrong_bytes_fails_and_leaves_nothing(artifact: ModelArtifact, temporary: Path) -> None:
-    exit_code, message = failed(task(artifact), {**CONTENTS, "model.onnx": b"another model"})
+    exit_code, message = failed(task(artifact), {**SENT, "model/model.onnx": b"another model"})
     assert exit_code == 3
     assert f"{MODEL_NAME} came to the node with SHA-256 " in message
     assert f"{artifact.sha256} was sent" in message
@@ -116,7 +128,7 @@ def test_runtime_that_cannot_be_had_is_a_failure_and_no_exception(
     artifact: ModelArtifact, temporary: Path, place: int
 ) -> None:
     task = both_tasks(artifact, config(runtime={"kind": "embedded"}, instance_kind="KIND_GPU"))[place]
-    exit_code, message = failed(task, CONTENTS)
+    exit_code, message = failed(task, SENT)
     assert exit_code == 2
     assert "the embedded runtime has no GPU" in message
     assert list(temporary.iterdir()) == []
@@ -125,7 +137,7 @@ def test_runtime_that_cannot_be_had_is_a_failure_and_no_exception(
 @pytest.mark.parametrize("place", [0, 1], ids=["probe", "task"])
 def test_cpus_that_the_node_does_not_have_are_a_failure(artifact: ModelArtifact, temporary: Path, place: int) -> None:
     task = both_tasks(artifact, config(runtime={"kind": "embedded", "cpuset": {"server": "4000"}}))[place]
-    exit_code, message = failed(task, CONTENTS)
+    exit_code, message = failed(task, SENT)
     assert (exit_code, "runtime.cpuset.server" in message) == (4, True)
     assert list(temporary.iterdir()) == []
 
@@ -134,7 +146,7 @@ def test_cpus_that_the_node_does_not_have_are_a_failure(artifact: ModelArtifact,
 def test_node_on_which_somebody_measures_is_busy(artifact: ModelArtifact, temporary: Path, place: int) -> None:
     task = both_tasks(artifact, config(runtime={"kind": "embedded"}))[place]
     with measuring_alone("hcopt profile", force=False, note=lambda _: None):
-        exit_code, message = failed(task, CONTENTS)
+        exit_code, message = failed(task, SENT)
         assert [path.name for path in temporary.iterdir()] == ["hcopt.lock"]
     assert exit_code == 9
     assert "`hcopt profile`" in message
