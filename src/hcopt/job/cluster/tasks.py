@@ -185,7 +185,7 @@ def _unpacked(artifact: ModelArtifact, files: Files, folder: Path) -> ModelArtif
             f"{artifact.name} came to the node with SHA-256 {found}, and {artifact.sha256} was sent",
             remedy="Run it again; is the cluster's object store full?",
         )
-    return replace(artifact, folder=target, named_folder=folder / _NAMED)
+    return replace(artifact, folder=target, named_folder=folder / _NAMED if artifact.named_files else None)
 
 
 def model_files(artifact: ModelArtifact) -> dict[str, bytes]:

@@ -96,7 +96,7 @@ def test_model_arrives_as_it_was_sent(artifact: ModelArtifact, tmp_path: Path) -
     files = pickle.loads(pickle.dumps(model_files(artifact)))
     assert files == SENT
     there = tasks._unpacked(artifact, files, tmp_path)
-    assert there == replace(artifact, folder=tmp_path / "model")
+    assert there == replace(artifact, folder=tmp_path / "model", named_folder=tmp_path / "named")
     assert model_files(there) == SENT
     assert sha256_of(there.folder, there.files) == artifact.sha256
 
