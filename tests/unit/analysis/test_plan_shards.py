@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.analysis.plan import plan_sweep
-from hcopt.analysis.plan_shards import MIN_SHARD_VARIANTS, cut_into_shards
+from hcopt.analysis.plan_shards import _MAX_EXACT_VARIANTS, MIN_SHARD_VARIANTS, cut_into_shards
 from hcopt.config.sections import SweepSection
 from hcopt.measure.model_analyzer.config import _model_config_parameters
 from hcopt.records.json import JsonObject
@@ -129,7 +129,9 @@ def test_more_machines_never_make_the_largest_shard_larger_and_it_comes_first(wh
 @given(full_plans(), st.integers(1, 4))
 def test_shards_are_equal_where_one_setting_s_values_can_be_shared_out(whole: SweepPlan, count: int) -> None:
     shares = len({v.instance_count for v in whole.variants}), len(whole.variants) // count
-    if shares[0] % count == 0 and shares[1] >= MIN_SHARD_VARIANTS:
+    # Of more variants the shards are nearly equal.
+    exact = len(whole.variants) <= _MAX_EXACT_VARIANTS
+    if exact and shares[0] % count == 0 and shares[1] >= MIN_SHARD_VARIANTS:
         assert sizes(cut_into_shards(whole, count)) == [shares[1]] * count
 
 
