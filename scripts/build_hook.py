@@ -1,4 +1,4 @@
-"""hatchling's hook: compiles hcopt's Triton backend for the wheel, and for an editable installation."""
+"""hatchling's hook: compiles hcopt's Triton backend, and brings perf_analyzer, for wheel and editable installation."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent))
+import bring_perf_analyzer
 from build_backend import FOLDER, LIBRARY, WHEEL_TAG, put_in_place
+
+_SOURCE = FOLDER.parents[2]
 
 
 class BackendHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts the library where the package has it, and says which machines the wheel is for."""
+    """Puts library and program where the package has them, and says which machines the wheel is for."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it collects the files."""
         self.folder = TemporaryDirectory()
-        # For a wheel it stays out of the checkout, which may be somebody else's.
-        library = LIBRARY if version == "editable" else Path(self.folder.name) / LIBRARY.name
+        # For a wheel they stay out of the checkout, which may be somebody else's.
+        place = _SOURCE if version == "editable" else Path(self.folder.name)
+        library = place / LIBRARY.relative_to(_SOURCE)
+        program = place / bring_perf_analyzer.FOLDER.relative_to(_SOURCE)
         try:
+            library.parent.mkdir(parents=True, exist_ok=True)
             put_in_place(library)
+            bring_perf_analyzer.bring(program)
         except ModuleNotFoundError:
             # Without pip's own environment, by scripts/setup.sh, which has tried before and has told it.
             if version != "editable":
                 raise
             return
-        build_data["force_include"][str(library)] = str(LIBRARY.relative_to(FOLDER.parents[2]))
+        for path in (library, *(program / name for name in bring_perf_analyzer.NAMES)):
+            build_data["force_include"][str(path)] = str(path.relative_to(place))
         build_data["pure_python"] = False
         build_data["tag"] = WHEEL_TAG
 

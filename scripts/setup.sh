@@ -81,6 +81,15 @@ compile_backend() {
   return "$failed"
 }
 
+# perf_analyzer, of a wheel that is installed beside .venv's own newer one, and only meanwhile.
+bring_perf_analyzer() {
+  rm -rf .venv/perf_analyzer
+  install --target .venv/perf_analyzer --no-deps --require-hashes -r scripts/perf_analyzer.txt &&
+    .venv/bin/python scripts/bring_perf_analyzer.py .venv/perf_analyzer ||
+    fail "perf_analyzer could not be installed" "see the message above; does the package index have PyPI's own files?"
+  rm -rf .venv/perf_analyzer
+}
+
 # install_all UV PINS: hcopt and what it needs, and beside that its backend. In a shell of its own, that it ends with it.
 install_all() (
   local compiling=
@@ -96,6 +105,7 @@ install_all() (
   # Without dependencies, since all of them stand there: pip takes a[b]~=1 of a package for another one than a==1.
   install --no-deps --require-hashes -r "$2" || fail "the requirements of uv.lock could not be installed" \
     "see the message above; is the package index reachable, and does it have PyPI's own files?"
+  bring_perf_analyzer
   if [ -n "$compiling" ]; then
     wait "$compiling" || no_backend
     trap - EXIT
@@ -115,7 +125,7 @@ setup() {
   local stamp=".venv/.installed-$1" pins=".venv/pins-$1.txt" uv wanted
   shift
   # The folder is part of it: a virtual environment that was moved does not work.
-  wanted=$(cat uv.lock scripts/uv.txt pyproject.toml scripts/setup.sh scripts/build_*.py \
+  wanted=$(cat uv.lock scripts/uv.txt scripts/perf_analyzer.txt pyproject.toml scripts/*.{sh,py} \
     src/hcopt/triton/onnxruntime_backend/*.{cc,h,map} <(pwd; printf '%s\n' "$@") | sha256sum | cut -d ' ' -f 1)
   if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && fits .venv/bin/python; then
     return 0

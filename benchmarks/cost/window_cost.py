@@ -59,6 +59,10 @@ class TimedTools:
     def path(self, host_path: Path) -> str:
         return self.tools.path(host_path)
 
+    @property
+    def exports_tensors(self) -> bool:
+        return False
+
     def program(self, tool: Tool) -> str:
         return self.tools.program(tool)
 

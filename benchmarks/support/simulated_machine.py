@@ -198,6 +198,10 @@ class SimulatedTools:
     def path(self, host_path: Path) -> str:
         return str(host_path.absolute())
 
+    @property
+    def exports_tensors(self) -> bool:
+        return False
+
     def program(self, tool: Tool) -> str:
         return tool
 

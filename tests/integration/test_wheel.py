@@ -98,10 +98,13 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
 def test_wheel_holds_what_a_run_needs_and_nothing_of_the_tests(installed: Installed) -> None:
     with zipfile.ZipFile(installed.wheel) as wheel:
         names = set(wheel.namelist())
+        mode = wheel.getinfo("hcopt/triton/perf_analyzer/perf_analyzer").external_attr >> 16
+    assert mode & 0o111, "perf_analyzer is a program"
     assert names >= {
         "hcopt/py.typed",
         "hcopt/triton/onnxruntime_backend/model.py",
         LIBRARY,
+        "hcopt/triton/perf_analyzer/LICENSE.txt",
         "hcopt/report/templates/report.typ",
         "hcopt/report/templates/report.html.jinja",
         "hcopt/report/vega/vega-embed.js",

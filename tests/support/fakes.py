@@ -69,6 +69,10 @@ class FakeTools:
     def path(self, host: Path) -> str:
         return f"{_INSIDE}{host.absolute()}"
 
+    @property
+    def exports_tensors(self) -> bool:
+        return False
+
     def program(self, tool: Tool) -> str:
         return f"{_INSIDE}/bin/{tool}"
 

@@ -55,6 +55,10 @@ class ImpatientTools:
     def path(self, host_path: Path) -> str:
         return self.tools.path(host_path)
 
+    @property
+    def exports_tensors(self) -> bool:
+        return self.tools.exports_tensors
+
     def program(self, tool: Tool) -> str:
         return self.tools.program(tool)
 

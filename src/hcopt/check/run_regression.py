@@ -28,7 +28,7 @@ from hcopt.measure.side_by_side import measure_speed, prepare_side
 from hcopt.measure.turns.pace import pace_of
 from hcopt.measure.turns.session import OnTurn, Side
 from hcopt.measure.turns.taker import MAX_LOAD_S, take_turns
-from hcopt.measure.window import WindowRunner, open_runner, recorded_turns
+from hcopt.measure.window import WindowRunner, exported_row_bytes, open_runner, recorded_turns
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
@@ -174,16 +174,14 @@ def _measured(
         def measure_side(variant: ModelConfigVariant, _load: LoadPoint, block: int) -> Measurement:
             return measure(replace(windows[variant.config_name], block=block))
 
-        row_bytes = max(_row_bytes(prepared[name], folder / f"input_{name}.json") for name in windows)
+        row_bytes = max(
+            exported_row_bytes(server.tools, folder / f"input_{name}.json", prepared[name].load) for name in windows
+        )
         done = _measured_in_turns(
             compared, windows, runners, server, context, blocks=range(job.blocks), row_bytes=row_bytes
         )
         in_windows(measure_side)(compared, range(done, job.blocks))
     return [one for one in taken if one.block is not None], server.environment
-
-
-def _row_bytes(prepared: Prepared, rows: Path) -> float:
-    return rows.stat().st_size / prepared.load.row_count
 
 
 def _measured_in_turns(

@@ -14,11 +14,12 @@ from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns.pace import Pace
 from hcopt.measure.turns.session import OnTurn
 from hcopt.measure.turns.taker import TurnTaker
+from hcopt.model.inputs.values import LoadData
 from hcopt.model.prepare import Prepared, config_json
 from hcopt.records.measurement import LoadPoint, Measurement, Phase
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
-from hcopt.triton.base import Server
+from hcopt.triton.base import Server, Tools
 from hcopt.triton.control import ModelControl
 
 
@@ -216,9 +217,14 @@ def open_runner(
         turns=None
         if server.max_instances is None
         else TurnTaker(
-            served=served, perf_analyzer=perf_analyzer, row_bytes=rows.stat().st_size / prepared.load.row_count
+            served=served, perf_analyzer=perf_analyzer, row_bytes=exported_row_bytes(server.tools, rows, prepared.load)
         ),
     )
+
+
+def exported_row_bytes(tools: Tools, rows: Path, load: LoadData) -> float:
+    """What a row takes in perf_analyzer's export: about as much as in the file that it is read from, or nothing."""
+    return rows.stat().st_size / load.row_count if tools.exports_tensors else 0.0
 
 
 def _named(variant: ModelConfigVariant, load: LoadPoint, block_number: int | None) -> str:

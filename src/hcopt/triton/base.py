@@ -30,6 +30,10 @@ class Tools(Protocol):
     def endpoint(self) -> Endpoint:
         """The server as the tools reach it."""
 
+    @property
+    def exports_tensors(self) -> bool:
+        """Whether perf_analyzer's export has every row and answer, and not times alone."""
+
     def path(self, host_path: Path) -> str:
         """A file or folder of the run as the tools see it."""
 

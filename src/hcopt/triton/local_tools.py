@@ -21,7 +21,7 @@ from hcopt.system.machine import format_cpu_list, parse_cpu_list
 from hcopt.system.process import Finished
 from hcopt.system.redaction import without_secrets
 from hcopt.triton.base import Endpoint, Tool
-from hcopt.triton.programs import find_library, find_program, find_system_library, triton_libraries
+from hcopt.triton.programs import find_library, find_perf_analyzer, find_program, find_system_library, triton_libraries
 
 # Model Analyzer's command lines break on white space and `=`, Triton starts its stubs through a shell without quotes.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
@@ -58,6 +58,11 @@ class LocalTools:
         if not link.is_symlink():
             link.symlink_to(path.parent)
         return str(link / path.name)
+
+    @property
+    def exports_tensors(self) -> bool:
+        """See `Tools.exports_tensors`."""
+        return find_perf_analyzer().exports_tensors
 
     def program(self, tool: Tool) -> str:
         """Where the tool is; perf_analyzer's path has neither white space nor `=`."""
@@ -97,7 +102,7 @@ def install_tools(folder: Path) -> dict[Tool, Path]:
         RuntimeStartError: One of them, or a library, is not installed.
     """
     return {
-        "perf_analyzer": _wrapped_perf_analyzer(folder, find_program("tritonclient", "perf_analyzer")),
+        "perf_analyzer": _wrapped_perf_analyzer(folder, find_perf_analyzer().program),
         "model-analyzer": find_program("triton-model-analyzer", "model-analyzer"),
         "python3": Path(sys.executable),
     }

@@ -18,6 +18,8 @@ from hcopt.system.environ import environment_variable
 
 REINSTALL = "Install hcopt again into this environment: pip install --force-reinstall 'hcopt[embedded]'"
 _INSTALL = "Install it: pip install 'hcopt[embedded]'. Or use --runtime docker, whose images have Triton and its tools."
+# Put there by scripts/bring_perf_analyzer.py, which has the version too.
+_OWN_PERF_ANALYZER, _OWN_PERF_ANALYZER_VERSION = Path(__file__).with_name("perf_analyzer") / "perf_analyzer", "2.43.0"
 _LOADER_FOLDERS = (
     "/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu",
@@ -98,6 +100,33 @@ def find_stub(triton: TritonFiles) -> Path:
             remedy="Use Python 3.10, 3.11 or 3.12, or --runtime docker.",
         )
     return stub
+
+
+@dataclass(frozen=True, slots=True)
+class LoadGenerator:
+    """perf_analyzer.
+
+    Attributes:
+        program: The file.
+        version: That of tritonclient, of which it is.
+        exports_tensors: Whether its `--profile-export-file` has every row and answer, and not times alone.
+    """
+
+    program: Path
+    version: str
+    exports_tensors: bool
+
+
+def find_perf_analyzer() -> LoadGenerator:
+    """The one that hcopt brings; in a checkout that has not been set up, that of the installed tritonclient.
+
+    Raises:
+        RuntimeStartError: Neither is there.
+    """
+    if os.access(_OWN_PERF_ANALYZER, os.X_OK):
+        return LoadGenerator(_OWN_PERF_ANALYZER, _OWN_PERF_ANALYZER_VERSION, exports_tensors=False)
+    version = installed_version("tritonclient") or "unknown"
+    return LoadGenerator(find_program("tritonclient", "perf_analyzer"), version, exports_tensors=True)
 
 
 def find_program(distribution: str, name: str) -> Path:

@@ -18,7 +18,7 @@ from hcopt.triton.base import Endpoint
 from hcopt.triton.carried import CarriedModel, read_carried
 from hcopt.triton.control import ModelControl
 from hcopt.triton.local_tools import LocalTools, check_cpuset, install_tools, private_folder
-from hcopt.triton.programs import installed_version
+from hcopt.triton.programs import find_perf_analyzer
 from hcopt.triton.ready import Health, health, shows_metrics
 from hcopt.triton.served_backend import served_backend
 
@@ -231,7 +231,7 @@ def _environment(endpoint: Endpoint, name: str, version: str, carried: Mapping[s
         backend=served_backend(endpoint, name, carried=carried),
         triton_version=version,
         onnxruntime_version=None,
-        perf_analyzer_version=installed_version("tritonclient"),
+        perf_analyzer_version=find_perf_analyzer().version,
     )
     if endpoint.grpc.startswith(_HERE):
         return found

@@ -64,6 +64,22 @@ def test_program_is_found_where_the_installer_put_it(distribution: str, name: st
     assert os.access(program, os.X_OK)
 
 
+def test_perf_analyzer_is_the_one_that_hcopt_brings_whose_export_has_times_alone() -> None:
+    found = programs.find_perf_analyzer()
+    assert (found.program.parent.name, found.version, found.exports_tensors) == ("perf_analyzer", "2.43.0", False)
+    requirements = (Path(__file__).parents[3] / "scripts" / "perf_analyzer.txt").read_text(encoding="utf-8")
+    assert f"tritonclient=={found.version} " in requirements
+
+
+def test_checkout_that_was_not_set_up_has_the_perf_analyzer_of_tritonclient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "_OWN_PERF_ANALYZER", tmp_path / "perf_analyzer")
+    found = programs.find_perf_analyzer()
+    assert found.program == programs.find_program("tritonclient", "perf_analyzer")
+    assert (found.version, found.exports_tensors) == ("2.51.0", True)
+
+
 def test_program_of_a_distribution_that_is_not_installed_is_an_error() -> None:
     with pytest.raises(RuntimeStartError, match="no-such-distribution is missing") as caught:
         programs.find_program("no-such-distribution", "perf_analyzer")

@@ -19,8 +19,8 @@ _ROUNDS, _LEAD_ROUNDS, _MIN_LEAD_S = 30, 3, 0.01
 # A request that takes longer than the limit has to be seen to do so before its turn ends.
 _LIMITS = 2
 _BLOCKS = 12
-# perf_analyzer keeps every request with its rows in memory, and writes all of them at the end of a session.
-_MAX_EXPORT_BYTES = 100e6
+# perf_analyzer keeps every request in memory, some with their rows, and writes all of them at the end of a session.
+_MAX_EXPORT_BYTES, _REQUEST_BYTES = 100e6, 100
 # A session's beginning and end, and that of each side (benchmarks/decisions/designs.py).
 _SESSION_S, _SIDE_S = 0.8, 0.6
 
@@ -70,13 +70,13 @@ def pace_of(
         candidates: Who takes turns.
         rates: About how many inferences a second each gives, by its configuration's name.
         latency_p99_limit_ms: The limit, or None.
-        row_bytes: What a row takes in perf_analyzer's JSON.
+        row_bytes: What a row takes in perf_analyzer's export.
     """
     own = [(one.load.concurrency * one.load.client_batch_size, rates[one.variant.config_name]) for one in candidates]
     slot_s, limit_s = max(rows / rate for rows, rate in own), (latency_p99_limit_ms or 0) / 1000
     turn_s = max(TURN_S, _ROUNDS * slot_s, _LIMITS * limit_s)
     passes = max(1, round(_LOAD_S / 2 / turn_s))
-    block_bytes = row_bytes * max(rate for _, rate in own) * 2 * passes * turn_s
+    block_bytes = (_REQUEST_BYTES + row_bytes) * max(rate for _, rate in own) * 2 * passes * turn_s
     if turn_s > _MAX_TURN_S or block_bytes > _MAX_EXPORT_BYTES:
         return None
     return Pace(

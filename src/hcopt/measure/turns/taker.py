@@ -29,7 +29,7 @@ class TurnTaker:
     Attributes:
         served: Loads the variants, each under a name of its own.
         perf_analyzer: Its command line, and where samples and logs go.
-        row_bytes: What a row takes in perf_analyzer's JSON.
+        row_bytes: What a row takes in perf_analyzer's export.
     """
 
     served: ServedModel

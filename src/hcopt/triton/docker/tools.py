@@ -55,6 +55,11 @@ class DockerTools:
     endpoint: Endpoint
     programs: Mapping[Tool, str]
 
+    @property
+    def exports_tensors(self) -> bool:
+        """See `Tools.exports_tensors`: that of NVIDIA's images does."""
+        return True
+
     def path(self, host_path: Path) -> str:
         """A file or folder of the run as the container sees it.
 

@@ -31,7 +31,7 @@ from hcopt.triton.embedded.probe import check_backend
 from hcopt.triton.embedded.server_memory import ServerMemory
 from hcopt.triton.local_tools import LocalTools, bound_to, check_cpuset, install_tools, private_folder
 from hcopt.triton.ports import Ports, free_ports
-from hcopt.triton.programs import TritonFiles, find_triton, installed_version
+from hcopt.triton.programs import TritonFiles, find_perf_analyzer, find_triton, installed_version
 from hcopt.triton.supervised import MAX_SILENCE_S, SupervisedServer
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -211,7 +211,7 @@ class EmbeddedRuntime:
                 backend=server.backend.record,
                 triton_version=triton_version,
                 onnxruntime_version=installed_version("onnxruntime"),
-                perf_analyzer_version=installed_version("tritonclient"),
+                perf_analyzer_version=find_perf_analyzer().version,
                 server_cpuset=self.cpuset_server,
             )
             yield server

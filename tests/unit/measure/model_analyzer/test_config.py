@@ -146,6 +146,10 @@ class _HostTools(fakes.FakeTools):
     def path(self, host: Path) -> str:
         return str(host)
 
+    @property
+    def exports_tensors(self) -> bool:
+        return False
+
     def program(self, tool: str) -> str:
         return str(self._program)
 
