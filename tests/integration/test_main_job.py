@@ -35,7 +35,7 @@ from tests.support.command import HCOPT, SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answ
 from tests.support.planned_run import capacity
 from tests.support.traced import Trace
 
-PROGRESS = re.compile(r"\[ *(\d+)/(\d+)\] \S+, concurrency 8: [\d,]+ infer/s, p99 [\d.]+ ms( \(about .+ left\))?")
+PROGRESS = re.compile(r"\[ *(\d+)/(\d+)\] \S+, concurrency 8: [\d,.]+ infer/s, p99 [\d.]+ ms( \(about .+ left\))?")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from rich.text import Text
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
+from hcopt.report import figures
 from hcopt.system.progress import Progress
 from hcopt.words.notes import sentence
 
@@ -163,14 +164,15 @@ def describe_blocks(measurements: Sequence[Measurement]) -> str:
     rates = [one.throughput_infer_per_s for one in measurements if one.throughput_infer_per_s is not None]
     p99s_ms = [one.latency.p99_ms for one in measurements if one.latency is not None]
     blocks = len({one.block for one in measurements})
-    figures = f"{median(rates):,.0f} infer/s, p99 {median(p99s_ms):.2f} ms"
-    return f"{_where(measurements[0])}: {figures}{f', medians of {blocks} blocks' if blocks > 1 else ''}"
+    found = f"{figures.rate(median(rates))}, p99 {median(p99s_ms):.2f} ms"
+    return f"{_where(measurements[0])}: {found}{f', medians of {blocks} blocks' if blocks > 1 else ''}"
 
 
 def _where(measurement: Measurement) -> str:
     load = measurement.load
     rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
-    asked = f"concurrency {load.concurrency}" if load.concurrency else f"{load.request_rate_per_s:,.0f} requests/s"
+    rate = load.request_rate_per_s
+    asked = f"concurrency {load.concurrency}" if rate is None else f"{figures.throughput(rate)} requests/s"
     return f"{_short(measurement.variant.config_name)}, {asked}{rows}"
 
 
@@ -179,7 +181,7 @@ def describe(measurement: Measurement) -> str:
     name = _where(measurement)
     if measurement.throughput_infer_per_s is None or measurement.latency is None:
         return f"{name}: failed: {next(iter((measurement.error or '').splitlines()), '')[:160]}"
-    return f"{name}: {measurement.throughput_infer_per_s:,.0f} infer/s, p99 {measurement.latency.p99_ms:.2f} ms"
+    return f"{name}: {figures.rate(measurement.throughput_infer_per_s)}, p99 {measurement.latency.p99_ms:.2f} ms"
 
 
 def _short(text: str) -> str:

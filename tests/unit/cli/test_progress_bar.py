@@ -164,6 +164,7 @@ def test_terminal_has_a_bar_that_is_gone_afterwards_and_no_time_in_the_lines() -
     ("one", "text"),
     [
         (taken(load=LoadPoint(concurrency=8, client_batch_size=4)), "concurrency 8 × 4 rows: 4,980 infer/s"),
+        (taken(throughput_infer_per_s=0.47), "concurrency 32: 0.47 infer/s"),
         (failed("x" * 500), f"failed: {'x' * 160}"),
         (failed(""), "failed: "),
         (failed("\nsecond"), "failed: "),
