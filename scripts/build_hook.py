@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,17 +27,16 @@ class BackendHook(BuildHookInterface):  # type: ignore[type-arg]
         place = _SOURCE if version == "editable" else Path(self.folder.name)
         library = place / LIBRARY.relative_to(_SOURCE)
         program = place / bring_perf_analyzer.FOLDER.relative_to(_SOURCE)
-        try:
-            library.parent.mkdir(parents=True, exist_ok=True)
+        library.parent.mkdir(parents=True, exist_ok=True)
+        # Without pip's own environment, by scripts/setup.sh, which has tried before and has told it.
+        missing = () if version != "editable" else (ModuleNotFoundError,)
+        with suppress(*missing):
             put_in_place(library)
+        with suppress(*missing):
             bring_perf_analyzer.bring(program)
-        except ModuleNotFoundError:
-            # Without pip's own environment, by scripts/setup.sh, which has tried before and has told it.
-            if version != "editable":
-                raise
-            return
         for path in (library, *(program / name for name in bring_perf_analyzer.NAMES)):
-            build_data["force_include"][str(path)] = str(path.relative_to(place))
+            if path.exists():
+                build_data["force_include"][str(path)] = str(path.relative_to(place))
         build_data["pure_python"] = False
         build_data["tag"] = WHEEL_TAG
 

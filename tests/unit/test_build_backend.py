@@ -9,10 +9,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from scripts import build_backend
+from scripts import build_backend, build_hook
 from scripts.build_hook import BackendHook
 
 REPOSITORY = Path(__file__).parents[2]
+SOURCE = REPOSITORY / "src"
+# As the hook has imported it.
+bring_perf_analyzer = build_hook.bring_perf_analyzer
 # Writes what it was told to mark its output with.
 COMPILER = """
 import sys
@@ -68,15 +71,51 @@ def test_backend_is_compiled_in_a_folder_of_any_name(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("version", ["standard", "editable"])
-def test_wheel_alone_takes_the_library_from_outside_of_the_checkout(
-    monkeypatch: pytest.MonkeyPatch, version: str
+def test_wheel_alone_takes_what_it_brings_from_outside_of_the_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str
 ) -> None:
     made: list[Path] = []
-    monkeypatch.setattr("scripts.build_hook.put_in_place", made.append)
+
+    def put_in_place(library: Path) -> None:
+        made.append(library)
+        library.touch()
+
+    def bring(folder: Path) -> None:
+        made.append(folder)
+        folder.mkdir(parents=True)
+        for name in bring_perf_analyzer.NAMES:
+            (folder / name).touch()
+
+    # A checkout that nobody measures with.
+    source = tmp_path / "src"
+    monkeypatch.setattr("scripts.build_hook._SOURCE", source)
+    monkeypatch.setattr("scripts.build_hook.LIBRARY", source / build_backend.LIBRARY.relative_to(SOURCE))
+    monkeypatch.setattr(bring_perf_analyzer, "FOLDER", source / bring_perf_analyzer.FOLDER.relative_to(SOURCE))
+    monkeypatch.setattr("scripts.build_hook.put_in_place", put_in_place)
+    monkeypatch.setattr(bring_perf_analyzer, "bring", bring)
     hook = BackendHook(str(REPOSITORY), {}, None, None, "", "")  # type: ignore[arg-type]
     build_data: dict[str, Any] = {"force_include": {}, "artifacts": []}
     hook.initialize(version, build_data)
     hook.finalize(version, build_data, "")
-    (library,) = made
-    assert library.is_relative_to(build_backend.FOLDER) == (version == "editable")
-    assert build_data["force_include"] == {str(library): "hcopt/triton/onnxruntime_backend/libtriton_onnxruntime.so"}
+    assert [path.is_relative_to(source) for path in made] == [version == "editable"] * 2
+    assert list(build_data["force_include"].values()) == [
+        "hcopt/triton/onnxruntime_backend/libtriton_onnxruntime.so",
+        "hcopt/triton/perf_analyzer/perf_analyzer",
+        "hcopt/triton/perf_analyzer/LICENSE.txt",
+    ]
+
+
+def test_wheel_without_the_program_is_refused_and_an_editable_installation_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(_: Path) -> None:
+        raise ModuleNotFoundError("tritonclient")
+
+    monkeypatch.setattr("scripts.build_hook.put_in_place", missing)
+    monkeypatch.setattr(bring_perf_analyzer, "bring", missing)
+    hook = BackendHook(str(REPOSITORY), {}, None, None, "", "")  # type: ignore[arg-type]
+    hook.initialize("editable", {"force_include": {}})
+    hook.finalize("editable", {}, "")
+    with pytest.raises(ModuleNotFoundError):
+        hook.initialize("standard", {"force_include": {}})
+    hook.finalize("standard", {}, "")

@@ -22,8 +22,10 @@ EXPORT = "uv export --quiet --frozen --no-emit-project --no-annotate"
 MAIN = f"{EXPORT} --group build --no-default-groups --extra embedded"
 UV_PIP = "uv pip install --quiet --python .venv/bin/python"
 BUILD = "python scripts/build_backend.py --wheel"
+CLIENT = "--target .venv/perf_analyzer --no-deps --require-hashes -r scripts/perf_analyzer.txt"
+BROUGHT = "python scripts/bring_perf_analyzer.py .venv/perf_analyzer"
 # The second word of each call.
-INSTALLED = ["export", "scripts/build_backend.py", "pip", "pip"]
+INSTALLED = ["export", "scripts/build_backend.py", "pip", "pip", "scripts/bring_perf_analyzer.py", "pip"]
 # What a build does where the library has to be compiled first, and no compiler is there.
 NOT_YET = 'if [ -z "$PYTHONPATH" ]; then exit 3; fi'
 UNAME = 'case "$1" in -m) echo {machine};; *) echo {system};; esac'
@@ -155,6 +157,8 @@ def test_setup_with_uv_installs_once_and_runs_the_job(machine: Machine) -> None:
         MAIN,
         BUILD,
         f"{UV_PIP} --no-deps --require-hashes -r .venv/pins-main.txt",
+        f"{UV_PIP} {CLIENT}",
+        BROUGHT,
         f"{UV_PIP} --no-deps --no-build-isolation -e .",
     ]
     assert machine.noted == installed
@@ -173,6 +177,8 @@ def test_setup_without_uv_uses_pip(machine: Machine) -> None:
         f".venv/bin/{MAIN}",
         BUILD,
         f"{pip} --no-deps --require-hashes -r .venv/pins-main.txt",
+        f"{pip} {CLIENT}",
+        BROUGHT,
         f"{pip} --no-deps --no-build-isolation -e .",
     ]
 
@@ -197,7 +203,7 @@ def test_backend_is_compiled_beside_the_installation_where_it_is_not_kept_yet(ma
 
 @pytest.mark.parametrize("failing", ["no ziglang", "no compilation"])
 def test_backend_that_cannot_be_built_leaves_the_rest_installed(machine: Machine, failing: str) -> None:
-    no_compiler = 'case "$*" in *--target*) exit 1;; esac' if failing == "no ziglang" else ""
+    no_compiler = 'case "$*" in *.venv/compiler*) exit 1;; esac' if failing == "no ziglang" else ""
     machine.program("uv", UV + no_compiler)
     machine.build = f"{NOT_YET}; mkdir -p .venv/compiler; exit 1"
     answer = machine.run("run_analyzer.sh")
@@ -206,6 +212,15 @@ def test_backend_that_cannot_be_built_leaves_the_rest_installed(machine: Machine
     assert "a Python-based backend is measured" in answer.stderr
     assert machine.noted[-1] == f"{UV_PIP} --no-deps --no-build-isolation -e ."
     assert not (machine.checkout / ".venv" / "compiler").exists()
+    assert machine.run("run_analyzer.sh").stderr == "", "it is not tried at each call"
+
+
+def test_perf_analyzer_that_cannot_be_had_leaves_the_rest_installed(machine: Machine) -> None:
+    machine.program("uv", UV + 'case "$*" in *scripts/perf_analyzer.txt*) exit 1;; esac')
+    answer = machine.run("run_analyzer.sh")
+    assert (answer.returncode, answer.stdout) == (0, "hcopt profile\n")
+    assert "that of tritonclient takes its place" in answer.stderr
+    assert BROUGHT not in machine.noted
     assert machine.run("run_analyzer.sh").stderr == "", "it is not tried at each call"
 
 
@@ -272,6 +287,8 @@ def test_tests_install_all_that_is_locked_and_no_system_packages(machine: Machin
         f"{EXPORT} --group build",
         BUILD,
         f"{UV_PIP} --no-deps --require-hashes -r .venv/pins-tests.txt",
+        f"{UV_PIP} {CLIENT}",
+        BROUGHT,
         f"{UV_PIP} --no-deps --no-build-isolation -e .",
         "python -m pytest -q",
     ]

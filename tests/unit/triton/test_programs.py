@@ -124,7 +124,10 @@ def test_libpython_that_is_nowhere_is_an_error_that_says_what_to_install(tmp_pat
 
 def test_libpython_is_looked_for_beside_this_python_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/from/environment:")
+    # Debian's own Python names a folder of the loader's.
+    monkeypatch.setattr(programs.sysconfig, "get_config_var", lambda _: "/of/this/python")
     folders = programs.library_folders()
+    assert folders[0] == Path("/of/this/python")
     assert folders.index(Path(sys.base_prefix, "lib")) < folders.index(Path("/from/environment"))
     assert folders.index(Path("/from/environment")) < folders.index(Path("/usr/lib/x86_64-linux-gnu"))
     assert Path() not in folders

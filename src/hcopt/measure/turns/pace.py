@@ -72,11 +72,13 @@ def pace_of(
         latency_p99_limit_ms: The limit, or None.
         row_bytes: What a row takes in perf_analyzer's export.
     """
-    own = [(one.load.concurrency * one.load.client_batch_size, rates[one.variant.config_name]) for one in candidates]
-    slot_s, limit_s = max(rows / rate for rows, rate in own), (latency_p99_limit_ms or 0) / 1000
+    own = [(one.load, rates[one.variant.config_name]) for one in candidates]
+    slot_s = max(load.concurrency * load.client_batch_size / rate for load, rate in own)
+    bytes_per_s = max(rate * (row_bytes + _REQUEST_BYTES / load.client_batch_size) for load, rate in own)
+    limit_s = (latency_p99_limit_ms or 0) / 1000
     turn_s = max(TURN_S, _ROUNDS * slot_s, _LIMITS * limit_s)
     passes = max(1, round(_LOAD_S / 2 / turn_s))
-    block_bytes = (_REQUEST_BYTES + row_bytes) * max(rate for _, rate in own) * 2 * passes * turn_s
+    block_bytes = bytes_per_s * 2 * passes * turn_s
     if turn_s > _MAX_TURN_S or block_bytes > _MAX_EXPORT_BYTES:
         return None
     return Pace(
