@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hcopt.config.sections import CpusetSection, NoiseSection
 from hcopt.doctor.findings import Finding, fail, ok, warn
+from hcopt.system.cgroup import read_cpu_quota
 from hcopt.system.machine import (
     format_cpu_list,
     read_cpu_model,
-    read_cpu_quota,
     read_cpu_times,
     read_governor,
     read_memory_mb,
@@ -91,7 +91,11 @@ def look_at_cgroup() -> Finding:
     """Limits of the control group, such as those of a container."""
     cpus, limit = len(os.sched_getaffinity(0)), read_cpu_quota()
     memory_mb = read_memory_mb()
-    said = f"{'no CPU quota' if limit is None else f'{limit:g} CPUs'}, {memory_mb / 1024:.1f} GB of memory"
+    shared_mb = shutil.disk_usage("/dev/shm").total >> 20 if Path("/dev/shm").is_dir() else 0
+    said = (
+        f"{'no CPU quota' if limit is None else f'a quota of {limit:g} CPUs'}, {memory_mb / 1024:.1f} GB of memory, "
+        f"{shared_mb:,} MB of /dev/shm"
+    )
     if memory_mb < _MIN_MEMORY_MB:
         return warn(f"{said}; a run takes about 2 GB", "Raise the memory limit.")
     if limit is not None and limit < cpus:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,7 +26,10 @@ from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
 from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
+from hcopt.records.note import Note
 from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
+from hcopt.system.cgroup import read_cpu_quota
+from hcopt.system.machine import usable_cpu_count
 from hcopt.triton.base import Server
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
@@ -73,6 +77,14 @@ class Stages(Protocol):
         """Finalists and default against each other, and the rate that the best sustains."""
 
 
+def _quota_note() -> Note | None:
+    """That this process, and so its server, has less CPU time than the CPUs that it sees."""
+    cpus, quota = os.sched_getaffinity(0), read_cpu_quota()
+    if quota is None or quota >= len(cpus):
+        return None
+    return Note.of("cpu_quota", quota=quota, cpus=len(cpus), counted=usable_cpu_count(cpus))
+
+
 @contextmanager
 def served_stages(run: ModelRun) -> Iterator[ServedStages]:
     """The stages on a server on this machine, which ends with the context.
@@ -91,6 +103,8 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
                 if choice.note is not None:
                     context.note(choice.note)
                 server = stack.enter_context(choice.runtime.serve(repository, run.folder))
+            if server.environment.runtime == "embedded" and (quota := _quota_note()) is not None:
+                context.note(quota)
             runner = open_runner(
                 run.prepared,
                 server,

@@ -21,7 +21,7 @@ from hcopt.model.triton_config import variant_of
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact, ModelConfigVariant
 from hcopt.records.note import Note
-from hcopt.system.machine import parse_cpu_list
+from hcopt.system.machine import parse_cpu_list, usable_cpu_count
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -96,8 +96,8 @@ def _server_cores(config: Config) -> int | None:
     if config.runtime.is_remote:
         return None
     if config.runtime.cpuset.server is not None:
-        return len(parse_cpu_list(config.runtime.cpuset.server))
-    return len(os.sched_getaffinity(0))
+        return usable_cpu_count(parse_cpu_list(config.runtime.cpuset.server))
+    return usable_cpu_count(os.sched_getaffinity(0))
 
 
 def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) -> tuple[BaseConfiguration, LoadData]:

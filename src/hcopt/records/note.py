@@ -29,6 +29,7 @@ NoteCode: TypeAlias = Literal[
     "noise_steal",
     "noise_throttling",
     "noise_variation",
+    "cpu_quota",
     "steal_seen",
     "variation_seen",
     "resolution",

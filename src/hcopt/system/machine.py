@@ -6,7 +6,7 @@ Parsing is pure; only the functions called `read_…` look at the machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,10 @@ import psutil
 
 from hcopt import __version__
 from hcopt.records.measurement import Backend, Environment
+from hcopt.system.cgroup import read_cpu_quota, read_memory_limit, read_throttled_s
 
 _PROC = Path("/proc")
 _CPU_FOLDERS = Path("/sys/devices/system/cpu")
-_CGROUP_MEMORY_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-_CGROUP_CPU_V2 = Path("/sys/fs/cgroup/cpu.max")
-_CGROUP_CPU_V1 = Path("/sys/fs/cgroup/cpu")
 _CGROUPS = Path("/sys/fs/cgroup")
 _NS_PER_S = 1_000_000_000
 _US_PER_S = 1_000_000
@@ -31,10 +26,17 @@ _BYTES_PER_MB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTimes:
-    """CPU time of the whole machine since it started, over all its CPUs, idle time included."""
+    """CPU time of the whole machine since it started, over all its CPUs, idle time included.
+
+    Attributes:
+        total_s: All of it.
+        steal_s: What the hypervisor gave to others.
+        throttled_s: For how much a CPU quota held this process's control group back; None where there is no quota.
+    """
 
     total_s: float
     steal_s: float
+    throttled_s: float | None = None
 
 
 def read_cpu_times() -> CpuTimes:
@@ -45,7 +47,9 @@ def read_cpu_times() -> CpuTimes:
     """
     times = psutil.cpu_times()
     # `guest` and `guest_nice`, the last two, are already part of `user` and `nice`.
-    return CpuTimes(total_s=sum(times) - times.guest - times.guest_nice, steal_s=times.steal)
+    return CpuTimes(
+        total_s=sum(times) - times.guest - times.guest_nice, steal_s=times.steal, throttled_s=read_throttled_s()
+    )
 
 
 def steal_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
@@ -55,6 +59,20 @@ def steal_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
         return None
     # The kernel's counters of one CPU may step back a little.
     return min(1.0, max(0.0, (after.steal_s - before.steal_s) / passed_s))
+
+
+def throttled_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
+    """Share (0-1) of the CPU time between two readings for which a CPU quota held back; None where there is none."""
+    passed_s = after.total_s - before.total_s
+    if passed_s <= 0 or before.throttled_s is None or after.throttled_s is None:
+        return None
+    return min(1.0, max(0.0, (after.throttled_s - before.throttled_s) / passed_s))
+
+
+def usable_cpu_count(cpus: Collection[int]) -> int:
+    """How many of these CPUs this process's quota leaves, in whole ones, and one at least."""
+    quota = read_cpu_quota()
+    return len(cpus) if quota is None else max(1, min(len(cpus), int(quota)))
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:
@@ -132,7 +150,7 @@ def read_environment(
         onnxruntime_version=onnxruntime_version,
         perf_analyzer_version=perf_analyzer_version,
         cpu_model=read_cpu_model(),
-        cpu_count=len(cpus),
+        cpu_count=usable_cpu_count(cpus),
         cpuset=format_cpu_list(cpus),
         memory_mb=read_memory_mb(),
         governor=read_governor(cpus),
@@ -140,30 +158,14 @@ def read_environment(
     )
 
 
-def read_memory_mb(limits: Iterable[Path] = _CGROUP_MEMORY_LIMITS) -> int:
+def read_memory_mb() -> int:
     """Memory in MB that this process may use: the machine's, or less where its control group says so.
 
     Raises:
         OSError: The machine shows no /proc/meminfo.
     """
-    machine_mb = psutil.virtual_memory().total // _BYTES_PER_MB
-    found = (_text_of(limit) for limit in limits)
-    # cgroup v2 writes `max`, v1 a huge number, where there is no limit.
-    limits_mb = [int(text) // _BYTES_PER_MB for text in found if text is not None and text.isdigit()]
-    return min([machine_mb, *limits_mb])
-
-
-def read_cpu_quota(v2: Path = _CGROUP_CPU_V2, v1: Path = _CGROUP_CPU_V1) -> float | None:
-    """CPUs' worth of time that this process's control group may use; None where there is no limit.
-
-    Source: cgroup-v2.rst (cpu.max) and sched-bwc.rst (cpu.cfs_quota_us) of the Linux kernel.
-    """
-    if text := _text_of(v2):
-        quota, _, period = text.partition(" ")
-    else:
-        quota, period = _text_of(v1 / "cpu.cfs_quota_us") or "", _text_of(v1 / "cpu.cfs_period_us") or ""
-    # `max`, or -1 before version 2, is no limit.
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
+    machine, limit = psutil.virtual_memory().total, read_memory_limit()
+    return int(machine if limit is None else min(machine, limit)) // _BYTES_PER_MB
 
 
 def cgroup_cpu_s(pid: int, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:

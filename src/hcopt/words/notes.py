@@ -39,6 +39,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "noise_steal": "CPU time taken by the hypervisor {share:.0%} (limit {limit:.0%})",
         "noise_throttling": "time held back by the CPU quota {share:.0%} (limit {limit:.0%})",
         "noise_variation": "variation between blocks {share:.0%} (limit {limit:.0%})",
+        "cpu_quota": "A CPU quota of {quota:g} CPUs holds here, less than the {cpus} CPUs that are seen: counted as "
+        "{counted}. Beyond it the kernel holds server and load generator back; a CPU set is measured better.",
         "steal_seen": "The hypervisor took more than {limit:.0%} of the CPU time in {count} of {windows} windows "
         "(at most {most:.0%}): other guests share this machine.",
         "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
@@ -196,6 +198,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "noise_steal": "CPU steal {share:.0%}(한도 {limit:.0%})",
         "noise_throttling": "CPU 쿼터 throttling {share:.0%}(한도 {limit:.0%})",
         "noise_variation": "블록 간 변동 {share:.0%}(한도 {limit:.0%})",
+        "cpu_quota": "CPU quota {quota:g}개가 적용됨(보이는 CPU {cpus}개보다 적음): CPU {counted}개로 계산. 초과분은 "
+        "커널이 제한하므로 CPU 집합(cpuset)으로 할당하는 편이 측정에 유리.",
         "steal_seen": "측정 구간 {windows}개 중 {count}개에서 CPU steal {limit:.0%} 초과(최대 {most:.0%}): 같은 "
         "호스트의 다른 VM과 CPU 공유.",
         "variation_seen": "같은 설정의 처리량이 블록 간에 평균 {share:.0%} 변동(한도 {limit:.0%}): 더 명확한 판정을 "

@@ -117,24 +117,6 @@ def test_steal_above_the_configured_ratio_is_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("files", "limit"),
-    [
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu.cfs_quota_us": "200000\n", "cpu.cfs_period_us": "100000\n"}, 2.0),
-        ({}, None),
-    ],
-)
-def test_cpu_quota_is_read_from_both_versions_of_cgroups(
-    tmp_path: Path, files: dict[str, str], limit: float | None
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="ascii")
-    assert machine.read_cpu_quota(tmp_path / "cpu.max", tmp_path) == limit
-
-
-@pytest.mark.parametrize(
     ("quota", "memory_mb", "status"),
     [(None, 8192, "ok"), (2.0, 8192, "ok"), (1.5, 8192, "warning"), (None, 1024, "warning")],
 )

@@ -63,17 +63,27 @@ def test_cpu_model_is_unknown_where_the_kernel_names_none() -> None:
     assert machine.parse_cpu_model("processor\t: 0\nBogoMIPS\t: 50.00\n") == "unknown"
 
 
-def test_memory_is_what_the_control_group_allows(tmp_path: Path) -> None:
-    limit = tmp_path / "memory.max"
-    limit.write_text(f"{64 * 1024 * 1024}\n")
-    assert machine.read_memory_mb([limit]) == 64
+def test_memory_is_what_the_control_group_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = machine.read_memory_mb()
+    monkeypatch.setattr(machine, "read_memory_limit", lambda: 64 << 20)
+    assert machine.read_memory_mb() == 64
+    # Version 1 writes a huge number where there is no limit.
+    monkeypatch.setattr(machine, "read_memory_limit", lambda: 9223372036854771712)
+    assert machine.read_memory_mb() >= whole
 
 
-@pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n"])
-def test_memory_is_the_machines_where_the_control_group_sets_no_limit(tmp_path: Path, text: str) -> None:
-    limit = tmp_path / "memory.max"
-    limit.write_text(text)
-    assert machine.read_memory_mb([limit]) == machine.read_memory_mb([tmp_path / "missing"]) > 0
+@pytest.mark.parametrize(("quota", "count"), [(None, 4), (0.5, 1), (1.0, 1), (2.9, 2), (8.0, 4)])
+def test_quota_leaves_whole_cpus_and_one_at_least(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, count: int
+) -> None:
+    monkeypatch.setattr(machine, "read_cpu_quota", lambda: quota)
+    assert machine.usable_cpu_count({0, 1, 2, 3}) == count
+
+
+def test_throttled_share_is_of_the_cpu_time_that_has_passed() -> None:
+    before, after = (CpuTimes(total_s=total, steal_s=0, throttled_s=held) for total, held in ((10, 1.0), (14, 3.0)))
+    assert machine.throttled_ratio(before, after) == pytest.approx(0.5)
+    assert machine.throttled_ratio(before, CpuTimes(total_s=14, steal_s=0)) is None
 
 
 def test_governor_names_all_that_differ(tmp_path: Path) -> None:

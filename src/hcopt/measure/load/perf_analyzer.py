@@ -24,7 +24,7 @@ from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, Phas
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store import measurements
 from hcopt.store.measurements import NoAnswerError, RequestSamples, WindowFigures
-from hcopt.system.machine import read_cpu_times, steal_ratio
+from hcopt.system.machine import read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.system.process import Finished, last_lines
 from hcopt.system.wall_clock import WallClock
 from hcopt.triton.base import Tools
@@ -170,6 +170,7 @@ class PerfAnalyzer:
             return failed(window, error.message, cause="unanswered" if window.rate_is_known else "other")
         except ProfileError as error:
             return failed(window, error.message)
+        cpu_after = read_cpu_times()
         measurements.write_samples(samples, self.folder / name)
         return replace(
             started,
@@ -182,7 +183,8 @@ class PerfAnalyzer:
             error_count=0 if load.counts_unanswered else samples.failed_count,
             miss_count=found.miss_count,
             server=server_after(),
-            steal_ratio=steal_ratio(cpu_before, read_cpu_times()),
+            steal_ratio=steal_ratio(cpu_before, cpu_after),
+            throttled_ratio=throttled_ratio(cpu_before, cpu_after),
             client_cpu_ratio=cpu_ratio(finished),
             samples_file=name,
         )

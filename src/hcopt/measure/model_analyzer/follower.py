@@ -19,7 +19,7 @@ from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import parse_text, variant_of
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
-from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio
+from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.system.wall_clock import WallClock
 
 _PREFIX = "[Model Analyzer]"
@@ -174,10 +174,11 @@ class Follower:
             failed = replace(_failed(variant, load, self._point_started, reason, cause), elapsed_s=self._elapsed_s())
             self._record(with_reason(failed, self._died or died or self._job.server.restart_if_dead()))
             return
-        steal = steal_ratio(self._cpu_before, read_cpu_times())
+        before, after = self._cpu_before, read_cpu_times()
         self._any_measured = True
-        measured = measured_point(variant, load, self._point_started, row, steal)
-        self._record(replace(measured, elapsed_s=self._elapsed_s()))
+        measured = measured_point(variant, load, self._point_started, row, steal_ratio(before, after))
+        throttled = throttled_ratio(before, after)
+        self._record(replace(measured, throttled_ratio=throttled, elapsed_s=self._elapsed_s()))
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._point_began_s

@@ -18,7 +18,7 @@ from hcopt.measure.turns import program
 from hcopt.records.measurement import Measurement, Phase, ServerTimes
 from hcopt.store import measurements
 from hcopt.store.measurements import NO_ANSWER, RequestSamples
-from hcopt.system.machine import read_cpu_times, steal_ratio
+from hcopt.system.machine import read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.triton.base import Tools
 
 if TYPE_CHECKING:
@@ -132,7 +132,10 @@ class Session:
             raise ProfileError(f"the turns ended with {finished.returncode}: {' '.join(said)[-300:]}", log=log)
         if (set_clock := clock.said()) is not None:
             raise ProfileError(set_clock)
-        return taken, _Beside(steal_ratio(cpu_before, read_cpu_times()), cpu_ratio(finished))
+        cpu_after = read_cpu_times()
+        return taken, _Beside(
+            steal_ratio(cpu_before, cpu_after), throttled_ratio(cpu_before, cpu_after), cpu_ratio(finished)
+        )
 
     @property
     def _tools(self) -> Tools:
@@ -214,6 +217,7 @@ class Session:
             miss_count=figures.miss_count,
             server=_server_times(turns),
             steal_ratio=beside.steal_ratio,
+            throttled_ratio=beside.throttled_ratio,
             client_cpu_ratio=beside.client_cpu_ratio,
             samples_file=name,
         )
@@ -223,6 +227,7 @@ class _Beside(NamedTuple):
     """What was seen of the machine during a session."""
 
     steal_ratio: float | None
+    throttled_ratio: float | None
     client_cpu_ratio: float | None
 
 

@@ -1,0 +1,84 @@
+"""Limits of control groups of both versions, with a namespace of their own and without, and of the groups above."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from hcopt.system.cgroup import read_cpu_quota, read_memory_limit, read_throttled_s
+
+V1 = "4:memory:{0}\n2:cpu,cpuacct:{0}\n"
+V2 = "0::{0}\n"
+NONE = (None, None, None)
+
+
+def places(root: Path, own: str, files: Mapping[str, str]) -> dict[str, Path]:
+    """A made-up /proc and /sys/fs/cgroup."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "self" / "cgroup").write_text(own, encoding="ascii")
+    (root / "groups").mkdir()
+    for name, text in files.items():
+        (root / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "groups" / name).write_text(text, encoding="ascii")
+    return {"proc": root / "proc", "root": root / "groups"}
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limits"),
+    [
+        pytest.param(
+            V2.format("/"),
+            {
+                "cpu.max": "150000 100000\n",
+                "memory.max": "1000\n",
+                "cpu.stat": "nr_periods 9\nthrottled_usec 2500000\n",
+            },
+            (1.5, 1000, 2.5),
+            id="2, own namespace",
+        ),
+        pytest.param(
+            V2.format("/a.slice/b.service"),
+            {
+                "a.slice/cpu.max": "100000 100000\n",
+                "a.slice/cpu.stat": "throttled_usec 1000000\n",
+                "a.slice/memory.max": "max\n",
+                "a.slice/b.service/cpu.max": "200000 100000\n",
+                "a.slice/b.service/cpu.stat": "throttled_usec 7\n",
+                "a.slice/b.service/memory.max": "500\n",
+            },
+            (1.0, 500, 1.0),
+            id="2, the group above is tighter",
+        ),
+        pytest.param(
+            V1.format("/docker/0123"),
+            {
+                "cpu/cpu.cfs_quota_us": "50000\n",
+                "cpu/cpu.cfs_period_us": "100000\n",
+                "cpu/cpu.stat": "nr_throttled 3\nthrottled_time 3000000000\n",
+                "memory/memory.limit_in_bytes": "2000\n",
+            },
+            (0.5, 2000, 3.0),
+            id="1, a container that sees its own group at the top",
+        ),
+        pytest.param(
+            V1.format("/x"),
+            {
+                "cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+                "cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+                "cpu,cpuacct/x/cpu.cfs_quota_us": "-1\n",
+                "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n",
+            },
+            NONE,
+            id="1, no limit",
+        ),
+        pytest.param(V2.format("/"), {"cpu.max": "max 100000\n", "memory.max": "max\n"}, NONE, id="2, none"),
+        pytest.param("", {}, NONE, id="no control groups"),
+    ],
+)
+def test_limits_are_the_tightest_of_the_own_group_and_those_above(
+    tmp_path: Path, own: str, files: Mapping[str, str], limits: tuple[float | None, int | None, float | None]
+) -> None:
+    there = places(tmp_path, own, files)
+    assert (read_cpu_quota(**there), read_memory_limit(**there), read_throttled_s(**there)) == limits
