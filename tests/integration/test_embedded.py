@@ -104,7 +104,7 @@ def test_environment_names_what_serves(triton: Triton) -> None:
     environment = triton.server.environment
     assert (environment.runtime, str(environment.backend)) == ("embedded", "onnxruntime (native, hcopt's own)")
     assert environment.triton_version == triton.control.server_version() == "2.51.0"
-    assert environment.perf_analyzer_version == "2.51.0"
+    assert environment.perf_analyzer_version == "2.43.0"
     assert environment.onnxruntime_version
 
 

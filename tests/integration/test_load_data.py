@@ -1,8 +1,12 @@
-"""The rows as a real perf_analyzer sends them to a real Triton, which answers with what it got."""
+"""The rows as a real perf_analyzer sends them to a real Triton, which answers with what it got.
+
+By the perf_analyzer of the installed tritonclient, whose export has the answers.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +25,13 @@ from hcopt.model.onnx_file import has_batch_dimension, inspect_onnx, sha256_of
 from hcopt.model.repository import write_repository
 from hcopt.model.triton_config import parse_text, to_json, variant_of
 from hcopt.records.model import ModelArtifact
+from hcopt.system import process
 from hcopt.system.process import last_lines
 from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
 from tests.support import onnx_models as models
+from tests.support.triton import installed_perf_analyzer
 
 REQUEST_COUNT = 6
 ROW_COUNT = 7
@@ -54,7 +60,9 @@ class Triton:
         arguments = ["-m", artifact.name, "-u", tools.endpoint.grpc, "-i", "grpc", "-b", str(client_batch_size)]
         arguments += ["--input-data", tools.path(rows), "--async", "--request-count", str(REQUEST_COUNT)]
         arguments += ["--profile-export-file", tools.path(export)]
-        finished = tools.run("perf_analyzer", arguments, folder=self.folder, log=log, timeout_s=300)
+        finished = process.run(
+            [str(installed_perf_analyzer(tools)), *arguments], log=log, timeout_s=300, env=dict(os.environ)
+        )
         assert finished.returncode == 0, last_lines(log)
         self.control.unload(artifact.name)
         requests = json.loads(export.read_text())["experiments"][0]["requests"]

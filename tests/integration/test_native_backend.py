@@ -582,6 +582,16 @@ def test_model_is_warmed_up_before_it_is_ready(triton: Triton) -> None:
     assert_same(triton.infer(name, array), expected(models.linear_model(), array))
 
 
+def unregistered(triton: Triton, region: str) -> bool:
+    try:
+        triton.client.unregister_system_shared_memory(region)
+    except InferenceServerException as error:
+        if "in use" not in str(error):
+            raise
+        return False
+    return True
+
+
 def test_inputs_and_outputs_may_be_in_shared_memory(triton: Triton) -> None:
     name = triton.load(input_and_output(), models.identity_model())
     array = some("FP32", (2, 4))
@@ -600,7 +610,11 @@ def test_inputs_and_outputs_may_be_in_shared_memory(triton: Triton) -> None:
         with pytest.raises(InferenceServerException, match=r"onnxruntime: .*shared memory"):
             triton.client.infer(name, [tensor], outputs=[asked])
     finally:
-        triton.client.unregister_system_shared_memory("region")
+        # A request that has been answered is released a moment later.
+        deadline = time.monotonic() + 60
+        while not unregistered(triton, "region"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         shared_memory.destroy_shared_memory_region(region)
 
 

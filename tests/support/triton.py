@@ -25,10 +25,22 @@ from hcopt.triton.base import Endpoint, Tool, Tools
 from hcopt.triton.control import ModelControl, ModelStatistics
 from hcopt.triton.embedded.backends import NativeBackendError
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
+from hcopt.triton.programs import find_perf_analyzer, find_program
 from tests.support import onnx_models as models
 
 Arrays = Mapping[str, np.ndarray]
 Answer = dict[str, np.ndarray] | InferenceServerException
+
+
+def installed_perf_analyzer(tools: Tools) -> Path:
+    """The installed tritonclient's: unlike the one that hcopt brings it exports the answers, and counts requests."""
+    own = Path(tools.program("perf_analyzer"))
+    script = own.with_name("installed_perf_analyzer")
+    program = find_program("tritonclient", "perf_analyzer")
+    script.write_text(own.read_text(encoding="utf-8").replace(str(find_perf_analyzer().program), str(program)))
+    script.chmod(0o700)
+    return script
+
 
 IO = """
 input {{ name: "input" data_type: TYPE_{datatype} dims: [{dims}] }}
