@@ -93,7 +93,7 @@ def look_at_cgroup() -> Finding:
     memory_mb = read_memory_mb()
     shared_mb = shutil.disk_usage("/dev/shm").total >> 20 if Path("/dev/shm").is_dir() else 0
     said = (
-        f"{'no CPU quota' if limit is None else f'a quota of {limit:g} CPUs'}, {memory_mb / 1024:.1f} GB of memory, "
+        f"{'no CPU quota' if limit is None else f'a CPU quota of {limit:g}'}, {memory_mb / 1024:.1f} GB of memory, "
         f"{shared_mb:,} MB of /dev/shm"
     )
     if memory_mb < _MIN_MEMORY_MB:

@@ -39,8 +39,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "noise_steal": "CPU time taken by the hypervisor {share:.0%} (limit {limit:.0%})",
         "noise_throttling": "time held back by the CPU quota {share:.0%} (limit {limit:.0%})",
         "noise_variation": "variation between blocks {share:.0%} (limit {limit:.0%})",
-        "cpu_quota": "A CPU quota of {quota:g} CPUs holds here, less than the {cpus} CPUs that are seen: counted as "
-        "{counted}. Beyond it the kernel holds server and load generator back; a CPU set is measured better.",
+        "cpu_quota": "A CPU quota of {quota:g} holds here, and {cpus} CPUs are seen: counted as {counted}. "
+        "Beyond it the kernel holds server and load generator back; a CPU set is measured better.",
         "steal_seen": "The hypervisor took more than {limit:.0%} of the CPU time in {count} of {windows} windows "
         "(at most {most:.0%}): other guests share this machine.",
         "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
