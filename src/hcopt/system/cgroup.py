@@ -1,4 +1,4 @@
-"""Limits of this process's control groups, versions 1 and 2: CPU quota, memory, and the time that a quota held back.
+"""Control groups, versions 1 and 2: CPU quota, memory limit, the time that a quota held back, and CPU time used.
 
 A group is held to the limits of all groups above it too, as far as they are seen from here: in a container that is its
 own group, whether it has a namespace of its own or not.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+
+from hcopt.system.files import text_or_none
 
 _PROC = Path("/proc")
 _ROOT = Path("/sys/fs/cgroup")
@@ -25,7 +27,7 @@ def read_cpu_quota(*, proc: Path = _PROC, root: Path = _ROOT) -> float | None:
 def read_memory_limit(*, proc: Path = _PROC, root: Path = _ROOT) -> int | None:
     """Bytes of memory that this process may hold; None where there is no limit."""
     texts = [
-        _text_of(folder / name)
+        text_or_none(folder / name)
         for folder in _folders("memory", proc, root)
         for name in ("memory.max", "memory.limit_in_bytes")
     ]
@@ -38,39 +40,63 @@ def read_throttled_s(*, proc: Path = _PROC, root: Path = _ROOT) -> float | None:
     limited = [(quota, folder) for folder in _folders("cpu", proc, root) if (quota := _cpu_quota(folder)) is not None]
     if not limited:
         return None
-    values = dict(line.split() for line in (_text_of(min(limited)[1] / "cpu.stat") or "").splitlines())
+    values = _cpu_stat(min(limited)[1])
     if "throttled_usec" in values:
         return int(values["throttled_usec"]) / _US_PER_S
     return int(values["throttled_time"]) / _NS_PER_S if "throttled_time" in values else None
 
 
+def cgroup_cpu_s(pid: int, proc: Path = _PROC, root: Path = _ROOT) -> float | None:
+    """CPU time that all processes in the control group of one have used together; None where it has no such group.
+
+    Raises:
+        OSError: There is no such process, or it is not to be seen from here.
+
+    Source: cgroup-v2.rst (cpu.stat) and cgroup-v1/cpuacct.rst (cpuacct.usage) of the Linux kernel.
+    """
+    for controllers, path in _groups((proc / str(pid) / "cgroup").read_text(encoding="utf-8")):
+        if "cpuacct" in controllers.split(","):
+            text = text_or_none(root / "cpuacct" / path / "cpuacct.usage")
+            return None if text is None else int(text) / _NS_PER_S
+        if not controllers and "usage_usec" in (values := _cpu_stat(root / path)):
+            return int(values["usage_usec"]) / _US_PER_S
+    return None
+
+
+def _cpu_stat(folder: Path) -> dict[str, str]:
+    return dict(line.split() for line in (text_or_none(folder / "cpu.stat") or "").splitlines())
+
+
+def _groups(text: str) -> Iterator[tuple[str, str]]:
+    """Controllers and path of each group of a process; of the one of version 2 the controllers are empty."""
+    for line in text.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if controllers or number == "0":
+            yield controllers, path.lstrip("/")
+
+
 def _folders(controller: str, proc: Path, root: Path) -> Iterator[Path]:
     """The group's folder and those above it."""
-    for line in (_text_of(proc / "self" / "cgroup") or "").splitlines():
-        number, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            hierarchies = (root / controllers, root / controller)
-        elif number == "0" and not controllers:
+    for controllers, path in _groups(text_or_none(proc / "self" / "cgroup") or ""):
+        if not controllers:
             hierarchies = (root, root / "unified")
+        elif controller in controllers.split(","):
+            hierarchies = (root / controllers, root / controller)
         else:
             continue
         for top in dict.fromkeys(hierarchies):
-            own = top / path.lstrip("/")
+            own = top / path
             above = [parent for parent in own.parents if parent.is_relative_to(top)]
             yield from (folder for folder in dict.fromkeys((own, *above, top)) if folder.is_dir())
 
 
 def _cpu_quota(folder: Path) -> float | None:
-    if text := _text_of(folder / "cpu.max"):
+    if text := text_or_none(folder / "cpu.max"):
         quota, _, period = text.partition(" ")
     else:
-        quota, period = _text_of(folder / "cpu.cfs_quota_us") or "", _text_of(folder / "cpu.cfs_period_us") or ""
+        quota, period = (
+            text_or_none(folder / "cpu.cfs_quota_us") or "",
+            text_or_none(folder / "cpu.cfs_period_us") or "",
+        )
     # `max`, or -1 before version 2, is no limit.
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
-
-
-def _text_of(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except OSError:
-        return None

@@ -62,6 +62,14 @@ def write_whole_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def text_or_none(file: Path) -> str | None:
+    """The text of a small file of the system, without white space around it; None where it cannot be read."""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
 def copy_whole(source: Path, target: Path) -> None:
     """Copies a file's content, whole or not at all.
 

@@ -15,12 +15,10 @@ import psutil
 from hcopt import __version__
 from hcopt.records.measurement import Backend, Environment
 from hcopt.system.cgroup import read_cpu_quota, read_memory_limit, read_throttled_s
+from hcopt.system.files import text_or_none
 
 _PROC = Path("/proc")
 _CPU_FOLDERS = Path("/sys/devices/system/cpu")
-_CGROUPS = Path("/sys/fs/cgroup")
-_NS_PER_S = 1_000_000_000
-_US_PER_S = 1_000_000
 _BYTES_PER_MB = 1024 * 1024
 
 
@@ -54,19 +52,19 @@ def read_cpu_times() -> CpuTimes:
 
 def steal_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
     """Share (0-1) of the CPU time between two readings that the hypervisor gave to others; None where none passed."""
-    passed_s = after.total_s - before.total_s
-    if passed_s <= 0:
-        return None
-    # The kernel's counters of one CPU may step back a little.
-    return min(1.0, max(0.0, (after.steal_s - before.steal_s) / passed_s))
+    return _share(after.steal_s - before.steal_s, after.total_s - before.total_s)
 
 
 def throttled_ratio(before: CpuTimes, after: CpuTimes) -> float | None:
     """Share (0-1) of the CPU time between two readings for which a CPU quota held back; None where there is none."""
-    passed_s = after.total_s - before.total_s
-    if passed_s <= 0 or before.throttled_s is None or after.throttled_s is None:
+    if before.throttled_s is None or after.throttled_s is None:
         return None
-    return min(1.0, max(0.0, (after.throttled_s - before.throttled_s) / passed_s))
+    return _share(after.throttled_s - before.throttled_s, after.total_s - before.total_s)
+
+
+def _share(part_s: float, passed_s: float) -> float | None:
+    # The kernel's counters of one CPU may step back a little.
+    return min(1.0, max(0.0, part_s / passed_s)) if passed_s > 0 else None
 
 
 def usable_cpu_count(cpus: Collection[int]) -> int:
@@ -168,36 +166,8 @@ def read_memory_mb() -> int:
     return int(machine if limit is None else min(machine, limit)) // _BYTES_PER_MB
 
 
-def cgroup_cpu_s(pid: int, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:
-    """CPU time that all processes in the control group of one have used together; None where it has no such group.
-
-    Raises:
-        OSError: There is no such process, or it is not to be seen from here.
-
-    Source: cgroups(7), /proc/PID/cgroup; the kernel's cgroup-v2.rst (cpu.stat), cgroup-v1/cpuacct.rst (cpuacct.usage).
-    """
-    for line in (proc / str(pid) / "cgroup").read_text(encoding="utf-8").splitlines():
-        number, controllers, path = line.split(":", 2)
-        if "cpuacct" in controllers.split(","):
-            text = _text_of(cgroups / "cpuacct" / path.lstrip("/") / "cpuacct.usage")
-            return None if text is None else int(text) / _NS_PER_S
-        if number == "0" and not controllers:
-            text = _text_of(cgroups / path.lstrip("/") / "cpu.stat") or ""
-            values = dict(pair.split() for pair in text.splitlines())
-            if "usage_usec" in values:
-                return int(values["usage_usec"]) / _US_PER_S
-    return None
-
-
 def read_governor(cpus: Iterable[int], folder: Path = _CPU_FOLDERS) -> str | None:
     """The frequency governors of some CPUs, joined by commas; None where the machine shows none (most guests)."""
     files = (folder / f"cpu{cpu}" / "cpufreq" / "scaling_governor" for cpu in cpus)
-    governors = {text for file in files if (text := _text_of(file))}
+    governors = {text for file in files if (text := text_or_none(file))}
     return ",".join(sorted(governors)) or None
-
-
-def _text_of(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except OSError:
-        return None

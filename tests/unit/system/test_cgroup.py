@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.system.cgroup import read_cpu_quota, read_memory_limit, read_throttled_s
+from hcopt.system.cgroup import cgroup_cpu_s, read_cpu_quota, read_memory_limit, read_throttled_s
 
 V1 = "4:memory:{0}\n2:cpu,cpuacct:{0}\n"
 V2 = "0::{0}\n"
@@ -82,3 +82,29 @@ def test_limits_are_the_tightest_of_the_own_group_and_those_above(
 ) -> None:
     there = places(tmp_path, own, files)
     assert (read_cpu_quota(**there), read_memory_limit(**there), read_throttled_s(**there)) == limits
+
+
+def control_group(folder: Path, lines: str, file: str, text: str) -> float | None:
+    """What is read of the process 7 in a machine that shows these lines and this file."""
+    (folder / "proc" / "7").mkdir(parents=True)
+    (folder / "proc" / "7" / "cgroup").write_text(lines)
+    (folder / "cgroup" / file).parent.mkdir(parents=True)
+    (folder / "cgroup" / file).write_text(text)
+    return cgroup_cpu_s(7, folder / "proc", folder / "cgroup")
+
+
+def test_cpu_time_of_a_control_group_of_version_1(tmp_path: Path) -> None:
+    lines = "9:name=systemd:/\n2:cpu,cpuacct:/docker/abc\n0::/\n"
+    assert control_group(tmp_path, lines, "cpuacct/docker/abc/cpuacct.usage", "1500000000\n") == 1.5
+
+
+def test_cpu_time_of_a_control_group_of_version_2(tmp_path: Path) -> None:
+    text = "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n"
+    assert (
+        control_group(tmp_path, "0::/system.slice/docker-abc.scope\n", "system.slice/docker-abc.scope/cpu.stat", text)
+        == 2.5
+    )
+
+
+def test_cpu_time_of_a_group_that_is_not_to_be_seen_is_unknown(tmp_path: Path) -> None:
+    assert control_group(tmp_path, "0::/\n", "elsewhere/cpu.stat", "usage_usec 1\n") is None

@@ -121,29 +121,3 @@ def test_environment_describes_the_cpus_of_this_process_where_the_server_is_boun
     )
     assert machine.parse_cpu_list(found.cpuset) == os.sched_getaffinity(0)
     assert found.cpu_count == len(os.sched_getaffinity(0))
-
-
-def control_group(folder: Path, lines: str, file: str, text: str) -> float | None:
-    """What is read of the process 7 in a machine that shows these lines and this file."""
-    (folder / "proc" / "7").mkdir(parents=True)
-    (folder / "proc" / "7" / "cgroup").write_text(lines)
-    (folder / "cgroup" / file).parent.mkdir(parents=True)
-    (folder / "cgroup" / file).write_text(text)
-    return machine.cgroup_cpu_s(7, folder / "proc", folder / "cgroup")
-
-
-def test_cpu_time_of_a_control_group_of_version_1(tmp_path: Path) -> None:
-    lines = "9:name=systemd:/\n2:cpu,cpuacct:/docker/abc\n0::/\n"
-    assert control_group(tmp_path, lines, "cpuacct/docker/abc/cpuacct.usage", "1500000000\n") == 1.5
-
-
-def test_cpu_time_of_a_control_group_of_version_2(tmp_path: Path) -> None:
-    text = "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n"
-    assert (
-        control_group(tmp_path, "0::/system.slice/docker-abc.scope\n", "system.slice/docker-abc.scope/cpu.stat", text)
-        == 2.5
-    )
-
-
-def test_cpu_time_of_a_group_that_is_not_to_be_seen_is_unknown(tmp_path: Path) -> None:
-    assert control_group(tmp_path, "0::/\n", "elsewhere/cpu.stat", "usage_usec 1\n") is None

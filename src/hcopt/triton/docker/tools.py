@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from hcopt.errors import RuntimeStartError
+from hcopt.system.cgroup import cgroup_cpu_s
 from hcopt.system.clock import wait_for
-from hcopt.system.machine import cgroup_cpu_s
 from hcopt.system.process import Finished, hand_over
 from hcopt.triton.base import Endpoint, Tool
 from hcopt.triton.docker.engine import docker_errors, how_it_ended_within
