@@ -13,38 +13,26 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.support.live import Live, live
+from benchmarks.support.tools import PassedOn, installed_perf_analyzer
 from hcopt.config.load import load_config
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.system.process import Finished
-from hcopt.triton.base import Endpoint, Tool, Tools
-from hcopt.triton.programs import find_perf_analyzer, find_program
+from hcopt.triton.base import Tool
 
 CONCURRENCIES = (1, 8, 32)
 
 
-@dataclass
-class Watched:
+@dataclass(frozen=True)
+class Watched(PassedOn):
     """A runtime's tools with a perf_analyzer of our choice, which tell the CPU time and the export of each window."""
 
-    tools: Tools
-    perf_analyzer: str
+    perf_analyzer: Path
     cpu_s: list[float] = field(default_factory=list)
     export_bytes: list[int] = field(default_factory=list)
 
-    @property
-    def endpoint(self) -> Endpoint:
-        return self.tools.endpoint
-
-    @property
-    def exports_tensors(self) -> bool:
-        return self.tools.exports_tensors
-
-    def path(self, host_path: Path) -> str:
-        return self.tools.path(host_path)
-
     def program(self, tool: Tool) -> str:
-        return self.perf_analyzer if tool == "perf_analyzer" else self.tools.program(tool)
+        return str(self.perf_analyzer) if tool == "perf_analyzer" else self.tools.program(tool)
 
     def run(
         self,
@@ -74,7 +62,8 @@ def main() -> None:
     parser.add_argument("--window", type=float, default=1.0, metavar="SECONDS")
     options = parser.parse_args()
     with live(load_config(Path("config.yaml"), overrides=options.set, environment={})) as server:
-        programs = _programs(server)
+        tools = server.server.tools
+        programs = Path(tools.program("perf_analyzer")), installed_perf_analyzer(tools)
         print(
             "| concurrency | throughput, own / installed | CPU a request, µs | export, bytes | start, end, reading, s |"
         )
@@ -105,18 +94,7 @@ class Taken:
     beside_s: float
 
 
-def _programs(server: Live) -> tuple[str, str]:
-    """The script that starts perf_analyzer with its libraries, for the own one and for the installed one."""
-    own = Path(server.server.tools.program("perf_analyzer"))
-    other = own.with_name("installed_perf_analyzer")
-    text = own.read_text(encoding="utf-8")
-    installed = find_program("tritonclient", "perf_analyzer")
-    other.write_text(text.replace(str(find_perf_analyzer().program), str(installed)), encoding="utf-8")
-    other.chmod(0o700)
-    return str(own), str(other)
-
-
-def _measured(server: Live, program: str, load: LoadPoint, options: argparse.Namespace) -> Taken:
+def _measured(server: Live, program: Path, load: LoadPoint, options: argparse.Namespace) -> Taken:
     tools = Watched(server.server.tools, program)
     variant = server.prepared.plan.default
     server.runner.served.reload(variant)

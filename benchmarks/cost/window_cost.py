@@ -16,13 +16,14 @@ from statistics import median
 import numpy as np
 
 from benchmarks.support.live import Live, live
+from benchmarks.support.tools import PassedOn
 from hcopt.config.load import load_config
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_samples
 from hcopt.system.process import Finished
-from hcopt.triton.base import Endpoint, Tool, Tools
+from hcopt.triton.base import Tool
 
 WINDOWS_S = (0.2, 0.3, 0.4, 0.5, 0.6, 1.0, 2.0, 3.0)
 ROUNDS = 8
@@ -45,26 +46,11 @@ def main() -> None:
         )
 
 
-@dataclass
-class TimedTools:
+@dataclass(frozen=True)
+class TimedTools(PassedOn):
     """A runtime's tools that remember how long each process lived."""
 
-    tools: Tools
     elapsed_s: list[float] = field(default_factory=list)
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return self.tools.endpoint
-
-    def path(self, host_path: Path) -> str:
-        return self.tools.path(host_path)
-
-    @property
-    def exports_tensors(self) -> bool:
-        return False
-
-    def program(self, tool: Tool) -> str:
-        return self.tools.program(tool)
 
     def run(
         self,

@@ -17,6 +17,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from benchmarks.support.tools import installed_perf_analyzer
 from hcopt.model.base_config import base_configuration
 from hcopt.model.inputs.build import build_load
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
@@ -31,7 +32,6 @@ from hcopt.triton.base import Server
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
 from tests.support import onnx_models as models
-from tests.support.triton import installed_perf_analyzer
 
 REQUEST_COUNT = 6
 ROW_COUNT = 7

@@ -20,26 +20,16 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from benchmarks.support.tools import PassedOn
 from hcopt.system.process import Finished
-from hcopt.triton.base import Endpoint, Tool, Tools
+from hcopt.triton.base import Tool
 from hcopt.triton.control import ModelControl, ModelStatistics
 from hcopt.triton.embedded.backends import NativeBackendError
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
-from hcopt.triton.programs import find_perf_analyzer, find_program
 from tests.support import onnx_models as models
 
 Arrays = Mapping[str, np.ndarray]
 Answer = dict[str, np.ndarray] | InferenceServerException
-
-
-def installed_perf_analyzer(tools: Tools) -> Path:
-    """The installed tritonclient's: unlike the one that hcopt brings it exports the answers, and counts requests."""
-    own = Path(tools.program("perf_analyzer"))
-    script = own.with_name("installed_perf_analyzer")
-    program = find_program("tritonclient", "perf_analyzer")
-    script.write_text(own.read_text(encoding="utf-8").replace(str(find_perf_analyzer().program), str(program)))
-    script.chmod(0o700)
-    return script
 
 
 IO = """
@@ -54,25 +44,10 @@ def input_and_output(datatype: str = "FP32", dims: str = "4") -> str:
 
 
 @dataclass(frozen=True)
-class ImpatientTools:
+class ImpatientTools(PassedOn):
     """The real tools, which wait for no program longer than a moment."""
 
-    tools: Tools
     patience_s: float
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return self.tools.endpoint
-
-    def path(self, host_path: Path) -> str:
-        return self.tools.path(host_path)
-
-    @property
-    def exports_tensors(self) -> bool:
-        return self.tools.exports_tensors
-
-    def program(self, tool: Tool) -> str:
-        return self.tools.program(tool)
 
     def run(
         self,
