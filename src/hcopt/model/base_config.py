@@ -65,10 +65,9 @@ def base_configuration(
     notes = [*_name(config, artifact), *_complete(config, artifact)]
     _check_tensors(config, artifact)
     notes += [*(_batch if batchable else _unbatch)(config), *_move_to_cpu(config, instance_kind)]
-    warm_up = tuple(config.model_warmup)
+    warm_up = tuple(map(deepcopy, config.model_warmup))
+    config.ClearField("model_warmup")
     if warm_up:
-        config = deepcopy(config)
-        config.ClearField("model_warmup")
         notes.append(Note.of("warm_up_left_out"))
     return BaseConfiguration(config=config, warm_up=warm_up, notes=tuple(notes))
 

@@ -27,7 +27,7 @@ from hcopt.model.download import (
     version_of,
 )
 from hcopt.model.from_mlflow import fetch_run_path, fetch_version
-from hcopt.model.named_files import folder_of, named_files
+from hcopt.model.named_files import NAMED_FOLDER, folder_of, named_files
 from hcopt.model.onnx_file import OnnxModel, inspect_onnx, resolve_inside, sha256_of
 from hcopt.model.repository import check_model_name
 from hcopt.model.triton_config import CONFIG_FILE
@@ -41,8 +41,6 @@ from hcopt.system.redaction import without_credentials
 
 _KINDS = "models:/NAME@alias, models:/NAME/VERSION, runs:/ID/path, s3://bucket/key-or-prefix, or a local folder or file"
 _MLMODEL_MAX_BYTES = 1 << 22
-# Of a download whose config.pbtxt lay one folder above the model.
-_NAMED_FOLDER = "named_by_config"
 
 
 def fetch_model(config: Config, *, into: Path, tracking_uri: str) -> ModelArtifact:
@@ -105,7 +103,7 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
     beside_folder = folder_of(beside, folders)
     if into is not None and beside_folder is not None and not beside_folder.is_relative_to(fetched.root):
         # What a download has put beside the model's folder does not stay there.
-        beside_folder = _copied(beside, beside_folder, fetched.root / _NAMED_FOLDER)
+        beside_folder = _copied(beside, beside_folder, fetched.root / NAMED_FOLDER)
     example = _find_input_example(onnx_file)
     # The version folder that the file lay in at its source; what a registry calls a version is something else.
     named = version_of(onnx_file.parent) or fetched.version_folder

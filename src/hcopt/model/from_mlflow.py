@@ -155,15 +155,12 @@ def _fetch_config(client: MlflowClient, run_id: str, folder: str, root: Path) ->
     """Fetches the config.pbtxt that a run logged beside the model: under the same name, or one folder up."""
     from mlflow.exceptions import MlflowException
 
-    for parent in (folder, posixpath.dirname(folder)):
-        try:
-            there = {entry.path for entry in client.list_artifacts(run_id, parent or None)}
-        except MlflowException as error:
-            _pass_unless_absent(error)
-            return  # the run was deleted, its model was not
-        if posixpath.join(parent, CONFIG_FILE) in there:
-            fetch_config(parent, root.parent, _fetcher(client, run_id))
-            return
+    fetch_if_there = _fetcher(client, run_id)
+    try:
+        if not fetch_config(folder, root.parent, fetch_if_there):
+            fetch_config(posixpath.dirname(folder), root.parent, fetch_if_there)
+    except MlflowException as error:
+        _pass_unless_absent(error)  # the run was deleted, its model was not
 
 
 def _fetcher(client: MlflowClient, run_id: str) -> Callable[[str, Path], bool]:

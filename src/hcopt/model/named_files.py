@@ -6,17 +6,17 @@ and `input_data_file` in model_config.proto of triton-inference-server/common, r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hcopt.errors import ModelSourceError
+from hcopt.model import untrusted
 from hcopt.model.onnx_file import resolve_inside
 from hcopt.model.triton_config import CONFIG_FILE, CORRECT, parse_text
 
 _WARM_UP_FOLDER = "warmup"
-# Triton takes such a file for the model's backend, or its batching strategy.
-_CODE = re.compile(r"(.*/)?[^/]*\.(so|py)")
+# Where they lie apart from the model's folder.
+NAMED_FOLDER = "named_by_config"
 
 
 def named_files(config_text: str | None) -> tuple[str, ...]:
@@ -38,7 +38,8 @@ def named_files(config_text: str | None) -> tuple[str, ...]:
     ]
     names = tuple(dict.fromkeys((*labels, *warm_up)))
     for name in names:
-        if resolve_inside(Path("/nowhere"), name) is None or name == CONFIG_FILE or _CODE.fullmatch(name):
+        is_code = untrusted.CODE_FILE.fullmatch(PurePosixPath(name).name)
+        if resolve_inside(Path("/nowhere"), name) is None or name == CONFIG_FILE or is_code:
             raise ModelSourceError(
                 f"{CONFIG_FILE} names the file {name!r}, which is no data in the model's folder", remedy=CORRECT
             )

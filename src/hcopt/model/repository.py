@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hcopt.errors import ConfigError, ModelSourceError, OutputError
+from hcopt.model import untrusted
 from hcopt.model.onnx_file import resolve_inside
 from hcopt.model.triton_config import CONFIG_FILE, CORRECT, to_text
 from hcopt.records.model import ModelArtifact
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 _MODEL_FILE = "model.onnx"
-# Triton takes such files of a version's folder for its backend (libtriton_onnxruntime.so, model.py) or its batching
-# strategy (batchstrategy.so) before all others. Source: TritonModel::Create in core/src/backend_model.cc.
-_CODE = re.compile(r"[^/]*\.(so|py)")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -136,7 +134,7 @@ def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, st
             f"a file of the model's external data has the name {model_file!r} of the model itself",
             remedy="Leave out default_model_filename in config.pbtxt, or give the file another name.",
         )
-    if code := next(filter(_CODE.fullmatch, names), None):
+    if code := next(filter(untrusted.CODE_FILE.fullmatch, names), None):
         raise ModelSourceError(
             f"a file of the model has the name {code!r}, by which Triton would run it as a program",
             remedy="Save the model again, with its external data in a file of another name.",

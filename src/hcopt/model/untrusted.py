@@ -16,6 +16,9 @@ _CODE_FIELDS = ("runtime", "cc_model_filenames", "model_operations", "model_repo
 # hcopt's own backend gives ONNX Runtime the parameters `session.…`, and with some of them that writes files or reads
 # others than the model. Source: onnxruntime_session_options_config_keys.h.
 _CODE_PARAMETER = re.compile(r"EXECUTION_ENV_PATH|TRITON_BATCH_STRATEGY_PATH|session\..*(file|path|folder|dir|root).*")
+# Triton takes such files for its backend (libtriton_onnxruntime.so, model.py) or its batching strategy
+# (batchstrategy.so) before all others. Source: TritonModel::Create in core/src/backend_model.cc.
+CODE_FILE = re.compile(r"[^/]*\.(so|py)")
 
 
 def check_enums(message: Any) -> None:

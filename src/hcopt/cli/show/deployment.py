@@ -13,10 +13,10 @@ from rich.text import Text
 from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.cli.progress_bar import printable
 from hcopt.deploy.answers import Answer
-from hcopt.deploy.kubernetes.deployed_model import NAMED_FOLDER
 from hcopt.deploy.kubernetes.options import Autoscaler
 from hcopt.deploy.kubernetes.plan import Plan
 from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
+from hcopt.model.named_files import NAMED_FOLDER
 
 _CLAIMS = ("golden", "capacity", "linearity")
 

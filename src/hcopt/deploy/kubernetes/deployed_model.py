@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hcopt.analysis.plan import THREADS
 from hcopt.deploy.kubernetes.envelope import threads
+from hcopt.model.named_files import NAMED_FOLDER
 from hcopt.model.repository import names_in_version_folder
 from hcopt.model.triton_config import parse_text, to_text
 from hcopt.records.model import ModelArtifact
@@ -14,9 +15,6 @@ from hcopt.records.run import RunRecord
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-# Under MODEL_URI, of what config.pbtxt names beside the version's folder: labels, warm-up data.
-NAMED_FOLDER = "named_by_config"
 
 
 def deployed_config(record: RunRecord) -> str:

@@ -36,9 +36,9 @@ from hcopt.triton.choose import choose_runtime
 
 Stage = Literal["noise", "sweep", "proof"]
 
-# What was measured there before may still be ending.
 # In a node's folder: the model, and what its config.pbtxt names.
 _MODEL, _NAMED = "model", "named"
+# What was measured there before may still be ending.
 _PATIENCE_S = 60.0
 _BETWEEN_TRIES_S = 0.5
 # Measurements come back as values; the rest only this task's work needed.

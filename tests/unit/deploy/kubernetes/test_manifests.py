@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from hcopt.deploy.capacity import parse_growth
-from hcopt.deploy.kubernetes.deployed_model import NAMED_FOLDER
 from hcopt.deploy.kubernetes.envelope import validity_envelope
 from hcopt.deploy.kubernetes.manifests import render, write_manifests
 from hcopt.deploy.kubernetes.options import Autoscaler, Options, parse_node_selector
@@ -23,6 +22,7 @@ from hcopt.deploy.kubernetes.plan import Plan, plan_deployment
 from hcopt.deploy.scaling import Scaling
 from hcopt.errors import ConfigError, OutputError
 from hcopt.job.summary import summarize
+from hcopt.model.named_files import NAMED_FOLDER
 from hcopt.model.triton_config import parse_text
 from hcopt.records.measurement import Backend
 from hcopt.records.model import ModelConfigVariant
