@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hcopt.analysis.stats import unpaired_ratio
 from hcopt.check.conclusion import Difference, Ratios, conclusion_of, remarks_on, why_no_ratio
 from hcopt.records.measurement import Measurement
-from hcopt.records.run import RunRecord
+from hcopt.records.run import RunRecord, SentRows
 from hcopt.records.verdict import ConfirmedVariant, Estimate
 
 # Says nothing of the measured server; a difference is only mentioned.
@@ -32,6 +32,7 @@ _WHY: Mapping[str, str] = {
     "sdk_image": "Another image may hold another load generator.",
     "model.sha256": "Another network takes another amount of work for each request.",
     "client_batch_size": "A request of more rows is more work.",
+    "rows": "Rows of another shape are another amount of work, and so may be other values.",
 }
 # A figure's natural logarithm, by block.
 _Logs = Mapping[int, float]
@@ -103,18 +104,24 @@ def _differences(a: RunRecord, b: RunRecord) -> tuple[Difference, ...]:
     ]
     if a.model.sha256 != b.model.sha256:
         pairs.insert(0, ("model.sha256", a.model.sha256, b.model.sha256))
-    if (rows_a := _rows(a)) != (rows_b := _rows(b)):
+    if (rows_a := _rows_a_request(a)) != (rows_b := _rows_a_request(b)):
         pairs.append(("client_batch_size", rows_a, rows_b))
+    if _digest(a.rows) != _digest(b.rows):
+        pairs.append(("rows", a.rows, b.rows))
     return tuple(
         Difference(key=key, a=_text(of_a), b=_text(of_b), why=_WHY.get(key, _WHY_UNNAMED)) for key, of_a, of_b in pairs
     )
 
 
-def _rows(run: RunRecord) -> str:
+def _rows_a_request(run: RunRecord) -> str:
     """Rows a request, of the golden configuration's load or of all."""
     best = run.confirmation.best
     loads = [best.load] if best is not None else run.plan.loads
     return ", ".join(str(size) for size in sorted({load.client_batch_size for load in loads}))
+
+
+def _digest(rows: SentRows | None) -> str | None:
+    return None if rows is None else rows.sha256
 
 
 def _text(value: object) -> str | None:

@@ -17,7 +17,7 @@ class Difference:
     """One condition that was not the same in both runs; None where a run does not know it.
 
     Attributes:
-        key: Its name in the run's environment, `model.sha256` or `client_batch_size`.
+        key: Its name in the run's environment, `model.sha256`, `client_batch_size` or `rows`.
         a: Its value in A.
         b: Its value in B.
         why: Why it forbids a ratio.

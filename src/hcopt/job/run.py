@@ -31,12 +31,13 @@ from hcopt.job.stages import ModelRun, Proof
 from hcopt.job.summary import summarize
 from hcopt.measure.choose import choose_profiler
 from hcopt.measure.context import RunContext
+from hcopt.model.inputs.values import LoadData
 from hcopt.model.prepare import Prepared, config_text, delivered_config, prepare
 from hcopt.model.repository import write_repository
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import OWN_CONDITIONS, Environment, Measurement
 from hcopt.records.note import Note
-from hcopt.records.run import RunRecord
+from hcopt.records.run import RunRecord, SentRows
 from hcopt.records.verdict import Noise, Ranking
 from hcopt.services.mlflow import ready_database
 from hcopt.store.decisions import read_decisions
@@ -333,6 +334,7 @@ class _Run:
             elapsed_s=self.context.stopwatch.elapsed_s,
             decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
+            rows=_sent_rows(prepared.load),
         )
 
     def _write_results(self, prepared: Prepared, record: RunRecord) -> None:
@@ -383,13 +385,21 @@ class _Run:
 
 def _model_conditions(prepared: Prepared) -> JsonObject:
     """What else than the configuration decides on what is measured."""
-    rows = {name: values.tolist() for name, values in prepared.load.rows.items()}
     variants = "".join(config_text(prepared, variant) for variant in prepared.plan.all_variants)
     return {
         "model": {
             "sha256": prepared.artifact.sha256,
             "config.pbtxt": config_text(prepared, prepared.plan.default),
             "variants": hashlib.sha256(variants.encode()).hexdigest(),
-            "rows": hashlib.sha256(repr(rows).encode()).hexdigest(),
+            "rows": _sent_rows(prepared.load).sha256,
         }
     }
+
+
+def _sent_rows(load: LoadData) -> SentRows:
+    values = {name: rows.tolist() for name, rows in load.rows.items()}
+    return SentRows(
+        sha256=hashlib.sha256(repr(values).encode()).hexdigest(),
+        count=load.row_count,
+        shapes=tuple((name, rows.shape[1:]) for name, rows in load.rows.items()),
+    )

@@ -15,6 +15,27 @@ from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentRows:
+    """The rows that the requests of a run carried, in turn.
+
+    Attributes:
+        sha256: Over all their values.
+        count: How many different ones; None in older runs.
+        shapes: Each input with the shape of one row, as it is sent; empty in older runs.
+    """
+
+    sha256: str
+    count: int | None = None
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def __str__(self) -> str:
+        """For people, e.g. `16 rows of input [1024], sha256 5f1d3c6e9a2b`."""
+        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in self.shapes)
+        rows = f"{self.count} rows of {shapes}, " if shapes else ""
+        return f"{rows}sha256 {self.sha256[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One finished run, all that a report, MLflow or a manifest needs.
 
@@ -30,6 +51,7 @@ class RunRecord:
         elapsed_s: Seconds a phase, in order.
         decisions: Of the adaptive search, in order; none where another profiler measured.
         notes: What the user has to know about this run (conversions, dropped dimensions, noise …).
+        rows: What its requests carried; None where that was not noted.
     """
 
     run_id: str
@@ -51,6 +73,7 @@ class RunRecord:
     elapsed_s: Mapping[str, float] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     notes: tuple[Note, ...] = ()
+    rows: SentRows | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,9 +181,10 @@ def read_record(run: RunFolder) -> RunRecord:
         raise ConfigError(f"run {run.run_id} is one of several models", remedy=f"Name one of its parts: {places}.")
     if "record" not in data:
         raise ConfigError(f"run {run.run_id} is not finished (state: {data.get('state')})")
-    beside = {"measurements": read_measurements(run.path), "decisions": read_decisions(run.path)}
+    # Where the folder is now: it may have been copied or moved since.
+    beside = {"measurements": read_measurements(run.path), "decisions": read_decisions(run.path), "folder": run.path}
     try:
-        found = TypeAdapter(RunRecord).validate_python({**data["record"], **beside})
+        found = TypeAdapter(RunRecord).validate_python({"rows": _noted_rows(data), **data["record"], **beside})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -193,6 +194,12 @@ def read_record(run: RunFolder) -> RunRecord:
         ) from error
     _check_names(found)
     return found
+
+
+def _noted_rows(state: JsonObject) -> JsonObject | None:
+    """What a run of an older hcopt, which has them not in its record, noted of its rows."""
+    model = state.get("conditions", {}).get("model")
+    return {"sha256": model["rows"]} if isinstance(model, dict) and "rows" in model else None
 
 
 def _check_names(record: RunRecord) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hcopt.check.compare_runs import RunComparison, compare_runs
 from hcopt.check.conclusion import relation
 from hcopt.records.measurement import Backend, Environment, LoadPoint, Measurement
-from hcopt.records.run import RunRecord
+from hcopt.records.run import RunRecord, SentRows
 from hcopt.records.verdict import Estimate
 from tests.support.records import (
     HEAVY,
@@ -81,6 +81,29 @@ def test_machine_that_became_faster_cancels_in_the_gain_over_the_default() -> No
     assert found.ratios.default_throughput.estimate == pytest.approx(1.2)
     assert found.ratios.gain_over_default.estimate == pytest.approx(1.0)
     assert any("the machine itself changed" in remark for remark in found.remarks)
+
+
+def sent(size: int, sha256: str) -> SentRows:
+    return SentRows(sha256=sha256 * 64, count=256, shapes=(("text", (1, size)), ("mask", (1, size))))
+
+
+def test_rows_of_another_shape_are_another_condition() -> None:
+    found = compare_runs(run_record(rows=sent(16, "a")), run_record(rows=sent(1024, "b")))
+    [difference] = found.differences
+    assert (difference.key, found.ratios) == ("rows", None)
+    assert difference.a == "256 rows of text [1, 16], mask [1, 16], sha256 aaaaaaaaaaaa"
+    assert difference.b is not None and "[1, 1024]" in difference.b
+    assert "(rows)" in found.conclusion
+
+
+def test_same_rows_are_the_same_whatever_else_was_noted_of_them() -> None:
+    found = compare_runs(run_record(rows=sent(16, "a")), run_record(rows=SentRows(sha256="a" * 64)))
+    assert (found.differences, found.is_repeatability_check) == ((), True)
+
+
+def test_run_that_notes_no_rows_is_not_known_to_have_sent_the_same() -> None:
+    found = compare_runs(run_record(rows=sent(16, "a")), run_record())
+    assert [(one.key, one.b) for one in found.differences] == [("rows", None)]
 
 
 def test_better_configuration_shows_in_the_gain_over_the_default() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hcopt.errors import ConfigError, ProfileError
-from hcopt.records.run import RunRecord
+from hcopt.records.run import RunRecord, SentRows
 from hcopt.store.decisions import append_decision
 from hcopt.store.measurements import FILE_NAME, append_measurement
 from hcopt.store.run_folder import SHOWN, RunFolder, find_run, new_run, read_record, record_json, remove_stillborn
@@ -32,8 +34,27 @@ def _written(results: Path, record: RunRecord) -> RunFolder:
     ids=["better", "tied", "undecided", "no feasible", "searched"],
 )
 def test_record_read_back_is_the_one_that_was_written(tmp_path: Path, record: RunRecord) -> None:
-    run = _written(tmp_path, record)
-    assert read_record(find_run(run.run_id, results=tmp_path)) == record
+    run = _written(tmp_path, replace(record, rows=SentRows(sha256="a" * 64, count=2, shapes=(("text", (1, 16)),))))
+    found = read_record(find_run(run.run_id, results=tmp_path))
+    assert found.rows is not None and str(found.rows) == "2 rows of text [1, 16], sha256 aaaaaaaaaaaa"
+    assert replace(found, rows=None) == replace(record, folder=run.path)
+
+
+def test_run_that_was_copied_lies_where_it_is_now(tmp_path: Path) -> None:
+    run = _written(tmp_path / "here" / "results", run_record())
+    shutil.copytree(tmp_path / "here", tmp_path / "there", symlinks=True)
+    found = read_record(find_run(run.run_id, results=tmp_path / "there" / "results"))
+    assert found.folder == tmp_path / "there" / "results" / "runs" / run.run_id
+
+
+def test_run_of_an_older_hcopt_is_known_by_the_digest_of_its_rows(tmp_path: Path) -> None:
+    run = _written(tmp_path, run_record())
+    record = record_json(run_record())
+    del record["rows"]
+    run.write_state("finished", {"record": record, "conditions": {"model": {"rows": "b" * 64}}})
+    assert read_record(run).rows == SentRows(sha256="b" * 64)
+    run.write_state("finished", {"record": record})
+    assert read_record(run).rows is None
 
 
 def test_record_of_an_unfinished_run_is_an_error_that_says_how_far_it_is(tmp_path: Path) -> None:
