@@ -9,6 +9,7 @@ from typing import Literal
 from hcopt.analysis.plan import THREADS
 from hcopt.deploy.capacity import TOLERANCE_RATIO
 from hcopt.deploy.kubernetes.options import Options
+from hcopt.deploy.kubernetes.triton_image import RELEASES, REPOSITORY, image_of
 from hcopt.deploy.scaling import Scaling
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
@@ -17,9 +18,6 @@ from hcopt.words.notes import sentence
 Claim = Literal["golden", "capacity", "linearity"]
 Condition = Literal["verdict", "backend", "image", "cpu", "threads", "exclusive CPUs", "scaling"]
 
-# The embedded server of hcopt's own pins is the Triton of NVIDIA's release 24.10.
-_RELEASES = {"2.51.0": "24.10"}
-_REPOSITORY = "nvcr.io/nvidia/tritonserver"
 # The HPA lets a pod go 10 % beyond its target before it does anything: a loss within that stays within its headroom.
 _LINEAR_RATIO = 1 - TOLERANCE_RATIO
 # What hcopt's native backend gives to ONNX Runtime and NVIDIA's ignores; OpenVINO's precision is chosen by ours alone.
@@ -74,15 +72,6 @@ def threads(record: RunRecord) -> int | None:
     return int(value) if value is not None and value.isdecimal() and int(value) > 0 else None
 
 
-def image_of(record: RunRecord, options: Options) -> str | None:
-    """Triton's image: the user's, that of the run, or that of the same Triton's release; None where none is known."""
-    environment = record.environment
-    release = _RELEASES.get(environment.triton_version)
-    # An engine's own id of an image, without a registry's digest, means nothing to another machine.
-    pulled = environment.server_image if "@" in (environment.server_image or "") else None
-    return options.image or pulled or (release and f"{_REPOSITORY}:{release}-py3")
-
-
 def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) -> tuple[Assumption, ...]:
     """Everything in which the Deployment is not what was measured."""
     both: tuple[Claim, ...] = ("golden", "capacity")
@@ -127,7 +116,7 @@ def measured_on(record: RunRecord) -> str:
 
 def _image(record: RunRecord, options: Options) -> str | None:
     environment, image = record.environment, image_of(record, options)
-    if image in {environment.server_image, f"{_REPOSITORY}:{_RELEASES.get(environment.triton_version)}-py3"}:
+    if image in {environment.server_image, f"{REPOSITORY}:{RELEASES.get(environment.triton_version)}-py3"}:
         return None
     measured = environment.server_image or f"Triton {environment.triton_version}"
     return f"Measured {measured}; deployed is {image}."

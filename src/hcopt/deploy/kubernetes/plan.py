@@ -26,13 +26,13 @@ from hcopt.deploy.kubernetes.envelope import (
     Assumption,
     Claim,
     assumptions,
-    image_of,
     measured_on,
     validity_envelope,
 )
 from hcopt.deploy.kubernetes.facts import START_KEYS, fact_lines
 from hcopt.deploy.kubernetes.names import dns_label
 from hcopt.deploy.kubernetes.options import Options
+from hcopt.deploy.kubernetes.triton_image import OLDEST_RELEASE, image_of, lacking
 from hcopt.deploy.scaling import Scaling
 from hcopt.errors import ConfigError, OutputError
 from hcopt.records.json import JsonObject
@@ -147,7 +147,7 @@ def plan_deployment(
             only marked.
 
     Raises:
-        ConfigError: The run has no capacity to plan with, or the load is no range.
+        ConfigError: The run has no capacity to plan with, the load is no range, or no image is known that can serve it.
         OutputError: `strict`, and the Deployment differs from what was measured.
     """
     found = sustained(record)
@@ -157,6 +157,12 @@ def plan_deployment(
     if image is None:
         raise ConfigError(
             f"no image is known for Triton {record.environment.triton_version}", remedy="Give one with --image."
+        )
+    if lacks := lacking(record, options):
+        raise ConfigError(
+            f"the server of {image} is too old for the manifests: it has not {' and '.join(lacks)}",
+            remedy=f"Give an image of release {OLDEST_RELEASE} or newer as --image, best one that was measured with "
+            "(runtime.docker.release).",
         )
     differing = assumptions(record, options, scaling)
     if strict:

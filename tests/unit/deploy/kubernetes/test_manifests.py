@@ -301,6 +301,53 @@ def test_image_that_only_one_engine_knows_has_to_be_given() -> None:
     assert [one.condition for one in found.assumptions] == ["image", "scaling"]
 
 
+@pytest.mark.parametrize(
+    ("image", "lacks"),
+    [
+        ("nvcr.io/nvidia/tritonserver:22.12-py3", ("max-connection-age", "pending_request_count")),
+        (
+            "registry:5000/ml/tritonserver:23.08-py3@sha256:" + "ab" * 32,
+            ("max-connection-age", "pending_request_count"),
+        ),
+        ("mirror/triton:23.12", ("max-connection-age",)),
+    ],
+)
+def test_image_whose_server_lacks_what_the_manifests_use_is_refused(image: str, lacks: str) -> None:
+    with pytest.raises(ConfigError, match="too old for the manifests") as refused:
+        plan(image=image)
+    named = [word for word in ("max-connection-age", "pending_request_count") if word in refused.value.message]
+    assert " ".join(named) == lacks
+    assert "24.01" in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "nvcr.io/nvidia/tritonserver:24.01-py3",
+        "nvcr.io/nvidia/tritonserver:26.09-py3",
+        # Whatever these hold, their names do not say it.
+        "registry:5000/tritonserver@sha256:" + "ab" * 32,
+        "mirror/tritonserver:22.12.4",
+        "mirror/tritonserver:20.99",
+        "mirror/scoring:22.12",
+    ],
+)
+def test_image_that_is_new_enough_or_of_no_known_age_is_taken(image: str) -> None:
+    assert plan(image=image).image == image
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("2.29.0", False), ("2.41.0", False), ("2.42.0", True), ("2.73.0", True)]
+)
+def test_image_of_the_run_counts_by_its_triton(version: str, fits: bool) -> None:
+    record = planned_record(environment=replace(native_environment(), triton_version=version))
+    if fits:
+        assert plan(record).image == record.environment.server_image
+        return
+    with pytest.raises(ConfigError, match="too old for the manifests"):
+        plan(record)
+
+
 def test_slow_model_gets_a_target_in_thousandths() -> None:
     slow = replace(capacity().sustainable_rate_infer_per_s, ci_low=1.0)
     found = objects(
