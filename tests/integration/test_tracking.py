@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.records.model import ModelArtifact, RegisteredVersion
 from hcopt.records.run import RunRecord
@@ -269,6 +271,29 @@ def test_default_store_keeps_everything_under_results(tmp_path: Path, artifacts:
     program, *arguments = tracked.page_command.split()
     assert Path(program).name == "mlflow"
     assert arguments == ["ui", "--backend-store-uri", uri, "--port", "5000"]
+
+
+def test_results_that_were_copied_are_logged_beside_the_copy(tmp_path: Path, artifacts: Path) -> None:
+    """And those that were logged before are read there: the place that they were copied from is not needed."""
+    there = tmp_path / "there" / "results"
+    before = log_own(unregistered("before"), tmp_path / "here" / "results", artifacts)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    shutil.rmtree(tmp_path / "here")
+    after = log_own(unregistered("after"), there, artifacts)
+    assert after.experiment_id == before.experiment_id
+    with mlflow_session(default_tracking_uri(there), error=OutputError) as client:
+        for tracked in (before, after):
+            assert_logged_once(client, tracked)
+            location = client.get_run(tracked.run_id).info.artifact_uri
+            assert location.startswith(str(there / "mlflow" / "artifacts"))
+            assert "report/result_summary.pdf" in paths(client, tracked.run_id)
+    assert not (tmp_path / "here").exists()
+
+
+def log_own(run: RunRecord, results: Path, artifacts: Path) -> TrackedRun:
+    """To the MLflow that hcopt has where none is configured."""
+    uri = default_tracking_uri(results)
+    return log_run(run, tracking_uri=uri, experiment=EXPERIMENT, artifacts=artifacts, config=Config())
 
 
 def test_deleted_experiment_is_told(client: MlflowClient, mlflow_server: str, artifacts: Path) -> None:

@@ -160,14 +160,13 @@ def _silence() -> Iterator[None]:
 
 def _allowed(tracking_uri: str, config: Config | None, *, writes: bool) -> dict[str, Allowed]:
     """What may be done to each database: hcopt's own is made and migrated as it needs to be, others where asked."""
-    own = config is not None and config.mlflow.tracking_uri is None
     asked = config is not None and config.mlflow.migrate_database
-    return {
-        database: Allowed(
-            creates=writes and database == tracking_uri, migrates=asked or (own and database == tracking_uri)
-        )
-        for database in _databases(tracking_uri)
-    }
+    allowed = {}
+    for database in _databases(tracking_uri):
+        is_it = database == tracking_uri
+        own = is_it and config is not None and config.mlflow.tracking_uri is None
+        allowed[database] = Allowed(creates=writes and is_it, migrates=asked or own, follows=own)
+    return allowed
 
 
 def _connect(uri: str, config: Config | None, *, writes: bool) -> MlflowClient:

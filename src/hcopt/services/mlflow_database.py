@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from hcopt.services.mlflow_moved import follow_artifacts
 from hcopt.system.files import copy_whole
 from hcopt.system.process import removed_at_death
 from hcopt.system.redaction import without_credentials
@@ -49,10 +50,12 @@ class Allowed:
     Attributes:
         creates: One that is absent or empty is made.
         migrates: One of an older schema is migrated, after a copy where it is a file.
+        follows: A file that was copied or moved, with the artifacts beside it, is told where they are now.
     """
 
     creates: bool = False
     migrates: bool = False
+    follows: bool = False
 
 
 def is_database(tracking_uri: str) -> bool:
@@ -89,6 +92,8 @@ def open_databases(allowed: Mapping[str, Allowed], *, makes: bool = True) -> Non
             _migrate(uri, revision or "")
         elif age != "same" and makes:
             _make(uri)
+        if allowed[uri].follows and (file := sqlite_file(uri)) is not None and file.exists():
+            follow_artifacts(file)
 
 
 def _checked(uri: str, allowed: Allowed) -> tuple[Age, str | None]:

@@ -14,6 +14,7 @@ from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.services.mlflow import error_code, mlflow_session
 from hcopt.services.mlflow_database import sqlite_file
+from hcopt.services.mlflow_moved import artifacts_beside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,7 +84,7 @@ def ensure_experiment(client: MlflowClient, tracking_uri: str, name: str) -> str
 def _artifact_location(tracking_uri: str) -> str | None:
     """Beside an SQLite database, where MLflow's own default is ./mlruns of whoever runs; servers have their own."""
     database = sqlite_file(tracking_uri)
-    return str(database.absolute().parent / "artifacts") if database else None
+    return str(artifacts_beside(database)) if database else None
 
 
 def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, config: Config | None = None) -> bool:
