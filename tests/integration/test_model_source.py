@@ -308,10 +308,11 @@ def test_s3_prefix_comes_with_its_newest_version_only(s3_server: S3Server, tmp_p
 
 
 @pytest.mark.parametrize("key", ["1/model.onnx", "1"])
-def test_s3_key_comes_with_what_belongs_to_it(s3_server: S3Server, tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("beside", ["1", "."])
+def test_s3_key_comes_with_what_belongs_to_it(s3_server: S3Server, tmp_path: Path, key: str, beside: str) -> None:
     model = tmp_path / "scoring"
     save_with_external_data(model / "1", "weights.data")
-    (model / "1" / "input_example.json").write_text("[]", encoding="utf-8")
+    (model / beside / "input_example.json").write_text("[]", encoding="utf-8")
     (model / "config.pbtxt").write_text(CONFIG_TEXT, encoding="utf-8")
     uri = s3_server.upload(model, f"keys/{tmp_path.name}/scoring")
     artifact = fetch(f"{uri}/{key}", tmp_path / "into")

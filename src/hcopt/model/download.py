@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from hcopt.errors import ModelSourceError
 from hcopt.model.named_files import named_files
@@ -87,8 +87,20 @@ def fetch_companions(file_path: str, root: Path, fetch_if_there: Callable[[str, 
             fetch_if_there(posixpath.join(folder, location), target)
     if not fetch_config(folder, root, fetch_if_there) and folder:
         fetch_config(posixpath.dirname(folder), root.parent, fetch_if_there)
+    fetch_examples(folder, root, fetch_if_there)
+
+
+def fetch_examples(folder: str, root: Path, fetch_if_there: Callable[[str, Path], bool]) -> None:
+    """Fetches the example rows that lie in a model's folder, or beside it where it is that of a version.
+
+    Args:
+        folder: Its path at the source.
+        root: Where they go.
+        fetch_if_there: Gets one file by its path at the source; False where there is none.
+    """
+    folders = (folder, posixpath.dirname(folder)) if version_of(PurePosixPath(folder)) else (folder,)
     for name in INPUT_EXAMPLES:
-        fetch_if_there(posixpath.join(folder, name), root / name)
+        any(fetch_if_there(posixpath.join(place, name), root / name) for place in folders)
 
 
 def fetch_config(folder: str, into: Path, fetch_if_there: Callable[[str, Path], bool]) -> bool:

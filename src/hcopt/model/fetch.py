@@ -21,6 +21,7 @@ from hcopt.model.download import (
     Fetched,
     fetch_companions,
     fetch_config,
+    fetch_examples,
     fetched_from,
     text_of,
     text_of_config,
@@ -264,6 +265,8 @@ def _fetch_prefix(bucket: Bucket, prefix: str, root: Path, uri: str) -> bool:
             bucket.fetch(f"{prefix}/{name}", root / name)
     if sizes and CONFIG_FILE not in sizes:
         fetch_config(posixpath.dirname(prefix), root.parent, bucket.fetch_if_there)
+    if sizes and not any(name in sizes for name in INPUT_EXAMPLES):
+        fetch_examples(prefix, root, bucket.fetch_if_there)
     return bool(sizes)
 
 
