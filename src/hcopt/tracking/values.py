@@ -62,6 +62,7 @@ def run_params(run: RunRecord) -> dict[str, str]:
         "model.source_uri": run.model.source_uri,
         "model.version": run.model.version,
         "model.sha256": run.model.sha256,
+        "load.rows": run.rows,
         "constraints.latency_p99_ms": run.ranking.latency_p99_limit_ms,
         **{f"sweep.{key}": values for key, values in _swept(run.plan).items()},
         **{f"environment.{one.name}": getattr(run.environment, one.name) for one in fields(run.environment)},
@@ -119,7 +120,9 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         if confirmed is not None:
             values |= _confirmed_figures(role, confirmed)
     if run.capacity is not None:
-        values |= _bounds("capacity.sustainable_rate_infer_per_s", run.capacity.sustainable_rate_infer_per_s)
+        # Under the plain name the rate that is promised, as in the tag of the model version.
+        key, rate = "capacity.sustainable_rate_infer_per_s", run.capacity.sustainable_rate_infer_per_s
+        values |= {**_bounds(key, rate), key: rate.ci_low, f"{key}.estimate": rate.estimate}
     if run.noise is not None:
         values |= {f"noise.{key}": getattr(run.noise, key) for key in _NOISE_FIGURES}
     failed = sum(1 for measurement in run.measurements if measurement.error is not None)

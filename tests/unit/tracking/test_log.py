@@ -220,8 +220,10 @@ def test_run_metrics_hold_misses_equal_load_capacity_and_noise() -> None:
     assert (found["best.miss_ratio"], found["best.miss_ratio.ci_high"]) == (0.001, 0.002)
     assert found["equal_load.throughput_ratio.ci_low"] == 1.276
     assert found["default_at_best_load.throughput_infer_per_s"] == 4951.0
-    assert found["capacity.sustainable_rate_infer_per_s"] == 5000.0
+    promised = float(version_tags(evidence_record(), "abc")["hcopt.sustainable_rate_infer_per_s"])
+    assert found["capacity.sustainable_rate_infer_per_s"] == promised == 4800.0
     assert found["capacity.sustainable_rate_infer_per_s.ci_low"] == 4800.0
+    assert found["capacity.sustainable_rate_infer_per_s.estimate"] == 5000.0
     assert "capacity.sustainable_rate_infer_per_s.ci_high" not in found, "no rate was found that fails"
     assert (found["noise.resolvable_ratio"], found["noise.window_s"]) == (0.052, 3.0)
     assert "noise.max_steal_ratio" not in found, "not known"

@@ -17,6 +17,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import ConfirmedVariant, Estimate
 from hcopt.report import figures
+from hcopt.report.facts.limit import lower_bound
 from hcopt.report.facts.names import short_name
 from hcopt.report.plain_table import plain_rows
 from hcopt.words.notes import worded
@@ -61,7 +62,7 @@ def rows(comparison: RunComparison) -> list[Row]:
         "p99 limit (ms)": [_limit(run) for run in runs],
         "default (infer/s)": [_figure(_default(run), figures.throughput) for run in runs],
         "golden / default": [_figure(_gain(run), figures.times) for run in runs],
-        "sustainable rate (infer/s)": [_figure(_capacity(run), figures.throughput) for run in runs],
+        "sustainable rate (infer/s)": [_sustained(run) for run in runs],
         "spread of blocks": [_NOTHING if run.noise is None else f"{run.noise.block_sd_ratio:.1%}" for run in runs],
         "resolvable change": [_NOTHING if run.noise is None else f"{run.noise.resolvable_ratio:.1%}" for run in runs],
         "took": [duration(sum(run.elapsed_s.values())) for run in runs],
@@ -108,6 +109,14 @@ def _gain(run: RunRecord) -> Estimate | None:
 
 def _capacity(run: RunRecord) -> Estimate | None:
     return None if run.capacity is None else run.capacity.sustainable_rate_infer_per_s
+
+
+def _sustained(run: RunRecord) -> str:
+    """The rate that is promised, as everywhere."""
+    if run.capacity is None:
+        return _NOTHING
+    low = lower_bound(run.capacity)
+    return "none shown" if low is None else f"≥ {figures.throughput(low)}"
 
 
 def _figure(value: Estimate | None, digits: figures.Digits) -> str:
