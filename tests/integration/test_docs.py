@@ -189,13 +189,14 @@ def runs_here(block: Block) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """A folder with what a clone has after a first run: the sample model in MLflow, and a finished run."""
+    """A folder with what a clone has after a first run: the sample model in MLflow, a finished run, its manifests."""
     place = workplace(tmp_path_factory.mktemp("docs"), COLUMNS="80")
     for name in ("config.yaml", "model_repository"):
         (place.folder / name).symlink_to(REPOSITORY / name)
     (place.folder / "load.csv").write_text("t_s,infer_per_s\n0,200000\n600,400000\n", encoding="utf-8")
     assert place.answer("seed").returncode == 0
     write_planned_run(place.results)
+    assert place.answer("kubernetes", "results", "--base", "60000", "--peak", "500000").returncode == 0
     return place
 
 

@@ -27,6 +27,10 @@ def capacity(
     trace: Annotated[
         Path | None, typer.Option("--trace", help="CSV with t_s,infer_per_s: simulates the autoscaler over it.")
     ] = None,
+    manifests: Annotated[
+        Path | None,
+        typer.Option("--manifests", help="Folder that hcopt kubernetes wrote: simulates that autoscaler, as it is."),
+    ] = None,
     chart: Annotated[Path | None, typer.Option("--chart", help="Of the simulation: .html, .svg or .png.")] = None,
     growth: options.Growth = USUAL_GROWTH,
     scrape_interval: options.Scrape = USUAL_SCRAPE_INTERVAL_S,
@@ -53,12 +57,15 @@ def capacity(
 
         if chart is not None and trace is None:
             raise ConfigError("--chart draws a simulation, which needs a load", remedy="Give --trace load.csv.")
+        if manifests is not None and trace is None:
+            raise ConfigError("--manifests are simulated, which needs a load", remedy="Give --trace load.csv.")
         folder = find_run(run, results=output)
         found = answer(
             folder,
             rate_infer_per_s=rate,
             replicas=replicas,
             trace=None if trace is None else read_trace(trace),
+            manifests=manifests,
             growth=parse_growth(growth),
             scrape_interval_s=scrape_interval,
             rate_window_s=rate_window,

@@ -14,6 +14,7 @@ from hcopt.deploy.capacity import (
     Reaction,
     check_cluster_holds,
     cost_per_million,
+    load_for,
     lower_bound,
     pending_target,
     plan_replicas,
@@ -29,6 +30,7 @@ from hcopt.deploy.kubernetes.options import Options, check_rate_window
 from hcopt.deploy.kubernetes.plan import Plan, plan_deployment
 from hcopt.deploy.kubernetes.ray_job import write_ray_job
 from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
+from hcopt.deploy.kubernetes.written import WrittenAutoscaler, read_autoscaler
 from hcopt.deploy.load_trace import LoadTrace
 from hcopt.deploy.pod_model import PodModel, fit_pod_model
 from hcopt.deploy.scaling import Scaling, read_scaling
@@ -52,10 +54,15 @@ class Answer:
         scaling: Whether linearity was measured.
         pod: The queue model.
         replicas: For the asked load, with one to spare; None where none was asked.
-        load_at_target_infer_per_s: Of the asked replicas; None likewise.
+        load_at_target_infer_per_s: The highest load for which the asked replicas are enough, one of them to spare; None
+            likewise.
         load_at_capacity_infer_per_s: The most that they sustain while nothing grows and none of them goes.
-        cost_per_million: At the asked load and its replicas, else at T; None without a price.
+        cost_per_million: At C, as the report and summary.json have it; None without a price.
+        planned_infer_per_s_per_pod: What a pod gets of the asked load, or of that of the asked replicas, with one to
+            spare; T where neither is asked for.
+        planned_cost_per_million: At that.
         simulated: None without a trace.
+        manifests: The file whose autoscaler was simulated; None: one for the trace's own lowest and highest load.
     """
 
     record: RunRecord
@@ -68,7 +75,10 @@ class Answer:
     load_at_target_infer_per_s: float | None
     load_at_capacity_infer_per_s: float | None
     cost_per_million: float | None
+    planned_infer_per_s_per_pod: float
+    planned_cost_per_million: float | None
     simulated: Simulation | None
+    manifests: Path | None
 
     def as_json(self) -> JsonObject:
         """The same for machines."""
@@ -83,6 +93,8 @@ class Answer:
             "load_at_target_infer_per_s": self.load_at_target_infer_per_s,
             "load_at_capacity_infer_per_s": self.load_at_capacity_infer_per_s,
             "cost_per_million": self.cost_per_million,
+            "planned_infer_per_s_per_pod": self.planned_infer_per_s_per_pod,
+            "planned_cost_per_million": self.planned_cost_per_million,
             "queue_model": {
                 "saturation_infer_per_s": self.pod.saturation_infer_per_s,
                 "points": self.pod.point_count,
@@ -92,6 +104,7 @@ class Answer:
             "simulation": None
             if found is None
             else {
+                "manifests": None if self.manifests is None else str(self.manifests),
                 "min_replicas": found.autoscaler.min_replicas,
                 "max_replicas": found.autoscaler.max_replicas,
                 "miss_ratio": found.miss_ratio,
@@ -143,6 +156,7 @@ def answer(
     rate_infer_per_s: float | None = None,
     replicas: int | None = None,
     trace: LoadTrace | None = None,
+    manifests: Path | None = None,
     scrape_interval_s: int = USUAL_SCRAPE_INTERVAL_S,
     rate_window_s: int = USUAL_RATE_WINDOW_S,
     pod_start_s: int | None = None,
@@ -156,13 +170,15 @@ def answer(
         rate_infer_per_s: A load, for the replicas that it needs.
         replicas: Replicas, for the load that they carry.
         trace: A load over time, which is simulated.
+        manifests: The folder of the run's manifests, to simulate their autoscaler with their delays; None: one that is
+            planned for the trace.
         scrape_interval_s: Of Prometheus.
         rate_window_s: Of `rate()`.
         pod_start_s: None: from the run.
         price_per_hour: Price of one pod for one hour; None: what the run's configuration says of its CPU.
 
     Raises:
-        ConfigError: The run has no capacity to plan with, or the question makes no sense.
+        ConfigError: The run has no capacity to plan with, the question makes no sense, or the manifests are another's.
     """
     if rate_infer_per_s is not None and not math.isfinite(rate_infer_per_s):
         raise ConfigError(f"--rate {rate_infer_per_s} is no load", remedy="Give inferences per second.")
@@ -182,7 +198,9 @@ def answer(
     target, pod = target_rate(lower, reaction), fit_pod_model(capacity)
     needed = None if rate_infer_per_s is None else pods_for(rate_infer_per_s, target)
     check_cluster_holds(needed or 0)
-    rate_per_pod = rate_infer_per_s / needed if rate_infer_per_s and needed else target
+    load = None if replicas is None else load_for(replicas, target)
+    planned = _rate_per_pod((rate_infer_per_s, needed), (load, replicas)) or target
+    written = None if trace is None or manifests is None else read_autoscaler(manifests, record.run_id)
     return Answer(
         record=record,
         capacity_infer_per_s=lower,
@@ -191,11 +209,19 @@ def answer(
         scaling=read_scaling(folder.path),
         pod=pod,
         replicas=needed,
-        load_at_target_infer_per_s=None if replicas is None else replicas * target,
+        load_at_target_infer_per_s=load,
         load_at_capacity_infer_per_s=None if replicas is None else replicas * lower,
-        cost_per_million=None if price is None else cost_per_million(price, rate_per_pod),
-        simulated=None if trace is None else _simulated(trace, capacity, target, pod, reaction),
+        cost_per_million=None if price is None else cost_per_million(price, lower),
+        planned_infer_per_s_per_pod=planned,
+        planned_cost_per_million=None if price is None else cost_per_million(price, planned),
+        simulated=None if trace is None else _simulated(trace, capacity, reaction, written, pod=pod),
+        manifests=None if written is None else written.file,
     )
+
+
+def _rate_per_pod(*asked: tuple[float | None, int | None]) -> float | None:
+    """What a pod gets of the first load that was asked for; None where there is none, or it is 0."""
+    return next((load / pods for load, pods in asked if load and pods), None)
 
 
 def _recorded_price(folder: RunFolder, record: RunRecord) -> float | None:
@@ -205,15 +231,22 @@ def _recorded_price(folder: RunFolder, record: RunRecord) -> float | None:
 
 
 def _simulated(
-    trace: LoadTrace, capacity: Capacity, target_infer_per_s: float, pod: PodModel, reaction: Reaction
+    trace: LoadTrace, capacity: Capacity, reaction: Reaction, written: WrittenAutoscaler | None, *, pod: PodModel
 ) -> Simulation:
-    rates = trace.rates_infer_per_s
-    plan = plan_replicas(target_infer_per_s, base_infer_per_s=min(rates), peak_infer_per_s=max(rates))
-    check_cluster_holds(plan.max_replicas)
-    autoscaler = Autoscaler(
-        targets=(target_infer_per_s, float(pending_target(capacity))),
+    if written is None:
+        autoscaler = _planned_for(trace, capacity, reaction)
+    else:
+        autoscaler, reaction = written.autoscaler, written.with_its_delays(reaction)
+    check_cluster_holds(autoscaler.max_replicas)
+    return simulate(trace, autoscaler, pod, reaction, capacity_infer_per_s=lower_bound(capacity))
+
+
+def _planned_for(trace: LoadTrace, capacity: Capacity, reaction: Reaction) -> Autoscaler:
+    rates, target = trace.rates_infer_per_s, target_rate(lower_bound(capacity), reaction)
+    plan = plan_replicas(target, base_infer_per_s=min(rates), peak_infer_per_s=max(rates))
+    return Autoscaler(
+        targets=(target, float(pending_target(capacity))),
         min_replicas=plan.min_replicas,
         max_replicas=plan.max_replicas,
         scale_down_window_s=scale_down_window_s(reaction),
     )
-    return simulate(trace, autoscaler, pod, reaction, capacity_infer_per_s=lower_bound(capacity))

@@ -23,6 +23,8 @@ SYNC_PERIOD_S = 15.0
 # One pod more than the load needs, so that a pod that goes does not take the others over their capacity.
 SPARE_PODS = 1
 MIN_PODS = 2
+# A load that is a whole number of targets may be off by so much once it has been divided again.
+_ROUNDING = 1e-9
 # Source: Kubernetes' documentation, Considerations for large clusters.
 MAX_PODS = 150_000
 # Scheduling a pod, and fetching the model; an image that the node lacks takes minutes more.
@@ -191,7 +193,12 @@ def plan_replicas(target_infer_per_s: float, *, base_infer_per_s: float, peak_in
 
 def pods_for(rate_infer_per_s: float, target_infer_per_s: float) -> int:
     """max(2, ceil(load / T) + 1): pods for a load, one of them to spare."""
-    return max(MIN_PODS, math.ceil(rate_infer_per_s / target_infer_per_s) + SPARE_PODS)
+    return max(MIN_PODS, math.ceil(rate_infer_per_s / target_infer_per_s - _ROUNDING) + SPARE_PODS)
+
+
+def load_for(pods: int, target_infer_per_s: float) -> float:
+    """(pods - 1) · T: the highest load for which `pods_for` asks for no more pods than these; 0 for a single one."""
+    return max(0, pods - SPARE_PODS) * target_infer_per_s
 
 
 def check_cluster_holds(pods: int) -> None:

@@ -170,7 +170,8 @@ class _Fleet:
 
 
 def _summed(moments: tuple[Moment, ...], step_s: float, spec: Autoscaler, capacity_infer_per_s: float) -> Simulation:
-    needed = (max(spec.min_replicas, math.ceil(m.load_infer_per_s / capacity_infer_per_s)) for m in moments)
+    # Not the autoscaler's minimum: its pods are among those that may be too many.
+    needed = (math.ceil(m.load_infer_per_s / capacity_infer_per_s) for m in moments)
     per_minute = max(1, round(_MINUTE_S / step_s))
     minutes = (moments[start : start + per_minute] for start in range(0, len(moments), per_minute))
     return Simulation(

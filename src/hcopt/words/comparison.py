@@ -64,6 +64,8 @@ EN = {
     "limit_one": "Within {limit}",
     "limit_missed_by": "{name} misses {limit}",
     "cost_at": "At {price} an hour",
+    "cost_sustained": "At the sustained rate of {rate}",
+    "cost_closed_loop": "At the closed-loop throughput: not to plan with",
     "pool_trap": "In the sweep more instances were slower: throughput {change} (median of {pairs} pairs that "
     "differ in instance count alone). A known cause: every ONNX Runtime session sizes its thread pool to all "
     "cores, here {instances} instances × {threads} threads on {cores} cores. Worth a try: "
@@ -138,6 +140,8 @@ KO = {
     "limit_one": "한도 {limit} 이내",
     "limit_missed_by": "{name} 한도 {limit} 초과",
     "cost_at": "시간당 {price} 기준",
+    "cost_sustained": "지속 가능 처리율 {rate} 기준",
+    "cost_closed_loop": "Closed-loop 처리량 기준: 용량 산정에 사용하지 않음",
     "pool_trap": "스윕에서 인스턴스가 많을수록 느려짐: 처리량 {change} (인스턴스 수만 다른 {pairs}쌍의 중앙값). 알려진 "
     "원인은 ONNX Runtime 세션마다 전체 코어 수만큼 스레드 풀을 만드는 것으로, 이 실행에서는 인스턴스 {instances}개 × "
     "스레드 {threads}개 / 코어 {cores}개. sweep.parameters.intra_op_thread_count: [auto] 스윕 권장.",

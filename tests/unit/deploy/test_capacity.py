@@ -14,6 +14,7 @@ from hcopt.deploy.capacity import (
     Growth,
     Reaction,
     cost_per_million,
+    load_for,
     parse_growth,
     plan_replicas,
     pods_for,
@@ -61,6 +62,18 @@ def test_replicas_are_two_at_least_without_any_load() -> None:
 def test_load_above_a_multiple_of_the_target_takes_one_pod_more() -> None:
     assert pods_for(20_000, 5000) == 4 + SPARE_PODS
     assert pods_for(20_001, 5000) == 5 + SPARE_PODS
+
+
+def test_load_of_replicas_is_the_highest_that_asks_for_them() -> None:
+    assert load_for(10, 5000) == 9 * 5000
+    assert load_for(1, 5000) == 0
+
+
+@given(st.integers(2, 150_000), st.floats(1e-3, 1e7))
+def test_replicas_and_their_load_ask_for_each_other(pods: int, target: float) -> None:
+    load = load_for(pods, target)
+    assert pods_for(load, target) == pods
+    assert pods_for(load + 1e-3 * target, target) == pods + 1
 
 
 def test_cost_of_a_million_inferences() -> None:

@@ -86,6 +86,15 @@ def test_pods_by_hand_at_a_load_that_stays() -> None:
     assert math.isclose(found.over_provisioning_ratio, 0.5)
 
 
+def test_pods_of_a_minimum_that_the_load_does_not_need_are_too_many() -> None:
+    pod = PodModel(saturation_infer_per_s=200.0, floor_ms=1.0, slope_ms=1.0, limit_ms=100.0)
+    trace = LoadTrace(times_s=(0.0, 3600.0), rates_infer_per_s=(300.0, 300.0))
+    spec = Autoscaler(targets=(100.0,), min_replicas=8, max_replicas=10)
+    found = simulate(trace, spec, pod, REACTION, capacity_infer_per_s=150.0)
+    assert (found.pod_hours, found.needed_pod_hours) == (pytest.approx(8.0), pytest.approx(2.0))
+    assert math.isclose(found.over_provisioning_ratio, 3.0)
+
+
 def test_new_pods_answer_only_after_their_start() -> None:
     pod = PodModel(saturation_infer_per_s=200.0, floor_ms=1.0, slope_ms=1.0, limit_ms=100.0)
     step = LoadTrace(times_s=(0.0, 60.0, 61.0, 600.0), rates_infer_per_s=(100.0, 100.0, 180.0, 180.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from hcopt.deploy.answers import Answer
 from hcopt.deploy.kubernetes.options import Autoscaler
 from hcopt.deploy.kubernetes.plan import Plan
 from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
+from hcopt.deploy.simulation import Simulation
 from hcopt.model.named_files import NAMED_FOLDER
+from hcopt.report import figures
 
 _CLAIMS = ("golden", "capacity", "linearity")
 
@@ -27,12 +30,12 @@ def print_deployment(
     """The figures, what is assumed and why, where the files are, and what to do next."""
     table = Table(show_header=False)
     scale, cpus = plan.scale, plan.record.environment.cpu_count
-    figures = {
+    rows = {
         "pods": f"{scale.min_replicas.value} to {scale.max_replicas.value}, {cpus} CPUs each",
         "target": f"{scale.target.value} infer/s a pod; guard: {scale.pending.value} pending requests",
         **{claim: plan.stands(claim) for claim in _CLAIMS},  # type: ignore[arg-type]
     }
-    for label, value in figures.items():
+    for label, value in rows.items():
         table.add_row(label, Text(value, "bold yellow" if value == "assumed" else ""))
     console.print(table)
     for found in plan.assumptions:
@@ -99,23 +102,30 @@ def _asked(found: Answer) -> dict[str, str]:
     if found.replicas is not None:
         rows["replicas for that load"] = f"{found.replicas:,}, one of them to spare"
     if found.load_at_target_infer_per_s is not None and found.load_at_capacity_infer_per_s is not None:
-        rows["load of these replicas"] = (
-            f"{found.load_at_target_infer_per_s:,.0f} infer/s at T, {found.load_at_capacity_infer_per_s:,.0f} at C"
+        # Rounded down: the figure is to be typed as --rate, which asks for these replicas again.
+        planned, most = map(math.floor, (found.load_at_target_infer_per_s, found.load_at_capacity_infer_per_s))
+        rows["load of these replicas"] = f"{planned:,} infer/s at T, one of them to spare; {most:,} at C, none to spare"
+    if found.cost_per_million is not None and found.planned_cost_per_million is not None:
+        rows["a million inferences"] = (
+            f"{figures.cost(found.cost_per_million)} at C; {figures.cost(found.planned_cost_per_million)} with "
+            f"{figures.rate(found.planned_infer_per_s_per_pod)} a pod, as planned; in the currency of the pod's price"
         )
-    if found.cost_per_million is not None:
-        rows["a million inferences"] = f"{found.cost_per_million:.4g}, in the currency of the pod's price"
     if found.simulated is not None:
-        result, autoscaler = found.simulated, found.simulated.autoscaler
-        rows["simulated autoscaler"] = f"{autoscaler.min_replicas} to {autoscaler.max_replicas} pods"
-        rows["requests over the limit"] = (
-            f"{100 * result.miss_ratio:.3f} %, worst minute {100 * result.worst_minute_miss_ratio:.3f} %; allowed: "
-            f"{100 * ALLOWED_MISS_RATIO:g} %"
-        )
-        rows["pod hours"] = (
-            f"{result.pod_hours:,.2f}; needed at least {result.needed_pod_hours:,.2f} "
-            f"({100 * result.over_provisioning_ratio:+.0f} %)"
-        )
+        rows |= _simulation(found.simulated, found.manifests)
     return rows
+
+
+def _simulation(found: Simulation, manifests: Path | None) -> dict[str, str]:
+    autoscaler = found.autoscaler
+    whose = "for the lowest and highest load of the trace (--manifests: those that were written)"
+    return {
+        "simulated autoscaler": f"{autoscaler.min_replicas} to {autoscaler.max_replicas} pods, "
+        + (whose if manifests is None else f"of {printable(str(manifests))}"),
+        "requests over the limit": f"{100 * found.miss_ratio:.3f} %, worst minute "
+        f"{100 * found.worst_minute_miss_ratio:.3f} %; allowed: {100 * ALLOWED_MISS_RATIO:g} %",
+        "pod hours": f"{found.pod_hours:,.2f}; had one known the load, {found.needed_pod_hours:,.2f} at C "
+        f"({100 * found.over_provisioning_ratio:+.0f} %)",
+    }
 
 
 def _queue_model(found: Answer) -> str:

@@ -11,7 +11,7 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
 from hcopt.report.facts.insights import row_lines
-from hcopt.report.facts.limit import miss_cell
+from hcopt.report.facts.limit import lower_bound, miss_cell
 from hcopt.report.facts.names import load_value, short_name
 from hcopt.report.values import Cell, ComparisonRow, ComparisonTable, ConfigFile, ConfigLine
 from hcopt.words import Text
@@ -26,7 +26,7 @@ def comparison_table(run: RunRecord, pair: Pairing, text: Text, price_per_hour: 
         return None
     rows = [_row(run, pair, row, text) for row in pair.rows]
     if price_per_hour is not None:
-        rows.append(_cost_row(pair, price_per_hour, text))
+        rows.append(_cost_row(run, pair, price_per_hour, text))
     heading = None if pair.left is None else _heading(pair.left, run, text)
     return ComparisonTable(left=heading, right=_heading(pair.right, run, text), rows=tuple(rows))
 
@@ -77,10 +77,19 @@ def figure_cell(what: str, figure: Estimate, text: Text) -> Cell:
     return Cell(value=unit(figure.estimate), detail=detail)
 
 
-def _cost_row(pair: Pairing, price_per_hour: float, text: Text) -> ComparisonRow:
-    costs = [cost_per_million(price_per_hour, side.throughput_infer_per_s.estimate) for side in pair.sides]
+def _cost_row(run: RunRecord, pair: Pairing, price_per_hour: float, text: Text) -> ComparisonRow:
+    """At the rate that is promised; where none is, at the closed loop's throughput, which is no load to plan with."""
     price = text["cost_at"].format(price=f"{price_per_hour:.12g}")
-    return _table_row(text["row_cost"], [Cell(value=figures.cost(cost)) for cost in costs], (price,))
+    names = [side.variant.config_name for side in pair.sides]
+    capacity = run.capacity
+    rate = None if capacity is None or capacity.config_name not in names else lower_bound(capacity)
+    if capacity is None or rate is None:
+        costs = [cost_per_million(price_per_hour, side.throughput_infer_per_s.estimate) for side in pair.sides]
+        cells = [Cell(value=figures.cost(cost)) for cost in costs]
+        return _table_row(text["row_cost"], cells, (price, text["cost_closed_loop"]))
+    most = text["hardware_cost_most"].format(cost=figures.cost(cost_per_million(price_per_hour, rate)))
+    cells = [Cell(value=most if name == capacity.config_name else text["nothing"]) for name in names]
+    return _table_row(text["row_cost"], cells, (price, text["cost_sustained"].format(rate=figures.rate(rate))))
 
 
 def config_file(run: RunRecord, text: Text) -> ConfigFile | None:

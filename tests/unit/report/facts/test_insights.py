@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hcopt.analysis.view import SETTINGS, pairing
+from hcopt.deploy.capacity import sustained_cost
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
@@ -15,8 +16,10 @@ from hcopt.report import figures
 from hcopt.report.facts import insights
 from hcopt.report.facts.headline import headline_of
 from hcopt.report.pages.content import build
-from hcopt.words import texts
+from hcopt.report.values import ComparisonRow
+from hcopt.words import Language, texts
 from tests.support.records import (
+    capacity,
     default_variant,
     grid_variants,
     no_feasible_config_record,
@@ -345,12 +348,35 @@ def test_figures_of_the_first_page_are_the_confirmations_not_the_sweeps():
     assert shown["p99 Latency"].value == "7.96 ms"
 
 
-def test_cost_follows_from_the_price():
-    table = build(run_record(), language="en", price_per_hour=3.6).table
+def _cost_row(run: RunRecord, language: Language = "en") -> ComparisonRow:
+    table = build(run, language=language, price_per_hour=3.6).table
     assert table is not None
-    cost = table.rows[-1]
-    # 3.6 an hour is 0.001 a second; a million inferences take 1e6 / 6438 s.
-    assert cost.label == "Cost per million inferences" and cost.right.value == "0.155"
+    return table.rows[-1]
+
+
+def test_cost_is_that_of_the_sustained_rate_in_the_report_the_overview_and_summary_json():
+    run = run_record(capacity=capacity())
+    cost = _cost_row(run)
+    # 3.6 an hour is 0.001 a second; a million inferences take 1e6 / 4800 s.
+    assert cost.label == "Cost per million inferences" and cost.right.value == "≤ 0.208"
+    assert cost.left is not None and cost.left.value == "–", "the default's rate was not looked for"
+    assert cost.lines == ("At 3.6 an hour", "At the sustained rate of 4,800 infer/s")
+    shown = sustained_cost(run, lambda _: 3.6)
+    assert shown is not None and cost.right.value == f"≤ {figures.cost(shown)}"
+    assert "4,800" in _cost_row(run, "ko").lines[1]
+
+
+@pytest.mark.parametrize("of", [None, "none", "other"])
+def test_cost_without_a_promised_rate_says_that_it_is_that_of_the_closed_loop(of: str | None):
+    found = {
+        None: None,
+        "none": capacity(sustainable_rate_infer_per_s=Estimate(estimate=0.0, ci_high=2000.0)),
+        "other": capacity(config_name="another"),
+    }[of]
+    cost = _cost_row(run_record(capacity=found))
+    # Of 1e6 / 6438 s.
+    assert cost.right.value == "0.155"
+    assert cost.lines == ("At 3.6 an hour", "At the closed-loop throughput: not to plan with")
 
 
 # Caveats
