@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ def test_simulated_autoscaler_is_that_of_the_manifests(run: RunFolder, tmp_path:
 def test_manifests_count_as_they_are_with_the_delays_that_they_were_made_for(run: RunFolder, tmp_path: Path) -> None:
     folder = written(run, tmp_path / "deploy", pod_start_s=200)
     text = (folder / "hpa.yaml").read_text(encoding="utf-8")
-    by_hand = re.sub(r"minReplicas: 16 .*", "minReplicas: 4", text)
+    by_hand = re.sub(r"minReplicas: .*", "minReplicas: 4", text)
     (folder / "hpa.yaml").write_text(re.sub(r'averageValue: "\d+"  # floor\(T\)', "averageValue: 2500m", by_hand))
     jump = LoadTrace(times_s=(0.0, 60.0, 61.0, 400.0), rates_infer_per_s=(5.0, 5.0, 60_000.0, 60_000.0))
     found = asked(run, trace=jump, manifests=folder).simulated
@@ -96,7 +95,7 @@ def test_manifests_count_as_they_are_with_the_delays_that_they_were_made_for(run
 
 def test_manifests_of_another_run_are_refused(run: RunFolder, tmp_path: Path) -> None:
     other = write_planned_run(tmp_path / "others")
-    folder = written(replace(other), tmp_path / "deploy")
+    folder = written(other, tmp_path / "deploy")
     with pytest.raises(ConfigError, match=rf"written for run {other.run_id}, and the capacity is that of {run.run_id}"):
         asked(run, trace=TRACE, manifests=folder)
 
