@@ -122,7 +122,7 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
         files=files,
         signature=inspected.signature,
         config_pbtxt=config_pbtxt,
-        input_example=None if example is None else place / example.relative_to(fetched.root),
+        input_example=None if example is None else _at(place, example, fetched.root),
         registered_version=fetched.registered_version,
         version_folder=version_folder,
         named_files=beside,
@@ -130,9 +130,9 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
     )
 
 
-def _at(place: Path, folder: Path, root: Path) -> Path:
-    """A folder of a download at the download's place; one of a local model stays where it is."""
-    return place / folder.relative_to(root) if folder.is_relative_to(root) else folder
+def _at(place: Path, path: Path, root: Path) -> Path:
+    """A file or folder of a download at the download's place; what lies beside a local model stays where it is."""
+    return place / path.relative_to(root) if path.is_relative_to(root) else path
 
 
 def _copied(names: tuple[str, ...], source: Path, target: Path) -> Path:

@@ -67,9 +67,12 @@ def test_triton_layout_gives_highest_version_with_config_and_example_beside_it(t
 def test_triton_version_folder_takes_name_and_version_from_its_place(tmp_path: Path) -> None:
     file = save(linear_model(), tmp_path / "credit" / "3")
     (tmp_path / "credit" / "config.pbtxt").write_text("# beside", encoding="utf-8")
+    example = tmp_path / "credit" / "input_example.json"
+    example.write_text("[]", encoding="utf-8")
     for uri in (file, file.parent):
         artifact = fetch(uri, tmp_path)
         assert (artifact.name, artifact.version, artifact.config_pbtxt) == ("credit", "3", "# beside")
+        assert artifact.input_example == example
 
 
 def test_external_data_comes_along(tmp_path: Path) -> None:

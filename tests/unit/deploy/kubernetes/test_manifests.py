@@ -304,12 +304,9 @@ def test_image_that_only_one_engine_knows_has_to_be_given() -> None:
 @pytest.mark.parametrize(
     ("image", "lacks"),
     [
-        ("nvcr.io/nvidia/tritonserver:22.12-py3", ("max-connection-age", "pending_request_count")),
-        (
-            "registry:5000/ml/tritonserver:23.08-py3@sha256:" + "ab" * 32,
-            ("max-connection-age", "pending_request_count"),
-        ),
-        ("mirror/triton:23.12", ("max-connection-age",)),
+        ("nvcr.io/nvidia/tritonserver:22.12-py3", "max-connection-age pending_request_count"),
+        ("registry:5000/ml/tritonserver:23.08-py3@sha256:" + "ab" * 32, "max-connection-age pending_request_count"),
+        ("mirror/triton:23.12", "max-connection-age"),
     ],
 )
 def test_image_whose_server_lacks_what_the_manifests_use_is_refused(image: str, lacks: str) -> None:
