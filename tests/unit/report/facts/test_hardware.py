@@ -382,6 +382,7 @@ def test_capacity_goes_by_the_recorded_price_of_its_cpu(
     folder = write_finished_run(tmp_path, Config(report=ReportSection(price_per_hour=recorded)))
     found = answer(folder, growth=Growth(factor=2, within_s=600), price_per_hour=given)
     if price is None:
-        assert found.cost_per_million is None
+        assert (found.cost_per_million, found.planned_cost_per_million) == (None, None)
     else:
-        assert found.cost_per_million == pytest.approx(price / 3600 / found.target_infer_per_s * 1e6)
+        assert found.cost_per_million == pytest.approx(price / 3600 / found.capacity_infer_per_s * 1e6)
+        assert found.planned_cost_per_million == pytest.approx(price / 3600 / found.target_infer_per_s * 1e6)
