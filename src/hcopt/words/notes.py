@@ -62,8 +62,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "NVIDIA's onnxruntime backend loads no other. Corrected in every configuration, the golden one too.",
         "optional_inputs_not_sent": "The load leaves out the optional inputs ({names}): the model has values of its "
         "own for them.",
-        "parameters_of_hcopt_alone": "NVIDIA's onnxruntime backend ignores the parameters {names}; hcopt's own gives "
-        "them to ONNX Runtime. What they change here is not changed in NVIDIA's images.",
+        "parameters_of_hcopt_alone": "The onnxruntime backend of NVIDIA ignores the parameters {names}; that of hcopt "
+        "gives them to ONNX Runtime. What they change here is not changed in an image of NVIDIA.",
         "parameters_without_effect": "The onnxruntime backend has no parameters {names}: they stay in config.pbtxt and "
         "change nothing.",
         "config_batched": "config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: "
@@ -129,7 +129,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "no_rate_in_time": "No rate of requests is promised: the time was up ({windows} windows of random arrivals).",
         "no_rate_within_limit": "No rate of requests is promised: none kept the limit for sure ({windows} windows "
         "of random arrivals).",
-        "rates_invalid": "From {rate:,.0f} infer/s on there was no valid window: {reason}",
+        "rates_invalid": "From {rate} infer/s on there was no valid window: {reason}",
         "capacity_failed": "The sustainable rate could not be measured: {reason}",
         "of_model": "{name}: {note}",
         "model_failed": "{name} failed: {reason}",
@@ -296,7 +296,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "no_rate_in_time": "보장 가능한 요청 도착률 없음: 시간 부족(무작위 도착 측정 {windows}구간).",
         "no_rate_within_limit": "보장 가능한 요청 도착률 없음: 한도 준수가 확인된 도착률 없음(무작위 도착 측정 "
         "{windows}구간).",
-        "rates_invalid": "{rate:,.0f} infer/s부터 유효한 측정 구간 없음: {reason}",
+        "rates_invalid": "{rate} infer/s부터 유효한 측정 구간 없음: {reason}",
         "capacity_failed": "지속 가능한 처리율을 측정하지 못함: {reason}",
         "of_model": "{name}: {note}",
         "model_failed": "{name} 실패: {reason}",

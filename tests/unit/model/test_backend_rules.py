@@ -94,13 +94,18 @@ def test_optional_input_that_is_not_named_lets_the_model_batch() -> None:
         ('name: "scale"', 'name: "bias"', "input 'bias'; the model has 'x'"),
         ("dims: [4]", "dims: [3]", r"input 'scale' as TYPE_FP32 \[3\]"),
         ("TYPE_FP32 dims: [4]", "TYPE_INT32 dims: [4]", "input 'scale' as TYPE_INT32"),
-        ("max_batch_size: 0", "max_batch_size: 4", "optional input 'scale' and max_batch_size 4"),
     ],
 )
 def test_optional_input_that_the_backend_would_not_take_is_refused(old: str, new: str, message: str) -> None:
     assert old in OPTIONAL
     with pytest.raises(ModelSourceError, match=message):
         base(OPTIONAL.replace(old, new, 1), WITH_OPTIONAL)
+
+
+def test_optional_input_is_refused_where_rows_are_batched() -> None:
+    text = OPTIONAL.replace("max_batch_size: 0", "max_batch_size: 4").replace("[-1, 4]", "[4]")
+    with pytest.raises(ModelSourceError, match="optional input 'scale' and max_batch_size 4"):
+        base(text, WITH_OPTIONAL)
 
 
 def test_parameters_that_the_backend_does_not_read_are_named() -> None:
