@@ -17,6 +17,7 @@ from hcopt.deploy.kubernetes.options import Autoscaler
 from hcopt.deploy.kubernetes.plan import Plan
 from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
 from hcopt.model.named_files import NAMED_FOLDER
+from hcopt.report import figures
 
 _CLAIMS = ("golden", "capacity", "linearity")
 
@@ -82,8 +83,8 @@ def print_answer(console: Console, found: Answer) -> None:
     table = Table(show_header=False)
     reaction = found.reaction
     rows = {
-        "C, what one pod sustains": f"{found.capacity_infer_per_s:,.1f} infer/s",
-        "T, what one pod is given": f"{found.target_infer_per_s:,.1f} infer/s = C / {reaction.headroom_ratio:.3f}",
+        "C, what one pod sustains": figures.rate(found.capacity_infer_per_s),
+        "T, what one pod is given": f"{figures.rate(found.target_infer_per_s)} = C / {reaction.headroom_ratio:.3f}",
         "reaction time τ": f"{reaction.total_s:,.0f} s",
         **_asked(found),
         "queue model": _queue_model(found),
@@ -100,7 +101,8 @@ def _asked(found: Answer) -> dict[str, str]:
         rows["replicas for that load"] = f"{found.replicas:,}, one of them to spare"
     if found.load_at_target_infer_per_s is not None and found.load_at_capacity_infer_per_s is not None:
         rows["load of these replicas"] = (
-            f"{found.load_at_target_infer_per_s:,.0f} infer/s at T, {found.load_at_capacity_infer_per_s:,.0f} at C"
+            f"{figures.whole_throughput(found.load_at_target_infer_per_s)} infer/s at T, "
+            f"{figures.whole_throughput(found.load_at_capacity_infer_per_s)} at C"
         )
     if found.cost_per_million is not None:
         rows["a million inferences"] = f"{found.cost_per_million:.4g}, in the currency of the pod's price"
