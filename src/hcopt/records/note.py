@@ -82,6 +82,8 @@ NoteCode: TypeAlias = Literal[
     "example_misfit_value",
     # Measuring
     "default_fails_before_sweep",
+    "default_without_figures",
+    "slow_sweep",
     "unmeasured",
     "refuted_by_failures",
     "refuted_by_errors",

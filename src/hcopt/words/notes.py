@@ -118,6 +118,12 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit_value": "does not fit the input {name!r}: {value} is no {datatype}",
         "default_fails_before_sweep": "The default failed on its own account in {failed} of {windows} windows "
         "before the sweep; the noise of this machine is that of the others: {reason}",
+        "default_without_figures": "Before the sweep the default gave no figures in {seconds:g} s at concurrency "
+        "{concurrency} ({reason}). If it is slow, set sweep.concurrency to [1], or profiler.measurement_interval_ms to "
+        "the time of some answers.",
+        "slow_sweep": "At {rate} infer/s and concurrency {concurrency} Model Analyzer measures windows of "
+        "{window_s:.3g} s in place of {asked_s:g} s, and the sweep takes about {minutes} min; with "
+        "sweep.concurrency: [{fewer}] at most {less} min.",
         "unmeasured": "{count} of {configurations} configurations could not be measured at any load and take no "
         "part in the comparison: {names}. The failed measurements say why.",
         "refuted_by_failures": "{name} failed in {failed} of {windows} windows on its own account, so it is no "
@@ -287,6 +293,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit_value": "입력 {name!r}에 맞지 않음({value} 값은 {datatype} 타입이 아님)",
         "default_fails_before_sweep": "스윕 전 측정 {windows}구간 중 {failed}구간에서 기본 설정이 자체 원인으로 "
         "실패(노이즈 수치에는 미반영): {reason}",
+        "default_without_figures": "스윕 전 기본 설정이 concurrency {concurrency}에서 {seconds:g} s 동안 측정값을 내지 "
+        "못함({reason}). 느린 모델이면 sweep.concurrency 를 [1]로, 또는 profiler.measurement_interval_ms 를 여러 "
+        "응답이 들어가는 길이로 설정.",
+        "slow_sweep": "{rate} infer/s, concurrency {concurrency}: Model Analyzer 측정 구간을 {asked_s:g} s 대신 "
+        "{window_s:.3g} s로 하며 스윕에 약 {minutes}분 소요. sweep.concurrency: [{fewer}] 이면 최대 {less}분.",
         "unmeasured": "전체 {configurations}개 설정 중 {count}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: "
         "{names}. 원인은 실패한 측정 목록 참조.",
         "refuted_by_failures": "{name} 설정이 검증 측정 {windows}구간 중 {failed}구간에서 자체 원인으로 실패: "
