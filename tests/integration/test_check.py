@@ -112,7 +112,8 @@ def test_real_regression_against_a_registered_model_ends_with_8(place: Workplace
     assert "(version 1): the config.pbtxt beside the model, since no run of hcopt has left an answer" in answer.stdout
     assert "is worse than models:/" in answer.stderr
     suite = ElementTree.parse(place.folder / "hcopt.xml").getroot().find("testsuite")
-    assert suite is not None and suite.get("failures") == "2"
+    # Throughput for certain; p99 too, unless the machine was so busy that its interval is wide.
+    assert suite is not None and suite.get("failures") in ("1", "2")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from statistics import fmean
+from statistics import fmean, median
 
 from hcopt.analysis import sequential
 from hcopt.analysis.comparison import COMPARISONS
@@ -16,7 +16,7 @@ from hcopt.records.note import Note
 from hcopt.records.verdict import Noise, NoiseLimit
 
 # Below so many blocks a spread says nothing.
-_MIN_BLOCKS = 4
+MIN_BLOCKS = 4
 # Windows grow at most so many times: what remains after that is drift, which longer windows do not average out.
 _MAX_WINDOW_FACTOR = 4
 # Some hours.
@@ -47,7 +47,7 @@ def assess(
 
     Source: A/A tests as in Kohavi, Tang, Xu (2020), Trustworthy Online Controlled Experiments, chapter 19.
     """
-    if len(pairs) < _MIN_BLOCKS:
+    if len(pairs) < MIN_BLOCKS:
         return None
     logs = [tuple(math.log(m.throughput_infer_per_s or math.nan) for m in pair) for pair in pairs]
     # The two are the same, so their mean difference is known to be zero and every block counts in full.
@@ -73,6 +73,7 @@ def assess(
         max_steal_ratio=steal,
         max_throttled_ratio=throttled,
         exceeded=tuple(name for name, value, limit in limits if value is not None and value > limit),
+        throughput_infer_per_s=median(m.throughput_infer_per_s or 0.0 for m in windows),
     )
 
 
@@ -166,6 +167,6 @@ def _spread(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[
     for measurement in taken:
         if measurement.phase == "confirmation" and measurement.throughput_infer_per_s:
             by_name[measurement.variant.config_name].append(math.log(measurement.throughput_infer_per_s))
-    spreads = [standard_deviation(values) for values in by_name.values() if len(values) >= _MIN_BLOCKS]
+    spreads = [standard_deviation(values) for values in by_name.values() if len(values) >= MIN_BLOCKS]
     if spreads and fmean(spreads) > settings.max_block_cv_ratio:
         yield Note.of("variation_seen", share=fmean(spreads), limit=settings.max_block_cv_ratio)

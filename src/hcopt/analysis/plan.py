@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -11,12 +12,17 @@ from hcopt.errors import ConfigError
 from hcopt.records.measurement import LoadPoint, SweepPlan
 from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
+from hcopt.words.digits import whole_throughput
 
 # Seconds that Model Analyzer 1.58 was seen to need beside its windows (see benchmarks/README.md).
 _START_S = 18.0
 _SWITCH_S = 1.0
 _WINDOWS_A_MEASUREMENT = 3
 _MEASUREMENT_OVERHEAD_S = 1.3
+# Three windows of these are two rounds of answers; each needs one, or perf_analyzer refuses the point.
+_ROUNDS_A_WINDOW = 0.7
+# Longer than asked by less is not worth a word.
+_WORTH_SAYING_S = 60.0
 
 
 # The one parameter whose value may be `auto`, since what fits depends on the variant.
@@ -97,6 +103,42 @@ def expected_sweep_s(plan: SweepPlan, *, interval_ms: int) -> float:
     window_s = interval_ms / 1000
     each_s = _WINDOWS_A_MEASUREMENT * window_s + _MEASUREMENT_OVERHEAD_S
     return _START_S + len(plan.all_variants) * _SWITCH_S + plan.measurement_count * each_s
+
+
+def sweep_interval_ms(asked_ms: int, round_s: float | None) -> int:
+    """How long Model Analyzer's windows last, in ms: as asked, but for a slow model as long as answers take.
+
+    Args:
+        asked_ms: What the configuration asks for.
+        round_s: How long each of the requests under way at once waits for its answer; None where nobody knows.
+    """
+    return asked_ms if round_s is None else max(asked_ms, math.ceil(1000 * _ROUNDS_A_WINDOW * round_s))
+
+
+def slow_sweep_note(plan: SweepPlan, *, asked_ms: int, infer_per_s: float) -> Note | None:
+    """What to know before a sweep that takes longer than it was asked to, and which key makes it short again."""
+
+    def seconds(concurrency: int) -> tuple[int, float]:
+        round_s = concurrency * rows / infer_per_s
+        interval_ms = sweep_interval_ms(asked_ms, round_s)
+        # perf_analyzer waits for what is under way at the end.
+        return interval_ms, expected_sweep_s(plan, interval_ms=interval_ms) + plan.measurement_count * round_s
+
+    rows, most = (max(getattr(load, key) for load in plan.loads) for key in ("client_batch_size", "concurrency"))
+    interval_ms, takes_s = seconds(most)
+    if interval_ms == asked_ms or takes_s - expected_sweep_s(plan, interval_ms=asked_ms) < _WORTH_SAYING_S:
+        return None
+    fewer = max(1, min(most, int(most * asked_ms / interval_ms)))
+    return Note.of(
+        "slow_sweep",
+        rate=whole_throughput(infer_per_s),
+        concurrency=most,
+        window_s=interval_ms / 1000,
+        asked_s=asked_ms / 1000,
+        minutes=math.ceil(takes_s / 60),
+        fewer=fewer,
+        less=math.ceil(seconds(fewer)[1] / 60),
+    )
 
 
 def _refuse_empty(sweep: SweepSection) -> None:

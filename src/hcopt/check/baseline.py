@@ -17,6 +17,7 @@ from hcopt.store.run_folder import RunFolder, find_run, read_record
 from hcopt.system.files import write_whole
 from hcopt.tracking.last_answer import GoldenAnswer, VersionAnswer, read_answer
 from hcopt.tracking.values import MLFLOW_RUN_TAG
+from hcopt.words.digits import whole_throughput
 from hcopt.words.notes import sentence
 
 
@@ -97,7 +98,7 @@ def _highest_load(config: Config) -> LoadPoint:
 def _golden(answer: VersionAnswer, golden: GoldenAnswer) -> str:
     return (
         f"{golden.config_name}, the golden configuration of run {answer.run_id} (verdict {answer.verdict}; MLflow run "
-        f"{answer.mlflow_run_id}), which had {golden.throughput_infer_per_s:,.0f} infer/s and a p99 of "
+        f"{answer.mlflow_run_id}), which had {whole_throughput(golden.throughput_infer_per_s)} infer/s and a p99 of "
         f"{golden.latency_p99_ms:.2f} ms on {golden.cpu_model}; only what is measured here counts"
     )
 

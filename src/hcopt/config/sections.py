@@ -46,6 +46,7 @@ class ModelSection(_Section):
     name: str | None = None
     input_shapes: dict[str, tuple[PositiveInt, ...]] = Field(default_factory=dict)
     input_example: str = "auto"
+    correct_outputs: Annotated[bool, Field(strict=True)] = False
 
     _public_uri = field_serializer("uri")(_public)
 

@@ -10,6 +10,7 @@ from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import Measurement
 from hcopt.records.note import Note
 from hcopt.records.verdict import Capacity, ConfirmedVariant
+from hcopt.words.digits import whole_throughput
 
 
 def find_capacity(runner: WindowRunner, best: ConfirmedVariant | None, config: Config) -> Capacity | None:
@@ -48,7 +49,7 @@ def find_capacity(runner: WindowRunner, best: ConfirmedVariant | None, config: C
         note(Note.of("no_rate_in_time" if found.out_of_time else "no_rate_within_limit", windows=found.window_count))
     if found.unmeasured:
         rate, reason = found.unmeasured[0]
-        note(Note.of("rates_invalid", rate=rate, reason=reason))
+        note(Note.of("rates_invalid", rate=whole_throughput(rate), reason=reason))
     if not found.points:
         return None
     return Capacity(
@@ -80,7 +81,7 @@ def find_rate(runner: WindowRunner, open_loop: OpenLoop, closed_loop_infer_per_s
         return runner.measure_by(
             lambda: open_loop.measure(rate_infer_per_s, window_index),
             open_loop.window(rate_infer_per_s, window_index),
-            what=f"{variant.config_name}, {rate_infer_per_s:,.0f} infer/s, window {window_index + 1}",
+            what=f"{variant.config_name}, {whole_throughput(rate_infer_per_s)} infer/s, window {window_index + 1}",
             on_restart=lambda: runner.served.reload(variant),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hcopt.analysis.plan import sweep_interval_ms
 from hcopt.config.sections import Config
 from hcopt.measure.adaptive import Adaptive
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
@@ -21,9 +22,8 @@ def choose_profiler(config: Config, noise: Noise | None = None) -> Profiler:
     settings, limit_ms = config.profiler, config.constraints.latency_p99_ms
     noise_ratio = None if noise is None else noise.window_sd_ratio
     if settings.kind == "model-analyzer":
-        return ModelAnalyzer(
-            interval_ms=settings.measurement_interval_ms, latency_p99_limit_ms=limit_ms, noise_ratio=noise_ratio
-        )
+        interval_ms = sweep_interval_ms(settings.measurement_interval_ms, None if noise is None else noise.round_s)
+        return ModelAnalyzer(interval_ms=interval_ms, latency_p99_limit_ms=limit_ms, noise_ratio=noise_ratio)
     return Adaptive(
         SearchSettings(
             latency_p99_limit_ms=limit_ms,

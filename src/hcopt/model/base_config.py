@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
 from hcopt.model import untrusted
-from hcopt.model.inputs.values import fits
-from hcopt.model.triton_config import CONFIG_FILE, CORRECT, has_other_kind, instance_count, kind_number, parse_text
+from hcopt.model.backend_rules import data_type, fit_to_backend, set_dims
+from hcopt.model.triton_config import CONFIG_FILE, has_other_kind, instance_count, kind_number, parse_text
 from hcopt.records.model import InstanceKind, ModelArtifact, TensorSpec
 from hcopt.records.note import Note
 
@@ -63,8 +63,10 @@ def base_configuration(
     config = parse_text(artifact.config_pbtxt)
     _refuse_unservable(config)
     notes = [*_name(config, artifact), *_complete(config, artifact)]
-    _check_tensors(config, artifact)
+    notes += fit_to_backend(config, artifact.signature)
     notes += [*(_batch if batchable else _unbatch)(config), *_move_to_cpu(config, instance_kind)]
+    if optional := _optional(config):
+        notes.append(Note.of("optional_inputs_not_sent", names=", ".join(optional)))
     warm_up = tuple(map(deepcopy, config.model_warmup))
     config.ClearField("model_warmup")
     if warm_up:
@@ -85,25 +87,8 @@ def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: Instanc
 
 def _add_tensors(tensors: Any, specs: Iterable[TensorSpec], *, batched: bool) -> None:
     for spec in specs:
-        tensor = tensors.add(name=spec.name, data_type=_data_type(spec))
-        _set_dims(tensor, spec.shape[1:] if batched else spec.shape, batched=batched)
-
-
-def _set_dims(tensor: Any, dims: Sequence[int], *, batched: bool) -> None:
-    """Triton refuses empty dims: a scalar is [1], which it reshapes back where rows are batched.
-
-    Source: AutoCompleteIO in onnxruntime_backend/src/onnxruntime.cc.
-    """
-    del tensor.dims[:]
-    tensor.dims.extend(dims or (1,))
-    if batched and not dims:
-        tensor.reshape.SetInParent()
-
-
-def _data_type(spec: TensorSpec) -> int:
-    from tritonclient.grpc.model_config_pb2 import DataType
-
-    return int(DataType.Value("TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"))
+        tensor = tensors.add(name=spec.name, data_type=data_type(spec))
+        set_dims(tensor, spec.shape[1:] if batched else spec.shape, batched=batched)
 
 
 def _refuse_unservable(config: ModelConfig) -> None:
@@ -154,50 +139,20 @@ def _tensors(config: ModelConfig) -> list[Any]:
     return [*config.input, *config.output]
 
 
-def _check_tensors(config: ModelConfig, artifact: ModelArtifact) -> None:
-    for kind, tensors, specs in _inputs_and_outputs(config, artifact):
-        known = {spec.name: spec for spec in specs}
-        for tensor in tensors:
-            if tensor.name not in known:
-                raise _contradiction(f"has the {kind} {tensor.name!r}", f"the model has {_quoted(known)}")
-            _check_tensor(kind, tensor, known[tensor.name], config.max_batch_size)
-    if missing := {spec.name for spec in artifact.signature.inputs} - {tensor.name for tensor in config.input}:
-        given = _quoted(tensor.name for tensor in config.input)
-        raise _contradiction(f"has the input {given}", f"the model needs {_quoted(missing)} too")
-
-
-def _check_tensor(kind: str, tensor: Any, spec: TensorSpec, max_batch_size: int) -> None:
-    from tritonclient.grpc.model_config_pb2 import DataType
-
-    batched = max_batch_size > 0
-    shape = (*((-1,) if batched else ()), *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
-    scalar = not spec.shape and not batched and all(dim == 1 for dim in shape)
-    as_served = fits(shape, spec.shape) and all(map(untrusted.is_dim, (*shape, *tensor.dims)))
-    if tensor.data_type == _data_type(spec) and (as_served or scalar):
-        return
-    batch = f"with the batch dimension of max_batch_size {max_batch_size}" if batched else "max_batch_size is 0"
-    raise _contradiction(
-        f"gives the {kind} {spec.name!r} as {DataType.Name(tensor.data_type)} {list(shape)} ({batch})",
-        f"the model has {DataType.Name(_data_type(spec))} {list(spec.shape)}",
-    )
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))
-
-
-def _contradiction(said: str, found: str) -> ModelSourceError:
-    return ModelSourceError(f"{CONFIG_FILE} {said}; {found}", remedy=CORRECT)
+def _optional(config: ModelConfig) -> list[str]:
+    return [tensor.name for tensor in config.input if tensor.optional]
 
 
 def _batch(config: ModelConfig) -> list[Note]:
     """Turns max_batch_size 0 with a batch dimension in `dims` into what Triton can batch."""
     if config.max_batch_size > 0:
         return []
+    if optional := _optional(config):
+        return [Note.of("config_not_batched_optional", names=", ".join(optional))]
     if any(tensor.HasField("reshape") or tensor.dims[0] not in (-1, 1) for tensor in _tensors(config)):
         return [Note.of("config_not_batched")]
     for tensor in _tensors(config):
-        _set_dims(tensor, tuple(tensor.dims)[1:], batched=True)
+        set_dims(tensor, tuple(tensor.dims)[1:], batched=True)
     _batch_warm_up(config)
     config.max_batch_size = DEFAULT_MAX_BATCH_SIZE
     config.dynamic_batching.SetInParent()
@@ -230,7 +185,7 @@ def _unbatch(config: ModelConfig) -> list[Note]:
     for tensor in _tensors(config):
         dims = (-1, *(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims))
         tensor.ClearField("reshape")
-        _set_dims(tensor, dims, batched=False)
+        set_dims(tensor, dims, batched=False)
     for sample in config.model_warmup:
         for given in sample.inputs.values():
             _set_given_dims(given, (max(1, sample.batch_size), *given.dims))

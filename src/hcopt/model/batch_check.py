@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hcopt.errors import ModelSourceError
 from hcopt.model.inputs.values import fits
 from hcopt.model.onnx_file import has_batch_dimension
+from hcopt.model.output_rows import outputs_with_fixed_rows
 from hcopt.records.model import ModelSignature, TensorSpec
 from hcopt.records.note import Note
 
@@ -65,19 +66,22 @@ def check_servable(onnx_file: Path, signature: ModelSignature, rows: Rows) -> Ba
     feeds = {spec.name: _as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
     if not has_batch_dimension(seen):
         _run(session, seen, {name: values[:1] if batched else values[0, ...] for name, values in feeds.items()})
-        return BatchCheck(batchable=False, signature=seen, reason=_why_unbatched(seen))
-    pair = {name: _two_rows(values) for name, values in feeds.items()}
+        return BatchCheck(batchable=False, signature=seen, reason=_why_unbatched(session, signature, seen, feeds))
+    batchable, caveat = _put_together(session, seen, feeds)
+    return BatchCheck(batchable=batchable, signature=seen, reason=caveat)
+
+
+def _put_together(session: onnxruntime.InferenceSession, seen: ModelSignature, rows: Rows) -> tuple[bool, Note | None]:
+    """Whether two rows in one run give what each gives alone, and why not, or what to know although they do."""
+    pair = {name: _two_rows(values) for name, values in rows.items()}
     singles = [
         _run(session, seen, {name: values[index : index + 1] for name, values in pair.items()}) for index in (0, 1, 0)
     ]
     try:
         together = _run(session, seen, pair)
     except ModelSourceError as error:
-        said = _first_line(str(error.__cause__))
-        reason = Note.of("two_rows_fail", reason=said)
-        return BatchCheck(batchable=False, signature=seen, reason=reason)
-    batchable, caveat = _compare(seen, singles, together)
-    return BatchCheck(batchable=batchable, signature=seen, reason=caveat)
+        return False, Note.of("two_rows_fail", reason=_first_line(str(error.__cause__)))
+    return _compare(seen, singles, together)
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
@@ -222,14 +226,30 @@ def _two_rows(values: NDArray[Any]) -> NDArray[Any]:
     return np.stack([values[0], other])
 
 
-def _why_unbatched(signature: ModelSignature) -> Note:
-    spec = next(spec for spec in (*signature.inputs, *signature.outputs) if spec.shape[:1] != (-1,))
-    is_input = spec in signature.inputs
+def _why_unbatched(
+    session: onnxruntime.InferenceSession, declared: ModelSignature, seen: ModelSignature, feeds: Rows
+) -> Note:
+    spec = next(spec for spec in (*seen.inputs, *seen.outputs) if spec.shape[:1] != (-1,))
+    is_input = spec in seen.inputs
     if not spec.shape:
         return Note.of("input_scalar" if is_input else "output_scalar", name=spec.name)
+    fixed = [spec.name for spec in outputs_with_fixed_rows(seen)]
+    by_file = fixed == [spec.name for spec in outputs_with_fixed_rows(declared)]
+    if fixed and by_file and _declared_wrongly(session, seen, feeds):
+        names = ", ".join(map(repr, fixed))
+        return Note.of("outputs_declared_wrongly", names=names, size=spec.shape[0])
     return Note.of(
         "input_dimension_fixed" if is_input else "output_dimension_fixed", name=spec.name, size=spec.shape[0]
     )
+
+
+def _declared_wrongly(session: onnxruntime.InferenceSession, signature: ModelSignature, feeds: Rows) -> bool:
+    """Whether each output has a row for each row of input, whatever the file declares: ONNX Runtime would only warn."""
+    rows = {name: values.reshape(-1, *values.shape[2:]) for name, values in feeds.items()}
+    try:
+        return _put_together(session, signature, rows)[0]
+    except ModelSourceError:
+        return False
 
 
 def _compare(signature: ModelSignature, singles: Sequence[Rows], together: Rows) -> tuple[bool, Note | None]:

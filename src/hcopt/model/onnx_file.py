@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ _OTHER_NAMES = {"FLOAT": "FP32", "FLOAT16": "FP16", "DOUBLE": "FP64", "BFLOAT16"
 _TRITON_DATATYPES = {**{name: name for name in _SAME_NAMES}, **_OTHER_NAMES}
 # Longer ones cannot be: a protobuf message has its length in 31 bits.
 _MAX_BYTES = 2**31 - 1
+# Of the IR. Source: "Graphs" in onnx/docs/IR.md.
+_REPLACEABLE_SINCE = 4
 # ONNX Runtime takes the offset of such a tensor for an address in its own memory. Source: kTensorProtoMemoryAddressTag
 # in onnxruntime/core/framework/tensorprotoutils.h.
 _IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
@@ -61,14 +64,27 @@ def inspect_onnx(onnx_file: Path) -> OnnxModel:
     weights |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     if not all(_has_shape(value) for value in proto.graph.output):
         proto = _with_inferred_shapes(proto)
-    # Before IR version 4 every initializer was a graph input too; it is no input of the model all the same.
     inputs = [_tensor_spec(value, onnx_file) for value in proto.graph.input if value.name not in weights]
     if not inputs:
         raise ModelSourceError(f"{onnx_file}: the model has no inputs, so there is nothing to send to it")
     outputs = [_tensor_spec(value, onnx_file) for value in proto.graph.output]
-    return OnnxModel(
-        signature=ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs)), external_files=external_files
+    signature = ModelSignature(
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        optional_inputs=tuple(_replaceable(proto, weights, onnx_file)),
     )
+    return OnnxModel(signature=signature, external_files=external_files)
+
+
+def _replaceable(proto: onnx.ModelProto, weights: set[str], onnx_file: Path) -> Iterator[TensorSpec]:
+    """Graph inputs with a value of their own; before IR version 4 every initializer was one, and stayed as it is."""
+    if proto.ir_version < _REPLACEABLE_SINCE:
+        return
+    for value in proto.graph.input:
+        if value.name in weights:
+            # What Triton has no type for cannot be sent; the model goes without.
+            with suppress(ModelSourceError):
+                yield _tensor_spec(value, onnx_file)
 
 
 def has_batch_dimension(signature: ModelSignature) -> bool:

@@ -11,17 +11,20 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.model import triton_config
+from hcopt.model.backend_rules import parameter_notes
 from hcopt.model.base_config import BaseConfiguration, base_configuration
 from hcopt.model.batch_check import check_servable
 from hcopt.model.fetch import fetch_model
 from hcopt.model.inputs.build import build_load
 from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import has_batch_dimension
+from hcopt.model.output_rows import corrected_copy, correction_note, outputs_with_fixed_rows
 from hcopt.model.triton_config import variant_of
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact, ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.system.machine import parse_cpu_list, usable_cpu_count
+from hcopt.words.notes import sentence
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -57,7 +60,9 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
 
     Raises:
         ModelSourceError: The model cannot be had or served.
-        ConfigError: The sweep has no points, an input's shape is open, or there is no version to promote.
+        ConfigError: The sweep has no points, an input's shape is open, there is no version to promote, or outputs are
+            to be corrected that are right.
+        OutputError: A corrected copy cannot be written.
     """
     if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
         raise ConfigError(
@@ -71,9 +76,16 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
             f"{config.mlflow.promote_alias!r}",
             remedy="Give model.uri as models:/NAME@alias or models:/NAME/VERSION, or leave out --promote.",
         )
+    artifact, corrected = _corrected(config, artifact, into=into)
     claimed = has_batch_dimension(artifact.signature)
     base, load = _base_and_load(config, artifact, batchable=claimed)
     check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
+    if corrected and not check.batchable:
+        raise ConfigError(
+            f"model.correct_outputs: the outputs of {artifact.source_uri} do not have one row for each row of its "
+            f"inputs: {sentence(check.reason) if check.reason else ''}",
+            remedy="Leave the key out: the file declares its outputs rightly.",
+        )
     if check.batchable != claimed or check.signature != artifact.signature:
         # What the file leaves open and ONNX Runtime knows belongs into config.pbtxt: the native backend compares.
         artifact = replace(artifact, signature=check.signature)
@@ -87,8 +99,24 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         server_cores=_server_cores(config) if server_cores is None else server_cores,
     )
     reason = (check.reason,) if check.reason else ()
-    notes = (*base.notes, *load.notes, *reason, *plan.notes)
+    parameters = parameter_notes((*base.config.parameters, *config.sweep.parameters))
+    notes = (*corrected, *base.notes, *load.notes, *reason, *parameters, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
+
+
+def _corrected(config: Config, artifact: ModelArtifact, *, into: Path) -> tuple[ModelArtifact, tuple[Note, ...]]:
+    """The model, or a corrected copy of it where that is asked for and there is something to correct."""
+    if not config.model.correct_outputs or not outputs_with_fixed_rows(artifact.signature):
+        return artifact, ()
+    if config.mlflow.promote_alias is not None:
+        raise ConfigError(
+            f"the alias {config.mlflow.promote_alias!r} would go to the file in the registry, and what is measured "
+            "with model.correct_outputs is a corrected copy of it",
+            remedy="Register the corrected copy, which the run leaves in results/golden/, and promote that; or leave "
+            "out --promote.",
+        )
+    copy = corrected_copy(artifact, into / f"{artifact.name}_corrected")
+    return copy, (correction_note(artifact, copy),)
 
 
 def _server_cores(config: Config) -> int | None:

@@ -26,10 +26,17 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSignature:
-    """All inputs and outputs of a model, in its own order."""
+    """All inputs and outputs of a model, in its own order.
+
+    Attributes:
+        inputs: Those that every request has to have.
+        outputs: All.
+        optional_inputs: Those with a value of their own in the graph, which a request may replace.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    optional_inputs: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,6 +201,7 @@ class Noise:
         max_steal_ratio: The largest share of CPU time that the hypervisor gave to others in a window.
         max_throttled_ratio: The largest share of a window in which the CPU quota held this control group back.
         exceeded: Which limits of `noise` in config.yaml were exceeded.
+        throughput_infer_per_s: The median of the windows; None in older runs.
     """
 
     load: LoadPoint
@@ -214,6 +215,14 @@ class Noise:
     max_steal_ratio: float | None = None
     max_throttled_ratio: float | None = None
     exceeded: tuple[NoiseLimit, ...] = ()
+    throughput_infer_per_s: float | None = None
+
+    @property
+    def round_s(self) -> float | None:
+        """How long it takes until each of the requests that are under way at once has been answered, in seconds."""
+        if not self.throughput_infer_per_s:
+            return None
+        return self.load.concurrency * self.load.client_batch_size / self.throughput_infer_per_s
 
     @property
     def window_sd_ratio(self) -> float:

@@ -6,15 +6,13 @@ from collections.abc import Callable
 
 from hcopt.records.verdict import Estimate
 from hcopt.words import Text
+from hcopt.words.digits import throughput, whole_throughput
+
+__all__ = ["throughput", "whole_throughput"]
 
 Digits = Callable[[float], str]
 
 _MINUS = "−"
-
-
-def throughput(value: float) -> str:
-    """`value` in infer/s; digits beyond the third decimal place of a small figure are noise."""
-    return f"{value:,.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
 
 
 def latency(value: float) -> str:

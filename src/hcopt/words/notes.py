@@ -55,6 +55,17 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "config_completed": "config.pbtxt leaves out {missing}: completed from the ONNX file.",
         "config_not_batched": "config.pbtxt has max_batch_size 0, so Triton does not batch, although the model "
         "could; its dims have no free leading dimension, so it is left as it is.",
+        "config_not_batched_optional": "config.pbtxt has max_batch_size 0, so Triton does not batch, although the "
+        "model could: Triton's onnxruntime backend takes optional inputs ({names}) only so. Without them in "
+        "config.pbtxt it would batch.",
+        "output_dims_corrected": "config.pbtxt gives the output {name!r} the dims {said}; the model has {own}, and "
+        "NVIDIA's onnxruntime backend loads no other. Corrected in every configuration, the golden one too.",
+        "optional_inputs_not_sent": "The load leaves out the optional inputs ({names}): the model has values of its "
+        "own for them.",
+        "parameters_of_hcopt_alone": "The onnxruntime backend of NVIDIA ignores the parameters {names}; that of hcopt "
+        "gives them to ONNX Runtime. What they change here is not changed in an image of NVIDIA.",
+        "parameters_without_effect": "The onnxruntime backend has no parameters {names}: they stay in config.pbtxt and "
+        "change nothing.",
         "config_batched": "config.pbtxt has max_batch_size 0, so Triton never batches, although the model can: "
         "analysed with max_batch_size {max_batch_size}, dynamic batching, and dims without the leading dimension.",
         "config_unbatched": "config.pbtxt has max_batch_size {max_batch_size}, but the model gives wrong answers or "
@@ -71,6 +82,11 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "cannot be put into one batch.",
         "output_scalar": "The first dimension of the output {name!r} does not exist (it is a scalar), so requests "
         "cannot be put into one batch.",
+        "outputs_declared_wrongly": "The file declares the first dimension of {names} as {size}, so Triton cannot "
+        "batch; yet the model gives one row for each row of its inputs. model.correct_outputs: true measures and "
+        "delivers a copy in which that dimension is free. Better still: free it when exporting the model.",
+        "outputs_corrected": "The first dimension of {names} is free in the copy that is measured and delivered "
+        "(SHA-256 {sha256}), as model.correct_outputs asks. The file itself (SHA-256 {source_sha256}) is as it was.",
         "two_rows_fail": "The model fails on two rows at once: {reason}",
         "two_rows_shape": "One row gives an output {name!r} of shape {one}, two rows one of {two}: its first "
         "dimension is not the number of rows.",
@@ -102,6 +118,12 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit_value": "does not fit the input {name!r}: {value} is no {datatype}",
         "default_fails_before_sweep": "The default failed on its own account in {failed} of {windows} windows "
         "before the sweep; the noise of this machine is that of the others: {reason}",
+        "default_without_figures": "Before the sweep the default gave no figures in {seconds:g} s at concurrency "
+        "{concurrency} ({reason}). If it is slow, set sweep.concurrency to [1], or profiler.measurement_interval_ms to "
+        "the time of some answers.",
+        "slow_sweep": "At {rate} infer/s and concurrency {concurrency} Model Analyzer measures windows of "
+        "{window_s:.3g} s in place of {asked_s:g} s, and the sweep takes about {minutes} min; with "
+        "sweep.concurrency: [{fewer}] at most {less} min.",
         "unmeasured": "{count} of {configurations} configurations could not be measured at any load and take no "
         "part in the comparison: {names}. The failed measurements say why.",
         "refuted_by_failures": "{name} failed in {failed} of {windows} windows on its own account, so it is no "
@@ -113,7 +135,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "no_rate_in_time": "No rate of requests is promised: the time was up ({windows} windows of random arrivals).",
         "no_rate_within_limit": "No rate of requests is promised: none kept the limit for sure ({windows} windows "
         "of random arrivals).",
-        "rates_invalid": "From {rate:,.0f} infer/s on there was no valid window: {reason}",
+        "rates_invalid": "From {rate} infer/s on there was no valid window: {reason}",
         "capacity_failed": "The sustainable rate could not be measured: {reason}",
         "of_model": "{name}: {note}",
         "model_failed": "{name} failed: {reason}",
@@ -214,6 +236,15 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "config_completed": "config.pbtxt에 없는 항목({missing})을 ONNX 파일의 정보로 보완.",
         "config_not_batched": "모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 "
         "않으며, dims에 가변 첫 차원이 없어 설정을 그대로 유지.",
+        "config_not_batched_optional": "모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 "
+        "배치하지 않음: Triton의 onnxruntime backend는 이 경우에만 선택 입력({names})을 허용. config.pbtxt에서 이를 "
+        "빼면 배치 가능.",
+        "output_dims_corrected": "config.pbtxt의 출력 {name!r} dims는 {said}, 모델은 {own}: NVIDIA의 onnxruntime "
+        "backend는 모델과 정확히 같아야 로드함. 최적 설정을 포함한 모든 설정에서 수정.",
+        "optional_inputs_not_sent": "부하에서 선택 입력({names}) 제외: 모델에 저장된 값 사용.",
+        "parameters_of_hcopt_alone": "NVIDIA의 onnxruntime backend는 {names} 파라미터를 무시하며, hcopt의 backend만 "
+        "ONNX Runtime에 전달. 여기서 나타나는 효과가 NVIDIA 이미지에는 없음.",
+        "parameters_without_effect": "onnxruntime backend에 {names} 파라미터 없음: config.pbtxt에는 남지만 효과 없음.",
         "config_batched": "모델은 배치를 지원하지만 config.pbtxt의 max_batch_size가 0이므로 Triton이 배치하지 않음: "
         "max_batch_size {max_batch_size}, dynamic batching, 첫 차원을 뺀 dims로 분석.",
         "config_unbatched": "config.pbtxt에는 max_batch_size {max_batch_size}, 그러나 여러 행을 묶으면 모델이 "
@@ -228,6 +259,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "output_dimension_fixed": "출력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
         "없음.",
         "output_scalar": "출력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",
+        "outputs_declared_wrongly": "파일에 출력 {names}의 첫 차원이 {size}(으)로 고정되어 Triton이 배치할 수 없지만, "
+        "실제로는 입력 행마다 한 행을 출력함. model.correct_outputs: true 로 그 차원을 가변으로 고친 사본을 측정하고 "
+        "전달 가능. 모델을 내보낼 때 고치는 것이 가장 좋음.",
+        "outputs_corrected": "model.correct_outputs에 따라 출력 {names}의 첫 차원을 가변으로 고친 사본(SHA-256 "
+        "{sha256})을 측정하고 전달. 원본 파일(SHA-256 {source_sha256})은 그대로 둠.",
         "two_rows_fail": "두 행을 한 번에 넣으면 모델 실행 실패: {reason}",
         "two_rows_shape": "출력 {name!r}의 shape: 한 행일 때 {one}, 두 행일 때 {two}, 첫 차원이 행 수와 일치하지 않음.",
         "two_rows_differ": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 최댓값 대비 {share:.1%} "
@@ -257,6 +293,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit_value": "입력 {name!r}에 맞지 않음({value} 값은 {datatype} 타입이 아님)",
         "default_fails_before_sweep": "스윕 전 측정 {windows}구간 중 {failed}구간에서 기본 설정이 자체 원인으로 "
         "실패(노이즈 수치에는 미반영): {reason}",
+        "default_without_figures": "스윕 전 기본 설정이 concurrency {concurrency}에서 {seconds:g} s 동안 측정값을 내지 "
+        "못함({reason}). 느린 모델이면 sweep.concurrency 를 [1]로, 또는 profiler.measurement_interval_ms 를 여러 "
+        "응답이 들어가는 길이로 설정.",
+        "slow_sweep": "{rate} infer/s, concurrency {concurrency}: Model Analyzer 측정 구간을 {asked_s:g} s 대신 "
+        "{window_s:.3g} s로 하며 스윕에 약 {minutes}분 소요. sweep.concurrency: [{fewer}] 이면 최대 {less}분.",
         "unmeasured": "전체 {configurations}개 설정 중 {count}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: "
         "{names}. 원인은 실패한 측정 목록 참조.",
         "refuted_by_failures": "{name} 설정이 검증 측정 {windows}구간 중 {failed}구간에서 자체 원인으로 실패: "
@@ -266,7 +307,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "no_rate_in_time": "보장 가능한 요청 도착률 없음: 시간 부족(무작위 도착 측정 {windows}구간).",
         "no_rate_within_limit": "보장 가능한 요청 도착률 없음: 한도 준수가 확인된 도착률 없음(무작위 도착 측정 "
         "{windows}구간).",
-        "rates_invalid": "{rate:,.0f} infer/s부터 유효한 측정 구간 없음: {reason}",
+        "rates_invalid": "{rate} infer/s부터 유효한 측정 구간 없음: {reason}",
         "capacity_failed": "지속 가능한 처리율을 측정하지 못함: {reason}",
         "of_model": "{name}: {note}",
         "model_failed": "{name} 실패: {reason}",

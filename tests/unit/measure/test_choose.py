@@ -47,3 +47,13 @@ def test_windows_are_never_shorter_than_perf_analyzer_is_worth() -> None:
     found = chosen(kind="adaptive", measurement_interval_ms=200)
     assert isinstance(found, Adaptive)
     assert found.settings.window_s == 0.4
+
+
+def test_model_analyzer_s_windows_are_as_long_as_a_slow_model_s_answers_take() -> None:
+    config = Config.model_validate({"profiler": {"measurement_interval_ms": 1000}})
+    found = replace(noise(), throughput_infer_per_s=noise().load.concurrency / 4)
+    slow, quick = choose_profiler(config, found), choose_profiler(config, noise())
+    assert isinstance(slow, ModelAnalyzer)
+    assert isinstance(quick, ModelAnalyzer)
+    # Two rounds of 4 s in three windows, about.
+    assert (slow.interval_ms, quick.interval_ms) == (2800, 1000)

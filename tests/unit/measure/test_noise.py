@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from hcopt.analysis.blocks import Candidate
+from hcopt.analysis.noise import MIN_BLOCKS
 from hcopt.config.sections import Config
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
@@ -173,3 +174,23 @@ def test_windows_take_the_place_of_turns_that_fail() -> None:
     # 60 · 4 s over three windows of 1 + 1.5 s.
     assert (found.window_s, found.planned_blocks, len(machine.windows)) == (1.0, 32, 1 + 2 * BLOCKS)
     assert any("could not take turns" in said(note) for note in machine.notes)
+
+
+def test_slow_default_has_fewer_blocks_and_the_sweep_s_time_is_told_before_it() -> None:
+    machine = Machine([2.0])
+    found = machine.gate()
+    assert found is not None
+    assert (found.block_count, found.throughput_infer_per_s) == (MIN_BLOCKS, 2.0)
+    assert found.round_s == HEAVY.concurrency / 2
+    [note] = [note for note in machine.notes if note.code == "slow_sweep"]
+    assert "sweep.concurrency: [" in said(note)
+
+
+def test_default_without_figures_is_told_with_the_keys_that_help() -> None:
+    machine = Machine([None])
+    assert machine.gate() is None
+    [note] = machine.notes
+    assert "in 25 s at concurrency" in said(note)
+    refused = Machine([None], cause="refused")
+    refused.gate()
+    assert refused.notes == []

@@ -85,8 +85,8 @@ def print_answer(console: Console, found: Answer) -> None:
     table = Table(show_header=False)
     reaction = found.reaction
     rows = {
-        "C, what one pod sustains": f"{found.capacity_infer_per_s:,.1f} infer/s",
-        "T, what one pod is given": f"{found.target_infer_per_s:,.1f} infer/s = C / {reaction.headroom_ratio:.3f}",
+        "C, what one pod sustains": figures.rate(found.capacity_infer_per_s),
+        "T, what one pod is given": f"{figures.rate(found.target_infer_per_s)} = C / {reaction.headroom_ratio:.3f}",
         "reaction time τ": f"{reaction.total_s:,.0f} s",
         **_asked(found),
         "queue model": _queue_model(found),
@@ -103,8 +103,8 @@ def _asked(found: Answer) -> dict[str, str]:
         rows["replicas for that load"] = f"{found.replicas:,}, one of them to spare"
     if found.load_at_target_infer_per_s is not None and found.load_at_capacity_infer_per_s is not None:
         # Rounded down: the figure is to be typed as --rate, which asks for these replicas again.
-        planned, most = map(math.floor, (found.load_at_target_infer_per_s, found.load_at_capacity_infer_per_s))
-        rows["load of these replicas"] = f"{planned:,} infer/s at T, one of them to spare; {most:,} at C, none to spare"
+        planned, most = map(_rounded_down, (found.load_at_target_infer_per_s, found.load_at_capacity_infer_per_s))
+        rows["load of these replicas"] = f"{planned} infer/s at T, one of them to spare; {most} at C, none to spare"
     if found.cost_per_million is not None and found.planned_cost_per_million is not None:
         rows["a million inferences"] = (
             f"{figures.cost(found.cost_per_million)} at C; {figures.cost(found.planned_cost_per_million)} with "
@@ -113,6 +113,10 @@ def _asked(found: Answer) -> dict[str, str]:
     if found.simulated is not None:
         rows |= _simulation(found.simulated, found.manifests)
     return rows
+
+
+def _rounded_down(rate: float) -> str:
+    return f"{math.floor(rate):,}" if rate >= 10 else f"{math.floor(100 * rate) / 100:g}"
 
 
 def _simulation(found: Simulation, manifests: Path | None) -> dict[str, str]:

@@ -66,11 +66,13 @@ def has_warm_up(config_text: str) -> bool:
 
 def _add_warm_up(config: ModelConfig) -> None:
     """One row, and a full batch; none where a dimension is open, since any size might be wrong."""
-    if config.model_warmup or any(dim < 0 for tensor in config.input for dim in tensor.dims):
+    # The model has a value of its own for an optional input, and zeros need not be one.
+    inputs = [tensor for tensor in config.input if not tensor.optional]
+    if config.model_warmup or any(dim < 0 for tensor in inputs for dim in tensor.dims):
         return
     for rows in sorted({1, max(1, config.max_batch_size)}):
         warm_up = config.model_warmup.add(name=f"zeros_{rows}", batch_size=rows)
-        for tensor in config.input:
+        for tensor in inputs:
             given = warm_up.inputs[tensor.name]
             given.data_type, given.zero_data = tensor.data_type, True
             given.dims.extend(tensor.dims)

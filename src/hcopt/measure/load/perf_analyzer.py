@@ -162,7 +162,7 @@ class PerfAnalyzer:
         name = sample_name(window.phase, window.variant, window.load, window.block)
         cpu_before, server_after = read_cpu_times(), self.server_times()
         try:
-            finished, samples = self._samples(window, load, name)
+            finished, samples = self._samples(window, load, name, answers=lambda: server_after() is not None)
             found = load.figures(samples)
         except _RefusedError as error:
             return failed(window, str(error), cause="refused")
@@ -189,8 +189,16 @@ class PerfAnalyzer:
             samples_file=name,
         )
 
-    def _samples(self, window: Window, load: LoadOptions, name: str) -> tuple[Finished, RequestSamples]:
+    def _samples(
+        self, window: Window, load: LoadOptions, name: str, *, answers: Callable[[], bool]
+    ) -> tuple[Finished, RequestSamples]:
         """The window's samples, on a further try where one gave none.
+
+        Args:
+            window: What it is for.
+            load: How it is made.
+            name: The samples' file.
+            answers: Whether the server has answered anything since the window began: then it is slow, and well.
 
         Raises:
             _RefusedError: The server answered with errors.
@@ -206,7 +214,7 @@ class PerfAnalyzer:
         try:
             return self._try(window, load, export, log)
         except _TimeLimitError:
-            if not load.may_outlast:
+            if not load.may_outlast and not answers():
                 self.unanswered(f"{window.variant.config_name} does not answer")
             raise
 

@@ -72,7 +72,8 @@ def _inputs(
         spec.shape[:1] == (-1,) for spec in artifact.signature.inputs
     )
     inputs = []
-    for tensor in config.input:
+    # The model has a value of its own for an optional one.
+    for tensor in (one for one in config.input if not one.optional):
         datatype = DataType.Name(tensor.data_type).removeprefix("TYPE_")
         found = Input(
             name=tensor.name,

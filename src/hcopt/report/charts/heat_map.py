@@ -155,9 +155,7 @@ def _filled(base: alt.Chart, tips: list[alt.Tooltip], low: float, high: float, t
         "throughput:Q",
         # A single value needs a width of the scale too.
         scale=alt.Scale(domain=[low, high if high > low else low + 1], range=_RANGE, nice=False),
-        legend=alt.Legend(
-            title=text["column_throughput"], orient="top", gradientLength=150, tickCount=3, format=",.0f"
-        ),
+        legend=alt.Legend(title=text["column_throughput"], orient="top", gradientLength=150, tickCount=3, format=",~f"),
     )
     # Up to here the dark figure has the greater contrast.
     threshold = low + 0.85 * (high - low)

@@ -32,7 +32,7 @@ def pod_load(run: RunRecord, *, language: Language) -> alt.LayerChart | None:
     reaction = usual_reaction(run)
     target = target_rate(capacity, reaction)
     rows = _parts((0.0, target, target * (1 + reaction.tolerance_ratio), capacity), text)
-    axis = alt.Axis(format=",.0f", tickCount=6, labelOverlap=True)
+    axis = alt.Axis(format=",~f", tickCount=6, labelOverlap=True)
     x = alt.X("start:Q", title=text["axis_pod"], scale=alt.Scale(zero=True, nice=False), axis=axis)
     layers: list[alt.Chart | alt.LayerChart] = [
         _bar(rows, x, text),

@@ -40,7 +40,7 @@ def misses_against_rate(run: RunRecord, *, language: Language) -> alt.ConcatChar
     if capacity is None or not capacity.points:
         return None
     rows = [_row(point, text) for point in capacity.points]
-    axis = alt.Axis(format=",.0f", labelOverlap=True, tickCount=5, grid=False)
+    axis = alt.Axis(format=",~f", labelOverlap=True, tickCount=5, grid=False)
     x = alt.X("rate:Q", title=text["axis_rate"], scale=alt.Scale(zero=False, nice=True, padding=12), axis=axis)
     panels = (_miss_panel(rows, x, capacity, text), _latency_panel(rows, x, capacity, text))
     chart: alt.ConcatChart = (

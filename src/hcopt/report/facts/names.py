@@ -7,6 +7,7 @@ from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.words import Text
+from hcopt.words.digits import whole_throughput
 
 
 def short_name(config_name: str, run: RunRecord) -> str:
@@ -28,7 +29,7 @@ def load_name(load: LoadPoint, text: Text) -> str:
 def load_value(load: LoadPoint, text: Text) -> str:
     """A load where a heading says that it is the concurrency; an open-loop one by its arrivals."""
     if load.request_rate_per_s is not None:
-        return text["load_value_rate"].format(rate=f"{load.request_rate_per_s:,.0f}")
+        return text["load_value_rate"].format(rate=whole_throughput(load.request_rate_per_s))
     if load.client_batch_size == 1:
         return str(load.concurrency)
     return text["load_value_batched"].format(concurrency=load.concurrency, batch=load.client_batch_size)

@@ -121,7 +121,7 @@ def _pods_table(lower: float, target: float, cpus: int, text: Text) -> Table:
     rows = []
     for load in example_loads(lower):
         pods = plan_replicas(target, base_infer_per_s=load, peak_infer_per_s=load).max_replicas
-        values = (f"{load:,.0f}", f"{pods:,}", f"{pods * cpus:,}", figures.throughput(load / pods))
+        values = (figures.whole_throughput(load), f"{pods:,}", f"{pods * cpus:,}", figures.throughput(load / pods))
         rows.append(tuple(Cell(value=value) for value in values))
     header = tuple(text[f"pods_column_{key}"] for key in ("load", "pods", "cpus", "each"))
     return Table(header=header, rows=tuple(rows), word_columns=0)
@@ -192,9 +192,10 @@ def _conditions(run: RunRecord, assumed: frozenset[Condition], text: Text) -> It
 def _commands(run: RunRecord, base: float, peak: float) -> tuple[str, ...]:
     results = run.folder.parent.parent
     reference = run.run_id if results.name == _RESULTS else f"{run.run_id} --output {shlex.quote(str(results))}"
-    manifests = f"hcopt kubernetes {reference} --base {base:.0f} --peak {peak:.0f} --growth {USUAL_GROWTH} --out deploy"
+    least, most = (figures.whole_throughput(rate).replace(",", "") for rate in (base, peak))
+    manifests = f"hcopt kubernetes {reference} --base {least} --peak {most} --growth {USUAL_GROWTH} --out deploy"
     return (
         *((manifests,) if run.plan.instance_kind == "KIND_CPU" else ()),
-        f"hcopt capacity {reference} --rate {peak:.0f}",
+        f"hcopt capacity {reference} --rate {most}",
         f"hcopt scale-check {reference}",
     )

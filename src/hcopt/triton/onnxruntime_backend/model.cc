@@ -198,7 +198,7 @@ void Model::set_parameter(const std::string& key, const std::string& value) {
     triton::log(triton::LogLevel::kWarning,
                 name_ + ": ONNX Runtime gets the parameter " + key + "; Triton's own backend would ignore it");
   } else if (std::find(std::begin(kNotOurs), std::end(kNotOurs), key) == std::end(kNotOurs)) {
-    throw invalid("the onnxruntime backend has no parameter " + key);
+    triton::log(triton::LogLevel::kWarning, name_ + ": the parameter " + key + " has no effect on this backend");
   }
 }
 

@@ -237,3 +237,17 @@ def test_client_cpu_share_is_unknown_where_nobody_counted(tmp_path: Path) -> Non
     taken, _ = measure(tmp_path, fakes.exports(fakes.steady(101), finished=uncounted))
     assert taken.error is None
     assert taken.client_cpu_ratio is None
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_server_that_answers_slowly_is_not_taken_for_one_that_hangs(tmp_path: Path, answered: bool) -> None:
+    hangs = fakes.ends(fakes.HUNG)
+    perf_analyzer, _ = driver(tmp_path, hangs, hangs)
+    suspicions: list[str] = []
+    watched = replace(
+        perf_analyzer,
+        server_times=lambda: lambda: TIMES if answered else None,
+        unanswered=suspicions.append,
+    )
+    assert watched.measure(WINDOW).error is not None
+    assert suspicions == ([] if answered else [f"{WINDOW.variant.config_name} does not answer"])
