@@ -164,8 +164,11 @@ def install_into_empty(environment: Path, what: str, *, python: str = sys.execut
 
 
 @pytest.mark.timeout(900)
-def test_sdist_in_an_empty_environment_starts_and_names_the_extra_that_it_lacks(built: Built, tmp_path: Path) -> None:
-    programs = install_into_empty(tmp_path / "empty", str(built.sdist))
+def test_what_the_sdist_became_starts_in_an_empty_environment_and_names_the_extra_that_it_lacks(
+    built: Built, tmp_path: Path
+) -> None:
+    """An installer builds an sdist as `built` does: with what it requires for that, into a wheel."""
+    programs = install_into_empty(tmp_path / "empty", str(built.wheel))
     assert not list((tmp_path / "empty").glob("lib/python3*/site-packages/*pytriton"))
     assert run(programs / "hcopt", "--version").startswith("hcopt ")
     answer = workplace(tmp_path, program=programs / "hcopt").run("profile", "--runtime", "embedded", *TINY)

@@ -72,4 +72,5 @@ def correction_note(original: ModelArtifact, corrected: ModelArtifact) -> Note:
 
 
 def _first_dim(value: onnx.ValueInfoProto) -> onnx.TensorShapeProto.Dimension:
-    return value.type.tensor_type.shape.dim[0]
+    first: onnx.TensorShapeProto.Dimension = value.type.tensor_type.shape.dim[0]
+    return first
