@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from hcopt.errors import RuntimeStartError
 from hcopt.records.note import Note
@@ -18,6 +20,7 @@ from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded import runtime
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
 from hcopt.triton.ports import Ports, free_ports
+from hcopt.triton.programs import find_triton
 from hcopt.triton.remote import RemoteRuntime
 from tests.integration.test_main_job import assert_valid
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, workplace
@@ -46,24 +49,59 @@ def ports_in_a_row() -> Ports:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    """It has a response cache, which the model uses."""
     root = tmp_path_factory.mktemp("elsewhere")
     repository = root / "models"
     shutil.copytree(SAMPLE_FOLDER, repository / SAMPLE_MODEL)
-    with (
-        EmbeddedRuntime(choose_ports=ports_in_a_row).serve(repository, root) as server,
-        ModelControl(server.endpoint) as control,
-    ):
-        yield Elsewhere(server, repository, control)
+    with (repository / SAMPLE_MODEL / "config.pbtxt").open("a", encoding="utf-8") as config:
+        config.write("\nresponse_cache { enable: true }\n")
+    caches = find_triton().tritonserver.parent.parent / "caches"
+    command = runtime.server_command
+
+    def with_cache(*arguments: Any) -> list[str]:
+        return [*command(*arguments), f"--cache-directory={caches}", "--cache-config=local,size=10000000"]
+
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr(runtime, "server_command", with_cache)
+        server = stack.enter_context(EmbeddedRuntime(choose_ports=ports_in_a_row).serve(repository, root))
+        patch.undo()
+        yield Elsewhere(server, repository, stack.enter_context(ModelControl(server.endpoint)))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A whole run while the server serves the model in its own way.
+
+    Attributes:
+        answer: Of the command.
+        folder: The run's.
+        before: How the server served the model.
+        after: The same after the run.
+        counted: Triton's inference statistics of all models that were loaded after each measurement.
+    """
+
+    answer: Answer
+    folder: Path
+    before: str
+    after: str
+    counted: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def finished(elsewhere: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path, list[str]]:
-    """A whole run while the server serves the model in its own way; its folder, and that way before and after."""
+def finished(elsewhere: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    counted: list[dict[str, Any]] = []
+
+    def count() -> None:
+        answer = requests.get(f"http://{elsewhere.endpoint.http}/v2/models/stats", timeout=60).json()
+        counted.extend(one["inference_stats"] for one in answer["model_stats"])
+
     elsewhere.control.load(SAMPLE_MODEL, own_way(elsewhere))
     before = elsewhere.control.active_config(SAMPLE_MODEL)
     place = with_store(workplace(tmp_path_factory.mktemp("remote")))
-    answer = place.run("profile", *TINY, f"--model={SAMPLE_FOLDER}", f"--endpoint=grpc://{elsewhere.endpoint.grpc}")
-    return answer, place.runs[-1], [before, elsewhere.control.active_config(SAMPLE_MODEL)]
+    model = elsewhere.repository / SAMPLE_MODEL
+    options = (*TINY, f"--model={model}", f"--endpoint=grpc://{elsewhere.endpoint.grpc}")
+    answer = place.run("profile", *options, acts=[("concurrency 8: ", count)] * 4)
+    return Finished(answer, place.runs[-1], before, elsewhere.control.active_config(SAMPLE_MODEL), counted)
 
 
 def own_way(elsewhere: Elsewhere) -> str:
@@ -71,11 +109,10 @@ def own_way(elsewhere: Elsewhere) -> str:
     return elsewhere.control.active_config(SAMPLE_MODEL).replace('"count": 1', '"count": 2')
 
 
-def test_run_against_a_remote_server_ends_well(finished: tuple[Answer, Path, list[str]]) -> None:
-    answer, folder, _ = finished
-    assert answer.returncode == 0, answer.stderr
-    assert answer.left == ()
-    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+def test_run_against_a_remote_server_ends_well(finished: Finished) -> None:
+    assert finished.answer.returncode == 0, finished.answer.stderr
+    assert finished.answer.left == ()
+    found = json.loads((finished.folder / "summary.json").read_text(encoding="utf-8"))
     assert_valid(found)
     assert found["measurements"]["failed"] == 0
     environment = found["environment"]
@@ -85,10 +122,17 @@ def test_run_against_a_remote_server_ends_well(finished: tuple[Answer, Path, lis
     )
 
 
-def test_model_that_was_loaded_is_put_back_as_it_was(finished: tuple[Answer, Path, list[str]]) -> None:
-    before, after = finished[2]
-    assert '"count": 2' in before
-    assert after == before
+def test_model_that_was_loaded_is_put_back_as_it_was(finished: Finished) -> None:
+    assert '"count": 2' in finished.before
+    assert json.loads(finished.before)["response_cache"] == {"enable": True}
+    assert finished.after == finished.before
+
+
+def test_answers_of_the_servers_cache_are_not_measured(finished: Finished) -> None:
+    assert "response_cache is off while hcopt measures" in finished.answer.stderr
+    assert any(int(one["success"]["count"]) for one in finished.counted), finished.answer.stderr
+    assert {int(one["cache_hit"].get("count", 0)) for one in finished.counted} == {0}
+    assert "response_cache" in (finished.folder / "golden" / SAMPLE_MODEL / "config.pbtxt").read_text(encoding="utf-8")
 
 
 @dataclass

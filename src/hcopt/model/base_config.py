@@ -28,13 +28,16 @@ class BaseConfiguration:
 
     Attributes:
         config: What is measured, without the requests of its warm-up: a variant may not allow their batch size, and
-            every window has a warm-up of its own. Not to be changed in place.
+            every window has a warm-up of its own; and without Triton's response cache, which would answer in the
+            place of the model, since rows come again and again. Not to be changed in place.
         warm_up: Those requests (ModelWarmup), for the configuration that is handed over.
+        response_cache: Whether the configuration that is handed over has the cache.
         notes: What differs from what came with the model.
     """
 
     config: ModelConfig
     warm_up: tuple[Any, ...] = ()
+    response_cache: bool = False
     notes: tuple[Note, ...] = ()
 
 
@@ -71,7 +74,11 @@ def base_configuration(
     config.ClearField("model_warmup")
     if warm_up:
         notes.append(Note.of("warm_up_left_out"))
-    return BaseConfiguration(config=config, warm_up=warm_up, notes=tuple(notes))
+    response_cache = config.response_cache.enable
+    config.ClearField("response_cache")
+    if response_cache:
+        notes.append(Note.of("response_cache_left_out"))
+    return BaseConfiguration(config=config, warm_up=warm_up, response_cache=response_cache, notes=tuple(notes))
 
 
 def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:

@@ -141,15 +141,18 @@ def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) 
 
 
 def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
-    """A variant's configuration as it is measured; the default's is the user's own but for the warm-up."""
+    """A variant's configuration as it is measured; the default's is the user's own but for warm-up and cache."""
     if variant == prepared.plan.default:
         return prepared.base.config
     return triton_config.apply_variant(prepared.base.config, variant, prepared.plan.instance_kind)
 
 
 def delivered_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
-    """A variant's configuration as it is handed over, with the user's warm-up; the default's is the user's own."""
-    return triton_config.with_warm_up(variant_config(prepared, variant), prepared.base.warm_up)
+    """A variant's configuration as it is handed over, with the user's warm-up and cache; the default's is their own."""
+    config = triton_config.with_warm_up(variant_config(prepared, variant), prepared.base.warm_up)
+    if prepared.base.response_cache:
+        config.response_cache.enable = True
+    return config
 
 
 def config_text(prepared: Prepared, variant: ModelConfigVariant) -> str:

@@ -50,6 +50,7 @@ NoteCode: TypeAlias = Literal[
     "config_unbatched",
     "config_moved_to_cpu",
     "warm_up_left_out",
+    "response_cache_left_out",
     "input_dimension_fixed",
     "input_scalar",
     "output_dimension_fixed",

@@ -74,6 +74,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "instance_kind says.",
         "warm_up_left_out": "model_warmup is left out while hcopt measures, where every window has a warm-up of its "
         "own. The golden configuration has it, cut to its max_batch_size.",
+        "response_cache_left_out": "response_cache is off while hcopt measures: rows come again and again, and Triton "
+        "would answer them from its cache. The golden configuration has it; the figures are those of the model.",
         "input_dimension_fixed": "The first dimension of the input {name!r} is fixed at {size}, so requests cannot "
         "be put into one batch.",
         "input_scalar": "The first dimension of the input {name!r} does not exist (it is a scalar), so requests "
@@ -253,6 +255,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "분석.",
         "warm_up_left_out": "측정 구간마다 자체 준비 단계가 있으므로 측정 중에는 model_warmup 제외. 최적 설정 파일에는 "
         "max_batch_size에 맞추어 포함.",
+        "response_cache_left_out": "같은 행이 반복되어 Triton이 캐시에서 응답하게 되므로 측정 중에는 "
+        "response_cache를 끔. 최적 설정 파일에는 포함되며, 수치는 모델 자체의 성능임.",
         "input_dimension_fixed": "입력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
         "없음.",
         "input_scalar": "입력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
 from hcopt.model.fetch import fetch_model
 from hcopt.model.named_files import named_files
-from hcopt.model.prepare import delivered_config, prepare
+from hcopt.model.prepare import config_json, delivered_config, prepare
 from hcopt.model.repository import write_repository
 from hcopt.records.model import ModelArtifact
 from tests.support.onnx_models import linear_model, save
@@ -124,3 +125,18 @@ def test_warm_up_follows_a_model_that_is_made_to_batch(tmp_path: Path) -> None:
     measured, delivered = prepared_with(tmp_path, UNBATCHED)
     assert measured == []
     assert delivered == [(4, 4), (8, 6), (16, 6)]
+
+
+# Response cache
+
+
+@pytest.mark.parametrize(("cache", "delivered"), [("{ enable: true }", True), ("{ enable: false }", False)])
+def test_response_cache_is_off_for_measuring_and_stays_in_every_golden_file(
+    tmp_path: Path, cache: str, delivered: bool
+) -> None:
+    text = CONFIG.format(labels="labels.txt", data="random_data: true") + f"response_cache {cache}\n"
+    prepared = prepare(config(model(tmp_path / "M", text)), into=tmp_path / "into", tracking_uri="")
+    variants = prepared.plan.all_variants
+    assert not [one for one in variants if "response_cache" in json.loads(config_json(prepared, one))]
+    assert {delivered_config(prepared, one).response_cache.enable for one in variants} == {delivered}
+    assert ("response_cache_left_out" in [note.code for note in prepared.notes]) == delivered

@@ -145,6 +145,13 @@ def test_pods_are_guaranteed_with_whole_cpus_in_every_container(changes: dict[st
             assert int(resources["limits"]["cpu"]) >= 1
 
 
+def test_workers_have_shared_memory_that_fits_into_their_own() -> None:
+    for pod in pods(memory_mb=6000)[1:]:
+        assert pod["spec"]["volumes"] == [
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "3000Mi"}}
+        ]
+
+
 def test_workers_have_a_node_each_whatever_their_group() -> None:
     for pod in pods(**WHOLE)[1:]:
         (term,) = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
@@ -195,7 +202,9 @@ def test_logins_come_from_a_secret_and_reach_the_head_only() -> None:
     head, *workers = pods(name="night", **WHOLE)
     assert head["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "night-logins", "optional": True}}]
     for worker in workers:
-        assert not {"env", "envFrom", "volumeMounts"} & set(worker["spec"]["containers"][0])
+        container = worker["spec"]["containers"][0]
+        assert not {"env", "envFrom"} & set(container)
+        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/dev/shm"]
 
 
 def test_results_survive_on_the_claim_else_the_file_says_that_they_do_not() -> None:
