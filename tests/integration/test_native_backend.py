@@ -23,8 +23,12 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, shared_memory
 
 from hcopt.errors import RuntimeStartError
+from hcopt.model.base_config import base_configuration
+from hcopt.model.onnx_file import inspect_onnx
+from hcopt.model.triton_config import to_text
 from tests.support import onnx_models as models
 from tests.support.native_backend import Client, connected, installed_onnxruntime, triton_with
+from tests.support.pbtxt import artifact
 from tests.support.tensors import NUMPY_TYPES, assert_same, expected, some
 from tests.support.triton import Triton, input_and_output
 
@@ -471,6 +475,25 @@ def test_dynamic_output_may_not_be_declared_as_fixed(triton: Triton) -> None:
     triton.load(narrow, models.embedding_model())
     with pytest.raises(RuntimeStartError, match=r"output vectors: \[-1, -1, 2\] in the model, \[-1, 2, 2\] here"):
         triton.load(narrow.replace("[-1, 2]", "[2, 2]"), models.embedding_model())
+
+
+@pytest.mark.parametrize(
+    ("text", "proto", "max_batch_size"),
+    [
+        (EMBEDDING.replace("[-1, 2]", "[4, 2]"), models.embedding_model(), 8),
+        (WEIGHTED.replace("[1, 2]", "[-1, 2]"), models.linear_model(features=2, initializer_is_input=True), 0),
+    ],
+    ids=["output corrected", "optional input"],
+)
+def test_configuration_that_hcopt_takes_is_loaded(
+    triton: Triton, tmp_path: Path, text: str, proto: onnx.ModelProto, max_batch_size: int
+) -> None:
+    of = inspect_onnx(models.save(proto, tmp_path)).signature
+    config = base_configuration(artifact(f"max_batch_size: {max_batch_size}\n{text}", of), batchable=True).config
+    assert config.max_batch_size == max_batch_size
+    for field in ("name", "platform", "max_batch_size"):  # `load` writes them
+        config.ClearField(field)
+    triton.load(to_text(config), proto, max_batch_size=max_batch_size)
 
 
 def test_replaceable_input_has_to_be_optional_and_without_batches(triton: Triton) -> None:

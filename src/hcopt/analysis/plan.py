@@ -19,8 +19,9 @@ _START_S = 18.0
 _SWITCH_S = 1.0
 _WINDOWS_A_MEASUREMENT = 3
 _MEASUREMENT_OVERHEAD_S = 1.3
-# Three windows of these are two rounds of answers; each needs one, or perf_analyzer refuses the point.
-_ROUNDS_A_WINDOW = 0.7
+# Of the default's answers. Each of a point's three windows needs one, or perf_analyzer refuses the point, and other
+# variants may be a third as fast.
+_ROUNDS_A_WINDOW = 2
 # Longer than asked by less is not worth a word.
 _WORTH_SAYING_S = 60.0
 
@@ -118,17 +119,18 @@ def sweep_interval_ms(asked_ms: int, round_s: float | None) -> int:
 def slow_sweep_note(plan: SweepPlan, *, asked_ms: int, infer_per_s: float) -> Note | None:
     """What to know before a sweep that takes longer than it was asked to, and which key makes it short again."""
 
-    def seconds(concurrency: int) -> tuple[int, float]:
+    def seconds(concurrency: int, points: SweepPlan) -> tuple[int, float]:
         round_s = concurrency * rows / infer_per_s
         interval_ms = sweep_interval_ms(asked_ms, round_s)
         # perf_analyzer waits for what is under way at the end.
-        return interval_ms, expected_sweep_s(plan, interval_ms=interval_ms) + plan.measurement_count * round_s
+        return interval_ms, expected_sweep_s(points, interval_ms=interval_ms) + points.measurement_count * round_s
 
     rows, most = (max(getattr(load, key) for load in plan.loads) for key in ("client_batch_size", "concurrency"))
-    interval_ms, takes_s = seconds(most)
+    interval_ms, takes_s = seconds(most, plan)
     if interval_ms == asked_ms or takes_s - expected_sweep_s(plan, interval_ms=asked_ms) < _WORTH_SAYING_S:
         return None
     fewer = max(1, min(most, int(most * asked_ms / interval_ms)))
+    one_load = replace(plan, loads=(LoadPoint(concurrency=fewer, client_batch_size=rows),))
     return Note.of(
         "slow_sweep",
         rate=whole_throughput(infer_per_s),
@@ -137,7 +139,7 @@ def slow_sweep_note(plan: SweepPlan, *, asked_ms: int, infer_per_s: float) -> No
         asked_s=asked_ms / 1000,
         minutes=math.ceil(takes_s / 60),
         fewer=fewer,
-        less=math.ceil(seconds(fewer)[1] / 60),
+        less=math.ceil(seconds(fewer, one_load)[1] / 60),
     )
 
 

@@ -125,7 +125,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "the time of some answers.",
         "slow_sweep": "At {rate} infer/s and concurrency {concurrency} Model Analyzer measures windows of "
         "{window_s:.3g} s in place of {asked_s:g} s, and the sweep takes about {minutes} min; with "
-        "sweep.concurrency: [{fewer}] at most {less} min.",
+        "sweep.concurrency: [{fewer}] about {less} min.",
         "unmeasured": "{count} of {configurations} configurations could not be measured at any load and take no "
         "part in the comparison: {names}. The failed measurements say why.",
         "refuted_by_failures": "{name} failed in {failed} of {windows} windows on its own account, so it is no "
@@ -301,7 +301,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "못함({reason}). 느린 모델이면 sweep.concurrency 를 [1]로, 또는 profiler.measurement_interval_ms 를 여러 "
         "응답이 들어가는 길이로 설정.",
         "slow_sweep": "{rate} infer/s, concurrency {concurrency}: Model Analyzer 측정 구간을 {asked_s:g} s 대신 "
-        "{window_s:.3g} s로 하며 스윕에 약 {minutes}분 소요. sweep.concurrency: [{fewer}] 이면 최대 {less}분.",
+        "{window_s:.3g} s로 하며 스윕에 약 {minutes}분 소요. sweep.concurrency: [{fewer}] 이면 약 {less}분.",
         "unmeasured": "전체 {configurations}개 설정 중 {count}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: "
         "{names}. 원인은 실패한 측정 목록 참조.",
         "refuted_by_failures": "{name} 설정이 검증 측정 {windows}구간 중 {failed}구간에서 자체 원인으로 실패: "

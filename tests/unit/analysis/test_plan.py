@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hcopt.analysis.plan import expected_sweep_s, parameter_text, plan_sweep
+from hcopt.analysis.plan import expected_sweep_s, parameter_text, plan_sweep, slow_sweep_note, sweep_interval_ms
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
 from hcopt.records.measurement import LoadPoint, SweepPlan
@@ -215,3 +215,22 @@ def test_preferred_batch_sizes_that_are_not_swept_stay_the_default_s_as_far_as_t
 def test_preferred_batch_sizes_that_fit_nowhere_are_refused() -> None:
     with pytest.raises(ConfigError, match="preferred_batch_size"):
         plan(max_batch_size=[4], preferred_batch_size=[[8]])
+
+
+def test_windows_of_a_sweep_are_as_asked_but_for_a_slow_model() -> None:
+    assert [sweep_interval_ms(1000, round_s) for round_s in (None, 0.01, 0.5, 2.0)] == [1000, 1000, 1000, 4000]
+
+
+def test_slow_sweep_is_told_with_the_concurrency_that_makes_it_short() -> None:
+    note = slow_sweep_note(plan(concurrency=(8, 32)), asked_ms=1000, infer_per_s=8.0)
+    assert note is not None
+    # A round of 4 s, so windows of 8 s: an eighth of the concurrency has those of 1 s.
+    assert (note.values["window_s"], note.values["fewer"]) == (8.0, 4)
+    assert int(str(note.values["less"])) < int(str(note.values["minutes"]))
+    assert "At 8 infer/s and concurrency 32" in said(note)
+
+
+def test_nothing_is_told_of_a_sweep_that_takes_as_long_as_was_asked() -> None:
+    assert slow_sweep_note(plan(), asked_ms=1000, infer_per_s=5000.0) is None
+    # Asked for so: the user knows.
+    assert slow_sweep_note(plan(), asked_ms=60_000, infer_per_s=8.0) is None

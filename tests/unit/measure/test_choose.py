@@ -55,5 +55,5 @@ def test_model_analyzer_s_windows_are_as_long_as_a_slow_model_s_answers_take() -
     slow, quick = choose_profiler(config, found), choose_profiler(config, noise())
     assert isinstance(slow, ModelAnalyzer)
     assert isinstance(quick, ModelAnalyzer)
-    # Two rounds of 4 s in three windows, about.
-    assert (slow.interval_ms, quick.interval_ms) == (2800, 1000)
+    # Two rounds of 4 s each.
+    assert (slow.interval_ms, quick.interval_ms) == (8000, 1000)
