@@ -427,7 +427,7 @@ def test_page_holds_every_measurement(pages):
 
 def test_price_adds_the_cost(tmp_path):
     write_html(run_record(), language="en", price_per_hour=3.6, drawn={}, path=tmp_path / "report.html")
-    assert "Cost per million inferences 0.202 0.155" in _plain((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Cost per million inferences – ≤ 0.208" in _plain((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
 def test_same_run_gives_the_same_file_whoever_drew_its_charts(pages, tmp_path):
