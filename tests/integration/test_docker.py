@@ -57,7 +57,7 @@ DOCKER = (
     f"--model={SAMPLE_FOLDER}",
     "--set=sweep.concurrency=[4,8]",
     # Model Analyzer leaves a point out of which a window has no answer, as shorter ones have on a very busy machine.
-    "--set=profiler.measurement_interval_ms=1500",
+    "--set=profiler.measurement_interval_ms=2500",
     # Time to start a container again, and for some blocks after that.
     "--set=confirmation.max_minutes=0.5",
 )

@@ -58,7 +58,7 @@ def run(place: Workplace, *arguments: str) -> Run:
 # Model Analyzer's windows have answers on a very busy machine too.
 EVIDENCE = (
     *("--set=noise.gate=warn", "--set=capacity.max_minutes=0.2", "--set=constraints.latency_p99_ms=500"),
-    "--set=profiler.measurement_interval_ms=1000",
+    "--set=profiler.measurement_interval_ms=2500",
 )
 
 
