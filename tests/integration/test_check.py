@@ -112,8 +112,11 @@ def test_real_regression_against_a_registered_model_ends_with_8(place: Workplace
     assert "(version 1): the config.pbtxt beside the model, since no run of hcopt has left an answer" in answer.stdout
     assert "is worse than models:/" in answer.stderr
     suite = ElementTree.parse(place.folder / "hcopt.xml").getroot().find("testsuite")
-    # Throughput for certain; p99 too, unless the machine was so busy that its interval is wide.
-    assert suite is not None and suite.get("failures") in ("1", "2")
+    assert suite is not None
+    failed = {case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None}
+    # p99 too, unless the machine was so busy that its interval is wide.
+    assert {"throughput"} <= failed <= {"throughput", "p99 latency"}
+    assert suite.get("failures") == str(len(failed))
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def slow_sweep_note(plan: SweepPlan, *, asked_ms: int, infer_per_s: float) -> No
         # perf_analyzer waits for what is under way at the end.
         return interval_ms, expected_sweep_s(points, interval_ms=interval_ms) + points.measurement_count * round_s
 
-    rows, most = (max(getattr(load, key) for load in plan.loads) for key in ("client_batch_size", "concurrency"))
+    rows = max(load.client_batch_size for load in plan.loads)
+    most = max(load.concurrency for load in plan.loads)
     interval_ms, takes_s = seconds(most, plan)
     if interval_ms == asked_ms or takes_s - expected_sweep_s(plan, interval_ms=asked_ms) < _WORTH_SAYING_S:
         return None

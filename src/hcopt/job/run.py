@@ -31,7 +31,7 @@ from hcopt.job.stages import ModelRun, Proof
 from hcopt.job.summary import summarize
 from hcopt.measure.choose import choose_profiler
 from hcopt.measure.context import RunContext
-from hcopt.model.inputs.values import LoadData
+from hcopt.model.inputs.values import sent_rows
 from hcopt.model.prepare import Prepared, config_text, delivered_config, prepare
 from hcopt.model.repository import write_repository
 from hcopt.records.json import JsonObject
@@ -178,6 +178,7 @@ class _Run:
     command: str = ""
     context: RunContext = field(init=False)
     record: RunRecord | None = None
+    rows: SentRows | None = None
 
     def __post_init__(self, progress: Progress) -> None:
         self.started_at = self.job.state.get("started_at", self.started_at)
@@ -212,7 +213,8 @@ class _Run:
             self._note(resumed_note(unfinished))
         with self.job.turn:
             prepared = self._prepare()
-        self._meet(_model_conditions(prepared))
+        self.rows = sent_rows(prepared.load)
+        self._meet(_model_conditions(prepared, self.rows))
         record = self._measure(prepared)
         self._write_results(prepared, record)
         with self.job.turn:
@@ -334,7 +336,7 @@ class _Run:
             elapsed_s=self.context.stopwatch.elapsed_s,
             decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
-            rows=_sent_rows(prepared.load),
+            rows=self.rows,
         )
 
     def _write_results(self, prepared: Prepared, record: RunRecord) -> None:
@@ -383,7 +385,7 @@ class _Run:
         self.folder.write_state(state, details)
 
 
-def _model_conditions(prepared: Prepared) -> JsonObject:
+def _model_conditions(prepared: Prepared, rows: SentRows) -> JsonObject:
     """What else than the configuration decides on what is measured."""
     variants = "".join(config_text(prepared, variant) for variant in prepared.plan.all_variants)
     return {
@@ -391,15 +393,6 @@ def _model_conditions(prepared: Prepared) -> JsonObject:
             "sha256": prepared.artifact.sha256,
             "config.pbtxt": config_text(prepared, prepared.plan.default),
             "variants": hashlib.sha256(variants.encode()).hexdigest(),
-            "rows": _sent_rows(prepared.load).sha256,
+            "rows": rows.sha256,
         }
     }
-
-
-def _sent_rows(load: LoadData) -> SentRows:
-    values = {name: rows.tolist() for name, rows in load.rows.items()}
-    return SentRows(
-        sha256=hashlib.sha256(repr(values).encode()).hexdigest(),
-        count=load.row_count,
-        shapes=tuple((name, rows.shape[1:]) for name, rows in load.rows.items()),
-    )

@@ -47,9 +47,9 @@ def fit_to_backend(config: ModelConfig, signature: ModelSignature) -> list[Note]
     Raises:
         ModelSourceError: The backend would not load the model so.
     """
-    required = _by_name(signature.inputs)
+    required, optional = _by_name(signature.inputs), _by_name(signature.optional_inputs)
     for tensor in config.input:
-        _check_input(tensor, required, _by_name(signature.optional_inputs), config.max_batch_size)
+        _check_input(tensor, required, optional, config.max_batch_size)
     if missing := required.keys() - {tensor.name for tensor in config.input}:
         given = _quoted(tensor.name for tensor in config.input)
         raise _contradiction(f"has the input {given}", f"the model needs {_quoted(missing)} too")
@@ -79,7 +79,8 @@ def _check_input(
     tensor: Any, required: Mapping[str, TensorSpec], optional: Mapping[str, TensorSpec], max_batch_size: int
 ) -> None:
     name = tensor.name
-    if name not in {*required, *optional}:
+    spec = required.get(name) or optional.get(name)
+    if spec is None:
         raise _contradiction(f"has the input {name!r}", f"the model has {_quoted(required)}")
     if name in required and tensor.optional:
         raise _contradiction(f"has {name!r} as an optional input", "the model has no value of its own for it")
@@ -91,7 +92,6 @@ def _check_input(
             "Triton's onnxruntime backend takes optional inputs only where that is 0",
             remedy=f"Set max_batch_size to 0, or leave {name!r} out: then the model always takes its own value.",
         )
-    spec = {**required, **optional}[name]
     shape = _shape(tensor, max_batch_size)
     if tensor.data_type != data_type(spec) or not (
         (fits(shape, spec.shape) and _has_dims(tensor, shape)) or _is_scalar(shape, spec, max_batch_size)

@@ -95,9 +95,11 @@ def fetch_examples(folder: str, root: Path, fetch_if_there: Callable[[str, Path]
 
     Args:
         folder: Its path at the source.
-        root: Where they go.
+        root: Where they go; nothing is fetched where some have come with the folder.
         fetch_if_there: Gets one file by its path at the source; False where there is none.
     """
+    if any((root / name).exists() for name in INPUT_EXAMPLES):
+        return
     folders = (folder, posixpath.dirname(folder)) if version_of(PurePosixPath(folder)) else (folder,)
     for name in INPUT_EXAMPLES:
         any(fetch_if_there(posixpath.join(place, name), root / name) for place in folders)

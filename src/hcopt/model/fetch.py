@@ -265,7 +265,7 @@ def _fetch_prefix(bucket: Bucket, prefix: str, root: Path, uri: str) -> bool:
             bucket.fetch(f"{prefix}/{name}", root / name)
     if sizes and CONFIG_FILE not in sizes:
         fetch_config(posixpath.dirname(prefix), root.parent, bucket.fetch_if_there)
-    if sizes and not any(name in sizes for name in INPUT_EXAMPLES):
+    if sizes:
         fetch_examples(prefix, root, bucket.fetch_if_there)
     return bool(sizes)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError
 from hcopt.model.download import (
-    INPUT_EXAMPLES,
     Fetched,
     fetch_companions,
     fetch_config,
@@ -207,8 +206,7 @@ def fetch_run_path(uri: str, root: Path, client: MlflowClient) -> Fetched:
     _download_folder(uri, f"runs:/{run_id}/{path}", sizes, root)
     if CONFIG_FILE not in sizes:
         _fetch_config(client, run_id, path, root)
-    if not any(name in sizes for name in INPUT_EXAMPLES):
-        fetch_examples(path, root, _fetcher(client, run_id))
+    fetch_examples(path, root, _fetcher(client, run_id))
     return fetched_from(PurePosixPath(path), root, is_file=False, version=run_id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hcopt.words.digits import throughput, whole_throughput
+from hcopt.words.digits import rounded_down, throughput, whole_throughput
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ def test_throughput_keeps_what_is_no_noise(value: float, shown: str) -> None:
 )
 def test_whole_throughput_has_a_point_for_slow_models_only(value: float, shown: str) -> None:
     assert whole_throughput(value) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0, "0"), (0.479, "0.47"), (9.999, "9.99"), (5609.9, "5,609")])
+def test_rounded_down_is_never_more(value: float, shown: str) -> None:
+    assert rounded_down(value) == shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from hcopt.deploy.kubernetes.ray_job_options import RayJobOptions
 from hcopt.deploy.simulation import Simulation
 from hcopt.model.named_files import NAMED_FOLDER
 from hcopt.report import figures
+from hcopt.words.digits import rounded_down
 
 _CLAIMS = ("golden", "capacity", "linearity")
 
@@ -103,7 +103,7 @@ def _asked(found: Answer) -> dict[str, str]:
         rows["replicas for that load"] = f"{found.replicas:,}, one of them to spare"
     if found.load_at_target_infer_per_s is not None and found.load_at_capacity_infer_per_s is not None:
         # Rounded down: the figure is to be typed as --rate, which asks for these replicas again.
-        planned, most = map(_rounded_down, (found.load_at_target_infer_per_s, found.load_at_capacity_infer_per_s))
+        planned, most = map(rounded_down, (found.load_at_target_infer_per_s, found.load_at_capacity_infer_per_s))
         rows["load of these replicas"] = f"{planned} infer/s at T, one of them to spare; {most} at C, none to spare"
     if found.cost_per_million is not None and found.planned_cost_per_million is not None:
         rows["a million inferences"] = (
@@ -113,10 +113,6 @@ def _asked(found: Answer) -> dict[str, str]:
     if found.simulated is not None:
         rows |= _simulation(found.simulated, found.manifests)
     return rows
-
-
-def _rounded_down(rate: float) -> str:
-    return f"{math.floor(rate):,}" if rate >= 10 else f"{math.floor(100 * rate) / 100:g}"
 
 
 def _simulation(found: Simulation, manifests: Path | None) -> dict[str, str]:

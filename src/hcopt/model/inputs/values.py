@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcopt.records.note import Note
+from hcopt.records.run import SentRows
 from hcopt.words.notes import sentence
 
 Origin = Literal["input example", "synthetic"]
@@ -66,6 +68,16 @@ class LoadData:
     def row_count(self) -> int:
         """How many different rows there are."""
         return len(self.tensors[0].rows)
+
+
+def sent_rows(load: LoadData) -> SentRows:
+    """What a run's record says of its rows; it takes a while where these are large."""
+    values = {name: rows.tolist() for name, rows in load.rows.items()}
+    return SentRows(
+        sha256=hashlib.sha256(repr(values).encode()).hexdigest(),
+        count=load.row_count,
+        shapes=tuple((name, rows.shape[1:]) for name, rows in load.rows.items()),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
