@@ -10,27 +10,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from hcopt.errors import ModelSourceError
+from hcopt.analysis.plan import AUTO, THREADS, parameter_text
+from hcopt.errors import ConfigError, ModelSourceError
 from hcopt.model import untrusted
 from hcopt.model.inputs.values import fits
 from hcopt.model.triton_config import CONFIG_FILE, CORRECT
-from hcopt.records.model import ModelSignature, TensorSpec
+from hcopt.records.model import InstanceKind, ModelSignature, TensorSpec
 from hcopt.records.note import Note
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-# The parameters of config.pbtxt that it reads, the last one Triton itself; those for GPUs change nothing on a CPU.
-_PARAMETERS = frozenset(
-    {
-        *("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern"),
-        *("memory.enable_memory_arena_shrinkage", "session.use_device_allocator_for_initializers"),
-        *("cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream"),
-        "TRITON_BATCH_STRATEGY_PATH",
-    }
+# What it takes as a value, as a pattern and in words.
+_NUMBER, _SWITCH, _ANYTHING = (r"\d+", "whole numbers"), (r"0|1|true|false", "0 and 1"), (r".+", "any text")
+# The parameters of config.pbtxt that it reads on a CPU.
+_CPU_PARAMETERS = {
+    THREADS: (rf"\d+|{AUTO}", f"whole numbers and {AUTO}"),
+    "inter_op_thread_count": _NUMBER,
+    "execution_mode": (r"0|1", "0 (one operator after the other) and 1 (several at once)"),
+    "enable_mem_arena": _SWITCH,
+    "enable_mem_pattern": _SWITCH,
+    "memory.enable_memory_arena_shrinkage": (r"(cpu|gpu):\d+(;(cpu|gpu):\d+)*", "devices, as in cpu:0"),
+    "session.use_device_allocator_for_initializers": _SWITCH,
+    # Triton itself reads it.
+    "TRITON_BATCH_STRATEGY_PATH": _ANYTHING,
+}
+_GPU_PARAMETERS = dict.fromkeys(
+    ("cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream"), _ANYTHING
 )
+_PARAMETERS = {**_CPU_PARAMETERS, **_GPU_PARAMETERS}
 _ONNX_RUNTIMES_OWN = re.compile(r"session\..+")
 
 
@@ -62,9 +73,43 @@ def fit_to_backend(config: ModelConfig, signature: ModelSignature) -> list[Note]
     return notes
 
 
+def check_swept(parameters: Mapping[str, Iterable[str | float]], instance_kind: InstanceKind) -> None:
+    """Refuses what would be swept without effect, so that variants with equal settings were compared.
+
+    Args:
+        parameters: The values of each key of `sweep.parameters`.
+        instance_kind: Where the instances run.
+
+    Raises:
+        ConfigError: The backend does not read the key there, or does not take the value.
+    """
+    read = _PARAMETERS if instance_kind == "KIND_GPU" else _CPU_PARAMETERS
+    for key, values in parameters.items():
+        where = f"sweep.parameters.{key}"
+        if key not in read:
+            raise ConfigError(f"{where}: {_why_unread(key)}", remedy=_instead(key, read))
+        pattern, taken = read[key]
+        wrong = [text for text in map(parameter_text, values) if not re.fullmatch(pattern, text, re.IGNORECASE)]
+        if wrong:
+            raise ConfigError(f"{where}: the backend does not take {_quoted(wrong)}", remedy=f"It takes {taken}.")
+
+
+def _why_unread(key: str) -> str:
+    if key in _GPU_PARAMETERS:
+        return "it is for GPUs, and the instances are on CPUs"
+    if _ONNX_RUNTIMES_OWN.fullmatch(key):
+        return "NVIDIA's backend does not hand it on to ONNX Runtime, so that the winner could not be deployed"
+    return "Triton's onnxruntime backend has no such parameter, and would ignore it"
+
+
+def _instead(key: str, read: Iterable[str]) -> str:
+    near = get_close_matches(key, read, n=1)
+    return f"Write {near[0]}." if near else f"It has: {', '.join(sorted(read))}."
+
+
 def parameter_notes(keys: Iterable[str]) -> list[Note]:
     """What to know about parameters of config.pbtxt that the backend does not read: it takes and ignores them."""
-    unread = sorted(set(keys) - _PARAMETERS)
+    unread = sorted(set(keys) - _PARAMETERS.keys())
     ours = [key for key in unread if _ONNX_RUNTIMES_OWN.fullmatch(key)]
     nobodys = [key for key in unread if key not in ours]
     notes = [Note.of("parameters_of_hcopt_alone", names=", ".join(ours))] if ours else []

@@ -11,7 +11,7 @@ from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.model import triton_config
-from hcopt.model.backend_rules import parameter_notes
+from hcopt.model.backend_rules import check_swept, parameter_notes
 from hcopt.model.base_config import BaseConfiguration, base_configuration
 from hcopt.model.batch_check import check_servable
 from hcopt.model.fetch import fetch_model
@@ -60,8 +60,8 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
 
     Raises:
         ModelSourceError: The model cannot be had or served.
-        ConfigError: The sweep has no points, an input's shape is open, there is no version to promote, or outputs are
-            to be corrected that are right.
+        ConfigError: The sweep has no points or a parameter that the backend does not take, an input's shape is open,
+            there is no version to promote, or outputs are to be corrected that are right.
         OutputError: A corrected copy cannot be written.
     """
     if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
@@ -69,6 +69,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
             "profiler.max_minutes is a budget for the adaptive profiler; Model Analyzer measures the whole grid",
             remedy="Add --profiler adaptive, or make the grid under `sweep` smaller.",
         )
+    check_swept(config.sweep.parameters, config.instance_kind)
     artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)
     if config.mlflow.promote_alias is not None and artifact.registered_version is None:
         raise ConfigError(
@@ -99,7 +100,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         server_cores=_server_cores(config) if server_cores is None else server_cores,
     )
     reason = (check.reason,) if check.reason else ()
-    parameters = parameter_notes((*base.config.parameters, *config.sweep.parameters))
+    parameters = parameter_notes(base.config.parameters)
     notes = (*corrected, *base.notes, *load.notes, *reason, *parameters, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from hcopt.errors import ModelSourceError
-from hcopt.model.backend_rules import parameter_notes
+from hcopt.config.sections import Config
+from hcopt.errors import ConfigError, ModelSourceError
+from hcopt.model.backend_rules import check_swept, parameter_notes
 from hcopt.model.base_config import BaseConfiguration, base_configuration
+from hcopt.model.prepare import prepare
 from hcopt.records.model import ModelSignature
 from tests.support.notes import said
 from tests.support.pbtxt import artifact, signature, spec
@@ -116,3 +120,42 @@ def test_parameters_that_the_backend_does_not_read_are_named() -> None:
     ours, nobodys = parameter_notes(["team", "session.intra_op.allow_spinning", "intra_op_threads"])
     assert "ignores the parameters session.intra_op.allow_spinning" in said(ours)
     assert "no parameters intra_op_threads, team" in said(nobodys)
+
+
+def test_parameters_that_the_backend_takes_may_be_swept() -> None:
+    everything = {
+        "intra_op_thread_count": ("auto", 1, "2"),
+        "inter_op_thread_count": (0, 2),
+        "execution_mode": (0, 1),
+        "enable_mem_arena": (True, False, 0),
+        "enable_mem_pattern": ("true",),
+        "memory.enable_memory_arena_shrinkage": ("cpu:0", "cpu:0;gpu:0"),
+        "session.use_device_allocator_for_initializers": (1,),
+    }
+    check_swept(everything, "KIND_CPU")
+    check_swept({"gpu_mem_limit": (1_000_000,)}, "KIND_GPU")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said", "remedy"),
+    [
+        ("intra_op_threads", 1, "no such parameter", "Write intra_op_thread_count."),
+        ("team", "risk", "no such parameter", "It has: TRITON_BATCH_STRATEGY_PATH, enable_mem_arena, "),
+        ("gpu_mem_limit", 1, "it is for GPUs", "It has: "),
+        ("session.intra_op.allow_spinning", 0, "could not be deployed", "It has: "),
+        ("intra_op_thread_count", "all", "does not take 'all'", "It takes whole numbers and auto."),
+        ("intra_op_thread_count", -1, "does not take '-1'", "It takes whole numbers and auto."),
+        ("inter_op_thread_count", "auto", "does not take 'auto'", "It takes whole numbers."),
+        ("inter_op_thread_count", 1.5, "does not take '1.5'", "It takes whole numbers."),
+        ("execution_mode", "parallel", "does not take 'parallel'", "several at once"),
+        ("enable_mem_arena", "off", "does not take 'off'", "It takes 0 and 1."),
+        ("memory.enable_memory_arena_shrinkage", "all", "does not take 'all'", "as in cpu:0"),
+    ],
+)
+def test_what_would_be_swept_in_vain_is_refused_before_the_model_is_fetched(
+    key: str, value: str | float, said: str, remedy: str, tmp_path: Path
+) -> None:
+    config = Config.model_validate({"sweep": {"parameters": {key: [value]}}, "model": {"uri": str(tmp_path / "none")}})
+    with pytest.raises(ConfigError, match=rf"sweep\.parameters\.{key}: .*{said}") as raised:
+        prepare(config, into=tmp_path, tracking_uri="")
+    assert remedy in str(raised.value.remedy)
