@@ -155,26 +155,11 @@ def test_installed_wheel_is_what_is_imported_there(installed: Installed) -> None
     assert installed.environment in Path(imported).parents
 
 
-def install_into_empty(environment: Path, what: str, *, python: str = sys.executable) -> Path:
+def install(environment: Path, what: str) -> Path:
     """Installs a package and, from the index, all that it requires; returns the folder of its programs."""
-    run(UV, "venv", "--quiet", "--python", python, environment)
     pins = REPOSITORY / "requirements.txt"
     run(UV, "pip", "install", "--quiet", "--python", environment / "bin" / "python", "--constraint", pins, what)
     return environment / "bin"
-
-
-@pytest.mark.timeout(900)
-def test_what_the_sdist_became_starts_in_an_empty_environment_and_names_the_extra_that_it_lacks(
-    built: Built, tmp_path: Path
-) -> None:
-    """An installer builds an sdist as `built` does: with what it requires for that, into a wheel."""
-    programs = install_into_empty(tmp_path / "empty", str(built.wheel))
-    assert not list((tmp_path / "empty").glob("lib/python3*/site-packages/*pytriton"))
-    assert run(programs / "hcopt", "--version").startswith("hcopt ")
-    answer = workplace(tmp_path, program=programs / "hcopt").run("profile", "--runtime", "embedded", *TINY)
-    assert answer.returncode == 4, answer.stderr
-    assert "the package nvidia-pytriton, which carries Triton, is missing" in answer.stderr
-    assert "pip install 'hcopt[embedded]'" in answer.stderr
 
 
 def python_of(version: str) -> str:
@@ -190,11 +175,22 @@ def python_of(version: str) -> str:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12"])
-def test_wheel_with_its_extra_does_the_whole_job_in_an_empty_environment_without_a_compiler(
+def test_what_the_sdist_became_names_the_extra_that_it_lacks_and_with_it_does_the_whole_job_without_a_compiler(
     built: Built, no_compiler: str, tmp_path: Path, version: str
 ) -> None:
-    programs = install_into_empty(tmp_path / "an environment", f"{built.wheel}[embedded]", python=python_of(version))
+    """In an empty environment. An installer builds an sdist as `built` does, into a wheel."""
+    environment = tmp_path / "an environment"
+    run(UV, "venv", "--quiet", "--python", python_of(version), environment)
+    programs = install(environment, str(built.wheel))
     place = workplace(tmp_path, program=programs / "hcopt", PATH=f"{programs}:{no_compiler}")
+    assert not list(environment.glob("lib/python3*/site-packages/*pytriton"))
+    assert run(programs / "hcopt", "--version").startswith("hcopt ")
+    answer = place.run("profile", "--runtime", "embedded", *TINY)
+    assert answer.returncode == 4, answer.stderr
+    assert "the package nvidia-pytriton, which carries Triton, is missing" in answer.stderr
+    assert "pip install 'hcopt[embedded]'" in answer.stderr
+
+    install(environment, f"{built.wheel}[embedded]")
     doctor = place.run("doctor", "--set", "runtime.kind=embedded", "--json")
     found = {finding["name"]: finding for finding in json.loads(doctor.stdout)["findings"]}
     assert {found[name]["status"] for name in ("Triton", "perf_analyzer", "Model Analyzer")} == {"ok"}, doctor
