@@ -87,7 +87,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         server_cores=_server_cores(config) if server_cores is None else server_cores,
     )
     reason = (check.reason,) if check.reason else ()
-    notes = (*base.notes, *load.notes, *reason, *plan.notes)
+    notes = (*artifact.notes, *base.notes, *load.notes, *reason, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
 
 

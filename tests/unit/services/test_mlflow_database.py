@@ -12,7 +12,8 @@ import pytest
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.services.mlflow import mlflow_session, ready_database
-from hcopt.services.mlflow_database import Allowed, DatabaseRefusedError, is_database, open_databases, sqlite_file
+from hcopt.services.mlflow_database import Allowed, is_database, open_databases, sqlite_file
+from hcopt.services.refused import RefusedError
 from hcopt.tracking.registry import looking_only
 from tests.support.mlflow2 import Mlflow2, mlflow2
 
@@ -29,8 +30,8 @@ def execute(file: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def refusal(uri: str, allowed: Allowed) -> DatabaseRefusedError:
-    with pytest.raises(DatabaseRefusedError) as caught:
+def refusal(uri: str, allowed: Allowed) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
         open_databases({uri: allowed})
     return caught.value
 
