@@ -79,7 +79,7 @@ def look_at_mlflow(config: Config, results: Path) -> Finding:
         if location is None or not asks_server(uri):
             return ok(answers)
         check_library(client, location)
-        if is_elsewhere(location):
+        if is_elsewhere(location, uri):
             return warn(
                 f"{answers}, and keeps artifacts in the folder {location}, which this machine does not have",
                 "Unless the server is this machine: start it with --artifacts-destination and without "

@@ -196,7 +196,7 @@ def asks_server(tracking_uri: str) -> bool:
 
 def _refuse_too_old(uri: str) -> None:
     version = server_version(uri)
-    if version is not None and tuple(map(int, version.split(".")[:2])) < _OLDEST_SERVER:
+    if version is not None and tuple(map(int, re.findall("[0-9]+", version)[:2])) < _OLDEST_SERVER:
         oldest = ".".join(map(str, _OLDEST_SERVER))
         raise RefusedError(
             f"MLflow at {without_credentials(uri)} is version {version}, and hcopt needs {oldest} or newer",

@@ -39,10 +39,12 @@ def local_folder(location: str) -> Path | None:
     return Path(location) if len(scheme) < 2 else None
 
 
-def is_elsewhere(location: str) -> bool:
-    """Whether it is a folder that this machine does not have."""
+def is_elsewhere(location: str, tracking_uri: str) -> bool:
+    """Whether it is a folder that this machine does not have; one that is relative to a server's own is none of ours."""
     folder = local_folder(location)
-    return folder is not None and not (folder.is_absolute() and folder.exists())
+    if folder is None:
+        return False
+    return not folder.exists() or (asks_server(tracking_uri) and not folder.is_absolute())
 
 
 def check_readable(client: MlflowClient, location: str, what: str) -> None:
@@ -56,7 +58,7 @@ def check_readable(client: MlflowClient, location: str, what: str) -> None:
     Raises:
         RefusedError: It is a folder that this machine does not have.
     """
-    if is_elsewhere(location):
+    if is_elsewhere(location, client.tracking_uri):
         raise RefusedError(
             f"MLflow at {without_credentials(client.tracking_uri)} keeps {what} in the folder {location}, "
             "which this machine does not have",
@@ -91,7 +93,7 @@ def _check_run_readable(client: MlflowClient, run: Run) -> None:
         check_readable(client, client.get_logged_model(output.model_id).artifact_location, "the run's model")
     root = run.info.artifact_uri
     # A run that has logged nothing has no folder anywhere.
-    if is_elsewhere(root) and asks_server(client.tracking_uri) and _seen_by_server(client, run):
+    if asks_server(client.tracking_uri) and is_elsewhere(root, client.tracking_uri) and _seen_by_server(client, run):
         check_readable(client, root, "the run's artifacts")
 
 
