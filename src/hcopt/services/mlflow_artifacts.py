@@ -40,7 +40,7 @@ def local_folder(location: str) -> Path | None:
 
 
 def is_elsewhere(location: str, tracking_uri: str) -> bool:
-    """Whether it is a folder that this machine does not have; one that is relative to a server's own is none of ours."""
+    """Whether it is a folder that this machine does not have; a relative one is a server's, where one is asked."""
     folder = local_folder(location)
     if folder is None:
         return False
