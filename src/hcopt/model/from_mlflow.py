@@ -90,7 +90,8 @@ def _fetch_location(uri: str, location: str, root: Path, config: Config) -> None
         bucket_name, _, prefix = location.removeprefix("s3://").partition("/")
         from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
 
-        with open_bucket(bucket_name, config, verifies=not MLFLOW_S3_IGNORE_TLS.get()) as bucket:
+        ignores: bool = MLFLOW_S3_IGNORE_TLS.get()  # type: ignore[no-untyped-call]
+        with open_bucket(bucket_name, config, verifies=not ignores) as bucket:
             for name in bucket.sizes(prefix):
                 bucket.fetch(posixpath.join(prefix, name), root / name)
         return

@@ -231,7 +231,9 @@ def _request(uri: str, endpoint: str, **params: str) -> Response:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    return http_request(get_default_host_creds(uri), endpoint, "GET", params=params, raise_on_status=False)
+    creds = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    answer: Response = http_request(creds, endpoint, "GET", params=params, raise_on_status=False)  # type: ignore[no-untyped-call]
+    return answer
 
 
 def mlflow_errors() -> tuple[type[Exception], ...]:
@@ -267,7 +269,7 @@ def _explain(failure: Exception, uri: str) -> tuple[str, str | None]:
     said = _first_line(failure)
     if isinstance(failure, s3_errors()):
         return explain_s3_error(failure, f"the artifacts of MLflow at {where}")
-    if _is_disk_full(failure):
+    if is_disk_full(failure):
         return f"no room on the disk: {said}", "Free some space, and run again."
     if isinstance(failure, ImportError):
         return explain_missing_library(failure, where)
@@ -344,7 +346,7 @@ def _chain(failure: BaseException | None) -> Iterator[BaseException]:
         failure = failure.__cause__ or failure.__context__
 
 
-def _is_disk_full(failure: BaseException) -> bool:
+def is_disk_full(failure: BaseException) -> bool:
     """Whether it came from a full disk; MLflow's download threads hand that on as text only."""
     full = (errno.ENOSPC, errno.EDQUOT)
     return any(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from hcopt.services.mlflow import asks_server, explain_missing_library, get_json, lacks_endpoint
+from hcopt.services.mlflow import asks_server, explain_missing_library, get_json, is_disk_full, lacks_endpoint
 from hcopt.services.refused import RefusedError
 from hcopt.system.files import write_whole_bytes
 from hcopt.system.redaction import without_credentials
@@ -150,12 +150,15 @@ def _is_shared(client: MlflowClient, run: Run) -> bool:
     try:
         write_whole_bytes(probe, b"")
         return probe.name in _seen_by_server(client, run)
-    except PermissionError:
+    except OSError as error:
+        if is_disk_full(error):
+            raise
         return False
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
-            for path in missing:
+        for path in missing:
+            with suppress(OSError):
                 path.rmdir()
 
 
