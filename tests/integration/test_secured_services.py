@@ -162,7 +162,7 @@ def test_version_whose_run_may_not_be_read_comes_without_its_config_and_says_so(
         client.create_model_version("Closed", f"{client.get_run(run_id).info.artifact_uri}/model", run_id=run_id)
         users = AuthServiceClient(guarded_mlflow)
         users.create_user("reader", PASSWORD)
-        users.grant_user_permission("reader", "experiment", experiment, "NO_PERMISSIONS")
+        users.grant_user_permission("reader", "experiment", experiment, "DENY")
     own = {**login(guarded_mlflow), "MLFLOW_TRACKING_USERNAME": "reader"}
     artifact = fetch(load("model.uri=models:/Closed/1", **own), tmp_path / "into")
     assert (artifact.config_pbtxt, artifact.notes) == (None, (Note.of("run_not_readable", run_id=run_id),))
