@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -263,6 +264,14 @@ def test_server_that_is_too_old_is_named_with_its_version(tmp_path: Path, versio
             lambda: fetch(url, SAMPLE_URI, tmp_path / "into"),
             lambda: seed(config_of(url), results=tmp_path),
             lambda: look_at_mlflow(config_of(url), tmp_path),
+            lambda: check_tracking(url, config=config_of(url)),
         ):
             with pytest.raises(HcoptError, match=f"{url} is version {version}, and hcopt needs 2.3 or newer"):
                 act()
+
+
+def test_run_does_not_wait_for_a_server_that_is_not_there_yet() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        check_tracking(url, config=config_of(url))

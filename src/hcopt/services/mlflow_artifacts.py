@@ -44,7 +44,15 @@ def is_elsewhere(location: str, tracking_uri: str) -> bool:
     folder = local_folder(location)
     if folder is None:
         return False
-    return not folder.exists() or (asks_server(tracking_uri) and not folder.is_absolute())
+    return not _exists(folder) or (asks_server(tracking_uri) and not folder.is_absolute())
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there, as far as this user may see; /root may well be another machine's."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def check_readable(client: MlflowClient, location: str, what: str) -> None:
@@ -58,13 +66,16 @@ def check_readable(client: MlflowClient, location: str, what: str) -> None:
     Raises:
         RefusedError: It is a folder that this machine does not have.
     """
-    if is_elsewhere(location, client.tracking_uri):
-        raise RefusedError(
-            f"MLflow at {without_credentials(client.tracking_uri)} keeps {what} in the folder {location}, "
-            "which this machine does not have",
-            f"Run hcopt where that folder is, or mount it here under the same path; or {_HAND_OUT}, and log it again "
-            "in a new experiment.",
-        )
+    if not is_elsewhere(location, client.tracking_uri):
+        return
+    remedy = "Run hcopt where that folder is, or mount it here under the same path"
+    if asks_server(client.tracking_uri):
+        remedy += f"; or {_HAND_OUT}, and log it again in a new experiment"
+    raise RefusedError(
+        f"MLflow at {without_credentials(client.tracking_uri)} keeps {what} in the folder {location}, "
+        "which this machine does not have",
+        f"{remedy}.",
+    )
 
 
 def list_run_artifacts(client: MlflowClient, run_id: str, folder: str | None = None) -> Sequence[FileInfo]:
@@ -145,7 +156,7 @@ def _is_shared(client: MlflowClient, run: Run) -> bool:
     folder = local_folder(run.info.artifact_uri)
     if folder is None or not folder.is_absolute():
         return False
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [path for path in (folder, *folder.parents) if not _exists(path)]
     probe = folder / f"hcopt-probe-{secrets.token_hex(4)}"
     try:
         write_whole_bytes(probe, b"")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
-from hcopt.services.mlflow import asks_server, error_code, lacks_endpoint, mlflow_session
+from hcopt.services.mlflow import asks_server, error_code, lacks_endpoint, mlflow_errors, mlflow_session
 from hcopt.services.mlflow_artifacts import check_library, check_writable, local_folder
 from hcopt.services.mlflow_database import sqlite_file
 from hcopt.services.mlflow_moved import artifacts_beside
-from hcopt.services.refused import RefusedError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,27 +88,22 @@ def check_tracking(tracking_uri: str, *, config: Config) -> None:
     Makes the experiment, since that has the place; and in a folder, for a moment, a run (see `check_writable`).
 
     Raises:
-        OutputError: What lies there is not seen by others, or the library for such a place is not installed here.
+        OutputError: The server is too old, what lies there is not seen by others, the library for such a place is not
+            installed here, or the experiment was deleted.
     """
     if not asks_server(tracking_uri):
         return
-    # Who does not answer now may do so when there is something to log.
-    with (
-        suppress(_NoAnswerError),
-        mlflow_session(tracking_uri, error=_NoAnswerError, config=config, writes=True) as client,
-    ):
-        experiment_id = ensure_experiment(client, tracking_uri, config.mlflow.experiment)
-        location = client.get_experiment(experiment_id).artifact_location
-        try:
+    try:
+        with mlflow_session(tracking_uri, error=OutputError, config=config, writes=True) as client:
+            experiment_id = ensure_experiment(client, tracking_uri, config.mlflow.experiment)
+            location = client.get_experiment(experiment_id).artifact_location
             check_library(client, location)
             if local_folder(location) is not None:
                 _try_with_a_run(client, experiment_id)
-        except RefusedError as refused:
-            raise OutputError(refused.message, remedy=refused.remedy) from refused
-
-
-class _NoAnswerError(OutputError):
-    """MLflow cannot be asked now."""
+    except OutputError as failure:
+        # Who does not answer now may do so when there is something to log.
+        if not isinstance(failure.__cause__, mlflow_errors()):
+            raise
 
 
 def _try_with_a_run(client: MlflowClient, experiment_id: str) -> None:
