@@ -1,4 +1,4 @@
-"""Which places of artifacts are folders, and which of those this machine does not have; with real servers in `integration`."""
+"""Which places of artifacts are folders, and which of those this machine lacks; with servers in `integration`."""
 
 from __future__ import annotations
 
