@@ -48,6 +48,7 @@ from hcopt.store.unfinished import Unfinished, how_to_resume, remove_work_files,
 from hcopt.system.files import check_room, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
+from hcopt.tracking.registry import check_tracking
 from hcopt.words.notes import sentence
 
 
@@ -131,11 +132,12 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
     Raises:
         ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
         RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
-        OutputError: MLflow's database has another schema; or the results cannot be written, and the run's folder keeps
-            what was measured, if anything was.
+        OutputError: MLflow's database has another schema, or nobody would find what is logged; or the results cannot be
+            written, and the run's folder keeps what was measured, if anything was.
     """
     with job.turn:
         ready_database(job.tracking_uri, config=job.config)
+        check_tracking(job.tracking_uri, config=job.config)
     with own_folder(job.results, job.unfinished, opened, turn=job.turn) as folder:
         return _executed(_Run(job=job, folder=folder, progress=progress))
 

@@ -101,7 +101,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     )
     reason = (check.reason,) if check.reason else ()
     parameters = parameter_notes(base.config.parameters)
-    notes = (*corrected, *base.notes, *load.notes, *reason, *parameters, *plan.notes)
+    notes = (*artifact.notes, *corrected, *base.notes, *load.notes, *reason, *parameters, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
 
 

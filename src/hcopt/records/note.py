@@ -37,6 +37,7 @@ NoteCode: TypeAlias = Literal[
     "decides_in",
     "decides_in_hours",
     # The model and its configuration
+    "run_not_readable",
     "config_derived",
     "config_renamed",
     "config_completed",

@@ -50,6 +50,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "last_noise": "By the noise of the last run here: {said}",
         "decides_in": "{minutes} min for {difference:.0%}",
         "decides_in_hours": "hours for {difference:.0%}",
+        "run_not_readable": "MLflow does not let this login read run {run_id}, in which the model was logged: a "
+        "config.pbtxt that lies beside it there is not known here.",
         "config_derived": "The model came without a config.pbtxt; its default is derived from the ONNX file.",
         "config_renamed": "config.pbtxt calls the model {said!r}; it is served as {name!r}, and named so.",
         "config_completed": "config.pbtxt leaves out {missing}: completed from the ONNX file.",
@@ -233,6 +235,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "last_noise": "이 장비에서의 마지막 실행 기준: {said}",
         "decides_in": "{difference:.0%} 차이에 {minutes}분",
         "decides_in_hours": "{difference:.0%} 차이에 수 시간",
+        "run_not_readable": "이 로그인으로는 모델을 기록한 MLflow 실행 {run_id}을(를) 읽을 수 없음: "
+        "그 안에 있을 수 있는 config.pbtxt는 사용하지 못함.",
         "config_derived": "모델에 config.pbtxt가 없으므로 ONNX 파일을 바탕으로 기본 설정 생성.",
         "config_renamed": "config.pbtxt의 모델 이름 {said!r} 대신 {name!r} 이름으로 서빙.",
         "config_completed": "config.pbtxt에 없는 항목({missing})을 ONNX 파일의 정보로 보완.",
