@@ -368,6 +368,12 @@ class SimulatedServer:
     def mark_unhealthy(self, reason: str) -> None:
         self.machine.suspected = reason
 
+    def memory_mb(self) -> None:
+        """A made-up one holds nothing."""
+
+    def restart(self) -> None:
+        self.machine.loaded = None
+
     def restart_if_dead(self) -> str | None:
         if self.machine.suspected is not None:
             self.machine.dead = True

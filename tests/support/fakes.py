@@ -152,6 +152,8 @@ class FakeServer:
     died: bool = False
     suspicions: list[str] = field(default_factory=list)
     max_instances: Callable[[int], int] | None = None
+    held_mb: float | None = None
+    restarts: int = 0
 
     @property
     def environment(self) -> Environment:
@@ -159,6 +161,12 @@ class FakeServer:
 
     def mark_unhealthy(self, what: str) -> None:
         self.suspicions.append(what)
+
+    def memory_mb(self) -> float | None:
+        return self.held_mb
+
+    def restart(self) -> None:
+        self.restarts += 1
 
     def restart_if_dead(self) -> None:
         if self.died:

@@ -10,6 +10,7 @@ from hcopt.analysis.blocks import Candidate, Windows, paired
 from hcopt.analysis.finalists import Pair
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate, FailedWindows, Feasibility, Verdict
 
@@ -32,6 +33,7 @@ class Evidence:
         settings: α and the indifference zone.
         share: The part of the error rates that this look may spend, see `looks`.
         failures: Of the candidates of which windows failed; those on their own account count as missed throughout.
+        out: Who may not be deployed whatever it shows, and why.
     """
 
     windows: Mapping[Candidate, Mapping[int, Measurement]]
@@ -39,6 +41,7 @@ class Evidence:
     settings: ConfirmationSection
     share: float = 1.0
     failures: Mapping[Candidate, FailedWindows] = field(default_factory=dict)
+    out: Mapping[ModelConfigVariant, Note] = field(default_factory=dict)
 
     @property
     def alpha(self) -> float:

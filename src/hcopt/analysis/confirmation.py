@@ -6,7 +6,7 @@ The sweep's figures play no part in the claim: a maximum over noisy measurements
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hcopt.analysis import sequential
@@ -14,9 +14,10 @@ from hcopt.analysis.blocks import BlockClock, MeasureBlocks
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.finalists import Finalists
 from hcopt.analysis.p99_limit import fails_too_often
-from hcopt.analysis.verdict import decide, is_settled, why_it_fails
+from hcopt.analysis.verdict import NOBODY, decide, is_settled, why_it_fails
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
+from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
 
@@ -37,6 +38,7 @@ def confirm(
     at_once: int = 1,
     first_block: int = 0,
     undecided: Callable[[Confirmation, int, float], None] = lambda *_: None,
+    out: Mapping[ModelConfigVariant, Note] = NOBODY,
     clock: Callable[[], float] = time.monotonic,
 ) -> Confirmation:
     """Measures blocks and looks at them until everything is decided or the time is up.
@@ -51,6 +53,7 @@ def confirm(
         at_once: So many blocks, at most, are measured in one go.
         first_block: The number of the first block; a further round goes on with the numbers, since its data are new.
         undecided: Told of each look that decided nothing, with the blocks up to the next one and the seconds a block.
+        out: See `decide`.
         clock: Seconds that only grow.
     """
     taken, timer, candidates = list[Measurement](), BlockClock(max_s, clock, block_s), finalists.plan.candidates
@@ -71,6 +74,7 @@ def confirm(
             settings=settings,
             share=sequential.share_to_spend(used_ratio, spent),
             look_count=look_count,
+            out=out,
         )
         if used_ratio == 1 or is_settled(found, settings):
             return found

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from hcopt.analysis.blocks import Candidate, failed_windows, windows_of
 from hcopt.analysis.comparison import Comparisons, Evidence, ratio_figures
 from hcopt.analysis.finalists import ComparisonPlan, Finalists
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
-from hcopt.records.note import Note
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note, NoteCode
 from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Verdict
 
+# Who is out from the start, where everybody may be deployed.
+NOBODY: Mapping[ModelConfigVariant, Note] = MappingProxyType({})
 _STRENGTH = {"better": 2, "tied": 1, "undecided": 0}
 
 
@@ -50,6 +54,7 @@ def decide(
     settings: ConfirmationSection,
     share: float = 1.0,
     look_count: int = 1,
+    out: Mapping[ModelConfigVariant, Note] = NOBODY,
 ) -> Confirmation:
     """The verdict on the windows of the finalists, those that failed among them.
 
@@ -62,6 +67,7 @@ def decide(
         settings: α and the indifference zone.
         share: The part of the error rates that this look may spend; 1 where it is the only one.
         look_count: Which look this is.
+        out: Who may not be deployed whatever it shows, and why, to follow its name. Only the default of them is there.
     """
     taken, every = tuple(measurements), finalists.plan
     measured = {Candidate(variant=m.variant, load=m.load) for m in taken if m.error is None}
@@ -72,6 +78,7 @@ def decide(
         settings=settings,
         share=share,
         failures=failures,
+        out=out,
     )
     found = _judged(plan, every, evidence) if evidence.windows[plan.best] else _nothing_whole(plan, evidence)
     return replace(found, look_count=look_count, failures=tuple(failures.values()))
@@ -152,9 +159,8 @@ class _Case:
             return "undecided", self._unknown_feasibility(best, self.evidence.failures.get(plan.best))
         if plan.default == plan.best:
             return "undecided", Note.of("default_uncompared")
-        if default is not None and self._is_out(default):
-            why = self._why_infeasible(default)
-            return "better", Note.of("only_best_keeps_limit" if self._limited else "only_best_answers", why=why)
+        if default is not None and (out := self._why_out(default)) is not None:
+            return "better", out
         if improvement is None:
             return "undecided", Note.of("default_unmeasured")
         return improvement.verdict, improvement.reason
@@ -162,6 +168,15 @@ class _Case:
     @property
     def _limited(self) -> bool:
         return self.evidence.latency_p99_limit_ms is not None
+
+    def _why_out(self, default: Candidate) -> Note | None:
+        """Why only the best is left; None where the default may be deployed, too."""
+        if (why := self.evidence.out.get(default.variant)) is not None:
+            return Note.of("only_best_fits_memory", why=why)
+        if not self._is_out(default):
+            return None
+        code: NoteCode = "only_best_keeps_limit" if self._limited else "only_best_answers"
+        return Note.of(code, why=self._why_infeasible(default))
 
     def _is_out(self, candidate: Candidate) -> bool:
         """Whether it is shown to miss the limit, or to fail too often, with figures or without any."""
@@ -259,7 +274,7 @@ def _default_kept(case: _Case) -> Confirmation | None:
     None where that is not shown of each of them, or where the sweep's winner is simply tied with it.
     """
     plan, default = case.plan, case.plan.default
-    if default is None or not case.figures[default].feasible:
+    if default is None or not case.figures[default].feasible or default.variant in case.evidence.out:
         return None
     rivals = case.rivals(default)
     if not all(_gains_nothing(case, rival, default) for rival in rivals):

@@ -142,7 +142,7 @@ def why_default_is_out(found: Confirmation) -> Note | None:
     """Why only the best is left, so that no ratio of throughputs is claimed; None where both may be deployed."""
     last = [*reasons(found)][-1]
     why = last.values.get("why")
-    is_only_best = last.code in ("only_best_answers", "only_best_keeps_limit")
+    is_only_best = last.code in ("only_best_answers", "only_best_keeps_limit", "only_best_fits_memory")
     return why if is_only_best and isinstance(why, Note) else None
 
 

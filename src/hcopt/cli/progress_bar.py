@@ -29,6 +29,7 @@ _TITLES: Mapping[str, str] = {
     "noise": "Noise (the default against itself)",
     "sweep": "Sweep",
     "cluster": "Measuring on the cluster",
+    "memory": "Memory of the finalists",
     "confirmation": "Confirmation",
     "open_loop": "Capacity (requests arriving at random)",
     "report": "Writing the report",

@@ -106,6 +106,7 @@ class SweepSection(_Section):
 
 class ConstraintsSection(_Section):
     latency_p99_ms: Annotated[Number, Field(gt=0)] | None = 50.0
+    memory_mb: Annotated[Number, Field(gt=0)] | None = None
 
 
 class NoiseSection(_Section):

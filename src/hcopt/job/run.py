@@ -107,6 +107,9 @@ class FinishedRun:
             return self.failure
         if found.verdict == "no_feasible_config":
             limited = self.record.ranking.latency_p99_limit_ms is not None
+            if found.reason.code in ("nothing_fits_memory", "memory_of_none_known"):
+                remedy = "Raise constraints.memory_mb, or sweep fewer instances."
+                return NoFeasibleConfigError(sentence(found.reason), remedy=remedy)
             remedy = "Raise constraints.latency_p99_ms, lower sweep.concurrency, or give the model more CPUs."
             return NoFeasibleConfigError(
                 sentence(found.reason),

@@ -168,7 +168,9 @@ class ServedStages:
         """See `Stages.prove`."""
         plan, config, context = self.run.prepared.plan, self.run.config, self.run.context
         window_s = None if found_noise is None else found_noise.window_s
-        with context.stage("confirmation"):
+        if self.server.memory_mb() is None:
+            context.note(Note.of("memory_not_read"))
+        with context.stage("confirmation", "memory"):
             # Nothing that a search has kept loaded may be there beside what is measured now.
             self.runner.served.unload()
             confirmation = confirm_finalists(self.runner, plan, ranking, config, window_s=window_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hcopt.analysis import confirmation
@@ -11,6 +11,7 @@ from hcopt.analysis.finalists import Finalists, choose_finalists
 from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.load.perf_analyzer import Window
+from hcopt.measure.memory_check import MemoryCheck
 from hcopt.measure.turns.pace import Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
@@ -32,6 +33,8 @@ def confirm_finalists(
     the signed-rank test, which asks for symmetric differences and not for equal variances, stays exact. To measure the
     blocks again instead would give up data, and a second chance to whoever interrupts.
 
+    Before that, what each of them needs of memory is measured; one that needs more than it may is out.
+
     Args:
         runner: Measures and records the windows; its `note` gets what the user has to know about how it went.
         plan: What was swept.
@@ -46,28 +49,49 @@ def confirm_finalists(
     default, refuted, taken = find_default(plan, ranking), list[Confirmation](), list[Measurement]()
     clock = runner.context.replay.clock
     ends_at = clock() + 60 * config.confirmation.max_minutes
+    memory = MemoryCheck(runner=runner, loads=plan.loads, limit_mb=config.constraints.memory_mb)
     bold, excluded = ranking.bold, set[str]()
     while True:
         finalists = choose_finalists(ranking.feasible, default, excluded=excluded, bold=bold)
         if finalists is None:
-            return confirmation.nothing_feasible(ranking, refuted, config.constraints.latency_p99_ms)
+            nothing = confirmation.nothing_feasible(ranking, refuted, config.constraints.latency_p99_ms)
+            return nothing if memory.nothing_left is None else replace(nothing, reason=memory.nothing_left)
+        began = clock()
+        unfit = [entry for entry in finalists.entries if not memory.fits(entry)]
+        # That is no time of the confirmation's.
+        ends_at += clock() - began
+        # The default stays for the comparison.
+        if candidates := [entry for entry in unfit if entry in (finalists.best, finalists.runner_up)]:
+            excluded.update(entry.variant.config_name for entry in candidates)
+            bold = None if bold in candidates else bold
+            continue
         found = _confirm(
             runner,
             finalists,
             taken,
             config,
+            out=memory.out,
             max_s=ends_at - clock(),
             window_s=interval_s if window_s is None else window_s,
         )
         failures = tuple(failed for one in (*refuted, found) for failed in one.failures)
         if found.refuted is None:
-            return replace(_not_alone(found, plan, ranking), failures=failures)
+            return _with_memory(replace(_not_alone(found, plan, ranking), failures=failures), memory)
         refuted.append(found)
         if bold is None:
             excluded.add(found.refuted)
         # The same variant may still stand at a lighter load.
         bold = None
         runner.context.note(_replaced(found))
+
+
+def _with_memory(found: Confirmation, memory: MemoryCheck) -> Confirmation:
+    """The confirmation with what each of its finalists needs."""
+    best, default, runner_up, equal = (
+        None if one is None else replace(one, memory_mb=memory.needed_mb.get(one.variant.settings))
+        for one in (found.best, found.default, found.runner_up, found.default_at_best_load)
+    )
+    return replace(found, best=best, default=default, runner_up=runner_up, default_at_best_load=equal)
 
 
 def _not_alone(found: Confirmation, plan: SweepPlan, ranking: Ranking) -> Confirmation:
@@ -84,6 +108,7 @@ def _confirm(
     taken: list[Measurement],
     config: Config,
     *,
+    out: Mapping[ModelConfigVariant, Note],
     max_s: float,
     window_s: float,
 ) -> Confirmation:
@@ -126,6 +151,7 @@ def _confirm(
         at_once=1 if pace is None else pace.blocks,
         first_block=1 + max((one.block for one in taken if one.block is not None), default=-1),
         undecided=undecided,
+        out=out,
         clock=runner.context.replay.clock,
     )
 

@@ -48,7 +48,7 @@ class RunContext:
     replay: Replay = field(default_factory=Replay)
 
     @contextmanager
-    def stage(self, phase: Phase) -> Iterator[None]:
-        """Times a stage of measuring, what an interrupted run had spent on it included."""
-        with self.stopwatch.phase(phase, before_s=self.replay.spent_s(phase)):
+    def stage(self, phase: Phase, *within: Phase) -> Iterator[None]:
+        """Times a stage of measuring and phases within it, what an interrupted run had spent on them included."""
+        with self.stopwatch.phase(phase, before_s=sum(map(self.replay.spent_s, (phase, *within)))):
             yield

@@ -50,6 +50,11 @@ class ServedModel:
         return self._serving
 
     @property
+    def is_alone(self) -> bool:
+        """Whether what is loaded is one variant at most."""
+        return not self._kept
+
+    @property
     def load_s(self) -> float:
         """How long the last load took, in seconds; 0 before the first."""
         return self._load_s

@@ -10,6 +10,7 @@ from hcopt.analysis.blocks import Candidate
 from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
+from hcopt.measure.memory_watch import ReadMemory, not_readable
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns.pace import Pace
 from hcopt.measure.turns.session import OnTurn
@@ -32,6 +33,8 @@ class WindowRunner:
         perf_analyzer: Measures the windows.
         restart_server_if_dead: See `Server.restart_if_dead`.
         context: Records each new measurement, and has those of an interrupted run.
+        memory_mb: See `Server.memory_mb`.
+        restart_server: See `Server.restart`.
         turns: Measures blocks of variants that take turns; None where only one may be loaded.
     """
 
@@ -39,6 +42,8 @@ class WindowRunner:
     perf_analyzer: PerfAnalyzer
     restart_server_if_dead: Callable[[], str | None]
     context: RunContext
+    memory_mb: ReadMemory = not_readable
+    restart_server: Callable[[], None] = lambda: None
     turns: TurnTaker | None = None
 
     def measure(self, window: Window) -> Measurement:
@@ -207,6 +212,8 @@ def open_runner(
         folder=folder,
         server_times=served.watch,
         latency_p99_limit_ms=latency_p99_limit_ms,
+        # Without a repository of its own it may share the server with another model.
+        memory_mb=lambda: server.memory_mb() if repository is not None and served.is_alone else None,
         unanswered=server.mark_unhealthy,
     )
     return WindowRunner(
@@ -214,6 +221,8 @@ def open_runner(
         perf_analyzer=perf_analyzer,
         restart_server_if_dead=server.restart_if_dead,
         context=context,
+        memory_mb=server.memory_mb,
+        restart_server=server.restart,
         turns=None
         if server.max_instances is None
         else TurnTaker(

@@ -61,13 +61,19 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     Raises:
         ModelSourceError: The model cannot be had or served.
         ConfigError: The sweep has no points or a parameter that the backend does not take, an input's shape is open,
-            there is no version to promote, or outputs are to be corrected that are right.
+            there is no version to promote, outputs are to be corrected that are right, or a remote server's memory is
+            limited.
         OutputError: A corrected copy cannot be written.
     """
     if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
         raise ConfigError(
             "profiler.max_minutes is a budget for the adaptive profiler; Model Analyzer measures the whole grid",
             remedy="Add --profiler adaptive, or make the grid under `sweep` smaller.",
+        )
+    if config.constraints.memory_mb is not None and config.runtime.is_remote:
+        raise ConfigError(
+            "constraints.memory_mb cannot be checked on a remote server: its memory cannot be read from here",
+            remedy="Give --runtime embedded or docker, or leave the limit out.",
         )
     check_swept(config.sweep.parameters, config.instance_kind)
     artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)

@@ -11,7 +11,7 @@ from typing import Literal
 from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
 
-Phase = Literal["noise", "sweep", "confirmation", "open_loop"]
+Phase = Literal["noise", "sweep", "memory", "confirmation", "open_loop"]
 FailureCause = Literal["refused", "unanswered", "other"]
 
 # The kernel keeps some of the memory for itself, a little more or less with each of its versions and each start. Less
@@ -123,6 +123,9 @@ class Measurement:
         throttled_ratio: Share of the window in which the control group was held back by its CPU quota; None where it
             has none.
         client_cpu_ratio: Share of the machine's CPU time that the load generator used.
+        server_memory_mb: The most memory that the server was seen to hold during the window, what earlier variants have
+            left in it included; in the phase `memory`, of a server that has just started, while it loaded the variant
+            too. None where several variants were loaded, which nobody can tell apart, or where it cannot be read.
         samples_file: The raw samples, relative to the run's folder.
         node: Where it was measured, by the node's name; None where the whole run was on one machine.
         elapsed_s: What it took until the record: the switch to the variant, its further tries, and what was decided
@@ -149,6 +152,7 @@ class Measurement:
     steal_ratio: float | None = None
     throttled_ratio: float | None = None
     client_cpu_ratio: float | None = None
+    server_memory_mb: float | None = None
     samples_file: str | None = None
     node: str | None = None
     elapsed_s: float | None = None
@@ -159,8 +163,9 @@ class Measurement:
         measured = self.throughput_infer_per_s is not None and self.latency is not None
         if measured == (self.error is not None):
             raise ValueError("a measurement has either figures or an error")
-        figures = (self.duration_s, self.throughput_infer_per_s, self.steal_ratio, self.throttled_ratio)
-        more = (self.client_cpu_ratio, self.elapsed_s, *_floats(self.latency), *_floats(self.server))
+        figures = (self.duration_s, self.throughput_infer_per_s, self.server_memory_mb, self.elapsed_s)
+        shares = (self.steal_ratio, self.throttled_ratio, self.client_cpu_ratio)
+        more = (*shares, *_floats(self.latency), *_floats(self.server))
         if not all(figure is None or math.isfinite(figure) for figure in (*figures, *more)):
             raise ValueError("a measurement's figures are finite")
         if measured and self.failure_cause is not None:

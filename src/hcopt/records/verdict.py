@@ -81,6 +81,8 @@ class ConfirmedVariant:
         miss_ratio: Share of the requests that took longer than the limit, failed ones among them; None without a
             limit. Its bounds are those of the verdict, so that `feasible` means that the upper one is at most 1 %.
         blocks_to_decide: How many blocks in all would decide the feasibility, where undecided and computable.
+        memory_mb: The most that a server held which had just started and served it alone, its load included, in MB;
+            None where that was not measured.
     """
 
     variant: ModelConfigVariant
@@ -91,6 +93,7 @@ class ConfirmedVariant:
     block_count: int
     miss_ratio: Estimate | None = None
     blocks_to_decide: int | None = None
+    memory_mb: float | None = None
 
     @property
     def feasible(self) -> bool:

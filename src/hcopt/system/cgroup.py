@@ -1,4 +1,4 @@
-"""Control groups, versions 1 and 2: CPU quota, memory limit, the time that a quota held back, and CPU time used.
+"""Control groups, versions 1 and 2: CPU quota, memory limit, the time that a quota held back, CPU time and memory used.
 
 A group is held to the limits of all groups above it too, as far as they are seen from here: in a container that is its
 own group, whether it has a namespace of its own or not.
@@ -16,6 +16,7 @@ from hcopt.system.files import text_or_none
 _PROC = Path("/proc")
 _ROOT = Path("/sys/fs/cgroup")
 _NS_PER_S, _US_PER_S = 1_000_000_000, 1_000_000
+_BYTES_PER_MB = 1024 * 1024
 
 
 def read_cpu_quota(*, proc: Path = _PROC, root: Path = _ROOT) -> float | None:
@@ -60,6 +61,38 @@ def cgroup_cpu_s(pid: int, proc: Path = _PROC, root: Path = _ROOT) -> float | No
             return None if text is None else int(text) / _NS_PER_S
         if not controllers and "usage_usec" in (values := _cpu_stat(root / path)):
             return int(values["usage_usec"]) / _US_PER_S
+    return None
+
+
+def cgroup_memory_mb(pid: int, *, name: str, proc: Path = _PROC, root: Path = _ROOT) -> float | None:
+    """Memory that the processes in the control group of one hold: their own, and what they map of files or share.
+
+    What the kernel only keeps of files that were read does not count.
+
+    Args:
+        pid: One of its processes, as it is numbered where the group is.
+        name: What the group's path holds: on another machine's the number is that of somebody else here.
+        proc: Where Linux shows processes.
+        root: Where it shows control groups.
+
+    Returns:
+        None where there is no such process or group, or it is not to be seen from here.
+
+    Source: cgroup-v2.rst (memory.stat: anon, file_mapped) and cgroup-v1/memory.rst (total_rss, total_mapped_file) of
+        the Linux kernel.
+    """
+    for controllers, path in _groups(text_or_none(proc / str(pid) / "cgroup") or ""):
+        if name not in path:
+            continue
+        if "memory" in controllers.split(","):
+            folder, names = root / "memory" / path, ("total_rss", "total_mapped_file")
+        elif not controllers:
+            folder, names = root / path, ("anon", "file_mapped")
+        else:
+            continue
+        values = dict(line.split() for line in (text_or_none(folder / "memory.stat") or "").splitlines())
+        if set(names) <= set(values):
+            return sum(int(values[name]) for name in names) / _BYTES_PER_MB
     return None
 
 

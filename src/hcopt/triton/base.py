@@ -82,6 +82,21 @@ class Server(Protocol):
         Variants that stay loaded are there at once when their turn comes again.
         """
 
+    def memory_mb(self) -> float | None:
+        """The memory that the server and its children hold now; safe to call from another thread.
+
+        None where it cannot be read: on another machine, or in a container that shows it to nobody here.
+        """
+
+    def restart(self) -> None:
+        """Ends a server of hcopt's own that is well, and starts it anew at the same addresses; nothing is loaded then.
+
+        What models have left in its memory is gone. Nothing for a server of somebody else.
+
+        Raises:
+            RuntimeStartError: It does not get ready again; carries the end of its log.
+        """
+
     def restart_if_dead(self) -> str | None:
         """Does nothing while the server and the measuring programs' place live; brings back what has died of them.
 

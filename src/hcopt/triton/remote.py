@@ -52,6 +52,12 @@ class RemoteServer:
     def max_instances(self) -> None:
         """See `Server.max_instances`: the memory is somebody else's."""
 
+    def memory_mb(self) -> None:
+        """See `Server.memory_mb`: it may be on another machine."""
+
+    def restart(self) -> None:
+        """See `Server.restart`."""
+
     def restart_if_dead(self) -> None:
         """Does nothing while the server answers.
 

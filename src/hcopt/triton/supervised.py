@@ -157,6 +157,14 @@ class SupervisedServer(ABC):
                 return self._start_on_ports()
         raise self.failure(f"tritonserver found no free ports in {_MAX_PORT_TRIES} tries")
 
+    def memory_mb(self) -> float | None:
+        """See `Server.memory_mb`."""
+        return None
+
+    def restart(self) -> None:
+        """See `Server.restart`."""
+        self._start_on_ports()
+
     def restart_if_dead(self) -> str | None:
         """See `Server.restart_if_dead`; called after each measurement, so that it can count."""
         server, tools = self._how_server_ended(), self.how_tools_ended()

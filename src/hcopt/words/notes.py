@@ -136,6 +136,9 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "candidate.",
         "refuted_by_p99": "{name} misses the p99 limit on fresh data ({p99_ms:.3g} ms), so it is no longer a "
         "candidate.",
+        "out_by_memory": "{name} {why}, so it is no candidate.",
+        "memory_not_read": "The memory of this server cannot be read from here: what the configurations need is not "
+        "measured.",
         "no_rate_in_time": "No rate of requests is promised: the time was up ({windows} windows of random arrivals).",
         "no_rate_within_limit": "No rate of requests is promised: none kept the limit for sure ({windows} windows "
         "of random arrivals).",
@@ -163,6 +166,11 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "blocks_would_decide": "; about {blocks} blocks would decide",
         "default_uncompared": "Nothing could be compared with the default, which the sweep had in front.",
         "only_best_keeps_limit": "Only the best configuration keeps the p99 limit; the default {why}.",
+        "only_best_fits_memory": "Only the best configuration is shown to keep the memory limit; the default {why}.",
+        "needs_too_much_memory": "needs {memory_mb:.0f} MB of memory, more than constraints.memory_mb allows "
+        "({limit_mb:g} MB)",
+        "memory_not_measured": "is not shown to keep constraints.memory_mb, as the memory that it needs could not be "
+        "measured",
         "only_best_answers": "Only the best configuration answers its requests; the default {why}.",
         "default_unmeasured": "The default could not be measured, so there is nothing to compare the best with.",
         "runner_up_faster": "On fresh data {name} is faster than the sweep's winner {swept}. {then}",
@@ -185,6 +193,10 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_measured": "No configuration could be measured.",
         "nothing_keeps_limit": "No configuration keeps p99 within {limit_ms:g} ms: the closest, {name} at "
         "concurrency {concurrency}, has {p99_ms:.3g} ms ({times:.2f} times the limit).",
+        "nothing_fits_memory": "No configuration that the other limits leave needs at most {limit_mb:g} MB of memory: "
+        "{name} needs the least, {memory_mb:.0f} MB.",
+        "memory_of_none_known": "No configuration is shown to need at most {limit_mb:g} MB of memory: what they need "
+        "could not be measured.",
         "turns_failed": "The models could not take turns of a fraction of a second ({why}): they are measured in "
         "windows, which takes longer.",
         "undecided_so_far": "{name} against {baseline}: {change:+.1%} (95 % interval {low:+.1%} to "
@@ -312,6 +324,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "후보에서 제외. {reason}",
         "refuted_by_errors": "{name} 설정이 검증 측정에서 오류 응답이 너무 많음: 후보에서 제외.",
         "refuted_by_p99": "{name} 설정이 검증 측정에서 p99 한도 초과({p99_ms:.3g} ms): 후보에서 제외.",
+        "out_by_memory": "{name}: {why}, 후보에서 제외.",
+        "memory_not_read": "이 서버의 메모리를 읽을 수 없어, 설정별 메모리 사용량은 측정되지 않음.",
         "no_rate_in_time": "보장 가능한 요청 도착률 없음: 시간 부족(무작위 도착 측정 {windows}구간).",
         "no_rate_within_limit": "보장 가능한 요청 도착률 없음: 한도 준수가 확인된 도착률 없음(무작위 도착 측정 "
         "{windows}구간).",
@@ -337,6 +351,9 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "blocks_would_decide": "; 블록 약 {blocks}개면 판정 가능",
         "default_uncompared": "스윕에서 가장 빨랐던 기본 설정과 비교된 설정 없음.",
         "only_best_keeps_limit": "최적 설정만 p99 한도 충족. 기본 설정: {why}.",
+        "only_best_fits_memory": "최적 설정만 메모리 한도 충족 확인. 기본 설정: {why}.",
+        "needs_too_much_memory": "필요한 메모리 {memory_mb:.0f} MB, constraints.memory_mb 한도({limit_mb:g} MB) 초과",
+        "memory_not_measured": "필요한 메모리를 측정하지 못해 constraints.memory_mb 충족 미확인",
         "only_best_answers": "최적 설정만 요청에 응답. 기본 설정: {why}.",
         "default_unmeasured": "기본 설정을 측정하지 못해 비교 대상 없음.",
         "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
@@ -357,6 +374,9 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_measured": "측정된 설정 없음.",
         "nothing_keeps_limit": "p99 {limit_ms:g} ms 이내인 설정 없음: 가장 근접한 {name}(concurrency "
         "{concurrency})의 p99는 {p99_ms:.3g} ms(한도의 {times:.2f}배).",
+        "nothing_fits_memory": "다른 한도를 충족한 설정 중 메모리 {limit_mb:g} MB 이내인 설정 없음: 가장 적은 {name} "
+        "설정이 {memory_mb:.0f} MB 필요.",
+        "memory_of_none_known": "메모리 {limit_mb:g} MB 이내임이 확인된 설정 없음: 필요한 메모리를 측정하지 못함.",
         "turns_failed": "짧은 간격으로 번갈아 측정하지 못함({why}): 더 오래 걸리는 측정 구간 방식으로 측정.",
         "undecided_so_far": "{name}, {baseline} 대비: {change:+.1%}(95% 신뢰구간 {low:+.1%}~{high:+.1%}){needed}",
         "would_decide_in": "; 현재 상태가 유지되면 {minutes:.1f}분 후 판정 가능",

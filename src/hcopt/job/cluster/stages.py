@@ -145,7 +145,7 @@ class ClusterStages:
     def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proof:
         """See `Stages.prove`: finalists and default on one and the same node."""
         replay = self.run.context.replay
-        known = (*replay.of("confirmation"), *replay.of("open_loop"))
+        known = (*replay.of("memory"), *replay.of("confirmation"), *replay.of("open_loop"))
         node, outcome = self._on_node("proof", known, noise=found_noise, ranking=ranking)
         self._take(node, outcome, "proof")
         self._count_time(outcome, "confirmation", "open_loop")

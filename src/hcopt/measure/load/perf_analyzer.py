@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt.errors import ProfileError
+from hcopt.measure.memory_watch import MemoryWatch, ReadMemory, not_readable
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, Phase, ServerTimes
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store import measurements
@@ -118,6 +119,7 @@ class PerfAnalyzer:
         server_times: Reads the server's own times of a window: called before it, and what that returns after it.
         latency_p99_limit_ms: Requests that take longer are counted as misses; None counts none.
         clock: Tells whether perf_analyzer's clock was set in between.
+        memory_mb: The server's memory, where it is that of what is measured alone; see `Server.memory_mb`.
         unanswered: Takes what has left all requests unanswered, see `Server.mark_unhealthy`.
     """
 
@@ -128,6 +130,7 @@ class PerfAnalyzer:
     server_times: Callable[[], Callable[[], ServerTimes | None]]
     latency_p99_limit_ms: float | None = None
     clock: Callable[[], WallClock] = WallClock
+    memory_mb: ReadMemory = not_readable
     unanswered: Callable[[str], None] = lambda _: None
 
     def measure(self, window: Window) -> Measurement:
@@ -162,7 +165,8 @@ class PerfAnalyzer:
         name = sample_name(window.phase, window.variant, window.load, window.block)
         cpu_before, server_after = read_cpu_times(), self.server_times()
         try:
-            finished, samples = self._samples(window, load, name, answers=lambda: server_after() is not None)
+            with MemoryWatch(self.memory_mb) as memory:
+                finished, samples = self._samples(window, load, name, answers=lambda: server_after() is not None)
             found = load.figures(samples)
         except _RefusedError as error:
             return failed(window, str(error), cause="refused")
@@ -186,6 +190,7 @@ class PerfAnalyzer:
             steal_ratio=steal_ratio(cpu_before, cpu_after),
             throttled_ratio=throttled_ratio(cpu_before, cpu_after),
             client_cpu_ratio=cpu_ratio(finished),
+            server_memory_mb=memory.peak_mb(),
             samples_file=name,
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from hcopt.analysis.ranking import Settings
 from hcopt.errors import ProfileError
 from hcopt.measure.load.perf_analyzer import with_reason
+from hcopt.measure.memory_watch import MemoryWatch, not_readable
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.measure.profiler import ProfileJob
@@ -48,6 +49,7 @@ class Follower:
         self._point_began_s = 0.0
         self._clock = WallClock()
         self._cpu_before: CpuTimes = read_cpu_times()
+        self._memory = MemoryWatch(not_readable)
         self._trouble: list[str] = []
         self._died: str | None = None
         self._died_between_points: str | None = None
@@ -73,6 +75,11 @@ class Follower:
     def forget_point(self) -> None:
         """Drops the point that is under way: it will be measured again."""
         self._point = None
+        self._memory.stop()
+
+    def close(self) -> None:
+        """After all, whatever ended it."""
+        self._memory.stop()
 
     def read(self, line: str) -> None:
         """Takes one line of the output."""
@@ -135,6 +142,7 @@ class Follower:
         self._point = (variant, load)
         self._point_started, self._point_began_s = _now(), time.monotonic()
         self._clock, self._cpu_before = WallClock(), read_cpu_times()
+        self._memory = MemoryWatch(self._job.server.memory_mb).__enter__()
         self._trouble = []
         self._died = None
         self._job.context.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
@@ -167,7 +175,8 @@ class Follower:
             return
         variant, load = self._point
         self._point = None
-        row, set_clock = self._newest_report(load), self._clock.said()
+        self._memory.stop()
+        (row, written_s), set_clock = self._newest_report(load), self._clock.said()
         if row is None or set_clock is not None:
             reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
             cause: FailureCause = "other" if set_clock else _cause(self._trouble)
@@ -178,23 +187,31 @@ class Follower:
         self._any_measured = True
         measured = measured_point(variant, load, self._point_started, row, steal_ratio(before, after))
         throttled = throttled_ratio(before, after)
-        self._record(replace(measured, throttled_ratio=throttled, elapsed_s=self._elapsed_s()))
+        # Model Analyzer tells of a point's end only when it has loaded the next variant, beside this one.
+        memory_mb = self._memory.peak_mb(until_s=written_s)
+        self._record(
+            replace(measured, throttled_ratio=throttled, server_memory_mb=memory_mb, elapsed_s=self._elapsed_s())
+        )
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._point_began_s
 
-    def _newest_report(self, load: LoadPoint) -> Mapping[str, str] | None:
-        """The row of the newest report; one that is still empty belongs to the next point, which has just begun.
+    def _newest_report(self, load: LoadPoint) -> tuple[Mapping[str, str] | None, float]:
+        """The row of the newest report, and when it was written, in seconds since 1970.
 
-        What has been read goes, so that a point takes no longer the more there were before it.
+        One that is still empty belongs to the next point, which has just begun. What has been read goes, so that a
+        point takes no longer the more there were before it.
         """
         captures = sorted(self._captures.iterdir(), reverse=True)
         written = [path for path in captures if path.stat().st_size]
-        rows = [read_report(path) for path in written]
+        rows = [(read_report(path), path.stat().st_mtime) for path in written]
         # An older one that is empty is a killed perf_analyzer's.
         for path in {*written, *captures[1:]}:
             path.unlink()
-        return next((row for row in rows if row is not None and row.get("Concurrency") == str(load.concurrency)), None)
+        for row, at_s in rows:
+            if row is not None and row.get("Concurrency") == str(load.concurrency):
+                return row, at_s
+        return None, 0.0
 
     def _record(self, measurement: Measurement) -> None:
         self._recorded.add((measurement.variant.config_name, measurement.load))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -81,9 +82,9 @@ class ModelAnalyzer:
         yaml_file = job.folder / YAML_NAME
         write_whole(yaml_file, yaml.safe_dump(config, sort_keys=False))
         log = job.folder / "logs" / "model_analyzer.log"
-        follower = Follower(job, work / "output_models", captures, answers)
-        finished, died = self._run(job, work, yaml_file, log, follower)
-        reason = follower.finish(died)
+        with closing(Follower(job, work / "output_models", captures, answers)) as follower:
+            finished, died = self._run(job, work, yaml_file, log, follower)
+            reason = follower.finish(died)
         keep_report(work / "export", report)
         shutil.rmtree(work)
         if reason is not None:

@@ -161,15 +161,21 @@ def create_network(client: DockerClient, containers: RunContainers) -> None:
         client.networks.create(containers.network_name, labels=run_labels(containers.run_id))
 
 
-def start(client: DockerClient, arguments: Mapping[str, Any]) -> None:
+def start(client: DockerClient, arguments: Mapping[str, Any]) -> tuple[str, int]:
     """Makes a container and starts it, in the place of one of its name.
+
+    Returns:
+        Its id, and the number of its first process on the engine's machine, 0 where that has ended already.
 
     Raises:
         RuntimeStartError: The engine cannot; it may be that one of the ports is taken.
     """
     with docker_errors(f"cannot start the container {arguments['name']} from {arguments['image']}"), deferred_signals():
         remove_container(client, arguments["name"])
-        client.containers.create(**arguments).start()
+        container = client.containers.create(**arguments)
+        container.start()
+        container.reload()
+        return str(container.id), container.attrs["State"]["Pid"]
 
 
 def remove_container(client: DockerClient, name: str) -> None:

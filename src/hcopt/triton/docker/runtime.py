@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from hcopt.errors import RuntimeStartError
 from hcopt.records.measurement import Backend, Environment
 from hcopt.records.note import Note
 from hcopt.system import process
+from hcopt.system.cgroup import cgroup_memory_mb
 from hcopt.system.machine import read_environment
 from hcopt.system.progress import Progress
 from hcopt.triton.base import Tool
@@ -142,12 +143,14 @@ class DockerServer(SupervisedServer):
         containers: How both are made.
         tools: The measuring programs in the SDK container.
         copied_log: Copies what Triton says into the log.
+        started: The container's id and its first process, from `launch` on.
     """
 
     client: DockerClient
     containers: RunContainers
     tools: DockerTools
     copied_log: ContainerLog
+    started: tuple[str, int] = field(init=False)
 
     @property
     def max_instances(self) -> Callable[[int], int]:
@@ -161,10 +164,15 @@ class DockerServer(SupervisedServer):
         held = memory.get("usage", memory.get("limit", 0)) or 1
         return int(loaded * SHARE_BESIDE * memory.get("limit", 0) / held)
 
+    def memory_mb(self) -> float | None:
+        """See `Server.memory_mb`: as the kernel of this machine counts it, since docker-py is for one thread."""
+        container, pid = self.started
+        return cgroup_memory_mb(pid, name=container)
+
     def launch(self) -> None:
         """See `SupervisedServer.launch`."""
         try:
-            start(self.client, self.containers.server(self.ports))
+            self.started = start(self.client, self.containers.server(self.ports))
         except RuntimeStartError as error:
             if any(sign in error.message for sign in _PORT_TAKEN):
                 raise PortTakenError(error.message, remedy=error.remedy) from error

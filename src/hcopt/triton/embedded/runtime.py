@@ -105,6 +105,10 @@ class EmbeddedServer(SupervisedServer):
         except OSError as error:
             raise RuntimeStartError(f"cannot start {self.triton.tritonserver}: {error}") from error
 
+    def memory_mb(self) -> float | None:
+        """See `Server.memory_mb`."""
+        return self.memory.used_mb(self.process.pid)
+
     def kill(self) -> None:
         """See `SupervisedServer.kill`."""
         self.process.kill()

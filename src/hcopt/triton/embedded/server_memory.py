@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from hcopt.system.machine import read_memory_mb
+from hcopt.system.process_memory import processes_memory_mb
 from hcopt.triton.supervised import SHARE_BESIDE
 
 _BYTES_PER_MB = 1024 * 1024
@@ -40,6 +41,13 @@ class ServerMemory:
                     memory = one.memory_info()
                     held += memory.rss - memory.shared
         return held // _BYTES_PER_MB
+
+    def used_mb(self, pid: int) -> float | None:
+        """All memory of the server and its children, what several of them share once; None where it is not seen."""
+        with suppress(psutil.Error):
+            server = psutil.Process(pid)
+            return processes_memory_mb(one.pid for one in (server, *server.children(recursive=True)))
+        return None
 
     def max_instances(self, pid: int, loaded: int) -> int:
         """How many instances may be loaded at once, where `loaded` of them (at least one) hold what is held now."""
