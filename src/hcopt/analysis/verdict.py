@@ -15,7 +15,7 @@ from hcopt.analysis.finalists import ComparisonPlan, Finalists
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
 from hcopt.records.model import ModelConfigVariant
-from hcopt.records.note import Note, NoteCode
+from hcopt.records.note import Note
 from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Verdict
 
 # Who is out from the start, where everybody may be deployed.
@@ -175,8 +175,8 @@ class _Case:
             return Note.of("only_best_fits_memory", why=why)
         if not self._is_out(default):
             return None
-        code: NoteCode = "only_best_keeps_limit" if self._limited else "only_best_answers"
-        return Note.of(code, why=self._why_infeasible(default))
+        why = self._why_infeasible(default)
+        return Note.of("only_best_keeps_limit" if self._limited else "only_best_answers", why=why)
 
     def _is_out(self, candidate: Candidate) -> bool:
         """Whether it is shown to miss the limit, or to fail too often, with figures or without any."""
