@@ -1,4 +1,4 @@
-"""What a configuration costs in memory, by what was seen of it. Pure."""
+"""What a configuration needs of memory, by what was measured of it alone. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from hcopt.records.measurement import Measurement
 from hcopt.records.model import ModelConfigVariant
 
 
-def seen_memory_mb(measurements: Iterable[Measurement], variant: ModelConfigVariant) -> float | None:
-    """The most memory that a server was seen to hold with one variant alone, in MB; None where nobody has seen it.
+def needed_memory_mb(measurements: Iterable[Measurement], variant: ModelConfigVariant) -> float | None:
+    """The most memory, in MB, of a server that had just started and served one variant alone; None where none did.
 
-    That of a server which had just started with it, where there was one; else the most of all its windows, in which
-    what earlier variants have left in the server counts along.
+    What other windows show holds what earlier variants have left in the server.
     """
-    own = [m for m in measurements if m.variant.settings == variant.settings]
-    alone = [m.server_memory_mb for m in own if m.server_memory_mb is not None and m.phase == "memory"]
-    return max(alone or [m.server_memory_mb for m in own if m.server_memory_mb is not None], default=None)
+    own = (m for m in measurements if m.phase == "memory" and m.variant.settings == variant.settings)
+    return max((m.server_memory_mb for m in own if m.server_memory_mb is not None), default=None)

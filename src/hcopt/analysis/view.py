@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal, TypeAlias
 
+from hcopt.analysis.memory import needed_memory_mb
 from hcopt.analysis.stats import positive_interval
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
@@ -19,8 +20,9 @@ from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, Estimate, Feasibility, RankedVariant
 
 Role = Literal["default", "best", "candidate", "runner_up", "closest"]
-Value: TypeAlias = int | str | LoadPoint | Estimate | None
+Value: TypeAlias = int | float | str | LoadPoint | Estimate | None
 
+_NOT_ALWAYS = ("miss_ratio", "memory_mb")
 SETTINGS = ("max_batch_size", "instance_count", "max_queue_delay_us")
 
 
@@ -33,6 +35,7 @@ class Side:
         feasibility: What is known of the p99 limit; the sweep only has its p99 to judge by.
         confirmed: Whether the figures come from the confirmation; those of the sweep have no interval.
         miss_ratio: Share of the requests over the limit; None without a limit or without a confirmation.
+        memory_mb: What a server needs that serves it alone; None where that was not measured.
     """
 
     role: Role
@@ -43,6 +46,7 @@ class Side:
     feasibility: Feasibility
     confirmed: bool
     miss_ratio: Estimate | None = None
+    memory_mb: float | None = None
 
     @property
     def feasible(self) -> bool:
@@ -94,13 +98,13 @@ class SweepPoint:
 
 
 def rows_of(sides: Sequence[Side]) -> tuple[Row, ...]:
-    """Settings, swept parameters, load, figures; the share of late requests where one of them has it."""
+    """Settings, swept parameters, load, figures; share of late requests and memory where one of them has it."""
     parameters = sorted({key for side in sides for key, _ in side.variant.parameters})
     settings = {
         setting: tuple(setting_value(side.variant, setting) for side in sides) for setting in (*SETTINGS, *parameters)
     }
     figures = ["load", "throughput_infer_per_s", "latency_p99_ms"]
-    figures += ["miss_ratio"] if any(side.miss_ratio is not None for side in sides) else []
+    figures += [known for known in _NOT_ALWAYS if any(getattr(side, known) is not None for side in sides)]
     measured = {figure: tuple(getattr(side, figure) for side in sides) for figure in figures}
     return tuple(Row(what=what, values=values) for what, values in (*settings.items(), *measured.items()))
 
@@ -183,6 +187,7 @@ def confirmed_side(entry: ConfirmedVariant, role: Role) -> Side:
         feasibility=entry.feasibility,
         confirmed=True,
         miss_ratio=entry.miss_ratio,
+        memory_mb=entry.memory_mb,
     )
 
 
@@ -253,4 +258,5 @@ def _swept_side(entry: RankedVariant, role: Role, run: RunRecord) -> Side:
         latency_p99_ms=p99_ms,
         feasibility="feasible" if entry.feasible else "infeasible",
         confirmed=bool(windows),
+        memory_mb=needed_memory_mb(run.measurements, entry.variant),
     )

@@ -10,7 +10,7 @@ import typer
 from hcopt.cli import options
 from hcopt.cli.boundary import app, boundary, command_line
 from hcopt.deploy.capacity import USUAL_GROWTH, USUAL_RATE_WINDOW_S, USUAL_SCRAPE_INTERVAL_S, parse_growth
-from hcopt.deploy.kubernetes.options import USUAL_POD_MEMORY_MB, Options, parse_node_selector
+from hcopt.deploy.kubernetes.options import MEMORY_MARGIN, USUAL_POD_MEMORY_MB, Options, parse_node_selector
 
 
 @app.command(rich_help_panel=options.DEPLOY)
@@ -38,7 +38,14 @@ def kubernetes(
         str | None, typer.Option("--model-uri", help="s3://… folder with the files of golden/<model>/<version>/.")
     ] = None,
     s3_endpoint_url: Annotated[str | None, typer.Option("--s3-endpoint-url", help="Of MinIO and others.")] = None,
-    memory: Annotated[int, typer.Option("--memory", min=1, help="Of a pod, in MiB.")] = USUAL_POD_MEMORY_MB,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            "--memory",
+            min=1,
+            help=f"Of a pod, in MiB; else {MEMORY_MARGIN:g} times what was measured, or {USUAL_POD_MEMORY_MB}.",
+        ),
+    ] = None,
     scrape_interval: options.Scrape = USUAL_SCRAPE_INTERVAL_S,
     rate_window: options.Window = USUAL_RATE_WINDOW_S,
     pod_start: options.PodStart = None,

@@ -342,6 +342,7 @@ class _Run:
             decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
             rows=self.rows,
+            memory_limit_mb=self.job.config.constraints.memory_mb,
         )
 
     def _write_results(self, prepared: Prepared, record: RunRecord) -> None:

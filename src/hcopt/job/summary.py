@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from hcopt.analysis.memory import needed_memory_mb
 from hcopt.analysis.node_effects import effects_taken_out
 from hcopt.analysis.plan import THREADS
 from hcopt.analysis.view import deployed, improvement
@@ -132,6 +133,7 @@ def _model(run: RunRecord) -> JsonObject:
             "sha256": run.model.sha256,
         },
         "latency_p99_limit_ms": run.ranking.latency_p99_limit_ms,
+        "memory_limit_mb": run.memory_limit_mb,
         "default": _confirmed(found.default) or _swept_default(run),
         "best": _confirmed(found.best),
         "runner_up": _runner_up(found),
@@ -253,6 +255,7 @@ def _confirmed(confirmed: ConfirmedVariant | None) -> JsonObject | None:
         "throughput_infer_per_s": asdict(confirmed.throughput_infer_per_s),
         "latency_p99_ms": asdict(confirmed.latency_p99_ms),
         **_limit(confirmed.feasibility, confirmed.miss_ratio),
+        "memory_mb": confirmed.memory_mb,
     }
 
 
@@ -267,6 +270,7 @@ def _swept_default(run: RunRecord) -> JsonObject | None:
         "throughput_infer_per_s": asdict(Estimate(estimate=entry.throughput_infer_per_s)),
         "latency_p99_ms": asdict(Estimate(estimate=entry.latency_p99_ms)),
         **_limit("feasible" if entry.feasible else "infeasible", None),
+        "memory_mb": needed_memory_mb(run.measurements, run.plan.default),
     }
 
 

@@ -52,6 +52,7 @@ class RunRecord:
         decisions: Of the adaptive search, in order; none where another profiler measured.
         notes: What the user has to know about this run (conversions, dropped dimensions, noise …).
         rows: What its requests carried; None where that was not noted.
+        memory_limit_mb: What a configuration may need of memory, or None.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class RunRecord:
     decisions: tuple[Decision, ...] = ()
     notes: tuple[Note, ...] = ()
     rows: SentRows | None = None
+    memory_limit_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

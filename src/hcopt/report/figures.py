@@ -30,6 +30,11 @@ def milliseconds(value_ms: float) -> str:
     return f"{latency(value_ms)} ms"
 
 
+def whole(value: float) -> str:
+    """A figure without digits behind the point, as those of memory in MB are."""
+    return f"{value:,.0f}"
+
+
 def cost(value: float) -> str:
     """A sum of money in whatever currency, with three digits, or all those before its point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -18,6 +18,7 @@ _LABELS = {
     "load": "concurrency",
     "throughput_infer_per_s": "throughput (infer/s)",
     "latency_p99_ms": "p99 latency (ms)",
+    "memory_mb": "memory (MB)",
 }
 _DIGITS = {
     "throughput_infer_per_s": figures.throughput,
@@ -48,5 +49,7 @@ def _cell(what: str, value: Value) -> str:
     if isinstance(value, LoadPoint):
         return load_value(value, texts("en"))
     if value is None:
-        return {"max_queue_delay_us": "off", "miss_ratio": "-"}.get(what, "unset")
+        return {"max_queue_delay_us": "off", "miss_ratio": "-", "memory_mb": "-"}.get(what, "unset")
+    if what == "memory_mb":
+        return figures.whole(float(value))
     return f"{value}"

@@ -64,6 +64,7 @@ def run_params(run: RunRecord) -> dict[str, str]:
         "model.sha256": run.model.sha256,
         "load.rows": run.rows,
         "constraints.latency_p99_ms": run.ranking.latency_p99_limit_ms,
+        "constraints.memory_mb": run.memory_limit_mb,
         **{f"sweep.{key}": values for key, values in _swept(run.plan).items()},
         **{f"environment.{one.name}": getattr(run.environment, one.name) for one in fields(run.environment)},
     }
@@ -142,6 +143,7 @@ def _confirmed_figures(role: str, confirmed: ConfirmedVariant) -> dict[str, floa
         **_bounds(f"{role}.throughput_infer_per_s", confirmed.throughput_infer_per_s),
         **_bounds(f"{role}.latency_p99_ms", confirmed.latency_p99_ms),
         **({} if confirmed.miss_ratio is None else _bounds(f"{role}.miss_ratio", confirmed.miss_ratio)),
+        f"{role}.memory_mb": confirmed.memory_mb,
     }
 
 
@@ -231,6 +233,7 @@ def _figures(measurement: Measurement) -> dict[str, float | None]:
         "steal_ratio": measurement.steal_ratio,
         "throttled_ratio": measurement.throttled_ratio,
         "client_cpu_ratio": measurement.client_cpu_ratio,
+        "server_memory_mb": measurement.server_memory_mb,
     }
     if measurement.latency is not None:
         figures |= {f"latency_{key}": value for key, value in asdict(measurement.latency).items()}

@@ -52,6 +52,7 @@ EN = {
     "not_shown": "no difference shown",
     "gain_p99_unclear": "no difference in p99 shown",
     "limit_detail": "{name}: p99 {p99} ms, limit {limit}",
+    "memory_detail": "{name}: {memory} MB of memory, limit {limit} MB",
 }
 
 KO = {
@@ -104,4 +105,5 @@ KO = {
     "not_shown": "차이 확인되지 않음",
     "gain_p99_unclear": "p99 차이 확인되지 않음",
     "limit_detail": "{name}: p99 {p99} ms, 한도 {limit}",
+    "memory_detail": "{name}: 메모리 {memory} MB, 한도 {limit} MB",
 }

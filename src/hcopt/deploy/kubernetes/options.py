@@ -15,6 +15,8 @@ from hcopt.errors import ConfigError
 Autoscaler = Literal["hpa", "keda"]
 
 USUAL_POD_MEMORY_MB = 2048
+# Of what was measured: servers grow with time, and requests come in other mixes than those of the sweep.
+MEMORY_MARGIN = 1.5
 # Prometheus needs two samples in the window to give a rate at all.
 _MIN_SCRAPES = 2
 _URL = r"https?://[^\s/]+\S*"
@@ -37,7 +39,7 @@ class Options:
         image: Triton's; None takes what was measured, or the release of the same Triton.
         model_uri: The folder on S3 that holds the model's files; None: see `plan`.
         s3_endpoint_url: Of an S3 service that is not Amazon's.
-        memory_mb: Of the server's container, in MiB.
+        memory_mb: Of the server's container, in MiB; None: by what the run has measured.
         scrape_interval_s: Of Prometheus.
         rate_window_s: Of `rate()`.
         pod_start_s: From the HPA's decision to the first answer; None: from the run.
@@ -57,7 +59,7 @@ class Options:
     image: str | None = None
     model_uri: str | None = None
     s3_endpoint_url: str | None = None
-    memory_mb: int = USUAL_POD_MEMORY_MB
+    memory_mb: int | None = None
     scrape_interval_s: int = USUAL_SCRAPE_INTERVAL_S
     rate_window_s: int = USUAL_RATE_WINDOW_S
     pod_start_s: int | None = None
@@ -81,7 +83,10 @@ class Options:
             ("--prometheus-url", self.prometheus_url, _URL, "http://prometheus-operated.monitoring.svc:9090"),
         ):
             check_text(option, text, pattern, example)
-        if self.scrape_interval_s < 1 or self.memory_mb < 1 or (self.pod_start_s or 0) < 0:
+        if (
+            min(self.scrape_interval_s, 1 if self.memory_mb is None else self.memory_mb) < 1
+            or (self.pod_start_s or 0) < 0
+        ):
             raise ConfigError(
                 "--scrape-interval and --memory are at least 1, --pod-start at least 0",
                 remedy="Seconds, MiB and seconds.",

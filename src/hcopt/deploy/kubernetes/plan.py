@@ -31,7 +31,7 @@ from hcopt.deploy.kubernetes.envelope import (
 )
 from hcopt.deploy.kubernetes.facts import START_KEYS, fact_lines
 from hcopt.deploy.kubernetes.names import dns_label
-from hcopt.deploy.kubernetes.options import Options
+from hcopt.deploy.kubernetes.options import MEMORY_MARGIN, USUAL_POD_MEMORY_MB, Options
 from hcopt.deploy.kubernetes.triton_image import OLDEST_RELEASE, image_of, lacking
 from hcopt.deploy.scaling import Scaling
 from hcopt.errors import ConfigError, OutputError
@@ -43,6 +43,9 @@ _PROBE_PERIOD_S = 5
 _START_MARGIN = 10
 _MIN_START_S = 60
 _SHA_LENGTH = 12
+_MEMORY_STEP_MB = 64
+# NVIDIA's image holds more backends and libraries than the embedded server.
+_OTHER_SERVER = (512, " + 512", "; 512 MiB for what the image's server takes more than the measured one are assumed")
 # From here on a target is rounded down to a whole number.
 _WHOLE = 10
 # A thousandth: what Kubernetes counts in.
@@ -106,6 +109,7 @@ class Plan:
         envelope: What the run's figures hold for.
         assumptions: Where the Deployment is not what was measured.
         scaling: What `hcopt scale-check` has measured.
+        memory_mb: Of the server's container, in MiB.
     """
 
     record: RunRecord
@@ -120,6 +124,7 @@ class Plan:
     scale: Scale
     start_failures: Sourced
     connection_age_ms: Sourced
+    memory_mb: Sourced
 
     def stands(self, claim: Claim) -> str:
         """Whether a claim of the run is measured for this Deployment."""
@@ -180,6 +185,7 @@ def plan_deployment(
         model=_model(record, options, name),
         scale=_scale(record, options, found),
         start_failures=_start_failures(record),
+        memory_mb=_memory(record, options),
         connection_age_ms=Sourced(
             value=1000 * CONNECTION_AGE_S, source=f"1000 · {CONNECTION_AGE_S}; ms, part of start in τ"
         ),
@@ -262,6 +268,22 @@ def _config_facts(record: RunRecord) -> tuple[str, ...]:
 def quantity(value: float) -> str:
     """A Kubernetes quantity that is not above the value; thousandths where whole numbers are too coarse."""
     return str(math.floor(value)) if value >= _WHOLE else f"{math.floor(1000 * value)}m"
+
+
+def _memory(record: RunRecord, options: Options) -> Sourced:
+    """The user's, or what was measured with a margin: one second under load is not what a server grows to in weeks."""
+    needed_mb = None if record.confirmation.best is None else record.confirmation.best.memory_mb
+    if options.memory_mb is not None or needed_mb is None:
+        return Sourced(value=options.memory_mb or USUAL_POD_MEMORY_MB, source="--memory; not measured")
+    key, step = "models[0].best.memory_mb", _MEMORY_STEP_MB
+    # NVIDIA's images, in which alone the server is the one that was measured.
+    own, added, remark = (0, "", "") if record.environment.server_image else _OTHER_SERVER
+    least_mb = MEMORY_MARGIN * needed_mb + own
+    return Sourced(
+        value=step * math.ceil(least_mb / step),
+        source=f"{step} · ceil(({MEMORY_MARGIN} · {key}{added}) / {step}); summary.json: {key}, with a margin of "
+        f"half{remark}",
+    )
 
 
 def _start_failures(record: RunRecord) -> Sourced:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from textwrap import shorten
 
-from hcopt.analysis.view import Pairing, default_wins, reasons, why_default_is_out
+from hcopt.analysis.view import Pairing, Side, default_wins, reasons, why_default_is_out
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Estimate
@@ -139,6 +139,8 @@ def _deploy(run: RunRecord, pair: Pairing, text: Text, language: Language) -> An
 
 def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:
     limit_ms, right = run.ranking.latency_p99_limit_ms, pair.right
+    if right is not None and right.memory_mb is not None and run.confirmation.reason.code == "nothing_fits_memory":
+        return _too_large(right, right.memory_mb, run, text)
     no_feasible = run.confirmation.verdict == "no_feasible_config"
     if right is not None and limit_ms is not None and (no_feasible or why_default_is_out(run.confirmation) is not None):
         p99, name = right.latency_p99_ms.estimate, side_name(right, run, text)
@@ -158,6 +160,15 @@ def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:
         line = text["gain_p99"].format(change=figures.change(p99_ratio.estimate))
     details = (line,) if bounds is None else (text["interval"].format(range=bounds), line)
     return Answer(question=question, answer=figures.change(ratio.estimate), details=details)
+
+
+def _too_large(side: Side, memory_mb: float, run: RunRecord, text: Text) -> Answer:
+    """How far the one that needs the least memory is from the limit."""
+    limit_mb = run.memory_limit_mb or memory_mb
+    detail = text["memory_detail"].format(
+        name=side_name(side, run, text), memory=figures.whole(memory_mb), limit=f"{limit_mb:,.12g}"
+    )
+    return Answer(question=text["tile_limit"], answer=figures.change(memory_mb / limit_mb), details=(detail,))
 
 
 def _gain_question(run: RunRecord) -> str:

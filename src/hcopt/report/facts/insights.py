@@ -41,6 +41,7 @@ def row_lines(run: RunRecord, pair: Pairing, row: Row, text: Text) -> tuple[str,
         "throughput_infer_per_s": throughput_lines,
         "latency_p99_ms": latency_lines,
         "miss_ratio": miss_lines,
+        "memory_mb": memory_lines,
     }
     if row.what in meanings:
         return meanings[row.what](run, pair, text)
@@ -120,6 +121,13 @@ def latency_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
         )
     limit_line = _limit_line(run, pair, text)
     return (*lines, *((limit_line,) if limit_line else ()))
+
+
+def memory_lines(run: RunRecord, _: Pairing, text: Text) -> tuple[str, ...]:
+    """What the figure is, and the limit where there is one."""
+    limit_mb = run.memory_limit_mb
+    limit = () if limit_mb is None else (text["memory_limit"].format(limit=f"{limit_mb:,.12g}"),)
+    return (text["memory_alone"], *limit)
 
 
 def caveats(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:

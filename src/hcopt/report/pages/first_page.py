@@ -61,6 +61,8 @@ def _cell(what: str, value: Value, text: Text) -> Cell:
         return Cell(value=text["off"] if value is None else f"{value:,} µs")
     if what == "miss_ratio":
         return miss_cell(None, text)
+    if what == "memory_mb":
+        return Cell(value=text["nothing"] if value is None else f"{figures.whole(float(value))} MB")
     return Cell(value=text["unset"] if value is None else f"{value}")
 
 
