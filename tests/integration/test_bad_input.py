@@ -112,6 +112,11 @@ CASES = {
     "configuration: budget for a whole grid": Case(
         (SAMPLE, "--max-minutes=1"), 2, ("profiler.max_minutes is a budget for", "--profiler adaptive")
     ),
+    "configuration: memory of a server that is not this machine's": Case(
+        (SAMPLE, "--endpoint=grpc://127.0.0.1:9", "--set=constraints.memory_mb=300"),
+        2,
+        ("constraints.memory_mb cannot be checked on a remote server", "--runtime embedded or docker"),
+    ),
     "configuration: no points": Case(
         (SAMPLE, "--set=sweep.concurrency=[]"),
         2,

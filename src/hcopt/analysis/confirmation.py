@@ -14,10 +14,10 @@ from hcopt.analysis.blocks import BlockClock, MeasureBlocks
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.finalists import Finalists
 from hcopt.analysis.p99_limit import fails_too_often
+from hcopt.analysis.ranking import Settings
 from hcopt.analysis.verdict import NOBODY, decide, is_settled, why_it_fails
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
-from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
 
@@ -38,7 +38,7 @@ def confirm(
     at_once: int = 1,
     first_block: int = 0,
     undecided: Callable[[Confirmation, int, float], None] = lambda *_: None,
-    out: Mapping[ModelConfigVariant, Note] = NOBODY,
+    out: Mapping[Settings, Note] = NOBODY,
     clock: Callable[[], float] = time.monotonic,
 ) -> Confirmation:
     """Measures blocks and looks at them until everything is decided or the time is up.

@@ -12,14 +12,14 @@ from types import MappingProxyType
 from hcopt.analysis.blocks import Candidate, failed_windows, windows_of
 from hcopt.analysis.comparison import Comparisons, Evidence, ratio_figures
 from hcopt.analysis.finalists import ComparisonPlan, Finalists
+from hcopt.analysis.ranking import Settings
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
-from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Verdict
 
 # Who is out from the start, where everybody may be deployed.
-NOBODY: Mapping[ModelConfigVariant, Note] = MappingProxyType({})
+NOBODY: Mapping[Settings, Note] = MappingProxyType({})
 _STRENGTH = {"better": 2, "tied": 1, "undecided": 0}
 
 
@@ -54,7 +54,7 @@ def decide(
     settings: ConfirmationSection,
     share: float = 1.0,
     look_count: int = 1,
-    out: Mapping[ModelConfigVariant, Note] = NOBODY,
+    out: Mapping[Settings, Note] = NOBODY,
 ) -> Confirmation:
     """The verdict on the windows of the finalists, those that failed among them.
 
@@ -171,7 +171,7 @@ class _Case:
 
     def _why_out(self, default: Candidate) -> Note | None:
         """Why only the best is left; None where the default may be deployed, too."""
-        if (why := self.evidence.out.get(default.variant)) is not None:
+        if (why := self.evidence.out.get(default.variant.settings)) is not None:
             return Note.of("only_best_fits_memory", why=why)
         if not self._is_out(default):
             return None
@@ -274,7 +274,7 @@ def _default_kept(case: _Case) -> Confirmation | None:
     None where that is not shown of each of them, or where the sweep's winner is simply tied with it.
     """
     plan, default = case.plan, case.plan.default
-    if default is None or not case.figures[default].feasible or default.variant in case.evidence.out:
+    if default is None or not case.figures[default].feasible or default.variant.settings in case.evidence.out:
         return None
     rivals = case.rivals(default)
     if not all(_gains_nothing(case, rival, default) for rival in rivals):

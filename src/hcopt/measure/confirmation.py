@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hcopt.analysis import confirmation
 from hcopt.analysis.blocks import Candidate, Measure, in_windows
 from hcopt.analysis.finalists import Finalists, choose_finalists
-from hcopt.analysis.ranking import find_default, pooled
+from hcopt.analysis.ranking import Settings, find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.memory_check import MemoryCheck
@@ -57,13 +57,13 @@ def confirm_finalists(
             nothing = confirmation.nothing_feasible(ranking, refuted, config.constraints.latency_p99_ms)
             return nothing if memory.nothing_left is None else replace(nothing, reason=memory.nothing_left)
         began = clock()
-        unfit = [entry for entry in finalists.entries if not memory.fits(entry)]
+        unfit = memory.unfit(finalists.entries)
         # That is no time of the confirmation's.
         ends_at += clock() - began
         # The default stays for the comparison.
         if candidates := [entry for entry in unfit if entry in (finalists.best, finalists.runner_up)]:
             excluded.update(entry.variant.config_name for entry in candidates)
-            bold = None if bold in candidates else bold
+            bold = None if bold is None or bold.variant.config_name in excluded else bold
             continue
         found = _confirm(
             runner,
@@ -108,7 +108,7 @@ def _confirm(
     taken: list[Measurement],
     config: Config,
     *,
-    out: Mapping[ModelConfigVariant, Note],
+    out: Mapping[Settings, Note],
     max_s: float,
     window_s: float,
 ) -> Confirmation:

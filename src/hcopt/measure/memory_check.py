@@ -40,28 +40,34 @@ class MemoryCheck:
     loads: Sequence[LoadPoint]
     limit_mb: float | None
     needed_mb: dict[Settings, float | None] = field(default_factory=dict)
-    out: dict[ModelConfigVariant, Note] = field(default_factory=dict)
+    out: dict[Settings, Note] = field(default_factory=dict)
+    _names: dict[Settings, str] = field(default_factory=dict)
 
-    def fits(self, entry: RankedVariant) -> bool:
-        """Whether it is shown to need no more than it may; measures it, where that was not done yet.
+    def unfit(self, entries: Sequence[RankedVariant]) -> list[RankedVariant]:
+        """Those of some variants that are not shown to need no more than they may; measures what is not known yet.
 
         Raises:
             RuntimeStartError: The server died and cannot be brought back.
         """
-        settings = entry.variant.settings
-        if settings not in self.needed_mb:
-            self.needed_mb[settings] = self._measure(entry).server_memory_mb if self._is_readable(entry) else None
-            self._judge(entry.variant, self.needed_mb[settings])
-        return entry.variant not in self.out
+        new = [entry for entry in entries if entry.variant.settings not in self.needed_mb]
+        if readable := [entry for entry in new if self._is_readable(entry)]:
+            self.runner.context.progress.phase("memory", steps=len(readable))
+        for entry in new:
+            needed_mb = self._measure(entry).server_memory_mb if entry in readable else None
+            self.needed_mb[entry.variant.settings] = needed_mb
+            self._judge(entry.variant, needed_mb)
+        return [entry for entry in entries if entry.variant.settings in self.out]
 
     @property
     def nothing_left(self) -> Note | None:
-        """Why nothing can be deployed where all that the other limits leave is out; None where nothing is."""
-        known = [(needed, variant) for variant in self.out if (needed := self.needed_mb[variant.settings]) is not None]
+        """Why nothing can be deployed where all that the other limits leave is out; None where nobody is."""
+        if self.limit_mb is None or not self.out:
+            return None
+        known = [(needed, self._names[one]) for one in self.out if (needed := self.needed_mb[one]) is not None]
         if not known:
-            return Note.of("memory_of_none_known", limit_mb=self.limit_mb or 0) if self.out else None
-        needed_mb, least = min(known, key=lambda one: one[0])
-        return Note.of("nothing_fits_memory", name=least.config_name, memory_mb=needed_mb, limit_mb=self.limit_mb or 0)
+            return Note.of("memory_of_none_known", limit_mb=self.limit_mb)
+        needed_mb, name = min(known)
+        return Note.of("nothing_fits_memory", name=name, memory_mb=needed_mb, limit_mb=self.limit_mb)
 
     def _judge(self, variant: ModelConfigVariant, needed_mb: float | None) -> None:
         if self.limit_mb is None or (needed_mb is not None and needed_mb <= self.limit_mb):
@@ -69,7 +75,7 @@ class MemoryCheck:
         why = Note.of("memory_not_measured")
         if needed_mb is not None:
             why = Note.of("needs_too_much_memory", memory_mb=needed_mb, limit_mb=self.limit_mb)
-        self.out[variant] = why
+        self.out[variant.settings], self._names[variant.settings] = why, variant.config_name
         self.runner.context.note(Note.of("out_by_memory", name=variant.config_name, why=why))
 
     def _is_readable(self, entry: RankedVariant) -> bool:
@@ -102,7 +108,6 @@ class MemoryCheck:
                 found = runner.perf_analyzer.measure(window)
             return found if found.error is not None else replace(found, server_memory_mb=memory.peak_mb())
 
-        runner.context.progress.phase("memory")
         return runner.measure_by(
             measure,
             window,

@@ -163,6 +163,7 @@ class SupervisedServer(ABC):
 
     def restart(self) -> None:
         """See `Server.restart`."""
+        self.suspicion = None
         self._start_on_ports()
 
     def restart_if_dead(self) -> str | None:

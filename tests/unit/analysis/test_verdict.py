@@ -14,6 +14,7 @@ from hcopt.analysis.verdict import decide, is_settled
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import FailureCause, Measurement
 from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, RankedVariant
 from hcopt.words.notes import sentence
 from tests.support.records import HEAVY, default_variant, grid_variants, measurement
@@ -590,6 +591,16 @@ def test_runner_up_that_fails_on_its_own_account_takes_no_default_with_it() -> N
     assert (found.verdict, found.best) == ("tied", found.default)
     machine = [replace(one, failure_cause="other") for one in taken]
     assert verdict([*many(DEFAULT, 1.0), *machine], DEFAULT_FIRST).verdict == "undecided"
+
+
+def test_default_that_may_not_be_deployed_is_neither_kept_nor_the_reason_to_wait() -> None:
+    out = {DEFAULT.settings: Note.of("needs_too_much_memory", memory_mb=300.0, limit_mb=200.0)}
+    taken = [*many(BEST, 0.9), *many(DEFAULT, 1.0)]
+    assert verdict(taken).best == verdict(taken).default
+    found = decide(TWO, taken, latency_p99_limit_ms=50.0, settings=SETTINGS, out=out)
+    assert (found.verdict, found.reason.code) == ("better", "only_best_fits_memory")
+    assert found.best is not None
+    assert found.best.variant == BEST
 
 
 def test_errors_count_without_a_limit_too() -> None:

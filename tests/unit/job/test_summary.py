@@ -97,6 +97,22 @@ def test_limit_that_is_not_decided_is_null_and_said_in_words() -> None:
     assert best["miss_ratio"] == {"estimate": 0.008, "ci_low": 0.003, "ci_high": 0.014}
 
 
+def test_memory_stands_with_each_configuration_and_its_limit_with_the_model() -> None:
+    run = run_record(memory_limit_mb=500.0)
+    found = run.confirmation
+    assert found.best is not None
+    best = replace(found.best, memory_mb=412.4)
+    model = model_of(replace(run, confirmation=replace(found, best=best)))
+    assert (model["memory_limit_mb"], model["best"]["memory_mb"], model["default"]["memory_mb"]) == (500.0, 412.4, None)
+
+
+def test_memory_of_a_default_that_was_not_confirmed_is_that_of_its_own_window() -> None:
+    run = no_feasible_config_record()
+    alone = measurement(default_variant(), LIGHT, (3400.0, 4.0), phase="memory", server_memory_mb=300.0)
+    model = model_of(replace(run, measurements=(*run.measurements, alone)))
+    assert model["default"]["memory_mb"] == 300.0
+
+
 def test_only_a_default_that_is_shown_to_miss_the_limit_takes_the_ratio_away() -> None:
     found = run_record().confirmation
     assert found.default is not None

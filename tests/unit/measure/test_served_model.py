@@ -101,6 +101,15 @@ def test_variant_whose_turn_comes_again_is_there_under_its_own_name(tmp_path: Pa
     assert (tmp_path / FIRST.config_name).readlink() == Path(MODEL_NAME)
 
 
+def test_variants_that_are_kept_are_not_alone_until_all_is_unloaded(tmp_path: Path) -> None:
+    model = side_by_side(FakeControl(), tmp_path)
+    assert model.is_alone
+    model.load_or_reuse(FIRST)
+    assert not model.is_alone
+    model.reload(SECOND)
+    assert model.is_alone
+
+
 def test_variant_whose_turn_is_the_longest_ago_makes_room(tmp_path: Path) -> None:
     control = FakeControl()
     model = side_by_side(control, tmp_path, lambda _: FIRST.instance_count + SECOND.instance_count)

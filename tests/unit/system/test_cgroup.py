@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.system.cgroup import cgroup_cpu_s, read_cpu_quota, read_memory_limit, read_throttled_s
+from hcopt.system.cgroup import cgroup_cpu_s, cgroup_memory_mb, read_cpu_quota, read_memory_limit, read_throttled_s
 
 V1 = "4:memory:{0}\n2:cpu,cpuacct:{0}\n"
 V2 = "0::{0}\n"
@@ -108,3 +108,31 @@ def test_cpu_time_of_a_control_group_of_version_2(tmp_path: Path) -> None:
 
 def test_cpu_time_of_a_group_that_is_not_to_be_seen_is_unknown(tmp_path: Path) -> None:
     assert control_group(tmp_path, "0::/\n", "elsewhere/cpu.stat", "usage_usec 1\n") is None
+
+
+STAT_V1 = f"cache 999\nrss 1\nmapped_file 1\ntotal_rss {300 << 20}\ntotal_mapped_file {20 << 20}\n"
+STAT_V2 = f"anon {300 << 20}\nfile 999999999\nfile_mapped {20 << 20}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "file", "text", "memory_mb"),
+    [
+        pytest.param("4:memory:/docker/abc\n0::/\n", "memory/docker/abc/memory.stat", STAT_V1, 320, id="1"),
+        pytest.param(
+            "0::/system.slice/docker-abc.scope\n", "system.slice/docker-abc.scope/memory.stat", STAT_V2, 320, id="2"
+        ),
+        pytest.param("0::/user.slice\n", "user.slice/memory.stat", STAT_V2, None, id="somebody else's number"),
+        pytest.param("0::/docker/abc\n", "elsewhere/memory.stat", STAT_V2, None, id="not to be seen"),
+        pytest.param("0::/docker/abc\n", "docker/abc/memory.stat", "", None, id="not counted"),
+    ],
+)
+def test_memory_of_a_container_is_that_of_its_control_group_without_cached_files(
+    lines: str, file: str, text: str, memory_mb: float | None, tmp_path: Path
+) -> None:
+    control_group(tmp_path, lines, file, text)
+    found = cgroup_memory_mb(7, name="abc", proc=tmp_path / "proc", root=tmp_path / "cgroup")
+    assert found == memory_mb
+
+
+def test_memory_of_a_process_that_is_not_there_is_unknown(tmp_path: Path) -> None:
+    assert cgroup_memory_mb(7, name="abc", proc=tmp_path, root=tmp_path) is None

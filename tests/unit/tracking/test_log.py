@@ -229,6 +229,15 @@ def test_run_metrics_hold_misses_equal_load_capacity_and_noise() -> None:
     assert "noise.max_steal_ratio" not in found, "not known"
 
 
+def test_run_metrics_hold_the_memory_that_each_finalist_needs() -> None:
+    found = run_record().confirmation
+    assert found.best is not None
+    best = replace(found.best, memory_mb=412.4)
+    metrics = values(run_record(confirmation=replace(found, best=best)))
+    assert metrics["best.memory_mb"] == 412.4
+    assert "default.memory_mb" not in metrics, "not known"
+
+
 def test_run_metrics_begin_with_the_answer() -> None:
     assert next(iter(values(run_record()))) == "improvement.throughput_ratio"
 

@@ -119,6 +119,34 @@ def test_every_number_is_what_its_comment_says_in_summary_json(
     }
 
 
+def with_memory(record: RunRecord, memory_mb: float) -> RunRecord:
+    best = record.confirmation.best
+    assert best is not None
+    return replace(record, confirmation=replace(record.confirmation, best=replace(best, memory_mb=memory_mb)))
+
+
+@pytest.mark.parametrize(
+    ("record", "memory", "remark"),
+    [
+        # 1.5 · 412.4 = 618.6, and 512 more where the image is another server than the measured one.
+        pytest.param(with_memory(measured_record(), 412.4), "640Mi", "with a margin", id="measured"),
+        pytest.param(with_memory(planned_record(), 412.4), "1152Mi", "are assumed", id="embedded"),
+        pytest.param(planned_record(), "2048Mi", "not measured", id="not measured"),
+    ],
+)
+def test_memory_is_what_was_measured_with_a_margin(record: RunRecord, memory: str, remark: str) -> None:
+    text = render(plan(record), "hpa")["deployment.yaml"]
+    lines = [line for line in text.splitlines() if f"memory: {memory}  # " in line and remark in line]
+    assert len(lines) == 2
+    Trace(summary=summarize(record, tracking=None), options=OPTIONS).check(text)
+
+
+def test_memory_that_the_user_gives_counts() -> None:
+    found = objects(record=with_memory(planned_record(), 412.4), memory_mb=777)
+    resources = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert resources["limits"]["memory"] == resources["requests"]["memory"] == "777Mi"
+
+
 def test_number_that_is_not_what_its_comment_says_is_found() -> None:
     text = render(plan(), "hpa")["hpa.yaml"]
     summary = summarize(planned_record(), tracking=None)

@@ -251,3 +251,10 @@ def test_server_that_answers_slowly_is_not_taken_for_one_that_hangs(tmp_path: Pa
     )
     assert watched.measure(WINDOW).error is not None
     assert suspicions == ([] if answered else [f"{WINDOW.variant.config_name} does not answer"])
+
+
+def test_window_has_the_memory_that_the_server_held_meanwhile(tmp_path: Path) -> None:
+    perf_analyzer, _ = driver(tmp_path, fakes.exports(fakes.steady(1001)))
+    shown = iter((300.0, 500.0))
+    taken = replace(perf_analyzer, memory_mb=lambda: next(shown)).measure(WINDOW)
+    assert taken.server_memory_mb == 500.0

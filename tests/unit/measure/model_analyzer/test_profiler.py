@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import threading
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +52,7 @@ class Sweep:
     known: tuple[Measurement, ...] = ()
     plays: tuple[fakes.Play, ...] = ()
     recorded: list[Measurement] = field(default_factory=list)
+    held_mb: float | None = None
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
     def __post_init__(self) -> None:
@@ -56,9 +60,10 @@ class Sweep:
         self.tools = fakes.FakeTools([self.play, *self.plays])
 
     def run(self) -> list[Measurement]:
+        self.server = _DyingServer(tools=self.tools, died=self.died, starts=1 + len(self.plays), held_mb=self.held_mb)
         job = ProfileJob(
             plan=self.plan,
-            server=_DyingServer(tools=self.tools, died=self.died, starts=1 + len(self.plays)),
+            server=self.server,
             repository=self.folder / "repository",
             folder=self.folder,
             input_arguments=("--input-data", self.tools.path(self.folder / "input.json")),
@@ -366,3 +371,35 @@ def test_third_death_in_a_row_without_a_measurement_is_the_reason_of_the_rest(tm
     died = fakes.ends(ENDED)
     with pytest.raises(ProfileError, match="without one measurement"):
         Sweep(tmp_path, died, plays=(died, died, RecordedSweep())).run()
+
+
+def test_memory_of_a_point_is_what_was_seen_until_its_report(tmp_path: Path) -> None:
+    def play(call: fakes.Call) -> Finished:
+        captures = fakes.host_path(yaml.safe_load(call.file("--config-file").read_text())["perf_analyzer_path"]).parent
+        for concurrency, held_mb in ((2, 300.0), (4, 200.0)):
+            sweep.server.held_mb = held_mb
+            call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency={concurrency}")
+            report = captures / "captures" / f"{concurrency}.csv"
+            report.write_text((DATA / "captures" / f"default_{concurrency}.csv").read_text())
+            os.utime(report, (time.time(), time.time()))
+            # The next variant is loaded beside this one before Model Analyzer tells of the next point.
+            sweep.server.held_mb = 900.0
+        return fakes.WELL
+
+    sweep = Sweep(tmp_path, play, held_mb=0.0)
+    before = threading.active_count()
+    sweep.run()
+    measured = {one.load.concurrency: one.server_memory_mb for one in sweep.recorded if one.error is None}
+    assert measured == {2: 300.0, 4: 200.0}
+    assert threading.active_count() == before
+
+
+def test_memory_is_no_longer_looked_at_when_the_sweep_is_broken_off(tmp_path: Path) -> None:
+    def play(call: fakes.Call) -> Finished:
+        call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2")
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        Sweep(tmp_path, play, held_mb=100.0).run()
+    assert threading.active_count() == before

@@ -14,7 +14,14 @@ from hcopt.report.pages.content import build
 from hcopt.report.values import Headline
 from hcopt.words import Language
 from hcopt.words.notes import sentence
-from tests.support.records import default_variant, grid_variants, no_feasible_config_record, run_record
+from tests.support.records import (
+    HEAVY,
+    default_variant,
+    grid_variants,
+    measurement,
+    no_feasible_config_record,
+    run_record,
+)
 from tests.support.verdict_records import (
     default_first_record,
     failing_default_record,
@@ -100,3 +107,13 @@ def test_page_is_about_the_configuration_that_the_reason_names() -> None:
 
 def test_comparison_stands_in_the_sentence_where_the_verdict_rests_on_it() -> None:
     assert shown(run_record()).sentence.startswith("Deploy config_6: throughput +30% against the default")
+
+
+def test_configuration_that_needs_too_much_memory_is_shown_with_its_distance_from_that_limit() -> None:
+    run, variant = no_feasible_config_record(memory_limit_mb=200.0), grid_variants()[6]
+    alone = measurement(variant, HEAVY, (6500.0, 7.9), phase="memory", server_memory_mb=300.0)
+    reason = Note.of("nothing_fits_memory", name=variant.config_name, memory_mb=300.0, limit_mb=200.0)
+    confirmation = replace(run.confirmation, reason=reason)
+    found = shown(replace(run, confirmation=confirmation, measurements=(*run.measurements, alone)))
+    assert found.answers[1].answer == "+50.0%"
+    assert found.answers[1].details == ("config_6: 300 MB of memory, limit 200 MB",)

@@ -486,3 +486,23 @@ def test_lines_between_loads_are_explained_only_where_there_are_several():
         for loads, r in ((2, run), (1, one))
     }
     assert "Thin lines" in captions[2] and "Thin lines" not in captions[1]
+
+
+@pytest.mark.parametrize(
+    ("language", "label", "lines"),
+    [
+        ("en", "Memory", ("Most of a fresh server that serves it alone, its start included", "Limit: 1,000 MB")),
+        ("ko", "메모리", ("새로 시작한 서버에서 단독 서빙할 때의 최댓값(시작 과정 포함)", "한도 1,000 MB")),
+    ],
+)
+def test_memory_is_a_row_where_it_was_measured(language: Language, label: str, lines: tuple[str, ...]) -> None:
+    run = run_record(memory_limit_mb=1000.0)
+    found = run.confirmation
+    assert found.best is not None
+    measured = replace(run, confirmation=replace(found, best=replace(found.best, memory_mb=412.4)))
+    table, without = (build(one, language=language).table for one in (measured, run))
+    assert table is not None
+    assert without is not None
+    row = next(row for row in table.rows if row.label == label)
+    assert (row.left and row.left.value, row.right.value, row.lines) == ("–", "412 MB", lines)
+    assert all(row.label != label for row in without.rows)
