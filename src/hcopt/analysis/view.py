@@ -150,6 +150,11 @@ def why_default_is_out(found: Confirmation) -> Note | None:
     return why if is_only_best and isinstance(why, Note) else None
 
 
+def default_misses_limit(found: Confirmation) -> bool:
+    """Whether only the best keeps the p99 limit, or answers, so that the default has no throughput to compare with."""
+    return [*reasons(found)][-1].code in ("only_best_answers", "only_best_keeps_limit")
+
+
 def improvement(found: Confirmation) -> Comparison | None:
     """Best against default; None where the default misses the limit: then it has no throughput to compare with."""
     return None if found.default is None or found.default.feasibility == "infeasible" else found.improvement

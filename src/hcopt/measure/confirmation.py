@@ -55,7 +55,7 @@ def confirm_finalists(
         finalists = choose_finalists(ranking.feasible, default, excluded=excluded, bold=bold)
         if finalists is None:
             nothing = confirmation.nothing_feasible(ranking, refuted, config.constraints.latency_p99_ms)
-            return nothing if memory.nothing_left is None else replace(nothing, reason=memory.nothing_left)
+            return replace(nothing, reason=memory.nothing_left(ranking.feasible) or nothing.reason)
         began = clock()
         unfit = memory.unfit(finalists.entries)
         # That is no time of the confirmation's.

@@ -41,7 +41,6 @@ class MemoryCheck:
     limit_mb: float | None
     needed_mb: dict[Settings, float | None] = field(default_factory=dict)
     out: dict[Settings, Note] = field(default_factory=dict)
-    _names: dict[Settings, str] = field(default_factory=dict)
 
     def unfit(self, entries: Sequence[RankedVariant]) -> list[RankedVariant]:
         """Those of some variants that are not shown to need no more than they may; measures what is not known yet.
@@ -58,12 +57,12 @@ class MemoryCheck:
             self._judge(entry.variant, needed_mb)
         return [entry for entry in entries if entry.variant.settings in self.out]
 
-    @property
-    def nothing_left(self) -> Note | None:
-        """Why nothing can be deployed where all that the other limits leave is out; None where nobody is."""
-        if self.limit_mb is None or not self.out:
+    def nothing_left(self, feasible: Sequence[RankedVariant]) -> Note | None:
+        """Why nothing can be deployed where this is what the other limits leave; None where nobody of them is out."""
+        out = [one.variant for one in feasible if one.variant.settings in self.out]
+        if self.limit_mb is None or not out:
             return None
-        known = [(needed, self._names[one]) for one in self.out if (needed := self.needed_mb[one]) is not None]
+        known = [(mb, one.config_name) for one in out if (mb := self.needed_mb[one.settings]) is not None]
         if not known:
             return Note.of("memory_of_none_known", limit_mb=self.limit_mb)
         needed_mb, name = min(known)
@@ -75,7 +74,7 @@ class MemoryCheck:
         why = Note.of("memory_not_measured")
         if needed_mb is not None:
             why = Note.of("needs_too_much_memory", memory_mb=needed_mb, limit_mb=self.limit_mb)
-        self.out[variant.settings], self._names[variant.settings] = why, variant.config_name
+        self.out[variant.settings] = why
         self.runner.context.note(Note.of("out_by_memory", name=variant.config_name, why=why))
 
     def _is_readable(self, entry: RankedVariant) -> bool:

@@ -39,6 +39,7 @@ class Server:
     known: tuple[Measurement, ...] = ()
     now: float = 0.0
     held_mb: float = 40.0
+    p99_ms: float = 9.0
     done: list[str] = field(default_factory=list)
     recorded: list[Measurement] = field(default_factory=list)
     progress: RecordedProgress = field(default_factory=RecordedProgress)
@@ -64,7 +65,7 @@ class Server:
 
     def measure(self, window: Window) -> Measurement:
         self.now += 1.0
-        figures = (RATES[window.variant.config_name], 9.0)
+        figures = (RATES[window.variant.config_name], self.p99_ms)
         return measurement(window.variant, window.load, figures, phase=window.phase, block=window.block)
 
     @property
@@ -205,6 +206,15 @@ def test_where_everything_needs_too_much_the_one_that_needs_least_is_named() -> 
         "No configuration that the other limits leave needs at most 80 MB of memory: "
         f"{MODEL_NAME}_config_5 needs the least, 90 MB."
     )
+
+
+def test_nothing_is_said_of_memory_where_only_a_default_that_is_out_anyway_needs_too_much() -> None:
+    only_sixth = tuple(
+        replace(one, feasible=one.variant == SIXTH) for one in RUN.ranking.ranked if one.variant in (SIXTH, DEFAULT)
+    )
+    server = Server(needs_mb={DEFAULT: 300.0}, p99_ms=60.0)
+    found = server.prove(200.0, replace(RUN.ranking, ranked=only_sixth))
+    assert (found.verdict, found.reason.code) == ("no_feasible_config", "nothing_keeps_limit")
 
 
 def test_limit_that_cannot_be_checked_is_kept_by_nobody() -> None:

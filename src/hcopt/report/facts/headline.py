@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from textwrap import shorten
 
-from hcopt.analysis.view import Pairing, Side, default_wins, reasons, why_default_is_out
+from hcopt.analysis.view import Pairing, Side, default_misses_limit, default_wins, reasons, why_default_is_out
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Estimate
@@ -142,7 +142,7 @@ def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:
     if right is not None and right.memory_mb is not None and run.confirmation.reason.code == "nothing_fits_memory":
         return _too_large(right, right.memory_mb, run, text)
     no_feasible = run.confirmation.verdict == "no_feasible_config"
-    if right is not None and limit_ms is not None and (no_feasible or why_default_is_out(run.confirmation) is not None):
+    if right is not None and limit_ms is not None and (no_feasible or default_misses_limit(run.confirmation)):
         p99, name = right.latency_p99_ms.estimate, side_name(right, run, text)
         detail = text["limit_detail"].format(name=name, p99=figures.latency(p99), limit=figures.limit(limit_ms))
         question = text["tile_limit" if no_feasible else "tile_p99"]

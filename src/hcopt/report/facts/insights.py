@@ -15,6 +15,7 @@ from hcopt.analysis.view import (
     Row,
     SweepPoint,
     Value,
+    default_misses_limit,
     setting_value,
     sweep_points,
     why_default_is_out,
@@ -103,7 +104,7 @@ def _shown_change(ratio: Estimate, text: Text) -> str:
 
 def throughput_lines(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
     """What the comparison of the throughputs shows."""
-    if why_default_is_out(run.confirmation) is not None:
+    if default_misses_limit(run.confirmation):
         return (text["uncompared_limit"],)
     if pair.comparison is None:
         confirmed = all(side.confirmed for side in pair.sides)
