@@ -167,7 +167,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "default_uncompared": "Nothing could be compared with the default, which the sweep had in front.",
         "only_best_keeps_limit": "Only the best configuration keeps the p99 limit; the default {why}.",
         "only_best_fits_memory": "Only the best configuration is shown to keep the memory limit; the default {why}.",
-        "needs_too_much_memory": "needs {memory_mb:.0f} MB of memory, more than constraints.memory_mb allows "
+        "needs_too_much_memory": "needs {memory_mb:.1f} MB of memory, more than constraints.memory_mb allows "
         "({limit_mb:g} MB)",
         "memory_not_measured": "is not shown to keep constraints.memory_mb, as the memory that it needs could not be "
         "measured",
@@ -194,7 +194,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_keeps_limit": "No configuration keeps p99 within {limit_ms:g} ms: the closest, {name} at "
         "concurrency {concurrency}, has {p99_ms:.3g} ms ({times:.2f} times the limit).",
         "nothing_fits_memory": "No configuration that the other limits leave needs at most {limit_mb:g} MB of memory: "
-        "{name} needs the least, {memory_mb:.0f} MB.",
+        "{name} needs the least, {memory_mb:.1f} MB.",
         "memory_of_none_known": "No configuration is shown to need at most {limit_mb:g} MB of memory: what they need "
         "could not be measured.",
         "turns_failed": "The models could not take turns of a fraction of a second ({why}): they are measured in "
@@ -352,7 +352,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "default_uncompared": "스윕에서 가장 빨랐던 기본 설정과 비교된 설정 없음.",
         "only_best_keeps_limit": "최적 설정만 p99 한도 충족. 기본 설정: {why}.",
         "only_best_fits_memory": "최적 설정만 메모리 한도 충족 확인. 기본 설정: {why}.",
-        "needs_too_much_memory": "필요한 메모리 {memory_mb:.0f} MB, constraints.memory_mb 한도({limit_mb:g} MB) 초과",
+        "needs_too_much_memory": "필요한 메모리 {memory_mb:.1f} MB, constraints.memory_mb 한도({limit_mb:g} MB) 초과",
         "memory_not_measured": "필요한 메모리를 측정하지 못해 constraints.memory_mb 충족 미확인",
         "only_best_answers": "최적 설정만 요청에 응답. 기본 설정: {why}.",
         "default_unmeasured": "기본 설정을 측정하지 못해 비교 대상 없음.",
@@ -375,7 +375,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_keeps_limit": "p99 {limit_ms:g} ms 이내인 설정 없음: 가장 근접한 {name}(concurrency "
         "{concurrency})의 p99는 {p99_ms:.3g} ms(한도의 {times:.2f}배).",
         "nothing_fits_memory": "다른 한도를 충족한 설정 중 메모리 {limit_mb:g} MB 이내인 설정 없음: 가장 적은 {name} "
-        "설정이 {memory_mb:.0f} MB 필요.",
+        "설정이 {memory_mb:.1f} MB 필요.",
         "memory_of_none_known": "메모리 {limit_mb:g} MB 이내임이 확인된 설정 없음: 필요한 메모리를 측정하지 못함.",
         "turns_failed": "짧은 간격으로 번갈아 측정하지 못함({why}): 더 오래 걸리는 측정 구간 방식으로 측정.",
         "undecided_so_far": "{name}, {baseline} 대비: {change:+.1%}(95% 신뢰구간 {low:+.1%}~{high:+.1%}){needed}",

@@ -166,7 +166,7 @@ def test_variant_that_needs_more_than_it_may_is_no_candidate() -> None:
     assert found.runner_up is not None
     assert found.runner_up.variant not in (SIXTH, FOURTH)
     assert server.said == [
-        f"{MODEL_NAME}_config_{number} needs {mb} MB of memory, more than constraints.memory_mb allows (200 MB), so "
+        f"{MODEL_NAME}_config_{number} needs {mb}.0 MB of memory, more than constraints.memory_mb allows (200 MB), so "
         "it is no candidate."
         for number, mb in ((6, 340), (4, 440))
     ]
@@ -186,8 +186,8 @@ def test_default_that_needs_too_much_is_compared_and_never_kept() -> None:
     assert found.default is not None
     assert found.default.memory_mb == 340.0
     assert sentence(found.reason) == (
-        "Only the best configuration is shown to keep the memory limit; the default needs 340 MB of memory, more than "
-        "constraints.memory_mb allows (200 MB)."
+        "Only the best configuration is shown to keep the memory limit; the default needs 340.0 MB of memory, more "
+        "than constraints.memory_mb allows (200 MB)."
     )
 
 
@@ -204,7 +204,7 @@ def test_where_everything_needs_too_much_the_one_that_needs_least_is_named() -> 
     assert (found.verdict, found.best) == ("no_feasible_config", None)
     assert sentence(found.reason) == (
         "No configuration that the other limits leave needs at most 80 MB of memory: "
-        f"{MODEL_NAME}_config_5 needs the least, 90 MB."
+        f"{MODEL_NAME}_config_5 needs the least, 90.0 MB."
     )
 
 
