@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,6 @@ def test_server_that_answers_slowly_is_not_taken_for_one_that_hangs(tmp_path: Pa
 
 def test_window_has_the_memory_that_the_server_held_meanwhile(tmp_path: Path) -> None:
     perf_analyzer, _ = driver(tmp_path, fakes.exports(fakes.steady(1001)))
-    shown = iter((300.0, 500.0))
+    shown = chain((300.0,), repeat(500.0))
     taken = replace(perf_analyzer, memory_mb=lambda: next(shown)).measure(WINDOW)
     assert taken.server_memory_mb == 500.0

@@ -376,21 +376,20 @@ def test_third_death_in_a_row_without_a_measurement_is_the_reason_of_the_rest(tm
 def test_memory_of_a_point_is_what_was_seen_until_its_report(tmp_path: Path) -> None:
     def play(call: fakes.Call) -> Finished:
         captures = fakes.host_path(yaml.safe_load(call.file("--config-file").read_text())["perf_analyzer_path"]).parent
-        for concurrency, held_mb in ((2, 300.0), (4, 200.0)):
-            sweep.server.held_mb = held_mb
+        for concurrency, next_mb in ((2, 900.0), (4, 1200.0)):
             call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency={concurrency}")
             report = captures / "captures" / f"{concurrency}.csv"
             report.write_text((DATA / "captures" / f"default_{concurrency}.csv").read_text())
             os.utime(report, (time.time(), time.time()))
             # The next variant is loaded beside this one before Model Analyzer tells of the next point.
-            sweep.server.held_mb = 900.0
+            sweep.server.held_mb = next_mb
         return fakes.WELL
 
-    sweep = Sweep(tmp_path, play, held_mb=0.0)
+    sweep = Sweep(tmp_path, play, held_mb=300.0)
     before = threading.active_count()
     sweep.run()
     measured = {one.load.concurrency: one.server_memory_mb for one in sweep.recorded if one.error is None}
-    assert measured == {2: 300.0, 4: 200.0}
+    assert measured == {2: 300.0, 4: 900.0}
     assert threading.active_count() == before
 
 
