@@ -115,5 +115,5 @@ def test_configuration_that_needs_too_much_memory_is_shown_with_its_distance_fro
     reason = Note.of("nothing_fits_memory", name=variant.config_name, memory_mb=300.0, limit_mb=200.0)
     confirmation = replace(run.confirmation, reason=reason)
     found = shown(replace(run, confirmation=confirmation, measurements=(*run.measurements, alone)))
-    assert found.answers[1].answer == "+50.0%"
+    assert found.answers[1].answer == "+50%"
     assert found.answers[1].details == ("config_6: 300 MB of memory, limit 200 MB",)
