@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt.analysis.noise import noise_notes
+from hcopt.analysis.plan import thread_notes
 from hcopt.analysis.ranking import unmeasured
 from hcopt.config.sections import Config
 from hcopt.errors import (
@@ -293,6 +294,9 @@ class _Run:
         run = ModelRun(config=self.job.config, folder=self.folder.path, prepared=prepared, context=self.context)
         with self.job.executor.stages(run) as stages:
             self._meet_environment(stages.environment)
+            for note in thread_notes(prepared.plan, stages.environment):
+                self._note(note)
+            prepared = run.on(stages.environment).prepared
             noise = stages.noise()
             stages.sweep(noise)
             ranking = self._rank(prepared, noise)

@@ -9,10 +9,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from hcopt.analysis.plan import plan_on
 from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
 from hcopt.measure.capacity import find_capacity
@@ -50,6 +51,11 @@ class ModelRun:
     folder: Path
     prepared: Prepared
     context: RunContext
+
+    def on(self, environment: Environment) -> ModelRun:
+        """The run on a server whose environment is known; see `plan_on`."""
+        plan = plan_on(self.prepared.plan, environment)
+        return replace(self, prepared=replace(self.prepared, plan=plan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,7 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
                 if choice.note is not None:
                     context.note(choice.note)
                 server = stack.enter_context(choice.runtime.serve(repository, run.folder))
+            run = run.on(server.environment)
             if server.environment.runtime == "embedded" and (quota := _quota_note()) is not None:
                 context.note(quota)
             runner = open_runner(

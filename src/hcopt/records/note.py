@@ -63,6 +63,11 @@ NoteCode: TypeAlias = Literal[
     "two_rows_differ_altogether",
     "batch_not_swept",
     "same_as_default",
+    "threads_elsewhere",
+    "threads_of_gpu",
+    "threads_as_default",
+    "thread_of_default",
+    "threads_beyond_cpus",
     # The rows of the load
     "synthetic_rows",
     "dynamic_rows",

@@ -97,9 +97,19 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "two_rows_differ_altogether": "Two rows in one batch give another output {name!r} than each alone, "
         "altogether: a row depends on its neighbours.",
         "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
-        "swept and a request holds one row: {variants} variants by instance count.",
+        "swept and a request holds one row: {variants} variants are left.",
         "same_as_default": "{config} is the default once more, as a point of the grid: in the sweep the two differ by "
         "noise alone, and the confirmation measures them as one.",
+        "threads_elsewhere": "Threads are not swept as {shares}: nobody knows the cores of a server that runs "
+        "elsewhere. sweep.intra_op_thread_count takes numbers too.",
+        "threads_of_gpu": "Threads are not swept as {shares}: the instances run on a GPU. "
+        "sweep.intra_op_thread_count takes numbers too.",
+        "threads_as_default": "{config} asks for {threads} threads an instance, which is what ONNX Runtime takes for "
+        "the default by itself: all that differs is that it pins those to cores.",
+        "thread_of_default": "{config} is left out: it asks for one thread an instance, which is what ONNX Runtime "
+        "takes for the default by itself.",
+        "threads_beyond_cpus": "The default leaves its threads to ONNX Runtime, which takes {threads} an instance, one "
+        "for each physical core of the machine, and pins them there; the server is to have {cpus} CPUs.",
         "synthetic_rows": "The load consists of synthetic rows; model.input_example gives real ones.",
         "dynamic_rows": "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes "
         "changes it.",
@@ -275,9 +285,19 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "two_rows_differ_altogether": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 전혀 다름: 같은 "
         "배치의 다른 행이 결과에 영향을 줌.",
         "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
-        "스윕하지 않고 요청 하나에 한 행만 보냄: 인스턴스 수에 따른 설정 {variants}개.",
+        "스윕하지 않고 요청 하나에 한 행만 보냄: 남은 설정 {variants}개.",
         "same_as_default": "{config}은(는) 스윕에 포함된 기본 설정 자체임: 스윕에서 보이는 둘의 차이는 잡음일 뿐이며, "
         "검증에서는 하나로 측정.",
+        "threads_elsewhere": "스레드 수를 {shares}(으)로 스윕하지 않음: 다른 곳에서 실행되는 서버의 코어 수를 알 수 "
+        "없음. sweep.intra_op_thread_count에 숫자로 지정 가능.",
+        "threads_of_gpu": "스레드 수를 {shares}(으)로 스윕하지 않음: 인스턴스가 GPU에서 실행됨. "
+        "sweep.intra_op_thread_count에 숫자로 지정 가능.",
+        "threads_as_default": "{config}의 인스턴스당 스레드 {threads}개는 기본 설정에서 ONNX Runtime이 스스로 정하는 "
+        "수와 같음: 기본 설정에서는 스레드를 코어에 고정한다는 점만 다름.",
+        "thread_of_default": "{config} 제외: 인스턴스당 스레드 1개는 기본 설정에서 ONNX Runtime이 스스로 정하는 수와 "
+        "같음.",
+        "threads_beyond_cpus": "기본 설정은 스레드 수를 ONNX Runtime에 맡김: 머신의 물리 코어 수에 맞춰 인스턴스당 "
+        "{threads}개를 만들고 코어에 고정하지만, 서버에 할당된 CPU는 {cpus}개.",
         "synthetic_rows": "합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
         "dynamic_rows": "입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
         "example_not_used": "모델에 포함된 입력 예시를 사용하지 않음: {reason}.",

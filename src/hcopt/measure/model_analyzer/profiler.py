@@ -22,6 +22,7 @@ import yaml
 
 from hcopt.analysis.node_effects import without_node_effects
 from hcopt.analysis.plan import expected_sweep_s
+from hcopt.analysis.plan_shards import has_gaps
 from hcopt.analysis.ranking import rank
 from hcopt.errors import ProfileError
 from hcopt.measure.model_analyzer.config import analyzer_config
@@ -69,7 +70,7 @@ class ModelAnalyzer:
         shutil.rmtree(work, ignore_errors=True)
         captures = work / "captures"
         captures.mkdir(parents=True)
-        answers = Answers(work / "answers", job.known)
+        answers = Answers(work / "answers", job.known, has_gaps=has_gaps(job.plan))
         recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures, answers)
         config = analyzer_config(
             job,

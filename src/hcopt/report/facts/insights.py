@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from hcopt.analysis.plan import THREADS
+from hcopt.analysis.plan import thread_count
 from hcopt.analysis.view import (
     Pairing,
     Row,
@@ -182,9 +182,9 @@ def _instance_steps(run: RunRecord) -> Iterator[_InstanceStep]:
 
 
 def _threads(variant: ModelConfigVariant, run: RunRecord) -> int:
-    """Threads of one instance; ONNX Runtime takes every core where it is not told, or told 0."""
-    value = dict(variant.parameters).get(THREADS, "")
-    return int(value) if value.isdigit() and int(value) > 0 else run.environment.cpu_count
+    """Threads of one instance; where it is not known what ONNX Runtime takes by itself, one for each core."""
+    left = run.environment.onnxruntime_thread_count or run.environment.cpu_count
+    return thread_count(variant) or left
 
 
 def _evidence(run: RunRecord, pair: Pairing, setting: str, text: Text) -> str | None:

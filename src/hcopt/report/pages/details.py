@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeAlias
 
+from hcopt.analysis.plan import thread_count
 from hcopt.analysis.view import SweepPoint, batches, sweep_points
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.run import RunRecord
@@ -87,11 +88,20 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
         (text["fact_onnxruntime"], env.onnxruntime_version or unknown),
         (text["fact_perf_analyzer"], env.perf_analyzer_version or unknown),
         (text["fact_cpu"], cpu),
+        (text["fact_threads"], _default_threads(run, text)),
         (text["fact_governor"], env.governor or unknown),
         (text["fact_memory"], text["fact_memory_value"].format(value=f"{env.memory_mb:,}")),
         (text["fact_hcopt"], env.hcopt_version),
         (text["fact_elapsed"], elapsed or unknown),
     )
+
+
+def _default_threads(run: RunRecord, text: Text) -> str:
+    """Threads of an instance of the default, and who has chosen them."""
+    own, chosen = thread_count(run.plan.default), run.environment.onnxruntime_thread_count
+    if own is not None:
+        return text["fact_threads_own"].format(count=own)
+    return text["fact_threads_unknown"] if chosen is None else text["fact_threads_left"].format(count=chosen)
 
 
 def _nodes(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
