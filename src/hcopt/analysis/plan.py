@@ -11,7 +11,7 @@ from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
 from hcopt.records.measurement import Environment, LoadPoint, SweepPlan
 from hcopt.records.model import InstanceKind, ModelConfigVariant
-from hcopt.records.note import Note, NoteCode
+from hcopt.records.note import Note
 from hcopt.words.digits import whole_throughput
 
 # Seconds that Model Analyzer 1.58 was seen to need beside its windows (see benchmarks/README.md).
@@ -28,8 +28,8 @@ _WORTH_SAYING_S = 60.0
 
 # The one parameter that may be a share of the server's cores, since what fits depends on the instances beside.
 THREADS = "intra_op_thread_count"
-# Threads of all instances together, as a fraction of those cores. Where a core has two hyperthreads, half as many is one
-# for each physical core; beyond twice as many they only get in each other's way.
+# Threads of all instances together, as a fraction of those cores. Where a core has two hyperthreads, half as many is
+# one for each physical core; beyond twice as many they only get in each other's way.
 THREAD_SHARES: dict[str, tuple[int, int]] = {"auto": (1, 1), "auto/2": (1, 2), "auto*2": (2, 1)}
 
 
@@ -135,9 +135,11 @@ def thread_notes(plan: SweepPlan, environment: Environment) -> Iterator[Note]:
         return
     if chosen > environment.cpu_count:
         yield Note.of("threads_beyond_cpus", threads=chosen, cpus=environment.cpu_count)
-    code: NoteCode = "threads_as_default" if chosen > 1 else "thread_of_default"
     for variant in _with_threads_of_default(plan, environment):
-        yield Note.of(code, config=variant.config_name, threads=chosen)
+        if chosen == 1:
+            yield Note.of("thread_of_default", config=variant.config_name)
+        else:
+            yield Note.of("threads_as_default", config=variant.config_name, threads=chosen)
 
 
 def _with_threads_of_default(plan: SweepPlan, environment: Environment) -> tuple[ModelConfigVariant, ...]:

@@ -49,7 +49,7 @@ def identity_model() -> bytes:
     from onnx import helper
 
     tensors = [helper.make_tensor_value_info(name, _ELEMENT_TYPE_FLOAT, ["rows"]) for name in _TENSORS]
-    node = helper.make_node("Identity", *([name] for name in _TENSORS))
+    node = helper.make_node("Identity", [_TENSORS[0]], [_TENSORS[1]])
     graph = helper.make_graph([node], "probe", tensors[:1], tensors[1:])
     model = helper.make_model(graph, ir_version=_IR_VERSION, opset_imports=[helper.make_opsetid("", _OPSET)])
     return bytes(model.SerializeToString())
