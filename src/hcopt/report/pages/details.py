@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeAlias
 
-from hcopt.analysis.plan import thread_count
+from hcopt.analysis.plan import THREADS, thread_count
 from hcopt.analysis.view import SweepPoint, batches, sweep_points
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.run import RunRecord
@@ -46,7 +46,8 @@ def _measurement_row(m: _Point, ranked: tuple[int, LoadPoint] | None, run: RunRe
         batch=str(m.variant.max_batch_size),
         instances=str(m.variant.instance_count),
         delay=f"{m.variant.max_queue_delay_us:,}" if batches(m.variant) else text["off"],
-        parameters=", ".join(f"{key}={value}" for key, value in m.variant.parameters),
+        threads=dict(m.variant.parameters).get(THREADS, ""),
+        parameters=", ".join(f"{key}={value}" for key, value in m.variant.parameters if key != THREADS),
         load=load_value(m.load, text),
         throughput=text["failed"] if throughput is None else figures.throughput(throughput),
         latency="" if p99 is None else figures.latency(p99),
