@@ -127,7 +127,7 @@ class Follower:
 
     def _start_point(self, name: str, load: LoadPoint) -> None:
         variant = self._variant(name)
-        known = variant is not None and self._answers.give(variant, load)
+        known = self._answers.give(variant, load)
         if known:
             self._job.context.progress.known()
         if variant is None or known:
