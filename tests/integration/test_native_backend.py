@@ -371,6 +371,12 @@ def test_intra_op_thread_count_is_honoured_for_each_instance(triton: Triton, thr
     assert_added_threads(triton, threads * instances, config, instances)
 
 
+def test_environment_names_the_threads_that_an_instance_gets_where_nobody_asks_for_any(triton: Triton) -> None:
+    chosen = triton.server.environment.onnxruntime_thread_count
+    assert chosen is not None
+    assert_added_threads(triton, chosen, "")
+
+
 @pytest.mark.parametrize("threads", [2, 5])
 def test_inter_op_thread_count_is_honoured_in_parallel_mode(triton: Triton, threads: int) -> None:
     parallel = parameter("execution_mode", "1") + parameter("intra_op_thread_count", "1")

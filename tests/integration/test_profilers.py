@@ -252,19 +252,20 @@ class Swept:
 
 @pytest.fixture(scope="module")
 def swept(embedded_triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
-    """The default, a variant, and one whose thread count is none: each at one load."""
+    """The default, a variant, two whose thread count is none, and one that the plan leaves out: each at one load."""
     folder = tmp_path_factory.mktemp("sweep") / "a run's = folder"
     (folder / "logs").mkdir(parents=True)
     sample = Sample(embedded_triton, embedded_triton.add(CONFIG, models.identity_model()))
     sweep = SweepSection(
         max_batch_size=(4,),
-        instance_count=(2,),
+        instance_count=(2, 1),
         max_queue_delay_us=(100,),
         concurrency=(3,),
         client_batch_size=(2,),
         parameters={"intra_op_thread_count": (1, "two")},
     )
     plan = plan_sweep(sweep, sample.default, model_name=sample.name, instance_kind="KIND_CPU")
+    plan = replace(plan, variants=tuple(one for one in plan.variants if one.config_name != f"{sample.name}_config_2"))
     recorded, progress = list[Measurement](), RecordedProgress()
     job = ProfileJob(
         plan=plan,
@@ -283,6 +284,12 @@ def test_sweep_records_every_point_once_in_the_plan_s_order(swept: Swept) -> Non
     assert [one.variant for one in swept.recorded] == list(swept.plan.all_variants)
     assert {one.load for one in swept.recorded} == set(swept.plan.loads)
     assert swept.progress.measurements == swept.recorded
+
+
+def test_what_the_plan_leaves_out_is_not_measured(swept: Swept) -> None:
+    log = (swept.folder / "logs" / "model_analyzer.log").read_text()
+    assert f"Profiling {swept.plan.model_name}_config_2: " in log
+    assert log.count("not measured: failed before, or left out") == 1
 
 
 def test_sweep_s_figures_agree_with_model_analyzer_s_own_within_its_rounding(swept: Swept) -> None:

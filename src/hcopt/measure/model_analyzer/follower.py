@@ -127,6 +127,8 @@ class Follower:
 
     def _start_point(self, name: str, load: LoadPoint) -> None:
         variant = self._variant(name)
+        # What perf_analyzer says where it is not to measure is no trouble of the next point's.
+        self._trouble, self._died = [], None
         known = self._answers.give(variant, load)
         if known:
             self._job.context.progress.known()
@@ -135,8 +137,6 @@ class Follower:
         self._point = (variant, load)
         self._point_started, self._point_began_s = _now(), time.monotonic()
         self._clock, self._cpu_before = WallClock(), read_cpu_times()
-        self._trouble = []
-        self._died = None
         self._job.context.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
 
     def _variant(self, name: str) -> ModelConfigVariant | None:

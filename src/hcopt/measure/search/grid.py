@@ -124,13 +124,15 @@ def _parameter_columns(values: Sequence[str | None]) -> list[list[float]]:
 
 
 def _thread_columns(variants: Sequence[ModelConfigVariant], server_cores: int) -> list[list[float]]:
-    """Threads of an instance, and how far those of all instances are more than the cores, where the surface bends.
+    """One column: the logarithm of all instances' threads ÷ cores, since it is there that the surface bends.
 
-    Left to ONNX Runtime they count as one for each core.
+    Beside the instances' own column it says as much as the threads of one. Left to ONNX Runtime they count as one for
+    each core. No column where they are the same everywhere.
     """
     threads = [thread_count(variant) or server_cores for variant in variants]
-    together = [variant.instance_count * own / server_cores for variant, own in zip(variants, threads, strict=True)]
-    return [[math.log2(own) for own in threads], [math.log2(max(1.0, ratio)) for ratio in together]]
+    if len(set(threads)) == 1:
+        return []
+    return [[math.log2(v.instance_count * own / server_cores) for v, own in zip(variants, threads, strict=True)]]
 
 
 def _distinct(values: Iterable[Hashable]) -> list[Hashable]:

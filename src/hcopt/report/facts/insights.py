@@ -146,7 +146,8 @@ def pool_trap(run: RunRecord, text: Text) -> str | None:
     Source: Triton server issues 7213 and 3796, onnxruntime_backend issues 245 and 265.
     """
     steps = tuple(_instance_steps(run))
-    if len(steps) < _TRAP_PAIRS:
+    threads_are_swept = len({thread_count(variant) for variant in run.plan.variants}) > 1
+    if len(steps) < _TRAP_PAIRS or threads_are_swept:
         return None
     ratio = median(step.ratio for step in steps)
     slower = sum(step.ratio < 1 for step in steps) / len(steps)
