@@ -135,10 +135,11 @@ def thread_notes(plan: SweepPlan, environment: Environment) -> Iterator[Note]:
         return
     if chosen > environment.cpu_count:
         yield Note.of("threads_beyond_cpus", threads=chosen, cpus=environment.cpu_count)
+    kept = plan_on(plan, environment).variants
     for variant in _with_threads_of_default(plan, environment):
-        if chosen == 1:
+        if variant not in kept:
             yield Note.of("thread_of_default", config=variant.config_name)
-        else:
+        elif chosen > 1:
             yield Note.of("threads_as_default", config=variant.config_name, threads=chosen)
 
 

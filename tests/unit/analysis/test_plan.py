@@ -307,6 +307,7 @@ def test_grid_of_nothing_but_the_default_stays_for_model_analyzer() -> None:
         intra_op_thread_count=(1,),
     )
     assert plan_on(alone, environment) == alone
+    assert list(thread_notes(alone, environment)) == []
 
 
 def test_auto_is_an_ordinary_word_for_other_parameters() -> None:
