@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # first; dynamic quantization, whose scale spans the batch, stays below the second.
 _SAME_RATIO = 1e-3
 _NEARLY_SAME_RATIO = 0.05
-_MAX_NEIGHBOURS = 6
+_MAX_NEIGHBOURS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

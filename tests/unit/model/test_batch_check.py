@@ -151,7 +151,7 @@ def test_bytes_that_differ_by_one_step_are_nearly_alike(tmp_path: Path) -> None:
     proto.graph.node[-1].output[0] = "scaled"
     proto.graph.node.append(helper.make_node("Cast", ["scaled"], ["output"], to=TensorProto.UINT8))
     proto.graph.output[0].CopyFrom(models.tensor("output", "UINT8"))
-    found = check(proto, tmp_path, input=np.full((2, 4), 64, np.float32))
+    found = check(proto, tmp_path, input=np.full((2, 4), 64.5, np.float32))
     assert found.batchable
     assert found.reason is not None
     assert "rounding" in said(found.reason)
