@@ -191,7 +191,7 @@ def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool
     if fits(values.shape[1:], dims):
         return values
     if fits(values.shape[2:], dims):
-        return values.reshape(-1, *values.shape[2:])
+        return values.reshape(values.shape[0] * values.shape[1], *values.shape[2:])
     try:
         return values.reshape(len(values), *dims)
     except ValueError as error:

@@ -43,12 +43,14 @@ def rows_of_requests(content: Any, inputs: Sequence[Input]) -> list[NDArray[Any]
 
 
 def _are_tensors(found: Any) -> bool:
-    return (
-        isinstance(found, list)
-        and bool(found)
-        and all(isinstance(one, dict) and {"name", "shape", "datatype"} <= set(one) for one in found)
-        and all(isinstance(one["name"], str) for one in found)
-    )
+    return isinstance(found, list) and bool(found) and all(map(_is_tensor, found))
+
+
+def _is_tensor(found: Any) -> bool:
+    """Whether this is one, and no row of a table that has such columns."""
+    if not isinstance(found, dict) or not {"name", "shape"} <= set(found):
+        return False
+    return isinstance(found["name"], str) and ("datatype" in found or isinstance(found["shape"], list))
 
 
 def _of_tensors(tensors: Mapping[str, Mapping[str, Any]], inputs: Sequence[Input]) -> list[NDArray[Any]]:
