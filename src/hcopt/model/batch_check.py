@@ -167,9 +167,15 @@ def _neighbours(feeds: Rows, first: Rows) -> Iterator[Rows]:
     for row in np.unique(np.linspace(0, count - 1, _MAX_NEIGHBOURS).astype(int)).tolist():
         yield {name: values[row : row + 1] for name, values in feeds.items()}
     yield {name: values if values.dtype.kind == "O" else np.zeros_like(values) for name, values in first.items()}
-    with np.errstate(all="ignore"):
-        larger = {name: values * values.dtype.type(-3) for name, values in first.items() if values.dtype.kind == "f"}
-    yield {**first, **larger}
+    yield {name: _larger(values) for name, values in first.items()}
+
+
+def _larger(values: NDArray[Any]) -> NDArray[Any]:
+    """Values of another range, where they are a measure and no index: it is what dynamic quantization looks at."""
+    if values.dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            return values * values.dtype.type(-3)
+    return np.full_like(values, np.iinfo(values.dtype).max) if _is_byte(values) else values
 
 
 def _as_seen_by(session: onnxruntime.InferenceSession, signature: ModelSignature) -> ModelSignature:
@@ -262,7 +268,7 @@ def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
 
     Bytes are such numbers: answers of a quantized model, one step apart where a sum was rounded otherwise.
     """
-    is_byte = one.dtype.kind in "iu" and one.dtype.itemsize == 1
+    is_byte = _is_byte(one)
     if one.dtype.kind != "f" and not is_byte:
         return 0.0 if np.array_equal(one, other) else float("inf")
     if not np.array_equal(np.isfinite(one), np.isfinite(other)):
@@ -272,3 +278,7 @@ def _difference(one: NDArray[Any], other: NDArray[Any]) -> float:
     largest = float(np.max(np.abs(left), initial=0.0))
     tiny = 1.0 if is_byte else float(np.finfo(one.dtype).tiny)
     return float(np.max(np.abs(left - right), initial=0.0)) / max(largest, tiny)
+
+
+def _is_byte(values: NDArray[Any]) -> bool:
+    return values.dtype.kind in "iu" and values.dtype.itemsize == 1

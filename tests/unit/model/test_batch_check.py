@@ -155,3 +155,25 @@ def test_bytes_that_differ_by_one_step_are_nearly_alike(tmp_path: Path) -> None:
     assert found.batchable
     assert found.reason is not None
     assert "rounding" in said(found.reason)
+
+
+def test_dynamic_quantization_of_bytes_depends_on_neighbours_though_all_rows_have_one_range(tmp_path: Path) -> None:
+    """Rows of zeros and ones say nothing of the bytes that may stand beside them."""
+    nodes = [
+        helper.make_node("Cast", ["input"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("DynamicQuantizeLinear", ["float"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["back"]),
+        helper.make_node("Shape", ["input"], ["count"], start=0, end=1),
+        helper.make_node("Cast", ["count"], ["rows"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["rows", "percent"], ["more"]),
+        helper.make_node("Add", ["back", "more"], ["output"]),
+    ]
+    percent = numpy_helper.from_array(np.array([0.016], np.float32), "percent")
+    inputs = [models.tensor("input", "UINT8", (-1, 4))]
+    found = check(
+        models.model(nodes, inputs, [models.tensor("output")], [percent]),
+        tmp_path,
+        input=np.random.default_rng(1).integers(0, 2, (8, 4)).astype(np.uint8),
+    )
+    assert found.reason is not None
+    assert "depends on its neighbours" in said(found.reason)
