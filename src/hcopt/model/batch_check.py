@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from hcopt.errors import ModelSourceError
 from hcopt.model.inputs.values import fits
 from hcopt.model.onnx_file import has_batch_dimension
-from hcopt.model.onnx_session import RunError, open_session, run_model
+from hcopt.model.onnx_session import RunError, as_seen_by, open_session, run_model
 from hcopt.records.model import ModelSignature, TensorSpec
 from hcopt.records.note import Note
 
 if TYPE_CHECKING:
-    import onnxruntime
-
     from hcopt.model.onnx_session import Rows
 
     Run: TypeAlias = Callable[[Rows], Rows]
@@ -69,7 +67,7 @@ def check_servable(
         ModelSourceError: The runtime lacks an operator, an opset or an IR version, or cannot run one of the rows.
     """
     session = open_session(onnx_file)
-    seen = _as_seen_by(session, signature)
+    seen = as_seen_by(session, signature)
     batched = has_batch_dimension(signature)
     feeds = {spec.name: _as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
 
@@ -176,16 +174,6 @@ def _larger(values: NDArray[Any]) -> NDArray[Any]:
         with np.errstate(all="ignore"):
             return values * values.dtype.type(-3)
     return np.full_like(values, np.iinfo(values.dtype).max) if _is_byte(values) else values
-
-
-def _as_seen_by(session: onnxruntime.InferenceSession, signature: ModelSignature) -> ModelSignature:
-    """The signature with the output dimensions that the runtime worked out."""
-    shapes = {output.name: output.shape for output in session.get_outputs()}
-    outputs = []
-    for spec in signature.outputs:
-        found = tuple(dim if isinstance(dim, int) and dim > 0 else -1 for dim in shapes[spec.name])
-        outputs.append(replace(spec, shape=found) if len(found) == len(spec.shape) else spec)
-    return replace(signature, outputs=tuple(outputs))
 
 
 def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,16 @@ def _first_line(message: str) -> str:
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message.strip())
     text = re.sub(r"/onnxruntime_src/\S+ .*?\) (?=\S)", "", text, count=1)
     return text.splitlines()[0] if text else "no reason given"
+
+
+def as_seen_by(session: onnxruntime.InferenceSession, signature: ModelSignature) -> ModelSignature:
+    """The signature with the output dimensions that the runtime worked out."""
+    shapes = {output.name: output.shape for output in session.get_outputs()}
+    outputs = []
+    for spec in signature.outputs:
+        found = tuple(dim if isinstance(dim, int) and dim > 0 else -1 for dim in shapes[spec.name])
+        outputs.append(replace(spec, shape=found) if len(found) == len(spec.shape) else spec)
+    return replace(signature, outputs=tuple(outputs))
 
 
 def run_model(session: onnxruntime.InferenceSession, signature: ModelSignature, feed: Rows) -> dict[str, NDArray[Any]]:

@@ -160,7 +160,8 @@ def test_bytes_that_differ_by_one_step_are_nearly_alike(tmp_path: Path) -> None:
 def test_dynamic_quantization_of_bytes_depends_on_neighbours_though_all_rows_have_one_range(tmp_path: Path) -> None:
     """Rows of zeros and ones say nothing of the bytes that may stand beside them."""
     nodes = [
-        helper.make_node("Cast", ["input"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["input"], ["whole"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["whole", "third"], ["float"]),
         helper.make_node("DynamicQuantizeLinear", ["float"], ["q", "scale", "zero"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["back"]),
         helper.make_node("Shape", ["input"], ["count"], start=0, end=1),
@@ -169,9 +170,10 @@ def test_dynamic_quantization_of_bytes_depends_on_neighbours_though_all_rows_hav
         helper.make_node("Add", ["back", "more"], ["output"]),
     ]
     percent = numpy_helper.from_array(np.array([0.016], np.float32), "percent")
+    third = numpy_helper.from_array(np.array([0.3], np.float32), "third")
     inputs = [models.tensor("input", "UINT8", (-1, 4))]
     found = check(
-        models.model(nodes, inputs, [models.tensor("output")], [percent]),
+        models.model(nodes, inputs, [models.tensor("output")], [percent, third]),
         tmp_path,
         input=np.random.default_rng(1).integers(0, 2, (8, 4)).astype(np.uint8),
     )
