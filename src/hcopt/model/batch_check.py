@@ -81,8 +81,8 @@ def check_servable(
     count = len(next(iter(feeds.values())))
     sampled = _refuse_bad_rows(run_row, count, row_check_s)
     if not has_batch_dimension(seen):
-        reason = _why_unbatched(run, signature, seen, feeds)
-        return BatchCheck(batchable=False, signature=seen, reason=reason, sampled=sampled)
+        why = _why_unbatched(run, signature, seen, feeds)
+        return BatchCheck(batchable=False, signature=seen, reason=why, sampled=sampled)
     batchable, reason = _batches(run, seen, feeds)
     return BatchCheck(batchable=batchable, signature=seen, reason=reason, sampled=sampled)
 
