@@ -127,10 +127,18 @@ def _batches(run: Run, signature: ModelSignature, feeds: Rows) -> tuple[bool, No
     """Whether rows give in a batch what each gives alone, and why not or what to know."""
     count = len(next(iter(feeds.values())))
     pair = {name: _two_rows(values) for name, values in feeds.items()}
+
+    def alone(row: int) -> Rows:
+        return run({name: values[row : row + 1] for name, values in pair.items()})
+
     try:
-        singles = [run({name: values[row : row + 1] for name, values in pair.items()}) for row in (0, 1, 0)]
+        singles = [alone(row) for row in (0, 1, 0)]
     except RunError as error:
-        raise _bad_rows({min(1, count - 1): error}, checked=count, count=count) from error
+        if count > 1:
+            raise _bad_rows({1: error}, checked=count, count=count) from error
+        # It was the rearranged copy, and no row of the user's: a number in it may be an index.
+        pair = {name: np.repeat(values[:1], 2, axis=0) for name, values in pair.items()}
+        singles = [alone(row) for row in (0, 1, 0)]
     try:
         together = run(pair)
     except RunError as error:
@@ -153,7 +161,7 @@ def _dependent_outputs(run: Run, feeds: Rows, pair: Rows) -> frozenset[str]:
                 outputs = run({name: np.concatenate([rows[name] for rows in both]) for name in pair})
             except RunError:
                 continue
-            own = {name: values[place : place + 1] for name, values in outputs.items()}
+            own = {name: values[place : place + 1] for name, values in outputs.items() if values.ndim}
             before = before or own
             alike = [name for name in own if own[name].shape == before[name].shape]
             found.update(name for name in alike if _difference(before[name], own[name]) > _SAME_RATIO)
@@ -225,7 +233,7 @@ def _declared_wrongly(run: Run, signature: ModelSignature, feeds: Rows) -> bool:
     rows = {name: values.reshape(-1, *values.shape[2:]) for name, values in feeds.items()}
     try:
         return _batches(run, signature, rows)[0]
-    except ModelSourceError:
+    except (ModelSourceError, RunError):
         return False
 
 

@@ -92,6 +92,24 @@ def test_rows_for_which_the_time_is_up_are_said(tmp_path: Path) -> None:
     assert check(models.linear_model(), tmp_path, None, input=np.ones((50, 10), np.float32)).sampled is None
 
 
+def test_single_row_is_taken_where_its_rearranged_copy_is_not(tmp_path: Path) -> None:
+    """`input` = index, number: the other way round they are out of the table."""
+    nodes = [
+        helper.make_node("Split", ["input"], ["index", "number"], axis=1),
+        helper.make_node("Cast", ["index"], ["id"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "id"], ["entry"]),
+        helper.make_node("Add", ["entry", "number"], ["output"]),
+    ]
+    table = numpy_helper.from_array(np.arange(4, dtype=np.float32), "table")
+    proto = models.model(
+        nodes, [models.tensor("input", "FP32", (-1, 2))], [models.tensor("output", "FP32", (-1, 1))], [table]
+    )
+    for row_check_s in (LONG_ENOUGH_S, None):
+        found = check(proto, tmp_path, row_check_s, input=np.array([[3, 99]], np.float32))
+        assert found.batchable
+        assert (found.reason, found.sampled) == (None, None)
+
+
 # Neighbours
 
 
