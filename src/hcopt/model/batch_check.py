@@ -116,8 +116,8 @@ def _bad_rows(said: dict[int, RunError], *, checked: int, count: int) -> ModelSo
         others = f" and on {len(said) - 1} more" if len(said) > 1 else ""
         error = ModelSourceError(
             f"the model cannot run on row {first} (counted from 0){others} of its {count} input rows: {said[first]}",
-            remedy="Mend the row in the input example or leave it out; `--set model.input_example=none` sends "
-            "synthetic rows.",
+            remedy="Give only rows that it takes as model.input_example: mend this one there, or leave it out; `none` "
+            "sends synthetic rows.",
         )
     error.__cause__ = said[first]
     return error

@@ -29,8 +29,9 @@ from hcopt.words.notes import sentence
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-# The longest that the rows of an input example are run before anything is measured.
-_ROW_CHECK_S = 10.0
+# The longest that rows are run before anything is measured: of synthetic ones, which are all of a kind, a few tell.
+_EXAMPLE_CHECK_S = 10.0
+_SYNTHETIC_CHECK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +83,12 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     artifact, corrected = _corrected(config, artifact, into=into)
     claimed = has_batch_dimension(artifact.signature)
     base, load = _base_and_load(config, artifact, batchable=claimed)
+    is_example = load.origin == "input example"
     check = check_servable(
         artifact.folder / artifact.onnx_file,
         artifact.signature,
         load.rows,
-        # Synthetic rows are all of a kind, and what takes one of them takes the others.
-        row_check_s=_ROW_CHECK_S if load.origin == "input example" else None,
+        row_check_s=_EXAMPLE_CHECK_S if is_example else _SYNTHETIC_CHECK_S,
     )
     if corrected and not check.batchable:
         raise ConfigError(
@@ -107,7 +108,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         instance_kind=config.instance_kind,
         server_cores=_server_cores(config) if server_cores is None else server_cores,
     )
-    checked = [note for note in (check.sampled, check.reason) if note is not None]
+    checked = [note for note in (check.sampled if is_example else None, check.reason) if note is not None]
     parameters = parameter_notes((*base.config.parameters, *config.sweep.parameters))
     notes = (*corrected, *base.notes, *load.notes, *checked, *parameters, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
