@@ -29,7 +29,7 @@ def prepared(proto: onnx.ModelProto, folder: Path, example: str) -> Prepared:
 
 
 def test_synthetic_rows_that_the_model_does_not_take_are_an_error_with_its_cure(tmp_path: Path) -> None:
-    with pytest.raises(ModelSourceError, match="of its 256 input rows: .*must be within") as caught:
+    with pytest.raises(ModelSourceError, match=r"of its 256 input rows: .*must be within") as caught:
         prepared(positions_model(), tmp_path, "none")
     assert "model.input_example" in str(caught.value.remedy)
 
