@@ -62,6 +62,8 @@ NoteCode: TypeAlias = Literal[
     "two_rows_shape",
     "two_rows_differ",
     "two_rows_differ_altogether",
+    "two_rows_rounded",
+    "row_count_matters",
     "batch_not_swept",
     "same_as_default",
     # The rows of the load
@@ -82,6 +84,10 @@ NoteCode: TypeAlias = Literal[
     "example_misfit",
     "example_misfit_error",
     "example_misfit_value",
+    "example_misfit_count",
+    "example_no_data",
+    "example_row",
+    "rows_sampled",
     # Measuring
     "default_fails_before_sweep",
     "default_without_figures",

@@ -98,6 +98,10 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "its largest value: a row depends on its neighbours.",
         "two_rows_differ_altogether": "Two rows in one batch give another output {name!r} than each alone, "
         "altogether: a row depends on its neighbours.",
+        "two_rows_rounded": "Two rows in one batch give another output {name!r} than each alone, by {share:.1%} of its "
+        "largest value, whatever the other row is: rows are independent, and the difference is rounding.",
+        "row_count_matters": "Two rows in one batch give another output {name!r} than each alone, whatever the other "
+        "row is: the number of rows goes into the answer.",
         "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
         "swept and a request holds one row: {variants} variants by instance count.",
         "same_as_default": "{config} is the default once more, as a point of the grid: in the sweep the two differ by "
@@ -120,6 +124,12 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit": "does not fit the input {name!r}: expected {expected}, found {found}",
         "example_misfit_error": "does not fit the input {name!r}: {reason}",
         "example_misfit_value": "does not fit the input {name!r}: {value} is no {datatype}",
+        "example_misfit_count": "does not fit the input {name!r}: it has {count} values, and its shape is {shape}",
+        "example_no_data": "has no values of the input {name!r}: they stand neither in a list nor in base64",
+        "example_row": "{reason}, in row {row} (counted from 0)",
+        "rows_sampled": "Not all rows of the input example were run before measuring, as that takes too long: "
+        "{checked} of {count}, drawn at random, and the model takes them. A row that it does not take makes "
+        "measurements fail.",
         "default_fails_before_sweep": "The default failed on its own account in {failed} of {windows} windows "
         "before the sweep; the noise of this machine is that of the others: {reason}",
         "default_without_figures": "Before the sweep the default gave no figures in {seconds:g} s at concurrency "
@@ -278,6 +288,10 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "다름: 같은 배치의 다른 행이 결과에 영향을 줌.",
         "two_rows_differ_altogether": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 전혀 다름: 같은 "
         "배치의 다른 행이 결과에 영향을 줌.",
+        "two_rows_rounded": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 최댓값 대비 {share:.1%} "
+        "다르지만 다른 행의 내용과는 무관함: 행은 서로 독립이며 차이는 반올림에 의한 것임.",
+        "row_count_matters": "두 행을 한 배치로 실행한 출력 {name!r} 값이 다른 행의 내용과 무관하게 따로 실행할 때와 "
+        "다름: 행의 수가 결과에 영향을 줌.",
         "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
         "스윕하지 않고 요청 하나에 한 행만 보냄: 인스턴스 수에 따른 설정 {variants}개.",
         "same_as_default": "{config}은(는) 스윕에 포함된 기본 설정 자체임: 스윕에서 보이는 둘의 차이는 잡음일 뿐이며, "
@@ -299,6 +313,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit": "입력 {name!r}에 맞지 않음(필요: {expected}, 실제: {found})",
         "example_misfit_error": "입력 {name!r}에 맞지 않음({reason})",
         "example_misfit_value": "입력 {name!r}에 맞지 않음({value} 값은 {datatype} 타입이 아님)",
+        "example_misfit_count": "입력 {name!r}에 맞지 않음(값 {count}개, shape {shape})",
+        "example_no_data": "입력 {name!r}의 값이 목록이나 base64로 들어 있지 않음",
+        "example_row": "{reason}, {row}번 행(0부터 셈)",
+        "rows_sampled": "측정 전에 입력 예시 {count}행을 모두 실행하면 너무 오래 걸리므로 무작위로 {checked}행만 "
+        "실행하여 오류 없음을 확인. 모델이 받지 못하는 행이 남아 있으면 측정이 실패함.",
         "default_fails_before_sweep": "스윕 전 측정 {windows}구간 중 {failed}구간에서 기본 설정이 자체 원인으로 "
         "실패(노이즈 수치에는 미반영): {reason}",
         "default_without_figures": "스윕 전 기본 설정이 concurrency {concurrency}에서 {seconds:g} s 동안 측정값을 내지 "
