@@ -52,7 +52,9 @@ class Adaptive:
         )
         if all(one.error is not None for one in measured):
             reason = next((one.error for one in measured if one.error), "no reason is known")
-            raise ProfileError(f"no window could be measured: {reason}", log=job.folder / "logs")
+            raise ProfileError(
+                f"the default could not be measured, nor any other configuration: {reason}", log=job.folder / "logs"
+            )
 
     def rank(self, plan: SweepPlan, swept: Iterable[Measurement]) -> Ranking:
         """See `Profiler.rank`; a search measures some points often, and the plain order would reward a lucky window."""

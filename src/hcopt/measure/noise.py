@@ -10,6 +10,7 @@ from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.unknown_speed import LONGER_S, UNKNOWN_RATE_INFER_PER_S, first_with_figures
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import SweepPlan
+from hcopt.records.note import Note
 from hcopt.records.verdict import Noise
 from hcopt.words.notes import sentence
 
@@ -66,8 +67,9 @@ def _measured(runner: WindowRunner, plan: SweepPlan, config: Config) -> Noise | 
 
     # The first window also warms everything up.
     first = (window(max(s, window_s), UNKNOWN_RATE_INFER_PER_S) for s in (_FIRST_WINDOW_S, *LONGER_S))
-    rate = first_with_figures(first, runner.measure)[1].throughput_infer_per_s
-    if rate is None:
+    alone = first_with_figures(first, runner.measure)[1]
+    if (rate := alone.throughput_infer_per_s) is None:
+        runner.context.note(Note.of("default_unmeasured_before_sweep", reason=str(alone.error)))
         return None
     candidate = Candidate(variant=plan.default, load=load)
     pace = None

@@ -16,6 +16,7 @@ from hcopt.measure.turns.session import OnTurn
 from hcopt.measure.turns.taker import TurnTaker
 from hcopt.model.inputs.values import LoadData
 from hcopt.model.prepare import Prepared, config_json
+from hcopt.model.triton_config import queue_stall_s
 from hcopt.records.measurement import LoadPoint, Measurement, Phase
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
@@ -208,6 +209,7 @@ def open_runner(
         server_times=served.watch,
         latency_p99_limit_ms=latency_p99_limit_ms,
         unanswered=server.mark_unhealthy,
+        stall_s=queue_stall_s(prepared.base.config),
     )
     return WindowRunner(
         served=served,

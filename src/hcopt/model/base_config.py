@@ -28,13 +28,16 @@ class BaseConfiguration:
 
     Attributes:
         config: What is measured, without the requests of its warm-up: a variant may not allow their batch size, and
-            every window has a warm-up of its own. Not to be changed in place.
+            every window has a warm-up of its own. Without a response cache too: the load's rows come again and again,
+            and nearly all answers would be the cache's. Not to be changed in place.
         warm_up: Those requests (ModelWarmup), for the configuration that is handed over.
+        response_cache: Whether that one has the response cache.
         notes: What differs from what came with the model.
     """
 
     config: ModelConfig
     warm_up: tuple[Any, ...] = ()
+    response_cache: bool = False
     notes: tuple[Note, ...] = ()
 
 
@@ -69,7 +72,11 @@ def base_configuration(
     config.ClearField("model_warmup")
     if warm_up:
         notes.append(Note.of("warm_up_left_out"))
-    return BaseConfiguration(config=config, warm_up=warm_up, notes=tuple(notes))
+    response_cache = config.response_cache.enable
+    if response_cache:
+        config.ClearField("response_cache")
+        notes.append(Note.of("response_cache_off"))
+    return BaseConfiguration(config=config, warm_up=warm_up, response_cache=response_cache, notes=tuple(notes))
 
 
 def _derived(artifact: ModelArtifact, *, batchable: bool, instance_kind: InstanceKind) -> ModelConfig:

@@ -87,7 +87,9 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         server_cores=_server_cores(config) if server_cores is None else server_cores,
     )
     reason = (check.reason,) if check.reason else ()
-    notes = (*base.notes, *load.notes, *reason, *plan.notes)
+    stall_s = triton_config.queue_stall_s(base.config)
+    stalls = (Note.of("queue_stalls", stall_s=stall_s),) if stall_s else ()
+    notes = (*base.notes, *stalls, *load.notes, *reason, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
 
 
@@ -113,15 +115,21 @@ def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) 
 
 
 def variant_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
-    """A variant's configuration as it is measured; the default's is the user's own but for the warm-up."""
+    """A variant's configuration as it is measured; the default's is the user's own but for warm-up and cache."""
     if variant == prepared.plan.default:
         return prepared.base.config
     return triton_config.apply_variant(prepared.base.config, variant, prepared.plan.instance_kind)
 
 
 def delivered_config(prepared: Prepared, variant: ModelConfigVariant) -> ModelConfig:
-    """A variant's configuration as it is handed over, with the user's warm-up; the default's is the user's own."""
-    return triton_config.with_warm_up(variant_config(prepared, variant), prepared.base.warm_up)
+    """A variant's configuration as it is handed over, with the user's warm-up and response cache.
+
+    The default's is the user's own.
+    """
+    config = triton_config.with_warm_up(variant_config(prepared, variant), prepared.base.warm_up)
+    if prepared.base.response_cache:
+        config.response_cache.enable = True
+    return config
 
 
 def config_text(prepared: Prepared, variant: ModelConfigVariant) -> str:

@@ -20,6 +20,7 @@ NoteCode: TypeAlias = Literal[
     "python_backend_chosen",
     "remote_own_copy",
     "remote_models_sent",
+    "remote_settings",
     "remote_not_put_back",
     # The machine
     "another_run_measures",
@@ -45,6 +46,8 @@ NoteCode: TypeAlias = Literal[
     "config_unbatched",
     "config_moved_to_cpu",
     "warm_up_left_out",
+    "response_cache_off",
+    "queue_stalls",
     "input_dimension_fixed",
     "input_scalar",
     "output_dimension_fixed",
@@ -75,6 +78,7 @@ NoteCode: TypeAlias = Literal[
     "example_misfit_value",
     # Measuring
     "default_fails_before_sweep",
+    "default_unmeasured_before_sweep",
     "unmeasured",
     "refuted_by_failures",
     "refuted_by_errors",
@@ -107,6 +111,8 @@ NoteCode: TypeAlias = Literal[
     "only_best_keeps_limit",
     "only_best_answers",
     "default_unmeasured",
+    "default_first",
+    "nothing_to_compare_with",
     "runner_up_faster",
     "runner_up_proved",
     "runner_up_cheaper",

@@ -110,7 +110,7 @@ def test_a_variant_s_windows_are_sized_by_the_slowest_rate_it_had(tmp_path: Path
 
 
 def test_nothing_that_could_be_measured_is_an_error_with_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="no window could be measured: gone"):
+    with pytest.raises(ProfileError, match="the default could not be measured, nor any other configuration: gone"):
         ADAPTIVE.profile(job(tmp_path, Windows(), lambda window: failed(window, "gone")))
 
 
