@@ -120,6 +120,7 @@ class PerfAnalyzer:
         clock: Tells whether perf_analyzer's clock was set in between.
         unanswered: Takes what has left all requests unanswered, see `Server.mark_unhealthy`.
         stall_s: How long the server itself may leave requests, see `queue_stall_s`.
+        refused_share: Says which share of a load the server answers with errors, where it can be counted.
     """
 
     tools: Tools
@@ -131,6 +132,7 @@ class PerfAnalyzer:
     clock: Callable[[], WallClock] = WallClock
     unanswered: Callable[[str], None] = lambda _: None
     stall_s: float = 0.0
+    refused_share: Callable[[Window], str | None] = lambda _: None
 
     def measure(self, window: Window) -> Measurement:
         """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -168,7 +170,8 @@ class PerfAnalyzer:
             finished, samples = self._samples(window, load, name)
             found = load.figures(samples)
         except _RefusedError as error:
-            return failed(window, str(error), cause="refused")
+            share = self.refused_share(window)
+            return failed(window, str(error) if share is None else f"{share}: {error}", cause="refused")
         except NoAnswerError as error:
             return failed(window, error.message, cause="unanswered" if window.rate_is_known else "other")
         except ProfileError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hcopt.measure.profiler import ProfileJob
 from hcopt.records.json import JsonObject
+from hcopt.records.measurement import SweepPlan
 
 # perf_analyzer compares three windows; with this it takes them as they are. The same conditions for every point, and
 # no point dropped because the machine was noisy: judging noise is the confirmation's work.
@@ -76,7 +77,7 @@ def _model_section(job: ProfileJob, interval_ms: int, latency_p99_limit_ms: floa
             "batch_sizes": sorted({load.client_batch_size for load in plan.loads}),
             "concurrency": sorted({load.concurrency for load in plan.loads}),
         },
-        "model_config_parameters": _model_config_parameters(job),
+        "model_config_parameters": _model_config_parameters(plan, _more_of_a_group(job)),
     }
     if latency_p99_limit_ms is not None:
         limit_ms = max(1, math.floor(latency_p99_limit_ms))
@@ -94,13 +95,12 @@ def _flags(arguments: Sequence[str]) -> Mapping[str, str | list[str]]:
     return flags
 
 
-def _model_config_parameters(job: ProfileJob) -> JsonObject:
+def _model_config_parameters(plan: SweepPlan, more_of_a_group: JsonObject | None = None) -> JsonObject:
     """The grid. Keys that stand earlier vary slower, which is what gives the plan's numbers.
 
     Model Analyzer writes it over the default's configuration: groups as a whole, what is in braces key by key.
     """
-    plan = job.plan
-    group = {**_more_of_a_group(job), "kind": plan.instance_kind}
+    group = {**(more_of_a_group or {}), "kind": plan.instance_kind}
     parameters: JsonObject = {"instance_group": [{**group, "count": _values(v.instance_count for v in plan.variants)}]}
     if plan.default.max_batch_size > 0:
         parameters["max_batch_size"] = _values(v.max_batch_size for v in plan.variants)
