@@ -68,8 +68,10 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
         config.write("response_cache { enable: true }\n")
     caches = find_triton().tritonserver.parents[1] / "caches"
     cache = ["--cache-config=local,size=1048576", f"--cache-directory={caches}"]
+    # Without a file no trace can be asked for.
+    traces = f"--trace-config=triton,file={root / 'traces.json'}"
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        started_with(patch, lambda command: [*command, *cache])
+        started_with(patch, lambda command: [*command, *cache, traces])
         server = stack.enter_context(EmbeddedRuntime(choose_ports=ports_in_a_row).serve(repository, root))
         patch.undo()
         yield Elsewhere(server, repository, stack.enter_context(ModelControl(server.endpoint)))
@@ -132,10 +134,9 @@ def test_cache_answers_where_the_model_is_loaded_as_its_owner_has_it(elsewhere: 
 def test_what_the_server_has_on_is_named(elsewhere: Elsewhere, tmp_path: Path) -> None:
     """Both settings can be changed while it runs."""
     address, taken = f"http://{elsewhere.endpoint.http}", remote(elsewhere.endpoint)
-    trace_file = str(tmp_path / "traces.json")
-    post(f"{address}/v2/logging", {"log_verbose_level": 1})
-    post(f"{address}/v2/trace/setting", {"trace_level": ["TIMESTAMPS"], "trace_file": trace_file})
     try:
+        post(f"{address}/v2/logging", {"log_verbose_level": 1})
+        post(f"{address}/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]})
         with taken.runtime.serve(elsewhere.repository, tmp_path) as server:
             settings = server.environment.server_settings
     finally:

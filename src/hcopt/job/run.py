@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hcopt.analysis.confirmation import default_first
 from hcopt.analysis.noise import noise_notes
-from hcopt.analysis.ranking import unmeasured
+from hcopt.analysis.ranking import unmeasured, why_nothing_was_measured
 from hcopt.config.sections import Config
 from hcopt.errors import (
     HcoptError,
@@ -305,9 +305,7 @@ class _Run:
     def _rank(self, prepared: Prepared, noise: Noise | None) -> Ranking:
         ranking = choose_profiler(self.job.config, noise).rank(prepared.plan, self._swept)
         if not ranking.ranked:
-            reason = next((one.error for one in self._swept if one.error), "no reason is known")
-            said = f"the default could not be measured, nor any other configuration: {reason}"
-            raise ProfileError(said, log=self.folder.path / "logs")
+            raise ProfileError(why_nothing_was_measured(prepared.plan, self._swept), log=self.folder.path / "logs")
         if (missing := unmeasured(prepared.plan, ranking)) is not None:
             self._note(missing)
         return ranking

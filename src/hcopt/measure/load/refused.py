@@ -1,4 +1,4 @@
-"""Which share of a load a queue policy rejects: an outcome of the variant, of which perf_analyzer sees the first alone."""
+"""Which share of a load a queue policy rejects: an outcome of the variant, of which perf_analyzer sees the first."""
 
 from __future__ import annotations
 

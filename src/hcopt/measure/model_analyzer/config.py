@@ -128,7 +128,7 @@ def _more_of_a_group(job: ProfileJob) -> JsonObject:
     from google.protobuf.json_format import MessageToDict
 
     [group] = job.config_of(job.plan.variants[0]).instance_group
-    return _single(MessageToDict(group, preserving_proto_field_name=True))
+    return {key: _single(value) for key, value in MessageToDict(group, preserving_proto_field_name=True).items()}
 
 
 def _single(value: object) -> Any:

@@ -176,7 +176,7 @@ class Follower:
         self._point = None
         row, set_clock = self._newest_report(load), self._clock.said()
         if row is None or set_clock is not None:
-            reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
+            reason = set_clock or _reason(self._trouble) or "perf_analyzer gave no figures"
             cause: FailureCause = "other" if set_clock else _cause(self._trouble)
             failed = replace(_failed(variant, load, self._point_started, reason, cause), elapsed_s=self._elapsed_s())
             self._record(with_reason(failed, self._died or died or self._job.server.restart_if_dead()))
@@ -233,6 +233,12 @@ def _combines(plan: SweepPlan, settings: Settings) -> bool:
         and any(v.preferred_batch_sizes == preferred for v in variants)
         and all(any(pair in v.parameters for v in variants) for pair in parameters)
     )
+
+
+def _reason(trouble: Sequence[str]) -> str:
+    """What the server answered, where that ended perf_analyzer; else all that was said."""
+    said = next((line.partition(_SERVER_ERROR)[2].strip() for line in trouble if _SERVER_ERROR in line), None)
+    return " ".join(trouble)[:2000] if said is None else f"the server answered with an error: {said}"
 
 
 def _cause(trouble: Sequence[str]) -> FailureCause:
