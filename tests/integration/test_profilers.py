@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -18,11 +20,13 @@ from hcopt.config.sections import SweepSection
 from hcopt.errors import ProfileError
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window
+from hcopt.measure.load.refused import RefusedShare
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns.pace import QUICK
 from hcopt.measure.turns.taker import TurnTaker
+from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.triton_config import apply_variant, parse_text, queue_stall_s, to_json, variant_of
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -356,3 +360,43 @@ def test_sweep_leaves_its_report_and_no_work(swept: Swept) -> None:
     assert left == {"analyzer.yaml", "logs", "reports"}
     report = swept.folder / "reports/summaries" / swept.plan.model_name / "model_analyzer"
     assert {"metrics-model-inference.csv"} < {path.name for path in report.iterdir()}
+
+
+# A queue policy that rejects
+
+WAITING = f"""{input_and_output()}instance_group {{ count: 1 kind: KIND_CPU }}
+dynamic_batching {{
+  max_queue_delay_microseconds: 50000
+  default_queue_policy {{ default_timeout_microseconds: 1 }}
+}}
+"""
+
+
+def test_requests_that_a_queue_policy_rejects_are_an_outcome_with_their_share(triton: Triton, tmp_path: Path) -> None:
+    """A request waits for others up to 50 ms, and is not to wait at all."""
+    sample = Sample(triton, triton.add(WAITING, models.identity_model()))
+    driver, served = sample.driver(tmp_path)
+    rows = LoadTensor(name="input", datatype="FP32", rows=np.ones((3, 4), dtype=np.float32))
+    share = RefusedShare(
+        control=triton.control, model_name=lambda: sample.name, rows=LoadData(tensors=(rows,), origin="synthetic")
+    )
+    served.reload(sample.default)
+    taken = replace(driver, refused_share=share).measure(sample.window(window_s=0.2))
+    assert taken.failure_cause == "refused"
+    assert taken.error is not None
+    found = re.fullmatch(
+        r"([\d.]+)% of [\d,]+ requests are rejected at concurrency 4: .*an error: .*timeout expired", taken.error
+    )
+    assert found is not None, taken.error
+    assert 0 < float(found[1]) <= 100
+
+
+def test_requests_that_are_answered_are_none_that_are_refused(sample: Sample) -> None:
+    good, bad = (
+        LoadTensor(name="input", datatype="FP32", rows=np.ones((2, width), dtype=np.float32)) for width in (4, 3)
+    )
+    sample.triton.control.load(sample.name)
+    refused, asked = sample.triton.control.count_refused(sample.name, [[good]], at_once=2, lasts_s=0.2)
+    assert refused == 0 < asked
+    refused, asked = sample.triton.control.count_refused(sample.name, [[bad]], at_once=2, lasts_s=0.2)
+    assert refused == asked > 0

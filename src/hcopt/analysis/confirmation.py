@@ -82,7 +82,7 @@ def confirm(
     raise AssertionError("the looks do not end")
 
 
-def default_first(found: Confirmation, plan: SweepPlan, swept: Iterable[Measurement]) -> Confirmation:
+def unmeasured_default_first(found: Confirmation, plan: SweepPlan, swept: Iterable[Measurement]) -> Confirmation:
     """The verdict; a default that the sweep could not measure is the first thing that it says.
 
     Args:
@@ -95,7 +95,7 @@ def default_first(found: Confirmation, plan: SweepPlan, swept: Iterable[Measurem
         return found
     why = shorten(str(windows[0].error), _MAX_LETTERS, placeholder=" …")
     then = Note.of("nothing_to_compare_with") if found.reason.code == "default_unmeasured" else found.reason
-    return replace(found, reason=Note.of("default_first", why=why, then=then))
+    return replace(found, reason=Note.of("default_unmeasured_first", why=why, then=then))
 
 
 def nothing_feasible(ranking: Ranking, refuted: Sequence[Confirmation], limit_ms: float | None) -> Confirmation:

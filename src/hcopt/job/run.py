@@ -13,7 +13,7 @@ from dataclasses import InitVar, asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from hcopt.analysis.confirmation import default_first
+from hcopt.analysis.confirmation import unmeasured_default_first
 from hcopt.analysis.noise import noise_notes
 from hcopt.analysis.ranking import unmeasured, why_nothing_was_measured
 from hcopt.config.sections import Config
@@ -326,7 +326,7 @@ class _Run:
             environment=environment,
             measurements=tuple(self.taken),
             ranking=ranking,
-            confirmation=default_first(proof.confirmation, prepared.plan, self._swept),
+            confirmation=unmeasured_default_first(proof.confirmation, prepared.plan, self._swept),
             alpha=self.job.config.confirmation.alpha,
             indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),

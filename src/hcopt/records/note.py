@@ -111,7 +111,7 @@ NoteCode: TypeAlias = Literal[
     "only_best_keeps_limit",
     "only_best_answers",
     "default_unmeasured",
-    "default_first",
+    "default_unmeasured_first",
     "nothing_to_compare_with",
     "runner_up_faster",
     "runner_up_proved",

@@ -147,7 +147,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "only_best_keeps_limit": "Only the best configuration keeps the p99 limit; the default {why}.",
         "only_best_answers": "Only the best configuration answers its requests; the default {why}.",
         "default_unmeasured": "The default could not be measured, so there is nothing to compare the best with.",
-        "default_first": "The default could not be measured: {why}. {then}",
+        "default_unmeasured_first": "The default could not be measured: {why}. {then}",
         "nothing_to_compare_with": "So there is nothing to compare the best with.",
         "runner_up_faster": "On fresh data {name} is faster than the sweep's winner {swept}. {then}",
         "runner_up_proved": "Of {name} and the sweep's winner {swept} only {name} is shown to be better than the "
@@ -308,7 +308,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "only_best_keeps_limit": "최적 설정만 p99 한도 충족. 기본 설정: {why}.",
         "only_best_answers": "최적 설정만 요청에 응답. 기본 설정: {why}.",
         "default_unmeasured": "기본 설정을 측정하지 못해 비교 대상 없음.",
-        "default_first": "기본 설정을 측정하지 못함: {why}. {then}",
+        "default_unmeasured_first": "기본 설정을 측정하지 못함: {why}. {then}",
         "nothing_to_compare_with": "최적 설정과 비교할 대상 없음.",
         "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
         "runner_up_proved": "{name} 설정과 스윕 1위 {swept} 설정 중 {name} 설정만 기본 설정보다 나음을 확인. {then}",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hcopt.analysis.blocks import in_windows
-from hcopt.analysis.confirmation import confirm, default_first, first_window_count, nothing_feasible
+from hcopt.analysis.confirmation import confirm, first_window_count, nothing_feasible, unmeasured_default_first
 from hcopt.analysis.finalists import Finalists
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import LoadPoint, Measurement
@@ -218,14 +218,14 @@ def swept(*default: tuple[float, float] | None) -> list[Measurement]:
 
 def test_default_that_the_sweep_could_not_measure_is_said_first() -> None:
     plan = run_record().plan
-    found = default_first(undecided("default_unmeasured"), plan, swept(None, None))
+    found = unmeasured_default_first(undecided("default_unmeasured"), plan, swept(None, None))
     said = "The default could not be measured: too slow. So there is nothing to compare the best with."
     assert sentence(found.reason) == said
-    other = default_first(undecided("refuted", name="A", why="fails"), plan, swept(None))
+    other = unmeasured_default_first(undecided("refuted", name="A", why="fails"), plan, swept(None))
     assert sentence(other.reason) == "The default could not be measured: too slow. A fails."
 
 
 def test_default_that_was_measured_once_is_not() -> None:
     found = undecided("default_unmeasured")
-    assert default_first(found, run_record().plan, swept(None, (5000.0, 9.0))) is found
-    assert default_first(found, run_record().plan, swept()) is found
+    assert unmeasured_default_first(found, run_record().plan, swept(None, (5000.0, 9.0))) is found
+    assert unmeasured_default_first(found, run_record().plan, swept()) is found

@@ -114,6 +114,12 @@ def test_nothing_that_could_be_measured_is_an_error_with_its_reason(tmp_path: Pa
         ADAPTIVE.profile(job(tmp_path, Windows(), lambda window: failed(window, "gone")))
 
 
+def test_reason_of_nothing_is_the_default_s_own(tmp_path: Path) -> None:
+    """Whoever was measured first."""
+    with pytest.raises(ProfileError, match=r"nor any other configuration: Synthetic_config_default$"):
+        ADAPTIVE.profile(job(tmp_path, Windows(), lambda window: failed(window, window.variant.config_name)))
+
+
 def test_job_without_a_way_to_measure_windows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="nothing to measure windows with"):
         ADAPTIVE.profile(job(tmp_path, None))

@@ -73,6 +73,12 @@ class Machine:
         return measure_noise(runner, PLAN, Config.model_validate({"noise": {"gate": gate}}))
 
 
+def test_default_that_gives_no_figures_is_told_of_before_the_sweep() -> None:
+    machine = Machine([None])
+    assert machine.gate() is None
+    assert [note.code for note in machine.notes] == ["default_unmeasured_before_sweep"]
+
+
 def test_default_is_measured_against_itself_at_the_heaviest_load() -> None:
     machine = Machine([5000.0])
     found = machine.gate()

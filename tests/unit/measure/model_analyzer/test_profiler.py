@@ -213,6 +213,24 @@ def test_point_without_a_report_does_not_get_an_earlier_one_s(tmp_path: Path) ->
     assert sweep.by_point()[("0", 2)].error == "perf_analyzer gave no figures"
 
 
+def test_answer_that_is_an_error_is_the_reason_without_what_perf_analyzer_says_around_it(tmp_path: Path) -> None:
+    def play(call: fakes.Call) -> Finished:
+        call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2")
+        call.say("[Model Analyzer] Running perf_analyzer failed with exit status 99:")
+        call.say("*** Measurement Settings ***")
+        call.say("Thread [1] had error: Request timeout expired ")
+        return fakes.WELL
+
+    sweep = Sweep(tmp_path, play)
+    with pytest.raises(ProfileError, match="the server answered with an error: Request timeout expired$"):
+        sweep.run()
+    first = sweep.recorded[0]
+    assert (first.error, first.failure_cause) == (
+        "the server answered with an error: Request timeout expired",
+        "refused",
+    )
+
+
 def test_failure_after_the_measuring_is_no_failure_of_the_sweep(tmp_path: Path) -> None:
     # Model Analyzer ends with 1 where its own report cannot be written.
     assert len(Sweep(tmp_path, RecordedSweep(finished=Finished(returncode=1, elapsed_s=1.0))).run()) == 10
