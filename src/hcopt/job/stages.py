@@ -23,7 +23,7 @@ from hcopt.measure.noise import measure_noise
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
-from hcopt.model.prepare import Prepared
+from hcopt.model.prepare import Prepared, variant_config
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
@@ -161,6 +161,8 @@ class ServedStages:
                     input_arguments=self.runner.perf_analyzer.input_arguments,
                     context=context,
                     measure_window=self.runner.measure,
+                    config_of=lambda variant: variant_config(self.run.prepared, variant),
+                    stall_s=self.runner.perf_analyzer.stall_s,
                 )
             )
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import Ranking
 from hcopt.triton.base import Server
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class ProfileJob:
             or recorded again.
         measure_window: Measures one window of a variant on this server and records it (`WindowRunner.measure`), or
             gives a known one; for profilers that choose windows one by one.
+        config_of: A variant's configuration as all stages measure it; for a profiler that writes its own.
+        stall_s: How long the server itself may leave requests, see `queue_stall_s`.
     """
 
     plan: SweepPlan
@@ -37,6 +43,8 @@ class ProfileJob:
     input_arguments: Sequence[str]
     context: RunContext
     measure_window: Callable[[Window], Measurement] | None = None
+    config_of: Callable[[ModelConfigVariant], ModelConfig] | None = None
+    stall_s: float = 0.0
 
     @property
     def known(self) -> tuple[Measurement, ...]:

@@ -100,7 +100,9 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     )
     reason = (check.reason,) if check.reason else ()
     parameters = parameter_notes((*base.config.parameters, *config.sweep.parameters))
-    notes = (*corrected, *base.notes, *load.notes, *reason, *parameters, *plan.notes)
+    stall_s = triton_config.queue_stall_s(base.config)
+    stalls = (Note.of("queue_stalls", stall_s=stall_s),) if stall_s else ()
+    notes = (*corrected, *base.notes, *stalls, *load.notes, *reason, *parameters, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
 
 

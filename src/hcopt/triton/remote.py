@@ -19,7 +19,7 @@ from hcopt.triton.carried import CarriedModel, read_carried
 from hcopt.triton.control import ModelControl
 from hcopt.triton.local_tools import LocalTools, check_cpuset, install_tools, private_folder
 from hcopt.triton.programs import find_perf_analyzer
-from hcopt.triton.ready import Health, health, shows_metrics
+from hcopt.triton.ready import RESPONSE_CACHE, Health, health, server_settings, shows_metrics
 from hcopt.triton.served_backend import served_backend
 
 _ADDRESS = re.compile(r"(?:(?:grpc|http)://)?(?P<host>[^\s/:@]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})/?")
@@ -104,13 +104,19 @@ class RemoteRuntime:
                 _check_has(control, self.endpoint, names[0])
             programs = install_tools(folder)
             self.note(self._what_is_measured(names[0]))
+            settings = server_settings(self.endpoint)
+            if slowing := [setting for setting in settings if setting != RESPONSE_CACHE]:
+                self.note(Note.of("remote_settings", server=self.endpoint.grpc, settings=", ".join(slowing)))
             with self._put_back(control, names):
                 yield RemoteServer(
                     endpoint=self.endpoint,
                     tools=LocalTools(
                         endpoint=self.endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
                     ),
-                    environment=_environment(self.endpoint, names[0], version, carried),
+                    environment=replace(
+                        _environment(self.endpoint, names[0], version, carried),
+                        server_settings=", ".join(settings) or None,
+                    ),
                 )
 
     @contextmanager

@@ -191,6 +191,10 @@ def test_default_without_figures_is_told_with_the_keys_that_help() -> None:
     assert machine.gate() is None
     [note] = machine.notes
     assert "in 25 s at concurrency" in said(note)
-    refused = Machine([None], cause="refused")
-    refused.gate()
-    assert refused.notes == []
+
+
+def test_default_that_answers_with_errors_is_told_with_them_and_not_as_slow() -> None:
+    machine = Machine([None], cause="refused")
+    assert machine.gate() is None
+    [note] = machine.notes
+    assert note.code == "default_unmeasured_before_sweep"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hcopt.analysis.ranking import Settings
 from hcopt.errors import ProfileError
@@ -21,6 +22,9 @@ from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, Swee
 from hcopt.records.model import ModelConfigVariant
 from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.system.wall_clock import WallClock
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 _PREFIX = "[Model Analyzer]"
 _PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurrency=(\d+)\s*$")
@@ -151,10 +155,13 @@ class Follower:
             text = (self._output_models / name / "config.pbtxt").read_text(encoding="utf-8")
         except OSError as error:
             raise ProfileError(f"Model Analyzer wrote no configuration for {name}: {error}") from error
-        settings = variant_of(parse_text(text), name).settings
+        config = parse_text(text)
+        settings = variant_of(config, name).settings
         found = self._variants.get(settings)
         if found is None and not _combines(plan, settings):
             raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
+        if found is not None and self._job.config_of is not None:
+            _refuse_other(config, self._job.config_of(found), name)
         return found
 
     def end_point(self, died: str | None = None) -> None:
@@ -169,7 +176,7 @@ class Follower:
         self._point = None
         row, set_clock = self._newest_report(load), self._clock.said()
         if row is None or set_clock is not None:
-            reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
+            reason = set_clock or _reason(self._trouble) or "perf_analyzer gave no figures"
             cause: FailureCause = "other" if set_clock else _cause(self._trouble)
             failed = replace(_failed(variant, load, self._point_started, reason, cause), elapsed_s=self._elapsed_s())
             self._record(with_reason(failed, self._died or died or self._job.server.restart_if_dead()))
@@ -203,6 +210,18 @@ class Follower:
         self._job.context.progress.measured(measurement)
 
 
+def _refuse_other(written: ModelConfig, measured: ModelConfig, name: str) -> None:
+    """What is swept is what is confirmed and delivered by that name, down to what no sweep sets.
+
+    Raises:
+        ProfileError: They are not the same.
+    """
+    fields = {field.name for one in (written, measured) for field, _ in one.ListFields()}
+    other = sorted(field for field in fields if getattr(written, field) != getattr(measured, field))
+    if other:
+        raise ProfileError(f"Model Analyzer would measure another {', '.join(other)} under the name {name} than hcopt")
+
+
 def _combines(plan: SweepPlan, settings: Settings) -> bool:
     """Whether each of the settings, and of the parameters, is that of some variant of the plan."""
     size, instances, delay, parameters, batching, preferred = settings
@@ -214,6 +233,12 @@ def _combines(plan: SweepPlan, settings: Settings) -> bool:
         and any(v.preferred_batch_sizes == preferred for v in variants)
         and all(any(pair in v.parameters for v in variants) for pair in parameters)
     )
+
+
+def _reason(trouble: Sequence[str]) -> str:
+    """What the server answered, where that ended perf_analyzer; else all that was said."""
+    said = next((line.partition(_SERVER_ERROR)[2].strip() for line in trouble if _SERVER_ERROR in line), None)
+    return " ".join(trouble)[:2000] if said is None else f"the server answered with an error: {said}"
 
 
 def _cause(trouble: Sequence[str]) -> FailureCause:
