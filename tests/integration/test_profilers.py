@@ -314,7 +314,7 @@ def swept(embedded_triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> 
         config_of=config_of,
         stall_s=queue_stall_s(base),
     )
-    ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=1000.0).profile(job)
+    ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=100_000.0).profile(job)
     yield Swept(folder, plan, recorded, progress, served, expected)
     control.unload(sample.name)
 

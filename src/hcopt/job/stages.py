@@ -148,7 +148,7 @@ class ServedStages:
     def sweep(self, found_noise: Noise | None) -> None:
         """See `Stages.sweep`."""
         plan, context = self.run.prepared.plan, self.run.context
-        profiler = choose_profiler(self.run.config, found_noise)
+        profiler, stall_s = choose_profiler(self.run.config, found_noise), self.runner.perf_analyzer.stall_s
         with context.stage("sweep"):
             steps = plan.measurement_count if profiler.measures_whole_plan else None
             context.progress.phase("sweep", steps=steps)
@@ -162,7 +162,8 @@ class ServedStages:
                     context=context,
                     measure_window=self.runner.measure,
                     config_of=lambda variant: variant_config(self.run.prepared, variant),
-                    stall_s=self.runner.perf_analyzer.stall_s,
+                    refused_share=self.runner.refused_share if stall_s else None,
+                    stall_s=stall_s,
                 )
             )
 

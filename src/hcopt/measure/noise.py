@@ -84,7 +84,7 @@ def _measured(runner: WindowRunner, plan: SweepPlan, config: Config) -> Noise | 
         rates = {plan.default.config_name: rate}
         pace = runner.turns.pace_of([candidate], rates, latency_p99_limit_ms=config.constraints.latency_p99_ms)
     taken, known_count = None, len(context.replay.of("noise")) - 1
-    lasts_s = load_s(window(window_s, rate, 0))
+    lasts_s = load_s(window(window_s, rate, 0), stall_s=runner.perf_analyzer.stall_s)
     if pace is not None and known_count <= 0:
         taken = runner.measure_turns([candidate, candidate], range(BLOCKS), pace=pace, phase="noise")
     if taken is None:

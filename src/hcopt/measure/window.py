@@ -62,6 +62,14 @@ class WindowRunner:
         what = _named(window.variant, window.load, window.block)
         return self.measure_by(loaded_and_measured, window, what=what, on_restart=self.served.forget_all)
 
+    def refused_share(self, variant: ModelConfigVariant, load: LoadPoint) -> str | None:
+        """Loads a variant and says which share of a load it rejects; None where that cannot be counted."""
+        try:
+            self.served.load_or_reuse(variant)
+        except RuntimeStartError:
+            return None
+        return self.perf_analyzer.refused_share(variant, load)
+
     def measure_by(
         self,
         measure: Callable[[], Measurement],
@@ -214,7 +222,7 @@ def open_runner(
         unanswered=server.mark_unhealthy,
         stall_s=stall_s,
         # Who has no queue policy rejects nothing: an error is the model's, and its words say all.
-        refused_share=share if stall_s else lambda _: None,
+        refused_share=share if stall_s else lambda _, __: None,
     )
     return WindowRunner(
         served=served,

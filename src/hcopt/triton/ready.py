@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from hcopt.triton.base import Endpoint
 
@@ -65,12 +66,14 @@ def _metrics(url: str) -> bytes:
         return b""
 
 
-def server_settings(endpoint: Endpoint) -> tuple[str, ...]:
-    """What the server says it has on for all models that costs time or answers by itself, by Triton's own names.
+def server_settings(endpoint: Endpoint, model_name: str) -> tuple[str, ...]:
+    """What the server says it has on for a loaded model that costs time or answers by itself, by Triton's own names.
 
+    A model may have traces of its own, which stay while it is unloaded, and of which Triton then does not tell.
     Of most options of its command line (`--rate-limit`, `--backend-config`) a server tells nothing.
     """
-    found = [*_tracing(_setting(endpoint, "/v2/trace/setting")), *_logging(_setting(endpoint, "/v2/logging"))]
+    traces = _setting(endpoint, f"/v2/models/{quote(model_name, safe='')}/trace/setting")
+    found = [*_tracing(traces), *_logging(_setting(endpoint, "/v2/logging"))]
     return (*found, *((RESPONSE_CACHE,) if _CACHE_METRICS in _metrics(endpoint.metrics_url) else ()))
 
 

@@ -104,19 +104,17 @@ class RemoteRuntime:
                 _check_has(control, self.endpoint, names[0])
             programs = install_tools(folder)
             self.note(self._what_is_measured(names[0]))
-            settings = server_settings(self.endpoint)
-            if slowing := [setting for setting in settings if setting != RESPONSE_CACHE]:
-                self.note(Note.of("remote_settings", server=self.endpoint.grpc, settings=", ".join(slowing)))
             with self._put_back(control, names):
+                settings = list[str]()
+                environment = _environment(self.endpoint, names[0], version, carried, settings)
+                if slowing := [setting for setting in settings if setting != RESPONSE_CACHE]:
+                    self.note(Note.of("remote_settings", server=self.endpoint.grpc, settings=", ".join(slowing)))
                 yield RemoteServer(
                     endpoint=self.endpoint,
                     tools=LocalTools(
                         endpoint=self.endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
                     ),
-                    environment=replace(
-                        _environment(self.endpoint, names[0], version, carried),
-                        server_settings=", ".join(settings) or None,
-                    ),
+                    environment=replace(environment, server_settings=", ".join(settings) or None),
                 )
 
     @contextmanager
@@ -231,10 +229,17 @@ def _check_has(control: ModelControl, endpoint: Endpoint, name: str) -> None:
         )
 
 
-def _environment(endpoint: Endpoint, name: str, version: str, carried: Mapping[str, CarriedModel]) -> Environment:
+def _environment(
+    endpoint: Endpoint, name: str, version: str, carried: Mapping[str, CarriedModel], settings: list[str]
+) -> Environment:
+    """What is known of the conditions; `settings` gets the server's."""
+
+    def ask() -> None:
+        settings.extend(server_settings(endpoint, name))
+
     found = read_environment(
         runtime="remote",
-        backend=served_backend(endpoint, name, carried=carried),
+        backend=served_backend(endpoint, name, carried=carried, while_loaded=ask),
         triton_version=version,
         onnxruntime_version=None,
         perf_analyzer_version=find_perf_analyzer().version,

@@ -33,6 +33,7 @@ class Machine:
 
     throughputs: list[float | None]
     steal_ratio: float = 0.0
+    stall_s: float = 0.0
     dies: bool = False
     served: list[str] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)

@@ -132,7 +132,7 @@ class PerfAnalyzer:
     clock: Callable[[], WallClock] = WallClock
     unanswered: Callable[[str], None] = lambda _: None
     stall_s: float = 0.0
-    refused_share: Callable[[Window], str | None] = lambda _: None
+    refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] = lambda _, __: None
 
     def measure(self, window: Window) -> Measurement:
         """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -170,8 +170,9 @@ class PerfAnalyzer:
             finished, samples = self._samples(window, load, name, answers=lambda: server_after() is not None)
             found = load.figures(samples)
         except _RefusedError as error:
-            share = self.refused_share(window)
-            return failed(window, str(error) if share is None else f"{share}: {error}", cause="refused")
+            return failed(
+                window, with_share(str(error), self.refused_share(window.variant, window.load)), cause="refused"
+            )
         except NoAnswerError as error:
             return failed(window, error.message, cause="unanswered" if window.rate_is_known else "other")
         except ProfileError as error:
@@ -323,6 +324,11 @@ def failed(window: Window, reason: str, *, cause: FailureCause = "other") -> Mea
         error=reason,
         failure_cause=cause,
     )
+
+
+def with_share(error: str, share: str | None) -> str:
+    """What a request was refused with, after the share of those that were."""
+    return error if share is None else f"{share}: {error}"
 
 
 def with_reason(measurement: Measurement, died: str | None) -> Measurement:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hcopt.errors import RuntimeStartError
-from hcopt.measure.load.perf_analyzer import Window
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
@@ -33,21 +32,21 @@ class RefusedShare:
     rows: LoadData
     counted: dict[tuple[ModelConfigVariant, LoadPoint], str] = field(default_factory=dict)
 
-    def __call__(self, window: Window) -> str | None:
-        """Says the share of a window's load, while its variant is being served; None of an open loop's.
+    def __call__(self, variant: ModelConfigVariant, load: LoadPoint) -> str | None:
+        """Says the share of a load, while the variant is being served; None of an open loop's.
 
         Also None where the server does not answer: then there is nothing to count.
         """
-        key = (window.variant, window.load)
-        if key not in self.counted and window.load.concurrency:
+        key = (variant, load)
+        if key not in self.counted and load.concurrency:
             try:
-                self.counted[key] = self._count(window)
+                self.counted[key] = self._count(variant, load)
             except RuntimeStartError:
                 return None
         return self.counted.get(key)
 
-    def _count(self, window: Window) -> str:
-        load, batched = window.load, window.variant.max_batch_size > 0
+    def _count(self, variant: ModelConfigVariant, load: LoadPoint) -> str:
+        batched = variant.max_batch_size > 0
         requests = [self._request(index, load.client_batch_size if batched else None) for index in range(_REQUESTS)]
         refused, asked = self.control.count_refused(
             self.model_name(), requests, at_once=load.concurrency, lasts_s=_LASTS_S

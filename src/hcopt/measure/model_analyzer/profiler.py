@@ -39,8 +39,8 @@ from hcopt.triton.base import Tools
 YAML_NAME = "analyzer.yaml"
 _REPORT_HOUSEKEEPING_S = 120.0
 _MAX_BARREN_STARTS = 2
-# perf_analyzer refuses all of its windows for one that holds no answer.
-_STALLS = 2
+# perf_analyzer refuses all of its windows for one that holds no answer, which one of two stalls was seen to do.
+_STALLS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

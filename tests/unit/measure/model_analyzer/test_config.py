@@ -86,8 +86,8 @@ def test_profile_writes_its_configuration_into_the_run_s_folder(tmp_path: Path) 
     )
     with pytest.raises(Exception, match="without one measurement"):
         ModelAnalyzer(interval_ms=400, latency_p99_limit_ms=None).profile(replace(job, stall_s=0.5))
-    # Each of perf_analyzer's windows has to outlast two stalls of the server.
-    assert seen[0]["profile_models"][MODEL_NAME]["perf_analyzer_flags"]["measurement-interval"] == 1000
+    # Each of perf_analyzer's windows has to outlast some stalls of the server.
+    assert seen[0]["profile_models"][MODEL_NAME]["perf_analyzer_flags"]["measurement-interval"] == 2000
     assert seen[0]["model_repository"] == f"/inside{tmp_path}/repository"
 
 
