@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from hcopt.analysis.blocks import Candidate
 from hcopt.analysis.plan import plan_sweep
@@ -289,12 +288,12 @@ def swept(embedded_triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     plan = plan_sweep(sweep, sample.default, model_name=sample.name, instance_kind="KIND_CPU")
 
-    def config_of(variant: ModelConfigVariant) -> ModelConfig:
-        return base if variant == plan.default else apply_variant(base, variant, "KIND_CPU")
+    def config_of(variant: ModelConfigVariant) -> str:
+        return to_json(base if variant == plan.default else apply_variant(base, variant, "KIND_CPU"))
 
     expected, served = {}, dict[str, str]()
     for variant in plan.all_variants[:2]:
-        control.load(sample.name, to_json(config_of(variant)))
+        control.load(sample.name, config_of(variant))
         expected[variant.config_name] = control.active_config(sample.name)
     control.unload(sample.name)
 

@@ -169,6 +169,21 @@ def test_what_the_server_has_on_is_named(elsewhere: Elsewhere, tmp_path: Path) -
     assert "trace_rate=1000, log_verbose_level=1, which" in said(taken.notes[1])
 
 
+def test_traces_of_the_models_own_are_named_and_stay(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """Triton keeps them while the model is unloaded, and does not tell of them then."""
+    traces = f"http://{elsewhere.endpoint.http}/v2/models/{SAMPLE_MODEL}/trace/setting"
+    elsewhere.control.load(SAMPLE_MODEL)
+    try:
+        post(traces, {"trace_level": ["TIMESTAMPS"], "trace_rate": "7"})
+        elsewhere.control.unload(SAMPLE_MODEL)
+        with remote(elsewhere.endpoint).runtime.serve(elsewhere.repository, tmp_path) as server:
+            assert server.environment.server_settings == "trace_level=TIMESTAMPS, trace_rate=7, response_cache"
+    finally:
+        elsewhere.control.load(SAMPLE_MODEL)
+        # An empty value is that of the server again.
+        post(traces, {"trace_level": None, "trace_rate": None})
+
+
 def post(url: str, body: dict[str, Any]) -> None:
     urlopen(Request(url, data=json.dumps(body).encode(), method="POST")).read()
 

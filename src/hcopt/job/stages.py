@@ -23,7 +23,7 @@ from hcopt.measure.noise import measure_noise
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
-from hcopt.model.prepare import Prepared, variant_config
+from hcopt.model.prepare import Prepared, config_json
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
@@ -161,7 +161,7 @@ class ServedStages:
                     input_arguments=self.runner.perf_analyzer.input_arguments,
                     context=context,
                     measure_window=self.runner.measure,
-                    config_of=lambda variant: variant_config(self.run.prepared, variant),
+                    config_of=lambda variant: config_json(self.run.prepared, variant),
                     refused_share=self.runner.refused_share if stall_s else None,
                     stall_s=stall_s,
                 )

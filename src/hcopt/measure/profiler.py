@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import Window
@@ -13,9 +13,6 @@ from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import Ranking
 from hcopt.triton.base import Server
-
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +29,7 @@ class ProfileJob:
             or recorded again.
         measure_window: Measures one window of a variant on this server and records it (`WindowRunner.measure`), or
             gives a known one; for profilers that choose windows one by one.
-        config_of: A variant's configuration as all stages measure it; for a profiler that writes its own.
+        config_of: A variant's configuration as all stages load it, in JSON; for a profiler that writes its own.
         refused_share: Says which share of a load a variant rejects, for a profiler that does not count it; None where
             nothing is rejected by a policy. It loads the variant: only to be asked when nothing else is measured.
         stall_s: How long the server itself may leave requests, see `queue_stall_s`.
@@ -45,7 +42,7 @@ class ProfileJob:
     input_arguments: Sequence[str]
     context: RunContext
     measure_window: Callable[[Window], Measurement] | None = None
-    config_of: Callable[[ModelConfigVariant], ModelConfig] | None = None
+    config_of: Callable[[ModelConfigVariant], str] | None = None
     refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] | None = None
     stall_s: float = 0.0
 

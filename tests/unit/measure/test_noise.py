@@ -93,6 +93,12 @@ def test_first_window_gives_the_rate_that_the_others_are_sized_for() -> None:
     assert {window.expected_infer_per_s for window in machine.windows[1:]} == {1234.0}
 
 
+def test_planned_blocks_know_of_windows_that_outlast_the_server_s_own_stalls() -> None:
+    usual, stalling = Machine([5000.0]).gate(), Machine([5000.0], stall_s=0.5).gate()
+    assert usual is not None and stalling is not None
+    assert stalling.planned_blocks == int(240 / (3 * (3.0 + 1.5))) < usual.planned_blocks
+
+
 def test_first_window_is_longer_where_the_model_is_too_slow_for_it() -> None:
     machine = Machine([None, 2.0])
     assert machine.gate() is not None

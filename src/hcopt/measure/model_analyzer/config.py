@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -125,10 +126,8 @@ def _more_of_a_group(job: ProfileJob) -> JsonObject:
     """What else the instance group of every variant says, in the shape of a grid of one value each."""
     if job.config_of is None:
         return {}
-    from google.protobuf.json_format import MessageToDict
-
-    [group] = job.config_of(job.plan.variants[0]).instance_group
-    return {key: _single(value) for key, value in MessageToDict(group, preserving_proto_field_name=True).items()}
+    [group] = json.loads(job.config_of(job.plan.variants[0]))["instance_group"]
+    return {key: _single(value) for key, value in group.items()}
 
 
 def _single(value: object) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import product, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from hcopt.analysis.ranking import Settings
 from hcopt.errors import ProfileError
@@ -17,14 +18,11 @@ from hcopt.measure.load.perf_analyzer import with_reason, with_share
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.measure.profiler import ProfileJob
-from hcopt.model.triton_config import parse_text, variant_of
+from hcopt.model.triton_config import parse_text, to_json, variant_of
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.system.wall_clock import WallClock
-
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 _PREFIX = "[Model Analyzer]"
 _PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurrency=(\d+)\s*$")
@@ -165,7 +163,7 @@ class Follower:
         if found is None and not _combines(plan, settings):
             raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
         if found is not None and self._job.config_of is not None:
-            _refuse_other(config, self._job.config_of(found), name)
+            _refuse_other(json.loads(to_json(config)), json.loads(self._job.config_of(found)), name)
         return found
 
     def end_point(self, died: str | None = None) -> None:
@@ -200,6 +198,8 @@ class Follower:
             self._record(failed)
 
     def _record_refused(self, share: Callable[[ModelConfigVariant, LoadPoint], str | None]) -> None:
+        if any(one.variant == self._job.plan.default for one in self._refused):
+            self._first_reason = ""  # the default's own, which was measured first
         for one in self._refused:
             self._record(replace(one, error=with_share(str(one.error), share(one.variant, one.load))))
         self._refused.clear()
@@ -227,14 +227,13 @@ class Follower:
         self._job.context.progress.measured(measurement)
 
 
-def _refuse_other(written: ModelConfig, measured: ModelConfig, name: str) -> None:
+def _refuse_other(written: Mapping[str, Any], measured: Mapping[str, Any], name: str) -> None:
     """What is swept is what is confirmed and delivered by that name, down to what no sweep sets.
 
     Raises:
         ProfileError: They are not the same.
     """
-    fields = {field.name for one in (written, measured) for field, _ in one.ListFields()}
-    other = sorted(field for field in fields if getattr(written, field) != getattr(measured, field))
+    other = sorted(field for field in {*written, *measured} if written.get(field) != measured.get(field))
     if other:
         raise ProfileError(f"Model Analyzer would measure another {', '.join(other)} under the name {name} than hcopt")
 

@@ -17,7 +17,7 @@ from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.config import analyzer_config
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, _write_recorder
 from hcopt.measure.profiler import ProfileJob
-from hcopt.model.triton_config import apply_variant, parse_text
+from hcopt.model.triton_config import apply_variant, parse_text, to_json
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -43,7 +43,7 @@ def config(
         folder=RUN,
         input_arguments=arguments,
         context=RunContext(),
-        config_of=None if base is None else lambda variant: apply_variant(base, variant, "KIND_CPU"),
+        config_of=None if base is None else lambda variant: to_json(apply_variant(base, variant, "KIND_CPU")),
     )
     return analyzer_config(
         job,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.model_analyzer.report import read_report
 from hcopt.measure.profiler import ProfileJob
-from hcopt.model.triton_config import apply_variant, parse_text
+from hcopt.model.triton_config import apply_variant, parse_text, to_json
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
 from hcopt.store.replay import Replay
 from hcopt.system.process import Finished
@@ -51,6 +52,7 @@ class Sweep:
     known: tuple[Measurement, ...] = ()
     plays: tuple[fakes.Play, ...] = ()
     base: ModelConfig | None = None
+    refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] | None = None
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
@@ -68,7 +70,8 @@ class Sweep:
             context=RunContext(record=self.recorded.append, progress=self.progress, replay=Replay(self.known)),
             config_of=None
             if self.base is None
-            else lambda variant: apply_variant(self.base or ModelConfig(), variant, "KIND_CPU"),
+            else lambda variant: to_json(apply_variant(self.base or ModelConfig(), variant, "KIND_CPU")),
+            refused_share=self.refused_share,
         )
         ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=LIMIT_MS).profile(job)
         return self.recorded
@@ -229,6 +232,44 @@ def test_answer_that_is_an_error_is_the_reason_without_what_perf_analyzer_says_a
         "the server answered with an error: Request timeout expired",
         "refused",
     )
+
+
+def test_refused_point_has_its_share_which_is_counted_once_model_analyzer_has_ended(tmp_path: Path) -> None:
+    ended = list[str]()
+
+    def play(call: fakes.Call) -> Finished:
+        for name, trouble in (("default", "Thread [1] had error: Request timeout expired"), ("0", "Failed to start")):
+            call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_{name}: concurrency=2")
+            call.say("[Model Analyzer] Running perf_analyzer failed with exit status 99:")
+            call.say(trouble)
+        ended.append("ended")
+        return fakes.WELL
+
+    def share(variant: ModelConfigVariant, load: LoadPoint) -> str:
+        assert ended
+        return f"5% of {variant.config_name.rpartition('_')[2]} at {load.concurrency}"
+
+    sweep = Sweep(tmp_path, play, refused_share=share)
+    said = "5% of default at 2: the server answered with an error: Request timeout expired"
+    with pytest.raises(ProfileError, match=f"the default could not be measured.*without one measurement: {said}"):
+        sweep.run()
+    default = sweep.by_point()[("default", 2)]
+    assert (default.error, default.failure_cause) == (said, "refused")
+    assert len(sweep.recorded) == 10
+
+
+def test_reason_of_a_point_ends_where_the_point_does(tmp_path: Path) -> None:
+    def play(call: fakes.Call) -> Finished:
+        call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2")
+        call.say("[Model Analyzer] Ran perf_analyzer 1 times, but no valid requests recorded")
+        call.say("[Model Analyzer] Saved checkpoint to /somewhere/0.ckpt")
+        call.say("[Model Analyzer] Creating model config: next")
+        return fakes.WELL
+
+    sweep = Sweep(tmp_path, play)
+    with pytest.raises(ProfileError):
+        sweep.run()
+    assert sweep.recorded[0].error == "Ran perf_analyzer 1 times, but no valid requests recorded"
 
 
 def test_failure_after_the_measuring_is_no_failure_of_the_sweep(tmp_path: Path) -> None:
