@@ -18,6 +18,7 @@ from hcopt.measure.model_analyzer.report import read_report
 from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import apply_variant, parse_text, to_json
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.replay import Replay
 from hcopt.system.process import Finished
 from hcopt.system.wall_clock import WallClock
