@@ -102,7 +102,8 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     parameters = parameter_notes((*base.config.parameters, *config.sweep.parameters))
     stall_s = triton_config.queue_stall_s(base.config)
     stalls = (Note.of("queue_stalls", stall_s=stall_s),) if stall_s else ()
-    notes = (*corrected, *base.notes, *stalls, *load.notes, *reason, *parameters, *plan.notes)
+    limits = (Note.of("rate_limiter_unheeded"),) if triton_config.has_rate_limiter(base.config) else ()
+    notes = (*corrected, *base.notes, *stalls, *limits, *load.notes, *reason, *parameters, *plan.notes)
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
 
 

@@ -84,6 +84,11 @@ def queue_stall_s(config: ModelConfig) -> float:
     return _QUEUE_STALL_S if by_policy else 0.0
 
 
+def has_rate_limiter(config: ModelConfig) -> bool:
+    """Whether some instances ask for resources or a priority, which Triton grants with its rate limiter alone."""
+    return any(group.HasField("rate_limiter") for group in config.instance_group)
+
+
 def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind: InstanceKind) -> ModelConfig:
     """A configuration that differs from `base` only in what the variant sets."""
     config = deepcopy(base)

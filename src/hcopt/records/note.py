@@ -53,6 +53,7 @@ NoteCode: TypeAlias = Literal[
     "warm_up_left_out",
     "response_cache_left_out",
     "queue_stalls",
+    "rate_limiter_unheeded",
     "input_dimension_fixed",
     "input_scalar",
     "output_dimension_fixed",

@@ -11,11 +11,11 @@ from hcopt.model.prepare import Prepared, prepare
 from hcopt.model.triton_config import CONFIG_FILE
 from tests.support.onnx_models import linear_model, save
 
+GROUP = "instance_group [{ count: 2 kind: KIND_CPU }]"
 CONFIG = """platform: "onnxruntime_onnx"
 max_batch_size: 8
 input { name: "input" data_type: TYPE_FP32 dims: [4] }
 output { name: "output" data_type: TYPE_FP32 dims: [1] }
-instance_group [{ count: 2 kind: KIND_CPU }]
 """
 
 
@@ -37,4 +37,10 @@ def prepared(tmp_path: Path, more: str) -> Prepared:
     ],
 )
 def test_queue_whose_requests_the_server_leaves_is_told_of(tmp_path: Path, batching: str, stalls: bool) -> None:
-    assert ("queue_stalls" in [note.code for note in prepared(tmp_path, batching).notes]) == stalls
+    assert ("queue_stalls" in [note.code for note in prepared(tmp_path, GROUP + batching).notes]) == stalls
+
+
+@pytest.mark.parametrize(("more", "told"), [("", False), ("rate_limiter { priority: 2 }", True)])
+def test_rate_limiter_is_told_of_as_no_server_says_whether_it_heeds_it(tmp_path: Path, more: str, told: bool) -> None:
+    group = f"instance_group [{{ count: 2 kind: KIND_CPU {more} }}]"
+    assert ("rate_limiter_unheeded" in [note.code for note in prepared(tmp_path, group).notes]) == told

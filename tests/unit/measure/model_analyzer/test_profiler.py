@@ -239,8 +239,8 @@ def test_refused_point_has_its_share_which_is_counted_once_model_analyzer_has_en
     ended = list[str]()
 
     def play(call: fakes.Call) -> Finished:
-        for name, trouble in (("default", "Thread [1] had error: Request timeout expired"), ("0", "Failed to start")):
-            call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_{name}: concurrency=2")
+        for concurrency, trouble in ((2, "Thread [1] had error: Request timeout expired"), (8, "Failed to start")):
+            call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency={concurrency}")
             call.say("[Model Analyzer] Running perf_analyzer failed with exit status 99:")
             call.say(trouble)
         ended.append("ended")
