@@ -272,8 +272,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "queue_stalls": "config.pbtxt에 queue policy 또는 우선순위가 있음: 이 경우 모델이 아니라 Triton 자체가 일부 "
         "요청을 {stall_s:g}초 동안 방치함. 측정 구간을 그만큼 늘리며, 처리량과 지연 시간은 그런 대기열을 쓰는 "
         "서버의 값임.",
-        "rate_limiter_unheeded": "config.pbtxt에 rate_limiter가 있음. Triton은 --rate-limit=execution_count일 때만 이를 "
-        "따름: hcopt가 시작하는 서버는 이 옵션 없이 실행하며, 원격 서버의 값은 알 수 없음.",
+        "rate_limiter_unheeded": "config.pbtxt에 rate_limiter가 있음. Triton은 --rate-limit=execution_count일 때만 "
+        "이를 따름: hcopt가 시작하는 서버는 이 옵션 없이 실행하며, 원격 서버의 값은 알 수 없음.",
         "input_dimension_fixed": "입력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
         "없음.",
         "input_scalar": "입력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",

@@ -236,10 +236,10 @@ def test_answer_that_is_an_error_is_the_reason_without_what_perf_analyzer_says_a
 
 
 def test_refused_point_has_its_share_which_is_counted_once_model_analyzer_has_ended(tmp_path: Path) -> None:
-    ended = list[str]()
+    ended, heavy = list[str](), max(load.concurrency for load in recorded_plan().loads)
 
     def play(call: fakes.Call) -> Finished:
-        for concurrency, trouble in ((2, "Thread [1] had error: Request timeout expired"), (8, "Failed to start")):
+        for concurrency, trouble in ((2, "Thread [1] had error: Request timeout expired"), (heavy, "Failed to start")):
             call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency={concurrency}")
             call.say("[Model Analyzer] Running perf_analyzer failed with exit status 99:")
             call.say(trouble)
