@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,8 +112,16 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     )
     checked = [note for note in (check.sampled if is_example else None, check.reason) if note is not None]
     parameters = parameter_notes(base.config.parameters)
-    notes = (*artifact.notes, *corrected, *base.notes, *load.notes, *checked, *parameters, *plan.notes)
-    return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
+    notes = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base), *load.notes, *checked, *parameters)
+    return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=(*notes, *plan.notes))
+
+
+def _of_the_server(base: BaseConfiguration) -> Iterator[Note]:
+    """What Triton makes of the configuration, whatever the model."""
+    if stall_s := triton_config.queue_stall_s(base.config):
+        yield Note.of("queue_stalls", stall_s=stall_s)
+    if triton_config.has_rate_limiter(base.config):
+        yield Note.of("rate_limiter_unheeded")
 
 
 def _corrected(config: Config, artifact: ModelArtifact, *, into: Path) -> tuple[ModelArtifact, tuple[Note, ...]]:

@@ -216,6 +216,8 @@ class Environment:
         governor: The CPU frequency governor, or None where the machine shows none.
         server_image: What the server's container was made of, by digest or id; None without containers.
         sdk_image: The same of the measuring programs' container.
+        server_settings: What a server of somebody else's says it has on that costs time or answers by itself, by
+            Triton's own names, e.g. `log_verbose_level=1, response_cache`; None where it says nothing of the kind.
     """
 
     runtime: str
@@ -231,6 +233,7 @@ class Environment:
     hcopt_version: str
     server_image: str | None = None
     sdk_image: str | None = None
+    server_settings: str | None = None
 
     def same_conditions(self, other: Environment, *, but: Collection[str] = ()) -> bool:
         """Whether figures of the one may be ranked with those of the other; the only place that decides it.

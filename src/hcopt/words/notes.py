@@ -29,6 +29,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "repository.",
         "remote_models_sent": "The models are sent to the server at '{server}' under names of their own, and "
         "unloaded afterwards.",
+        "remote_settings": "The server at '{server}' runs with {settings}, which costs time with each request: the "
+        "figures are those of such a server. Its owner can turn it off.",
         "remote_not_put_back": "The model '{name}' could not be put back as it was on the remote server: {reason}.",
         "another_run_measures": "Another hcopt measures on this machine at the same time: {whose}. Each disturbs "
         "the other's figures.",
@@ -78,6 +80,11 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "own. The golden configuration has it, cut to its max_batch_size.",
         "response_cache_left_out": "response_cache is off while hcopt measures: rows come again and again, and Triton "
         "would answer them from its cache. The golden configuration has it; the figures are those of the model.",
+        "queue_stalls": "config.pbtxt has a queue policy or priorities: with these Triton itself, and not the model, "
+        "leaves some requests for {stall_s:g} s before it looks at them. Windows are as long as that asks for; "
+        "throughput and latency are those of the server with such a queue.",
+        "rate_limiter_unheeded": "config.pbtxt has a rate_limiter. Triton heeds it with --rate-limit=execution_count "
+        "alone: servers that hcopt starts run without, and a remote one does not tell.",
         "input_dimension_fixed": "The first dimension of the input {name!r} is fixed at {size}, so requests cannot "
         "be put into one batch.",
         "input_scalar": "The first dimension of the input {name!r} does not exist (it is a scalar), so requests "
@@ -138,6 +145,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "slow_sweep": "At {rate} infer/s and concurrency {concurrency} Model Analyzer measures windows of "
         "{window_s:.3g} s in place of {asked_s:g} s, and the sweep takes about {minutes} min; with "
         "sweep.concurrency: [{fewer}] about {less} min.",
+        "default_unmeasured_before_sweep": "The default could not be measured before the sweep: {reason}",
         "unmeasured": "{count} of {configurations} configurations could not be measured at any load and take no "
         "part in the comparison: {names}. The failed measurements say why.",
         "refuted_by_failures": "{name} failed in {failed} of {windows} windows on its own account, so it is no "
@@ -175,6 +183,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "only_best_keeps_limit": "Only the best configuration keeps the p99 limit; the default {why}.",
         "only_best_answers": "Only the best configuration answers its requests; the default {why}.",
         "default_unmeasured": "The default could not be measured, so there is nothing to compare the best with.",
+        "default_unmeasured_first": "The default could not be measured: {why}. {then}",
+        "nothing_to_compare_with": "So there is nothing to compare the best with.",
         "runner_up_faster": "On fresh data {name} is faster than the sweep's winner {swept}. {then}",
         "runner_up_proved": "Of {name} and the sweep's winner {swept} only {name} is shown to be better than the "
         "default. {then}",
@@ -226,6 +236,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "backend로 측정. 여기서 최적인 설정이 운영 환경에서도 최적이라는 보장은 없음.",
         "remote_own_copy": "측정 대상은 '{server}' 서버의 모델 저장소에 있는 '{name}' 사본.",
         "remote_models_sent": "'{server}' 서버에 별도 이름으로 모델을 전송하고 끝나면 unload.",
+        "remote_settings": "'{server}' 서버에서 {settings} 사용 중: 요청마다 시간이 더 들며, 측정값은 그런 서버의 "
+        "것임. 서버 관리자가 끌 수 있음.",
         "remote_not_put_back": "원격 서버의 '{name}' 모델을 원래 상태로 되돌리지 못함: {reason}.",
         "another_run_measures": "같은 머신에서 다른 hcopt가 동시에 측정 중: {whose}. 서로의 측정값에 영향을 줌.",
         "no_machine_lock": "{path} 잠금 불가({reason}): 다른 hcopt의 측정 여부를 확인하지 않음.",
@@ -271,6 +283,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "max_batch_size에 맞추어 포함.",
         "response_cache_left_out": "같은 행이 반복되어 Triton이 캐시에서 응답하게 되므로 측정 중에는 "
         "response_cache를 끔. 최적 설정 파일에는 포함되며, 수치는 모델 자체의 성능임.",
+        "queue_stalls": "config.pbtxt에 queue policy 또는 우선순위가 있음: 이 경우 모델이 아니라 Triton 자체가 일부 "
+        "요청을 {stall_s:g}초 동안 방치함. 측정 구간을 그만큼 늘리며, 처리량과 지연 시간은 그런 대기열을 쓰는 "
+        "서버의 값임.",
+        "rate_limiter_unheeded": "config.pbtxt에 rate_limiter가 있음. Triton은 --rate-limit=execution_count일 때만 "
+        "이를 따름: hcopt가 시작하는 서버는 이 옵션 없이 실행하며, 원격 서버의 값은 알 수 없음.",
         "input_dimension_fixed": "입력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
         "없음.",
         "input_scalar": "입력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",
@@ -325,6 +342,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "응답이 들어가는 길이로 설정.",
         "slow_sweep": "{rate} infer/s, concurrency {concurrency}: Model Analyzer 측정 구간을 {asked_s:g} s 대신 "
         "{window_s:.3g} s로 하며 스윕에 약 {minutes}분 소요. sweep.concurrency: [{fewer}] 이면 약 {less}분.",
+        "default_unmeasured_before_sweep": "스윕 전에 기본 설정을 측정하지 못함: {reason}",
         "unmeasured": "전체 {configurations}개 설정 중 {count}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: "
         "{names}. 원인은 실패한 측정 목록 참조.",
         "refuted_by_failures": "{name} 설정이 검증 측정 {windows}구간 중 {failed}구간에서 자체 원인으로 실패: "
@@ -358,6 +376,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "only_best_keeps_limit": "최적 설정만 p99 한도 충족. 기본 설정: {why}.",
         "only_best_answers": "최적 설정만 요청에 응답. 기본 설정: {why}.",
         "default_unmeasured": "기본 설정을 측정하지 못해 비교 대상 없음.",
+        "default_unmeasured_first": "기본 설정을 측정하지 못함: {why}. {then}",
+        "nothing_to_compare_with": "최적 설정과 비교할 대상 없음.",
         "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
         "runner_up_proved": "{name} 설정과 스윕 1위 {swept} 설정 중 {name} 설정만 기본 설정보다 나음을 확인. {then}",
         "runner_up_cheaper": "{name} 설정의 처리량은 스윕 1위 {swept} 설정과 같음({advantage}). {then}",
