@@ -164,6 +164,7 @@ class ServedStages:
                     config_of=lambda variant: config_json(self.run.prepared, variant),
                     refused_share=self.runner.refused_share if stall_s else None,
                     stall_s=stall_s,
+                    watch=self.runner.served.watch,
                 )
             )
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import Window
-from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, ServerTimes, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import Ranking
 from hcopt.triton.base import Server
@@ -33,6 +33,8 @@ class ProfileJob:
         refused_share: Says which share of a load a variant rejects, for a profiler that does not count it; None where
             nothing is rejected by a policy. It loads the variant: only to be asked when nothing else is measured.
         stall_s: How long the server itself may leave requests, see `queue_stall_s`.
+        watch: Starts to watch a loaded model by its name; what it returns gives the server's own times of what was
+            answered since, None where nothing was. None where nobody can tell.
     """
 
     plan: SweepPlan
@@ -45,6 +47,7 @@ class ProfileJob:
     config_of: Callable[[ModelConfigVariant], str] | None = None
     refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] | None = None
     stall_s: float = 0.0
+    watch: Callable[[str], Callable[[], ServerTimes | None]] | None = None
 
     @property
     def known(self) -> tuple[Measurement, ...]:

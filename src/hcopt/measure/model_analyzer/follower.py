@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import product, takewhile
@@ -13,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hcopt.analysis.ranking import Settings
-from hcopt.errors import ProfileError
+from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.load.perf_analyzer import with_reason, with_share
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import parse_text, to_json, variant_of
-from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, SweepPlan
+from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, ServerTimes, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.system.wall_clock import WallClock
@@ -53,6 +54,7 @@ class Follower:
         self._cpu_before: CpuTimes = read_cpu_times()
         self._trouble: list[str] = []
         self._refused: list[Measurement] = []
+        self._answered: Callable[[], ServerTimes | None] = lambda: None
         self._died: str | None = None
         self._died_between_points: str | None = None
         self._recorded = {(one.variant.config_name, one.load) for one in job.known}
@@ -95,7 +97,9 @@ class Follower:
                     self._fail_missing(variant, load, f"the server could not load it: {failed[2]}", cause="refused")
         elif self._trouble or _TROUBLE.search(line):
             if _HUNG in line and self._point is not None:
-                self._job.server.mark_unhealthy(f"{self._point[0].config_name} does not answer")
+                # Who has answered since the point began is slow, and well.
+                if self._answered() is None:
+                    self._job.server.mark_unhealthy(f"{self._point[0].config_name} does not answer")
                 self._died = self._restart_if_dead()
             elif not self._trouble:
                 # At once: Model Analyzer waits half a minute for a server that has gone, then gives up the whole sweep.
@@ -141,9 +145,16 @@ class Follower:
         self._point = (variant, load)
         self._point_started, self._point_began_s = _now(), time.monotonic()
         self._clock, self._cpu_before = WallClock(), read_cpu_times()
+        self._answered = self._watch(name)
         self._trouble = []
         self._died = None
         self._job.context.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
+
+    def _watch(self, name: str) -> Callable[[], ServerTimes | None]:
+        if self._job.watch is not None:
+            with suppress(RuntimeStartError):
+                return self._job.watch(name)
+        return lambda: None
 
     def _variant(self, name: str) -> ModelConfigVariant | None:
         """The plan's variant with the settings of the config.pbtxt that Model Analyzer wrote under its own name.

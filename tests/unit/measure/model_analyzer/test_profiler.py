@@ -54,6 +54,7 @@ class Sweep:
     plays: tuple[fakes.Play, ...] = ()
     base: ModelConfig | None = None
     refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] | None = None
+    watch: Callable[[str], Callable[[], ServerTimes | None]] | None = None
     recorded: list[Measurement] = field(default_factory=list)
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
 
@@ -62,9 +63,10 @@ class Sweep:
         self.tools = fakes.FakeTools([self.play, *self.plays])
 
     def run(self) -> list[Measurement]:
+        self.server = _DyingServer(tools=self.tools, died=self.died, starts=1 + len(self.plays))
         job = ProfileJob(
             plan=self.plan,
-            server=_DyingServer(tools=self.tools, died=self.died, starts=1 + len(self.plays)),
+            server=self.server,
             repository=self.folder / "repository",
             folder=self.folder,
             input_arguments=("--input-data", self.tools.path(self.folder / "input.json")),
@@ -73,6 +75,7 @@ class Sweep:
             if self.base is None
             else lambda variant: to_json(apply_variant(self.base or ModelConfig(), variant, "KIND_CPU")),
             refused_share=self.refused_share,
+            watch=self.watch,
         )
         ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=LIMIT_MS).profile(job)
         return self.recorded
@@ -132,6 +135,26 @@ def test_dropped_point_is_a_failed_measurement_with_model_analyzer_s_words(tmp_p
     assert error is not None
     assert error.startswith(HANGS)
     assert "[Model Analyzer]" not in error
+
+
+def not_loaded(name: str) -> Callable[[], ServerTimes | None]:
+    raise RuntimeStartError(f"Triton has no statistics of the model {name}")
+
+
+def answered(name: str) -> Callable[[], ServerTimes | None]:
+    assert name.startswith(f"{MODEL_NAME}_config_")
+    return lambda: ServerTimes(queue_us=1.0, compute_input_us=1.0, compute_infer_us=1.0, compute_output_us=1.0)
+
+
+@pytest.mark.parametrize(
+    ("watch", "suspected"), [(None, 1), (not_loaded, 1), (lambda _: lambda: None, 1), (answered, 0)]
+)
+def test_server_that_has_answered_since_the_point_began_is_slow_and_not_started_again(
+    tmp_path: Path, watch: Callable[[str], Callable[[], ServerTimes | None]] | None, suspected: int
+) -> None:
+    sweep = Sweep(tmp_path, RecordedSweep(), watch=watch)
+    sweep.run()
+    assert sweep.server.suspicions == [f"{MODEL_NAME}_config_0 does not answer"] * suspected
 
 
 def test_variant_that_cannot_be_loaded_fails_at_every_load_with_the_server_s_words(tmp_path: Path) -> None:
