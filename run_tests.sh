@@ -33,6 +33,6 @@ setup tests
 [ $# = 0 ] || exec .venv/bin/python -m pytest "$@"
 # Unit tests start no servers and share nothing: a process for each core.
 .venv/bin/python -m pytest tests/unit -n logical
-# Those with servers are for most of their time waiting: five processes, even on two cores. tests/conftest.py has what
+# Those with servers are for most of their time waiting: four processes, even on two cores. tests/conftest.py has what
 # stays together, and the order, in which the longest begin.
-exec .venv/bin/python -m pytest tests/integration tests/faults -n 5 --dist loadfile --no-loadscope-reorder --durations=30
+exec .venv/bin/python -m pytest tests/integration tests/faults -n 4 --dist loadfile --no-loadscope-reorder --durations=30
