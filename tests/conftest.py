@@ -33,6 +33,7 @@ _LONGEST = (
     "test_pdf.py",
     "test_check.py",
     "test_served_versions.py",
+    "test_mlflow_versions.py",
     "test_foreign_database.py",
     "test_bad_input.py",
     "test_several_models.py",

@@ -22,6 +22,7 @@ from hcopt.errors import HcoptError, ModelSourceError, OutputError
 from hcopt.job.plan import seed
 from hcopt.model.fetch import fetch_model
 from hcopt.records.model import ModelArtifact
+from hcopt.records.note import Note
 from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, ensure_experiment, resolve_tracking
 from tests.support.onnx_models import linear_model, save
@@ -145,6 +146,30 @@ def test_wrong_or_missing_login_is_told(guarded_mlflow: str, load: Load, tmp_pat
     assert "MLFLOW_TRACKING_USERNAME" in text
 
 
+def test_version_whose_run_may_not_be_read_comes_without_its_config_and_says_so(
+    guarded_mlflow: str, load: Load, tmp_path: Path
+) -> None:
+    admin = load(**login(guarded_mlflow))
+    with mlflow_session(guarded_mlflow, error=OutputError, config=admin) as client:
+        from mlflow.server.auth.client import AuthServiceClient
+
+        experiment = client.create_experiment("closed", artifact_location=str(tmp_path / "artifacts"))
+        run_id = client.create_run(experiment).info.run_id
+        save(linear_model(), tmp_path / "logged")
+        client.log_artifacts(run_id, str(tmp_path / "logged"), "model")
+        client.log_artifact(run_id, str(MLFLOW_2 / "config.pbtxt"))
+        client.create_registered_model("Closed")
+        client.create_model_version("Closed", f"{client.get_run(run_id).info.artifact_uri}/model", run_id=run_id)
+        users = AuthServiceClient(guarded_mlflow)
+        users.create_user("reader", PASSWORD)
+        users.grant_user_permission("reader", "experiment", experiment, "DENY")
+    own = {**login(guarded_mlflow), "MLFLOW_TRACKING_USERNAME": "reader"}
+    artifact = fetch(load("model.uri=models:/Closed/1", **own), tmp_path / "into")
+    assert (artifact.config_pbtxt, artifact.notes) == (None, (Note.of("run_not_readable", run_id=run_id),))
+    artifact = fetch(load("model.uri=models:/Closed/1", **login(guarded_mlflow)), tmp_path / "into")
+    assert (artifact.config_pbtxt is None, artifact.notes) == (False, ())
+
+
 def test_login_of_the_environment_wins_over_that_of_dotenv(
     guarded_mlflow: str, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +285,22 @@ def test_mlflow_with_direct_artifacts_takes_the_login_of_dotenv(
     told(caught, "wrong-secret", s3_server.secret_key)
 
 
+def test_s3_that_mlflow_points_to_is_trusted_without_its_certificate_where_mlflow_trusts_it(
+    s3_server: S3Server, certificate: Certificate, load: Load, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    with tls_front(urlsplit(s3_server.endpoint_url).port or 0, certificate) as url:
+        secured = s3_login(s3_server, MLFLOW_S3_ENDPOINT_URL=url)
+        config = load(**secured, MLFLOW_S3_IGNORE_TLS="true")
+        uri = resolve_tracking(config, results).tracking_uri
+        with mlflow_session(uri, error=OutputError, writes=True) as client:
+            client.create_experiment("hcopt", artifact_location=f"s3://{s3_server.bucket}/not-verified")
+        assert seed(config, results=results).endswith("registered")
+        assert fetch(config, tmp_path / "into").version == "1"
+        with pytest.raises(ModelSourceError, match="CERTIFICATE_VERIFY_FAILED"):
+            fetch(load(**secured), tmp_path / "into")
+
+
 @dataclass(kw_only=True)
 class OneModel:
     """An S3 server with one object; it fails and lies as it is told to."""
@@ -267,6 +308,7 @@ class OneModel:
     body: bytes = b""
     failures: int = 0
     sent: bytes | None = None
+    changes: bool = False
     authorizations: set[str | None] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
 
@@ -287,6 +329,8 @@ class OneModel:
             return 503, b"<Error><Code>SlowDown</Code></Error>"
         if not path.startswith("/bucket/model.onnx"):
             return 404, b"<Error><Code>NoSuchKey</Code></Error>"
+        if self.changes:
+            return 200, os.urandom(len(self.body))
         return 200, self.body if self.sent is None else self.sent
 
 
@@ -344,12 +388,20 @@ def test_s3_that_stays_busy_is_given_up(load: Load, tmp_path: Path) -> None:
 def test_object_that_changed_on_the_way_is_refused_and_nothing_of_it_stays(load: Load, tmp_path: Path) -> None:
     body = linear_model().SerializeToString()
     with (
-        http_server(OneModel(body=body, sent=bytes(len(body)))) as (url, _),
+        http_server(OneModel(body=body, changes=True)) as (url, _),
         pytest.raises(ModelSourceError, match="does not have its ETag's MD5") as caught,
     ):
         fetch(from_one_model(load, url), tmp_path / "into")
     told(caught, "planted-secret")
     assert list((tmp_path / "into").iterdir()) == []
+
+
+def test_object_that_always_comes_the_same_is_taken_whatever_its_etag_says(load: Load, tmp_path: Path) -> None:
+    """To some services an ETag is any 32 digits."""
+    model = linear_model().SerializeToString()
+    with http_server(OneModel(body=bytes(len(model)), sent=model)) as (url, _):
+        artifact = fetch(from_one_model(load, url), tmp_path / "into")
+    assert (artifact.folder / artifact.onnx_file).read_bytes() == model
 
 
 def test_download_over_its_limit_is_given_up(load: Load, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -23,6 +24,7 @@ from hcopt.system.process import last_lines, service
 
 BIN = Path(sys.executable).parent
 BUCKET = "models"
+MLFLOW_2 = "2.22.5"
 START_LIMIT_S = 300
 
 
@@ -135,24 +137,36 @@ def _make_bucket(server: S3Server) -> bool:
 def mlflow_server(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server with an SQLite store, which hands out artifacts that it keeps in S3."""
     folder = tmp_path_factory.mktemp("mlflow")
+    with _mlflow([str(BIN / "mlflow")], folder, f"s3://{s3_server.bucket}/mlflow", s3_server.environment) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mlflow2_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of MLflow 2, which hands out artifacts that it keeps in a folder.
+
+    Its own packages come before those of this environment, which has what else it needs.
+    """
+    folder = tmp_path_factory.mktemp("mlflow-2")
+    packages = folder / "packages"
+    install = [BIN / "uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", packages]
+    # MLflow 2 imports what SQLAlchemy 2.1 has no more.
+    wanted = (f"mlflow=={MLFLOW_2}", f"mlflow-skinny=={MLFLOW_2}", "sqlalchemy==2.0.51")
+    subprocess.run([*install, *wanted], check=True, timeout=START_LIMIT_S)
+    program = [sys.executable, "-m", "mlflow"]
+    with _mlflow(program, folder, str(folder / "artifacts"), {"PYTHONPATH": str(packages)}) as url:
+        yield url
+
+
+@contextmanager
+def _mlflow(program: list[str], folder: Path, destination: str, environment: dict[str, str]) -> Iterator[str]:
+    """An MLflow server with an SQLite store, which hands out artifacts; its address."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    command = [
-        str(BIN / "mlflow"),
-        "server",
-        "--backend-store-uri",
-        f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination",
-        f"s3://{s3_server.bucket}/mlflow",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+    command = [*program, "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", destination, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = {
-        **s3_server.environment,
+        **environment,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }

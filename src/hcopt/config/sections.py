@@ -23,6 +23,8 @@ from hcopt.system.redaction import without_credentials
 
 # Strict: YAML's `yes` and `on` would otherwise count as 1.
 PositiveInt = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
+# Of length zero too: an empty cache.
+Dimension = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 # Triton keeps these counts in 32 bits.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 ParameterInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -46,7 +48,7 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     uri: str = Field("models:/HomeCreditDefaultModel@prod", min_length=1)
     name: str | None = None
-    input_shapes: dict[str, tuple[PositiveInt, ...]] = Field(default_factory=dict)
+    input_shapes: dict[str, tuple[Dimension, ...]] = Field(default_factory=dict)
     input_example: str = "auto"
     correct_outputs: Annotated[bool, Field(strict=True)] = False
 

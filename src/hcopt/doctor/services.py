@@ -8,11 +8,12 @@ from pathlib import Path
 from hcopt.config.sections import Config
 from hcopt.doctor.findings import Finding, fault, ok, warn
 from hcopt.errors import HcoptError, ModelSourceError, RuntimeStartError
-from hcopt.services.mlflow import mlflow_session
+from hcopt.services.mlflow import asks_server, mlflow_session, server_version
+from hcopt.services.mlflow_artifacts import check_library, is_elsewhere
 from hcopt.services.mlflow_database import sqlite_file
 from hcopt.services.s3 import Bucket, open_bucket
 from hcopt.system.redaction import without_credentials
-from hcopt.tracking.registry import looking_only, resolve_tracking
+from hcopt.tracking.registry import artifact_location, looking_only, resolve_tracking
 from hcopt.triton.docker.engine import docker_client, docker_errors
 from hcopt.triton.docker.images import image_names, missing_images, pull_commands
 from hcopt.triton.docker.leftovers import Leftover, find_leftovers, remove_leftovers
@@ -70,8 +71,21 @@ def look_at_mlflow(config: Config, results: Path) -> Finding:
     if file is not None and not file.exists():
         return ok(f"{without_credentials(store.tracking_uri)} is not there yet: the first run makes it")
     # The session asks once, before anything else, whether somebody answers and lets us in.
-    with mlflow_session(store.tracking_uri, error=HcoptError, config=looking_only(config, store.tracking_uri)):
-        return ok(f"answers at {without_credentials(store.tracking_uri)}")
+    uri = store.tracking_uri
+    with mlflow_session(uri, error=HcoptError, config=looking_only(config, uri)) as client:
+        version = server_version(uri) if asks_server(uri) else None
+        answers = f"answers at {without_credentials(uri)}{f' (MLflow {version})' if version else ''}"
+        location = artifact_location(client, config.mlflow.experiment)
+        if location is None or not asks_server(uri):
+            return ok(answers)
+        check_library(client, location)
+        if is_elsewhere(location, uri):
+            return warn(
+                f"{answers}, and keeps artifacts in the folder {location}, which this machine does not have",
+                "Unless the server is this machine: start it with --artifacts-destination and without "
+                "--default-artifact-root, and give a new experiment.",
+            )
+        return ok(answers)
 
 
 def look_at_s3(config: Config) -> Finding:

@@ -13,9 +13,10 @@ from dataclasses import InitVar, asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from hcopt.analysis.confirmation import unmeasured_default_first
 from hcopt.analysis.noise import noise_notes
 from hcopt.analysis.plan import thread_notes
-from hcopt.analysis.ranking import unmeasured
+from hcopt.analysis.ranking import unmeasured, why_nothing_was_measured
 from hcopt.config.sections import Config
 from hcopt.errors import (
     HcoptError,
@@ -49,6 +50,7 @@ from hcopt.store.unfinished import Unfinished, how_to_resume, remove_work_files,
 from hcopt.system.files import check_room, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
+from hcopt.tracking.registry import check_tracking
 from hcopt.words.notes import sentence
 
 
@@ -132,11 +134,12 @@ def profile(job: Job, progress: Progress, opened: Callable[[Path], None] = lambd
     Raises:
         ConfigError, ModelSourceError: Nothing was measured, and nothing of the run is left under `results/`.
         RuntimeStartError, ProfileError: The run's folder keeps its logs and what was measured.
-        OutputError: MLflow's database has another schema; or the results cannot be written, and the run's folder keeps
-            what was measured, if anything was.
+        OutputError: MLflow's database has another schema, or nobody would find what is logged; or the results cannot be
+            written, and the run's folder keeps what was measured, if anything was.
     """
     with job.turn:
         ready_database(job.tracking_uri, config=job.config)
+        check_tracking(job.tracking_uri, config=job.config)
     with own_folder(job.results, job.unfinished, opened, turn=job.turn) as folder:
         return _executed(_Run(job=job, folder=folder, progress=progress))
 
@@ -190,6 +193,10 @@ class _Run:
         self.context = RunContext(
             record=self._record_measurement, note=self._note, progress=progress, replay=Replay(self.taken)
         )
+
+    @property
+    def _swept(self) -> list[Measurement]:
+        return [one for one in self.taken if one.phase == "sweep"]
 
     @property
     def newly_measured(self) -> bool:
@@ -305,11 +312,9 @@ class _Run:
         return self._record(prepared, environment, noise, ranking, proof)
 
     def _rank(self, prepared: Prepared, noise: Noise | None) -> Ranking:
-        swept = [one for one in self.taken if one.phase == "sweep"]
-        ranking = choose_profiler(self.job.config, noise).rank(prepared.plan, swept)
+        ranking = choose_profiler(self.job.config, noise).rank(prepared.plan, self._swept)
         if not ranking.ranked:
-            reason = next((one.error for one in swept if one.error), "no reason is known")
-            raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder.path / "logs")
+            raise ProfileError(why_nothing_was_measured(prepared.plan, self._swept), log=self.folder.path / "logs")
         if (missing := unmeasured(prepared.plan, ranking)) is not None:
             self._note(missing)
         return ranking
@@ -330,7 +335,7 @@ class _Run:
             environment=environment,
             measurements=tuple(self.taken),
             ranking=ranking,
-            confirmation=proof.confirmation,
+            confirmation=unmeasured_default_first(proof.confirmation, prepared.plan, self._swept),
             alpha=self.job.config.confirmation.alpha,
             indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),

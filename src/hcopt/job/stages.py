@@ -24,7 +24,7 @@ from hcopt.measure.noise import measure_noise
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
-from hcopt.model.prepare import Prepared
+from hcopt.model.prepare import Prepared, config_json
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
@@ -155,7 +155,7 @@ class ServedStages:
     def sweep(self, found_noise: Noise | None) -> None:
         """See `Stages.sweep`."""
         plan, context = self.run.prepared.plan, self.run.context
-        profiler = choose_profiler(self.run.config, found_noise)
+        profiler, stall_s = choose_profiler(self.run.config, found_noise), self.runner.perf_analyzer.stall_s
         with context.stage("sweep"):
             steps = plan.measurement_count if profiler.measures_whole_plan else None
             context.progress.phase("sweep", steps=steps)
@@ -168,6 +168,10 @@ class ServedStages:
                     input_arguments=self.runner.perf_analyzer.input_arguments,
                     context=context,
                     measure_window=self.runner.measure,
+                    config_of=lambda variant: config_json(self.run.prepared, variant),
+                    refused_share=self.runner.refused_share if stall_s else None,
+                    stall_s=stall_s,
+                    watch=self.runner.served.watch,
                 )
             )
 

@@ -13,6 +13,7 @@ from hcopt.model.onnx_file import locations_of, parse_onnx, resolve_inside
 from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.model.version_policy import is_version
 from hcopt.records.model import RegisteredVersion
+from hcopt.records.note import Note
 
 NO_LINKS = "Put the file itself there (`cp -L`), or give the path that the link leads to."
 _CONFIG_MAX_BYTES = 1 << 20
@@ -30,6 +31,7 @@ class Fetched:
         version: The source's own version, where it has one.
         registered_version: The registry's entry, where it came from one.
         version_folder: The version folder of a Triton repository that the URI named, or in which its file lay.
+        notes: What the user has to know of the way it came.
     """
 
     root: Path
@@ -38,6 +40,7 @@ class Fetched:
     version: str | None = None
     registered_version: RegisteredVersion | None = None
     version_folder: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def fetched_from(place: PurePath, root: Path, *, is_file: bool, version: str | None = None) -> Fetched:

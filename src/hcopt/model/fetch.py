@@ -124,6 +124,7 @@ def _artifact(config: Config, fetched: Fetched, *, into: Path | None = None) -> 
         config_pbtxt=config_pbtxt,
         input_example=None if example is None else _at(place, example, fetched.root),
         registered_version=fetched.registered_version,
+        notes=fetched.notes,
         version_folder=version_folder,
         named_files=beside,
         named_folder=None if beside_folder is None else _at(place, beside_folder, fetched.root),

@@ -21,7 +21,9 @@ from hcopt.model.download import (
 )
 from hcopt.model.triton_config import CONFIG_FILE
 from hcopt.records.model import RegisteredVersion
-from hcopt.services.mlflow import error_code
+from hcopt.records.note import Note
+from hcopt.services.mlflow import error_code, is_refusal, mlflow_errors
+from hcopt.services.mlflow_artifacts import check_readable, list_run_artifacts
 from hcopt.services.s3 import open_bucket
 
 if TYPE_CHECKING:
@@ -43,11 +45,12 @@ def fetch_version(uri: str, root: Path, client: MlflowClient, config: Config) ->
         )
     name, alias, number = match.groups()
     entry = _find_version(client, name, alias=alias, number=number)
-    _fetch_location(uri, client.get_model_version_download_uri(name, entry.version), root, config)
-    if entry.run_id and not (root / CONFIG_FILE).exists():
-        _fetch_config(client, entry.run_id, _logged_name(client, entry.source or ""), root)
+    location = client.get_model_version_download_uri(name, entry.version)
+    check_readable(client, location, f"version {entry.version} of {name}")
+    _fetch_location(uri, location, root, config)
+    notes = () if (root / CONFIG_FILE).exists() else _fetch_config_of(client, entry, root)
     version = RegisteredVersion(name=name, version=str(entry.version))
-    return Fetched(root=root, name=name, version=version.version, registered_version=version)
+    return Fetched(root=root, name=name, version=version.version, registered_version=version, notes=notes)
 
 
 def _find_version(client: MlflowClient, name: str, *, alias: str | None, number: str | None) -> ModelVersion:
@@ -91,7 +94,10 @@ def _fetch_location(uri: str, location: str, root: Path, config: Config) -> None
     if location.startswith("s3://"):
         # A server that does not hand out artifacts itself.
         bucket_name, _, prefix = location.removeprefix("s3://").partition("/")
-        with open_bucket(bucket_name, config) as bucket:
+        from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
+
+        ignores: bool = MLFLOW_S3_IGNORE_TLS.get()  # type: ignore[no-untyped-call]
+        with open_bucket(bucket_name, config, verifies=not ignores) as bucket:
             for name in bucket.sizes(prefix):
                 bucket.fetch(posixpath.join(prefix, name), root / name)
         return
@@ -150,6 +156,19 @@ def _download(artifact_uri: str, target: Path) -> None:
         arrived.rename(target)
 
 
+def _fetch_config_of(client: MlflowClient, entry: ModelVersion, root: Path) -> tuple[Note, ...]:
+    """Fetches the config.pbtxt that lies with a version's run; says so where that may not be read."""
+    if not entry.run_id:
+        return ()
+    try:
+        _fetch_config(client, entry.run_id, _logged_name(client, entry.source or ""), root)
+    except mlflow_errors() as error:
+        if not is_refusal(error):
+            raise
+        return (Note.of("run_not_readable", run_id=entry.run_id),)
+    return ()
+
+
 def _logged_name(client: MlflowClient, source: str) -> str:
     """The name under which the run logged the model that a version was made from."""
     if source.startswith("models:/m-"):
@@ -174,7 +193,7 @@ def _fetcher(client: MlflowClient, run_id: str) -> Callable[[str, Path], bool]:
 
     def fetch_if_there(wanted: str, target: Path) -> bool:
         folder = posixpath.dirname(wanted)
-        there = any(entry.path == wanted for entry in client.list_artifacts(run_id, folder or None))
+        there = any(entry.path == wanted for entry in list_run_artifacts(client, run_id, folder or None))
         if there:
             target.parent.mkdir(parents=True, exist_ok=True)
             _download(f"runs:/{run_id}/{wanted}", target)
@@ -200,7 +219,7 @@ def fetch_run_path(uri: str, root: Path, client: MlflowClient) -> Fetched:
     except MlflowException as error:
         _pass_unless_absent(error)
         raise ModelSourceError(f"MLflow has no run {run_id!r}", remedy="Correct model.uri.") from error
-    sizes = _sizes(lambda folder: client.list_artifacts(run_id, posixpath.join(path, folder).rstrip("/")), "")
+    sizes = _sizes(lambda folder: list_run_artifacts(client, run_id, posixpath.join(path, folder).rstrip("/")), "")
     if not sizes:
         return _fetch_run_file(uri, run_id, path, root, client)
     _download_folder(uri, f"runs:/{run_id}/{path}", sizes, root)
@@ -214,7 +233,7 @@ def _fetch_run_file(uri: str, run_id: str, path: str, root: Path, client: Mlflow
     fetch_if_there = _fetcher(client, run_id)
     name = posixpath.basename(path)
     if not fetch_if_there(path, root / name):
-        top = ", ".join(entry.path for entry in client.list_artifacts(run_id)) or "nothing"
+        top = ", ".join(entry.path for entry in list_run_artifacts(client, run_id)) or "nothing"
         raise ModelSourceError(f"there is no artifact {uri}; the run has: {top}", remedy="Correct model.uri.")
     fetch_companions(path, root, fetch_if_there)
     return fetched_from(PurePosixPath(path), root, is_file=True, version=run_id)

@@ -220,6 +220,8 @@ class Environment:
         sdk_image: The same of the measuring programs' container.
         onnxruntime_thread_count: Threads of an instance where config.pbtxt leaves them to ONNX Runtime; None where
             nobody can tell, and in older runs.
+        server_settings: What a server of somebody else's says it has on that costs time or answers by itself, by
+            Triton's own names, e.g. `log_verbose_level=1, response_cache`; None where it says nothing of the kind.
     """
 
     runtime: str
@@ -236,6 +238,7 @@ class Environment:
     server_image: str | None = None
     sdk_image: str | None = None
     onnxruntime_thread_count: int | None = None
+    server_settings: str | None = None
 
     def same_conditions(self, other: Environment, *, but: Collection[str] = ()) -> bool:
         """Whether figures of the one may be ranked with those of the other; the only place that decides it.

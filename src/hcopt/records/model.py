@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hcopt.records.note import Note
+
 InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
 
 
@@ -66,6 +68,7 @@ class ModelArtifact:
         version_folder: The folder in a Triton repository that the model's own version_policy serves.
         named_files: What config.pbtxt names beside that folder (labels, warm-up data): paths in the model's folder.
         named_folder: Local folder that holds `named_files`.
+        notes: What the user has to know of the way it came.
     """
 
     name: str
@@ -82,6 +85,7 @@ class ModelArtifact:
     version_folder: str = "1"
     named_files: tuple[str, ...] = ()
     named_folder: Path | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import re
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -20,15 +21,20 @@ from pydantic import SecretStr
 
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
-from hcopt.services.mlflow_database import Allowed, DatabaseRefusedError, is_database, open_databases
-from hcopt.services.s3 import explain_s3_error, s3_errors
+from hcopt.records.json import JsonObject
+from hcopt.services.mlflow_database import Allowed, is_database, open_databases
+from hcopt.services.refused import RefusedError
+from hcopt.services.s3 import explain_s3_error, is_s3_refusal, s3_errors
 from hcopt.system.environ import environment_variable, temporary_environ
 from hcopt.system.process import temporary_folder
 from hcopt.system.redaction import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from requests import Response
 
+# The first that has aliases, and whose model registry and runs are those of today.
+_OLDEST_SERVER = (2, 3)
 # MLflow's own are 7 retries with growing pauses and 120 s each: minutes before it says that nobody answers.
 _PROBE_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _WORK_SETTINGS = {
@@ -72,9 +78,9 @@ def mlflow_session(
             yield _connect(uri, config, writes=writes)
         except HcoptError:
             raise
-        except DatabaseRefusedError as refused:
+        except RefusedError as refused:
             raise error(refused.message, remedy=refused.remedy) from refused
-        except _mlflow_errors() as failure:
+        except mlflow_errors() as failure:
             message, remedy = _explain(failure, uri)
             raise error(message, remedy=remedy) from failure
 
@@ -93,7 +99,7 @@ def ready_database(tracking_uri: str, *, config: Config) -> None:
             # Who does not answer now may do so when there is something to log.
             with _silence(), suppress(OSError, *_database_errors()):
                 open_databases(allowed, makes=False)
-        except DatabaseRefusedError as refused:
+        except RefusedError as refused:
             raise OutputError(refused.message, remedy=refused.remedy) from refused
 
 
@@ -175,17 +181,77 @@ def _connect(uri: str, config: Config | None, *, writes: bool) -> MlflowClient:
 
     open_databases(_allowed(uri, config, writes=writes))
     client = MlflowClient(tracking_uri=uri)
-    if urlsplit(uri).scheme in ("http", "https"):
+    if asks_server(uri):
         with temporary_environ(_PROBE_SETTINGS):
+            _refuse_too_old(uri)
             client.search_experiments(max_results=1)
     return client
 
 
-def _mlflow_errors() -> tuple[type[Exception], ...]:
+def asks_server(tracking_uri: str) -> bool:
+    """Whether a client asks a server, and opens no database itself."""
+    return urlsplit(tracking_uri).scheme in ("http", "https")
+
+
+def _refuse_too_old(uri: str) -> None:
+    version = server_version(uri)
+    if version is not None and tuple(map(int, re.findall("[0-9]+", version)[:2])) < _OLDEST_SERVER:
+        oldest = ".".join(map(str, _OLDEST_SERVER))
+        raise RefusedError(
+            f"MLflow at {without_credentials(uri)} is version {version}, and hcopt needs {oldest} or newer",
+            f"Update it to MLflow {oldest} or newer, or give another one as mlflow.tracking_uri or "
+            "MLFLOW_TRACKING_URI.",
+        )
+
+
+def server_version(uri: str) -> str | None:
+    """The version of the MLflow that serves at an address; None where what answers does not say.
+
+    Raises:
+        MlflowException: Nobody answers.
+    """
+    said = _request(uri, "/version").text.strip()
+    return said if re.fullmatch(r"[0-9]+\.[0-9]+[0-9A-Za-z.+-]*", said) else None
+
+
+def get_json(uri: str, endpoint: str, **params: str) -> JsonObject:
+    """What a server answers to a question that MLflow's client does not ask.
+
+    Raises:
+        MlflowException: It refuses.
+    """
+    from mlflow.utils.rest_utils import verify_rest_response
+
+    answer: JsonObject = verify_rest_response(_request(uri, endpoint, **params), endpoint).json()
+    return answer
+
+
+def _request(uri: str, endpoint: str, **params: str) -> Response:
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    creds = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    answer: Response = http_request(creds, endpoint, "GET", params=params, raise_on_status=False)  # type: ignore[no-untyped-call]
+    return answer
+
+
+def mlflow_errors() -> tuple[type[Exception], ...]:
+    """What MLflow's client and what it stands on raise, for an `except`."""
     from mlflow.exceptions import MlflowException
 
     # OSError includes everything of `requests`.
-    return (MlflowException, OSError, *_database_errors(), *s3_errors())
+    return (MlflowException, OSError, *_database_errors(), *s3_errors(), *_store_errors())
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What the libraries of other places for artifacts raise, of those that are in use."""
+    roots = (
+        ("google.auth.exceptions", "GoogleAuthError"),
+        ("google.api_core.exceptions", "GoogleAPIError"),
+        ("azure.core.exceptions", "AzureError"),
+        ("paramiko.ssh_exception", "SSHException"),
+    )
+    return tuple(getattr(sys.modules[module], name) for module, name in roots if module in sys.modules)
 
 
 def _database_errors() -> tuple[type[Exception], ...]:
@@ -202,13 +268,36 @@ def _explain(failure: Exception, uri: str) -> tuple[str, str | None]:
     said = _first_line(failure)
     if isinstance(failure, s3_errors()):
         return explain_s3_error(failure, f"the artifacts of MLflow at {where}")
-    if _is_disk_full(failure):
+    if is_disk_full(failure):
         return f"no room on the disk: {said}", "Free some space, and run again."
     if isinstance(failure, ImportError):
-        return f"MLflow at {where} needs a database driver: {said}", f"Install it: pip install {failure.name}"
+        return explain_missing_library(failure, where)
     if isinstance(failure, sqlalchemy.exc.SQLAlchemyError):
         return f"MLflow's database {where} fails: {said}", _CORRECT_THE_URI
     return _explain_answer(failure, where, said)
+
+
+# What has to be imported, what it is for, and what to install.
+_LIBRARIES = (
+    ("google", "keeps artifacts in Google Cloud Storage (gs://)", "google-cloud-storage"),
+    (
+        "azure",
+        "keeps artifacts in Azure (wasbs://, abfss://)",
+        "azure-identity azure-storage-blob azure-storage-file-datalake",
+    ),
+    ("paramiko", "keeps artifacts on an SFTP server (sftp://)", "paramiko"),
+    ("pysftp", "keeps artifacts on an SFTP server (sftp://)", "pysftp"),
+    ("psycopg2", "is a PostgreSQL database", "psycopg2-binary"),
+    ("MySQLdb", "is a MySQL database", "mysqlclient"),
+)
+
+
+def explain_missing_library(failure: ImportError, where: str) -> tuple[str, str]:
+    """Which library is not installed here, as MLflow imports it when it is needed; and how to install it."""
+    module = failure.name or ""
+    known = (entry for entry in _LIBRARIES if entry[0] == module.partition(".")[0])
+    _, what, package = next(known, ("", "needs a library", module or "it"))
+    return f"MLflow at {where} {what}, and its library is not installed here: {failure}", f"pip install {package}"
 
 
 _CORRECT_THE_URI = "Start it, or correct mlflow.tracking_uri in config.yaml or MLFLOW_TRACKING_URI."
@@ -228,12 +317,12 @@ def _explain_answer(failure: Exception, where: str, said: str) -> tuple[str, str
             f"Start it with --allowed-hosts {host} (or MLFLOW_SERVER_ALLOWED_HOSTS).",
         )
     code = error_code(failure)
-    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+    if code in _REFUSALS:
         return (
             f"MLflow at {where} refuses access: {said}",
             "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
         )
-    if code == "ENDPOINT_NOT_FOUND" or "not in a valid JSON format" in said:
+    if lacks_endpoint(failure) or "not in a valid JSON format" in said:
         return f"what answers at {where} does not speak this version of MLflow's API: {said}", _CORRECT_THE_URI
     return f"MLflow at {where} failed: {said}", None
 
@@ -256,13 +345,26 @@ def _chain(failure: BaseException | None) -> Iterator[BaseException]:
         failure = failure.__cause__ or failure.__context__
 
 
-def _is_disk_full(failure: BaseException) -> bool:
+def is_disk_full(failure: BaseException) -> bool:
     """Whether it came from a full disk; MLflow's download threads hand that on as text only."""
     full = (errno.ENOSPC, errno.EDQUOT)
     return any(
         (isinstance(cause, OSError) and cause.errno in full) or os.strerror(errno.ENOSPC) in str(cause)
         for cause in _chain(failure)
     )
+
+
+_REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
+
+
+def is_refusal(failure: Exception) -> bool:
+    """Whether MLflow, or S3 behind it, does not let this user do it."""
+    return error_code(failure) in _REFUSALS or is_s3_refusal(failure)
+
+
+def lacks_endpoint(failure: Exception) -> bool:
+    """Whether the server does not know what the client asks: it is of an older MLflow, or none."""
+    return error_code(failure) == "ENDPOINT_NOT_FOUND"
 
 
 def error_code(failure: Exception) -> str:

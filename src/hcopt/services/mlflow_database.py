@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from hcopt.services.mlflow_moved import follow_artifacts
+from hcopt.services.refused import RefusedError
 from hcopt.system.files import copy_whole
 from hcopt.system.process import removed_at_death
 from hcopt.system.redaction import without_credentials
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 
 Age = Literal["same", "older", "newer", "foreign", "empty", "absent"]
 _SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
-
-
-class DatabaseRefusedError(Exception):
-    """The database has not the schema of this MLflow, and stays as it is.
-
-    Attributes:
-        message: What is wrong.
-        remedy: What to do about it.
-    """
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message, self.remedy = message, remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +70,7 @@ def open_databases(allowed: Mapping[str, Allowed], *, makes: bool = True) -> Non
         makes: Whether those that are absent are made now; else it is only said whether they may be.
 
     Raises:
-        DatabaseRefusedError: One has another schema, and nothing else was allowed.
+        RefusedError: One has another schema, and nothing else was allowed.
         SQLAlchemyError: One cannot be reached or read. MLflow itself would try that for over a minute.
     """
     found = {uri: _checked(uri, what) for uri, what in allowed.items() if is_database(uri)}
@@ -172,12 +159,21 @@ def _make(uri: str) -> None:
     with removed_at_death(draft.with_name(f"{draft.name}*")):
         try:
             MlflowClient(tracking_uri=_with_file(uri, draft)).search_experiments(max_results=1)
-            # Somebody else may have been quicker: theirs is as good.
-            with suppress(FileExistsError):
-                database.hardlink_to(draft)
+            _take_its_place(draft, database)
         finally:
             for path in draft.parent.glob(f"{draft.name}*"):
                 path.unlink(missing_ok=True)
+
+
+def _take_its_place(draft: Path, database: Path) -> None:
+    """Gives a whole database its name, where nobody else was quicker: theirs is as good, and may be in use."""
+    try:
+        database.hardlink_to(draft)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links, where nothing is renamed only if the name is free
+        if not database.exists():
+            draft.replace(database)
 
 
 def _with_file(uri: str, file: Path) -> str:
@@ -201,15 +197,15 @@ def _migrate(uri: str, revision: str) -> None:
         engine.dispose()
 
 
-def _refusal(uri: str, age: Age, revision: str | None) -> DatabaseRefusedError:
+def _refusal(uri: str, age: Age, revision: str | None) -> RefusedError:
     where, here = without_credentials(uri), f"MLflow {version('mlflow')} that is installed here"
     if age in ("absent", "empty"):
         what = "there is no MLflow database" if age == "absent" else "there is nothing in MLflow's database"
-        return DatabaseRefusedError(
+        return RefusedError(
             f"{what} {where}", "Give the MLflow that has the model as mlflow.tracking_uri or MLFLOW_TRACKING_URI."
         )
     if age == "foreign":
-        return DatabaseRefusedError(
+        return RefusedError(
             f"the database {where} has tables, and none of them is MLflow's: it stays as it is",
             f"Correct mlflow.tracking_uri. Where MLflow is to share it: `mlflow db upgrade {where}` makes its tables.",
         )
@@ -221,8 +217,8 @@ def _refusal(uri: str, age: Age, revision: str | None) -> DatabaseRefusedError:
         f"(`mlflow server --backend-store-uri {where}`)"
     )
     if age == "newer":
-        return DatabaseRefusedError(message, f"{server}, or install that MLflow here.")
-    return DatabaseRefusedError(
+        return RefusedError(message, f"{server}, or install that MLflow here.")
+    return RefusedError(
         message,
         f"{server}, or a copy of it. Or have a run migrate it, after which that MLflow cannot open it any more: "
         "--set mlflow.migrate_database=true.",

@@ -26,6 +26,7 @@ _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 20
 # With pauses in between that double, up to 20 s.
 _ATTEMPTS = 3
+_CHUNK_BYTES = 1 << 20
 
 _ABSENT_CODES = ("NoSuchKey", "404", "NotFound")
 # Without the right to list, S3 answers 403 where there is no such key.
@@ -80,11 +81,28 @@ class Bucket:
             Callback=self._check_time,
             Config=TransferConfig(num_download_attempts=_ATTEMPTS),
         )
-        if fault := _fault(target, head):
+        fault = _fault(target, head)
+        if fault is None and not self._has_md5(key, target, head):
+            fault = "it does not have its ETag's MD5, and comes otherwise each time"
+        if fault:
             raise ModelSourceError(
                 f"s3://{self.name}/{key}: {fault}",
                 remedy="Run again; where it stays so, the object was replaced meanwhile or the server is at fault.",
             )
+
+    def _has_md5(self, key: str, file: Path, head: Mapping[str, Any]) -> bool:
+        """Whether a file has the MD5 that S3 names; or the service names something else by that, and it came as it is.
+
+        To some services an ETag is any 32 digits. A second look tells that from bytes that were changed on their way.
+        """
+        if (expected := _md5_in(head)) is None or (came := _digest(file, "md5").hex()) == expected:
+            return True
+        again = hashlib.md5(usedforsecurity=False)
+        with closing(self.client.get_object(Bucket=self.name, Key=key)["Body"]) as body:
+            while chunk := body.read(_CHUNK_BYTES):
+                self._check_time(len(chunk))
+                again.update(chunk)
+        return again.hexdigest() == came
 
     def _check_time(self, _arrived_bytes: int) -> None:
         if time.monotonic() > self.deadline:
@@ -136,31 +154,45 @@ def _fault(file: Path, head: Mapping[str, Any]) -> str | None:
     size_bytes, expected_bytes = file.stat().st_size, head["ContentLength"]
     if size_bytes != expected_bytes:
         return f"{size_bytes} of {expected_bytes} bytes came"
-    etag = head.get("ETag", "").strip('"')
+    if (sha256 := _sha256_in(head)) is not None and _digest(file, "sha256") != sha256:
+        return "it does not have its SHA-256"
+    return None
+
+
+def _sha256_in(head: Mapping[str, Any]) -> bytes | None:
     sha256 = head.get("ChecksumSHA256", "")
     # An object that was uploaded in parts has checksums of checksums, marked by a dash and their number.
-    if sha256 and "-" not in sha256:
-        return None if _digest(file, "sha256") == base64.b64decode(sha256) else "it does not have its SHA-256"
+    return base64.b64decode(sha256) if sha256 and "-" not in sha256 else None
+
+
+def _md5_in(head: Mapping[str, Any]) -> str | None:
+    """The MD5 that an object's ETag probably is; None where it is none, or S3 names a better checksum."""
+    etag = str(head.get("ETag", "")).strip('"')
     # Of what the server itself encrypts, the ETag is no MD5.
-    if re.fullmatch(r"[0-9a-f]{32}", etag) and not any("Encryption" in key or "SSE" in key for key in head):
-        return None if _digest(file, "md5").hex() == etag else "it does not have its ETag's MD5"
-    return None
+    encrypted = any("Encryption" in key or "SSE" in key for key in head)
+    better = _sha256_in(head) is not None
+    return etag if re.fullmatch(r"[0-9a-f]{32}", etag) and not encrypted and not better else None
 
 
 def _digest(file: Path, algorithm: str) -> bytes:
     # file_digest came with Python 3.11.
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with file.open("rb") as content:
-        while chunk := content.read(1 << 20):
+        while chunk := content.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.digest()
 
 
 @contextmanager
-def open_bucket(name: str, config: Config) -> Iterator[Bucket]:
+def open_bucket(name: str, config: Config, *, verifies: bool = True) -> Iterator[Bucket]:
     """A bucket, or none where the name is empty; what boto3 raises inside the context is raised as a ModelSourceError.
 
     Credentials are found where boto3 always looks, and in .env.
+
+    Args:
+        name: The bucket.
+        config: How S3 is reached.
+        verifies: Whether the server's certificate has to be one that is trusted.
 
     Raises:
         ModelSourceError: Unreachable, no or wrong credentials, no such bucket or key, a full disk, no time left.
@@ -168,7 +200,7 @@ def open_bucket(name: str, config: Config) -> Iterator[Bucket]:
     section = config.s3
     deadline = time.monotonic() + section.timeout_s
     try:
-        with temporary_environ(config.dotenv), closing(_client(section)) as client:
+        with temporary_environ(config.dotenv), closing(_client(section, verifies=verifies)) as client:
             yield Bucket(client=client, name=name, deadline=deadline, timeout_s=section.timeout_s)
     except _failures() as error:
         what = f"s3://{name}" if name else "the list of buckets"
@@ -181,7 +213,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return (*s3_errors(), OSError, ValueError)
 
 
-def _client(settings: S3Section) -> S3Client:
+def _client(settings: S3Section, *, verifies: bool = True) -> S3Client:
     import boto3
     from botocore.config import Config as BotoConfig
 
@@ -189,7 +221,7 @@ def _client(settings: S3Section) -> S3Client:
         "s3",
         endpoint_url=settings.endpoint_url,
         region_name=settings.region,
-        verify=settings.ca_bundle,
+        verify=settings.ca_bundle if verifies else False,
         config=BotoConfig(
             connect_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=_READ_TIMEOUT_S,
@@ -217,6 +249,13 @@ def s3_errors() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     return (BotoCoreError, ClientError, Boto3Error)
+
+
+def is_s3_refusal(error: Exception) -> bool:
+    """Whether S3 says that this user may not do it."""
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError) and _code(error) in _FORBIDDEN_CODES
 
 
 def explain_s3_error(error: Exception, what: str, endpoint_url: str | None = None) -> tuple[str, str | None]:

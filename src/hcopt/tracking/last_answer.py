@@ -15,6 +15,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import RegisteredVersion
 from hcopt.services.mlflow import error_code, mlflow_session
+from hcopt.services.mlflow_artifacts import list_run_artifacts
 from hcopt.system import finite_json
 from hcopt.tracking.values import MLFLOW_RUN_TAG
 
@@ -109,7 +110,7 @@ def _text(client: MlflowClient, run_id: str, path: str, whose: str) -> str:
 
     named = f"{whose} names MLflow run {run_id} as hcopt's answer ({MLFLOW_RUN_TAG})"
     try:
-        there = {entry.path for entry in client.list_artifacts(run_id, posixpath.dirname(path) or None)}
+        there = {entry.path for entry in list_run_artifacts(client, run_id, posixpath.dirname(path) or None)}
     except MlflowException as error:
         if error_code(error) not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise

@@ -21,6 +21,7 @@ from hcopt.records.measurement import Measurement
 from hcopt.records.model import ModelConfigVariant, RegisteredVersion
 from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.services.mlflow import mlflow_session
+from hcopt.services.mlflow_artifacts import check_writable
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.charts import chart_images
 from hcopt.tracking.registry import ensure_experiment
@@ -144,6 +145,7 @@ def _log_parent(
 ) -> str:
     parent = _parent(client, experiment_id, run.run_id, run.started_at)
     run_id = str(parent.info.run_id)
+    check_writable(client, parent)
     # Among those of a batch a run is known by its model.
     under = {} if whole is None else {_PARENT_TAG: whole.info.run_id, "mlflow.runName": run.model.name}
     _log_values(client, parent, params=run_params(run), metrics=run_metrics(run), tags={**run_tags(run), **under})
@@ -192,6 +194,7 @@ def log_batch_run(
         experiment_id = ensure_experiment(client, tracking_uri, config.mlflow.experiment)
         parent = _parent(client, experiment_id, run_id, started_at)
         own_id = str(parent.info.run_id)
+        check_writable(client, parent)
         metrics = [
             MetricPoint(key=key, value=value, timestamp_ms=epoch_ms(started_at), step=0)
             for key, value in (("models", len(outcomes)), ("models_failed", len(failed)))

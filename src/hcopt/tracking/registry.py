@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
-from hcopt.services.mlflow import error_code, mlflow_session
+from hcopt.services.mlflow import asks_server, error_code, lacks_endpoint, mlflow_errors, mlflow_session
+from hcopt.services.mlflow_artifacts import check_library, check_writable, local_folder
 from hcopt.services.mlflow_database import sqlite_file
 from hcopt.services.mlflow_moved import artifacts_beside
 
@@ -81,6 +82,46 @@ def ensure_experiment(client: MlflowClient, tracking_uri: str, name: str) -> str
     return str(found.experiment_id)
 
 
+def check_tracking(tracking_uri: str, *, config: Config) -> None:
+    """Before anything is measured: tells where nobody would find what is logged to a server in the end.
+
+    Makes the experiment, since that has the place; and in a folder, for a moment, a run (see `check_writable`).
+
+    Raises:
+        OutputError: The server is too old, what lies there is not seen by others, the library for such a place is not
+            installed here, or the experiment was deleted.
+    """
+    if not asks_server(tracking_uri):
+        return
+    try:
+        with mlflow_session(tracking_uri, error=OutputError, config=config, writes=True) as client:
+            experiment_id = ensure_experiment(client, tracking_uri, config.mlflow.experiment)
+            location = client.get_experiment(experiment_id).artifact_location
+            check_library(client, location)
+            if local_folder(location) is not None:
+                _try_with_a_run(client, experiment_id)
+    except OutputError as failure:
+        # Who does not answer now may do so when there is something to log.
+        if not isinstance(failure.__cause__, mlflow_errors()):
+            raise
+
+
+def _try_with_a_run(client: MlflowClient, experiment_id: str) -> None:
+    run = client.create_run(experiment_id, run_name="hcopt probe", tags={"mlflow.source.name": "hcopt"})
+    try:
+        check_writable(client, run)
+    finally:
+        client.delete_run(run.info.run_id)
+
+
+def artifact_location(client: MlflowClient, experiment: str) -> str | None:
+    """Where what is logged to an experiment goes; before there is one, where the default experiment's goes."""
+    for name in (experiment, "Default"):
+        if (found := client.get_experiment_by_name(name)) is not None:
+            return str(found.artifact_location)
+    return None
+
+
 def _artifact_location(tracking_uri: str) -> str | None:
     """Beside an SQLite database, where MLflow's own default is ./mlruns of whoever runs; servers have their own."""
     database = sqlite_file(tracking_uri)
@@ -108,9 +149,10 @@ def seed_sample_model(tracking_uri: str, repository: Path, experiment: str, *, c
         run = _seeding_run(client, ensure_experiment(client, tracking_uri, experiment))
         number = _registered_by(client, run.info.run_id)
         if number is None:
+            check_writable(client, run)
             with tempfile.TemporaryDirectory() as scratch:
                 saved = _saved_model(repository / SAMPLE_MODEL, Path(scratch) / "model")
-                source, model_id = _log_model(client, run.info.experiment_id, run.info.run_id, saved)
+                source, model_id = _log_model(client, run, saved)
             number = _register(client, source, run.info.run_id, model_id)
         client.set_terminated(run.info.run_id)
         # Last, so that an interrupted seeding is not taken for a whole one.
@@ -172,18 +214,27 @@ def _example_rows(model: Path) -> DataFrame:
     return pd.DataFrame(content["data"], columns=content["columns"], dtype="float32")
 
 
-def _log_model(client: MlflowClient, experiment_id: str, run_id: str, saved: Path) -> tuple[str, str]:
+def _log_model(client: MlflowClient, run: Run, saved: Path) -> tuple[str, str | None]:
     """Logs a saved model; gives the source for a version, and the model's id."""
     from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
 
-    model = client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
+    run_id = run.info.run_id
+    try:
+        model = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run_id)
+    except MlflowException as error:
+        if not lacks_endpoint(error):
+            raise
+        # MLflow 2 has a model among its run's artifacts.
+        client.log_artifacts(run_id, str(saved), "model")
+        return f"{run.info.artifact_uri}/model", None
     client.log_model_artifacts(model.model_id, str(saved))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return str(model.model_uri), str(model.model_id)
 
 
-def _register(client: MlflowClient, source: str, run_id: str, model_id: str) -> str:
+def _register(client: MlflowClient, source: str, run_id: str, model_id: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import warnings
 from contextlib import closing
@@ -12,7 +14,8 @@ import pytest
 from hcopt.config.sections import Config
 from hcopt.errors import OutputError
 from hcopt.services.mlflow import mlflow_session, ready_database
-from hcopt.services.mlflow_database import Allowed, DatabaseRefusedError, is_database, open_databases, sqlite_file
+from hcopt.services.mlflow_database import Allowed, is_database, open_databases, sqlite_file
+from hcopt.services.refused import RefusedError
 from hcopt.tracking.registry import looking_only
 from tests.support.mlflow2 import Mlflow2, mlflow2
 
@@ -29,8 +32,8 @@ def execute(file: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def refusal(uri: str, allowed: Allowed) -> DatabaseRefusedError:
-    with pytest.raises(DatabaseRefusedError) as caught:
+def refusal(uri: str, allowed: Allowed) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
         open_databases({uri: allowed})
     return caught.value
 
@@ -159,3 +162,24 @@ def test_who_looks_only_migrates_nothing_not_even_hcopt_s_own(older: Mlflow2) ->
 )
 def test_file_of_an_sqlite_database(uri: str, file: str | None) -> None:
     assert sqlite_file(uri) == (None if file is None else Path(file))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_database_is_made_where_the_file_system_has_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    file = tmp_path / "mlflow.db"
+
+    def refused(*_: object, **__: object) -> None:
+        # What Linux answers there; another process may have made the database meanwhile.
+        if there:
+            file.write_bytes(b"of somebody else")
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    open_databases({f"sqlite:///{file}": EVERYTHING})
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    if there:
+        assert file.read_bytes() == b"of somebody else"
+    else:
+        open_databases({f"sqlite:///{file}": Allowed()})

@@ -25,7 +25,8 @@ OTHER_SHA256 = base64.b64encode(hashlib.sha256(b"another").digest()).decode()
 class OneObject:
     """A client of a bucket that gives `BODY` for every key, and says of it what it is told to."""
 
-    def __init__(self, **head: object) -> None:
+    def __init__(self, again: bytes = BODY, **head: object) -> None:
+        self.again = again
         self.head = {"ContentLength": len(BODY), **head}
 
     def head_object(self, **_request: object) -> dict[str, object]:
@@ -43,9 +44,12 @@ class OneObject:
         Callback(len(BODY))
         Path(target).write_bytes(BODY)
 
+    def get_object(self, **_request: object) -> dict[str, object]:
+        return {"Body": BytesIO(self.again)}
 
-def fetch(target: Path, *, deadline: float = math.inf, **head: object) -> None:
-    Bucket(client=OneObject(**head), name="b", deadline=deadline, timeout_s=60).fetch("k", target)
+
+def fetch(target: Path, *, deadline: float = math.inf, again: bytes = BODY, **head: object) -> None:
+    Bucket(client=OneObject(again, **head), name="b", deadline=deadline, timeout_s=60).fetch("k", target)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,7 @@ def fetch(target: Path, *, deadline: float = math.inf, **head: object) -> None:
         {"ServerSideEncryption": "aws:kms", "ETag": '"0123456789abcdef0123456789abcdef"'},
         {"SSECustomerAlgorithm": "AES256", "ETag": '"0123456789abcdef0123456789abcdef"'},
         {"ETag": '"W/an opaque one"'},
+        {"ETag": '"0123456789abcdef0123456789abcdef"'},  # opaque too: the object comes the same each time
     ],
 )
 def test_object_is_taken_where_nothing_contradicts(tmp_path: Path, head: dict[str, object]) -> None:
@@ -70,7 +75,7 @@ def test_object_is_taken_where_nothing_contradicts(tmp_path: Path, head: dict[st
     [
         ({"ContentLength": 9}, "7 of 9 bytes came"),
         ({"ContentLength": 3}, "7 of 3 bytes came"),
-        ({"ETag": '"0123456789abcdef0123456789abcdef"'}, "does not have its ETag's MD5"),
+        ({"ETag": '"0123456789abcdef0123456789abcdef"', "again": b"changed"}, "does not have its ETag's MD5"),
         ({"ChecksumSHA256": OTHER_SHA256, "ETag": f'"{MD5}"'}, "does not have its SHA-256"),
     ],
 )

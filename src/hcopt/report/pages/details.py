@@ -86,6 +86,7 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
         (text["fact_runtime"], env.runtime),
         (text["fact_backend"], str(env.backend)),
         (text["fact_triton"], env.triton_version),
+        *(() if env.server_settings is None else ((text["fact_server_settings"], env.server_settings),)),
         (text["fact_onnxruntime"], env.onnxruntime_version or unknown),
         (text["fact_perf_analyzer"], env.perf_analyzer_version or unknown),
         (text["fact_cpu"], cpu),
