@@ -4,7 +4,7 @@ Rounds of both, in turns; in each, windows as short as a search's. The ratio is 
 95 % interval.
 
 .venv/bin/python -m benchmarks.search.kept_variants --set model.uri=model_repository/HomeCreditDefaultModel \
-    --set sweep.instance_count=[1,2,3] --set sweep.max_queue_delay_us=[0,500,1000]
+    --set sweep.instance_count=[1,2,3] --set sweep.max_queue_delay_us=[0,500,1000] --set sweep.intra_op_thread_count=[]
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@ r"""The search phase of both profilers on a real server, one run after the other
 Both are `hcopt profile` as a user starts it, with everything after the ranking cut short; what counts is `elapsed_s`
 of the sweep in `run.json`: after the A/A gate, up to the ranking.
 
-.venv/bin/python -m benchmarks.search.live_search --rounds 3 --set model.uri=model_repository/HomeCreditDefaultModel
+.venv/bin/python -m benchmarks.search.live_search --rounds 3 --set model.uri=model_repository/HomeCreditDefaultModel \
+    --set sweep.intra_op_thread_count=[]
 .venv/bin/python -m benchmarks.search.live_search --set model.uri=model_repository/HomeCreditDefaultModel \
-    --set sweep.max_batch_size=[4,8,16,32] --set sweep.instance_count=[1,2,3,4] \
+    --set sweep.max_batch_size=[4,8,16,32] --set sweep.instance_count=[1,2,3,4] --set sweep.intra_op_thread_count=[] \
     --set sweep.max_queue_delay_us=[0,100,500,1000,2000] --set sweep.concurrency=[4,8,16,32]
 """
 

@@ -55,6 +55,7 @@ def simulated_config(
             "sweep": {
                 "max_batch_size": sizes,
                 "instance_count": instances,
+                "intra_op_thread_count": (),
                 "max_queue_delay_us": tuple(delays),
                 "concurrency": concurrency,
             },

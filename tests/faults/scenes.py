@@ -28,6 +28,7 @@ _SHORTEST = (
     "--runtime=embedded",
     "--set=sweep.max_batch_size=[4]",
     "--set=sweep.instance_count=[1]",
+    "--set=sweep.intra_op_thread_count=[]",
     "--set=sweep.max_queue_delay_us=[4000]",
     "--set=sweep.concurrency=[1,2]",
     "--set=profiler.measurement_interval_ms=200",

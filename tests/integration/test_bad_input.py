@@ -4,6 +4,7 @@ nothing half-written. What is no bad input, odd but fine paths, is here too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -58,6 +59,14 @@ def linked_out(folder: Path) -> None:
 
 def huge_row(folder: Path) -> None:
     models.save(models.identity_model(shape=(-1, 2**40)), folder / "model")
+
+
+def bad_row(folder: Path) -> None:
+    """Of 600 rows one asks for an entry that the table of eight does not have."""
+    models.save(models.embedding_model(), folder)
+    rows = [[row % 8, 0, 7] for row in range(600)]
+    rows[500] = [1, 8, 2]
+    (folder / "rows.json").write_text(json.dumps({"ids": rows}), encoding="utf-8")
 
 
 LAUGHS = "a0: &a0 [x,x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1},*a{n - 1}]\n" for n in range(1, 60))
@@ -196,6 +205,18 @@ CASES = {
         3,
         ("names the ONNX file by a list", "Log the model again"),
         beside_model("MLmodel", f"{LAUGHS}flavors: {{onnx: {{data: *a59}}}}\n"),
+    ),
+    "rows: one that the model does not take": Case(
+        ("--model=model.onnx", "--set=model.input_example=rows.json"),
+        3,
+        ("row 500 (counted from 0) of its 600 input rows", "idx=8 must be within", "leave it out"),
+        bad_row,
+    ),
+    "rows: one of another length": Case(
+        (SAMPLE, "--set=model.input_example=rows.json"),
+        3,
+        ("rows.json does not fit the input", "found [2], in row 1 (counted from 0)", "`none`"),
+        text("rows.json", json.dumps([[0.5] * 10, [0.5] * 2])),
     ),
     "model: weights from outside its folder": Case(("--model=model",), 3, ("../secret",), escaping),
 }

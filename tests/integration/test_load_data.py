@@ -153,6 +153,27 @@ def test_dynamic_dimensions_get_the_shape_of_the_rows(triton: Triton, tmp_path: 
     np.testing.assert_allclose(answers[1]["means"], images[1].mean(axis=(1, 2)), atol=1e-6)
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "FP16", "INT64", "BOOL", "BYTES"])
+def test_dimensions_of_length_zero_are_sent_as_they_are(triton: Triton, tmp_path: Path, datatype: str) -> None:
+    """The cache of a first step is empty: `output` = `input` + how many entries the cache has."""
+    nodes = [
+        helper.make_node("Shape", ["past"], ["length"], start=2, end=3),
+        helper.make_node("Cast", ["length"], ["added"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Add", ["input", "added"], ["output"]),
+        helper.make_node("Identity", ["past"], ["present"]),
+    ]
+    inputs = [models.tensor("input", "FP32", (-1, 2)), models.tensor("past", datatype, (-1, 2, -1, 3))]
+    outputs = [models.tensor("output", "FP32", (-1, 2)), models.tensor("present", datatype, (-1, 2, -1, 3))]
+    artifact = saved(f"empty_{datatype}", models.model(nodes, inputs, outputs), tmp_path)
+    example = tmp_path / "rows.npz"
+    values = np.arange(14, dtype=np.float32).reshape(ROW_COUNT, 2)
+    np.savez(example, input=values, past=np.empty((ROW_COUNT, 2, 0, 3), "U1" if datatype == "BYTES" else np.float32))
+    config = base_configuration(artifact, batchable=True).config
+    load = build_load(artifact, config, input_shapes={}, input_example=str(example))
+    for index, answer in enumerate(triton.send(artifact, load)):
+        assert answer["output"] == values[index].tolist()
+
+
 @pytest.mark.parametrize("proto", [models.scalar_model(), models.per_row_scalar_model()], ids=["whole", "per_row"])
 def test_scalars_are_sent_as_one_element(
     triton: Triton, tmp_path: Path, proto: onnx.ModelProto, request: pytest.FixtureRequest

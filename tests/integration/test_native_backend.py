@@ -26,6 +26,7 @@ from hcopt.errors import RuntimeStartError
 from hcopt.model.base_config import base_configuration
 from hcopt.model.onnx_file import inspect_onnx
 from hcopt.model.triton_config import to_text
+from hcopt.triton.embedded.thread_choice import chosen_thread_count
 from tests.support import onnx_models as models
 from tests.support.native_backend import Client, connected, installed_onnxruntime, triton_with
 from tests.support.pbtxt import artifact
@@ -369,6 +370,12 @@ def test_intra_op_thread_count_is_honoured_for_each_instance(triton: Triton, thr
     # The instance's own thread is one of those that compute.
     config = parameter("intra_op_thread_count", str(threads))
     assert_added_threads(triton, threads * instances, config, instances)
+
+
+def test_threads_are_known_that_an_instance_gets_where_nobody_asks_for_any(triton: Triton, tmp_path: Path) -> None:
+    chosen = chosen_thread_count(tmp_path, None)
+    assert chosen is not None
+    assert_added_threads(triton, chosen, "")
 
 
 @pytest.mark.parametrize("threads", [2, 5])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -17,12 +19,14 @@ from hcopt.config.sections import SweepSection
 from hcopt.errors import ProfileError
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window
+from hcopt.measure.load.refused import RefusedShare
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns.pace import QUICK
 from hcopt.measure.turns.taker import TurnTaker
-from hcopt.model.triton_config import apply_variant, parse_text, to_json, variant_of
+from hcopt.model.inputs.values import LoadData, LoadTensor
+from hcopt.model.triton_config import apply_variant, parse_text, queue_stall_s, to_json, variant_of
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.store.measurements import read_samples
@@ -32,6 +36,18 @@ from tests.support.fakes import RecordedProgress
 from tests.support.triton import ImpatientTools, Triton, input_and_output
 
 CONFIG = f"{input_and_output()}instance_group {{ count: 1 kind: KIND_CPU }}\ndynamic_batching {{ }}\n"
+# Much that no sweep sets.
+RICH = f"""{input_and_output()}
+instance_group [{{ count: 1 kind: KIND_CPU rate_limiter {{ priority: 2 resources [{{ name: "R" count: 1 }}] }} }}]
+dynamic_batching {{
+  priority_levels: 2
+  default_priority_level: 1
+  default_queue_policy {{ default_timeout_microseconds: 60000000 max_queue_size: 1000 }}
+  priority_queue_policy [{{ key: 2 value {{ timeout_action: DELAY max_queue_size: 500 }} }}]
+}}
+optimization {{ priority: PRIORITY_MAX input_pinned_memory {{ enable: false }} }}
+parameters [{{ key: "enable_mem_pattern" value {{ string_value: "0" }} }}]
+"""
 # perf_analyzer's own default is random bits, and with one NaN among them its export is empty.
 INPUT = ("--input-data", "zero")
 
@@ -45,10 +61,10 @@ class Sample:
 
     @property
     def default(self) -> ModelConfigVariant:
-        return variant_of(parse_text(self._text()), f"{self.name}_config_default")
+        return variant_of(parse_text(self.text()), f"{self.name}_config_default")
 
     def served(self, *, keeps_loaded: bool = False) -> ServedModel:
-        base = parse_text(self._text())
+        base = parse_text(self.text())
         return ServedModel(
             self.triton.control,
             self.name,
@@ -79,7 +95,7 @@ class Sample:
         )
         return replace(window, **changes)  # type: ignore[arg-type]
 
-    def _text(self) -> str:
+    def text(self) -> str:
         return (self.triton.repository / self.name / "config.pbtxt").read_text()
 
 
@@ -244,6 +260,8 @@ class Swept:
     plan: SweepPlan
     recorded: list[Measurement]
     progress: RecordedProgress
+    served: dict[str, str]
+    expected: dict[str, str]
 
     def of(self, name: str) -> Measurement:
         [found] = [one for one in self.recorded if one.variant.config_name.endswith(f"_config_{name}")]
@@ -252,20 +270,40 @@ class Swept:
 
 @pytest.fixture(scope="module")
 def swept(embedded_triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
-    """The default, a variant, and one whose thread count is none: each at one load."""
+    """The default, a variant, two whose thread count is none, and one that the plan leaves out: each at one load.
+
+    `served` is what Triton says of each while Model Analyzer measures it, `expected` where hcopt loads it.
+    """
     folder = tmp_path_factory.mktemp("sweep") / "a run's = folder"
     (folder / "logs").mkdir(parents=True)
-    sample = Sample(embedded_triton, embedded_triton.add(CONFIG, models.identity_model()))
+    sample = Sample(embedded_triton, embedded_triton.add(RICH, models.identity_model()))
+    base, control = parse_text(sample.text()), embedded_triton.control
     sweep = SweepSection(
         max_batch_size=(4,),
-        instance_count=(2,),
+        instance_count=(2, 1),
         max_queue_delay_us=(100,),
         concurrency=(3,),
         client_batch_size=(2,),
         parameters={"intra_op_thread_count": (1, "two")},
     )
     plan = plan_sweep(sweep, sample.default, model_name=sample.name, instance_kind="KIND_CPU")
-    recorded, progress = list[Measurement](), RecordedProgress()
+    plan = replace(plan, variants=tuple(one for one in plan.variants if one.config_name != f"{sample.name}_config_2"))
+
+    def config_of(variant: ModelConfigVariant) -> str:
+        return to_json(base if variant == plan.default else apply_variant(base, variant, "KIND_CPU"))
+
+    expected, served = {}, dict[str, str]()
+    for variant in plan.all_variants[:2]:
+        control.load(sample.name, config_of(variant))
+        expected[variant.config_name] = control.active_config(sample.name)
+    control.unload(sample.name)
+
+    class Watching(RecordedProgress):
+        def started(self, what: str) -> None:
+            super().started(what)
+            served[what.partition(",")[0]] = control.active_config(sample.name)
+
+    recorded, progress = list[Measurement](), Watching()
     job = ProfileJob(
         plan=plan,
         server=embedded_triton.server,
@@ -273,16 +311,32 @@ def swept(embedded_triton: Triton, tmp_path_factory: pytest.TempPathFactory) -> 
         folder=folder,
         input_arguments=INPUT,
         context=RunContext(record=recorded.append, progress=progress),
+        config_of=config_of,
+        stall_s=queue_stall_s(base),
     )
-    ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=1000.0).profile(job)
-    yield Swept(folder, plan, recorded, progress)
-    embedded_triton.control.unload(sample.name)
+    ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=100_000.0).profile(job)
+    yield Swept(folder, plan, recorded, progress, served, expected)
+    control.unload(sample.name)
+
+
+def test_sweep_serves_the_configuration_that_is_confirmed_by_its_name(swept: Swept) -> None:
+    """Queue policies, priorities, optimization, rate limiter and parameters among it, as Triton itself says it."""
+    assert swept.served == swept.expected
+    for said in swept.expected.values():
+        for kept in ("PRIORITY_MAX", "enable_mem_pattern", "max_queue_size", "default_priority_level", "resources"):
+            assert kept in said
 
 
 def test_sweep_records_every_point_once_in_the_plan_s_order(swept: Swept) -> None:
     assert [one.variant for one in swept.recorded] == list(swept.plan.all_variants)
     assert {one.load for one in swept.recorded} == set(swept.plan.loads)
     assert swept.progress.measurements == swept.recorded
+
+
+def test_what_the_plan_leaves_out_is_not_measured(swept: Swept) -> None:
+    log = (swept.folder / "logs" / "model_analyzer.log").read_text()
+    assert f"Profiling {swept.plan.model_name}_config_2: " in log
+    assert log.count("not measured: failed before, or left out") == 1
 
 
 def test_sweep_s_figures_agree_with_model_analyzer_s_own_within_its_rounding(swept: Swept) -> None:
@@ -312,3 +366,43 @@ def test_sweep_leaves_its_report_and_no_work(swept: Swept) -> None:
     assert left == {"analyzer.yaml", "logs", "reports"}
     report = swept.folder / "reports/summaries" / swept.plan.model_name / "model_analyzer"
     assert {"metrics-model-inference.csv"} < {path.name for path in report.iterdir()}
+
+
+# A queue policy that rejects
+
+WAITING = f"""{input_and_output()}instance_group {{ count: 1 kind: KIND_CPU }}
+dynamic_batching {{
+  max_queue_delay_microseconds: 50000
+  default_queue_policy {{ default_timeout_microseconds: 1 }}
+}}
+"""
+
+
+def test_requests_that_a_queue_policy_rejects_are_an_outcome_with_their_share(triton: Triton, tmp_path: Path) -> None:
+    """A request waits for others up to 50 ms, and is not to wait at all."""
+    sample = Sample(triton, triton.add(WAITING, models.identity_model()))
+    driver, served = sample.driver(tmp_path)
+    rows = LoadTensor(name="input", datatype="FP32", rows=np.ones((3, 4), dtype=np.float32))
+    share = RefusedShare(
+        control=triton.control, model_name=lambda: sample.name, rows=LoadData(tensors=(rows,), origin="synthetic")
+    )
+    served.reload(sample.default)
+    taken = replace(driver, refused_share=share).measure(sample.window(window_s=0.2))
+    assert taken.failure_cause == "refused"
+    assert taken.error is not None
+    found = re.fullmatch(
+        r"([\d.]+)% of [\d,]+ requests are rejected at concurrency 4: .*an error: .*timeout expired", taken.error
+    )
+    assert found is not None, taken.error
+    assert 0 < float(found[1]) <= 100
+
+
+def test_requests_that_are_answered_are_none_that_are_refused(sample: Sample) -> None:
+    good, bad = (
+        LoadTensor(name="input", datatype="FP32", rows=np.ones((2, width), dtype=np.float32)) for width in (4, 3)
+    )
+    sample.triton.control.load(sample.name)
+    refused, asked = sample.triton.control.count_refused(sample.name, [[good]], at_once=2, lasts_s=0.2)
+    assert refused == 0 < asked
+    refused, asked = sample.triton.control.count_refused(sample.name, [[bad]], at_once=2, lasts_s=0.2)
+    assert refused == asked > 0

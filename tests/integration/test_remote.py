@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
-import requests
+from tritonclient.grpc import InferenceServerClient
 
 from hcopt.errors import RuntimeStartError
+from hcopt.model.triton_config import parse_text
 from hcopt.records.note import Note
 from hcopt.triton.base import Endpoint
 from hcopt.triton.control import ModelControl
@@ -26,6 +30,7 @@ from tests.integration.test_main_job import assert_valid
 from tests.support.command import SAMPLE_FOLDER, SAMPLE_MODEL, TINY, Answer, workplace
 from tests.support.notes import said
 from tests.support.stores import with_store
+from tests.support.triton import request_inputs
 
 
 @dataclass(frozen=True)
@@ -47,22 +52,26 @@ def ports_in_a_row() -> Ports:
     return Ports(http=grpc - 1, grpc=grpc, metrics=grpc + 1)
 
 
+def started_with(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[str]], list[str]]) -> None:
+    """Servers of this test have another command line."""
+    command = runtime.server_command
+    monkeypatch.setattr(runtime, "server_command", lambda *arguments: change(command(*arguments)))
+
+
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
-    """It has a response cache, which the model uses."""
+    """A server with a response cache, which its model uses."""
     root = tmp_path_factory.mktemp("elsewhere")
     repository = root / "models"
     shutil.copytree(SAMPLE_FOLDER, repository / SAMPLE_MODEL)
-    with (repository / SAMPLE_MODEL / "config.pbtxt").open("a", encoding="utf-8") as config:
-        config.write("\nresponse_cache { enable: true }\n")
-    caches = find_triton().tritonserver.parent.parent / "caches"
-    command = runtime.server_command
-
-    def with_cache(*arguments: Any) -> list[str]:
-        return [*command(*arguments), f"--cache-directory={caches}", "--cache-config=local,size=10000000"]
-
+    with (repository / SAMPLE_MODEL / "config.pbtxt").open("a") as config:
+        config.write("response_cache { enable: true }\n")
+    caches = find_triton().tritonserver.parents[1] / "caches"
+    cache = ["--cache-config=local,size=1048576", f"--cache-directory={caches}"]
+    # Without a file no trace can be asked for.
+    traces = f"--trace-config=triton,file={root / 'traces.json'}"
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr(runtime, "server_command", with_cache)
+        started_with(patch, lambda command: [*command, *cache, traces])
         server = stack.enter_context(EmbeddedRuntime(choose_ports=ports_in_a_row).serve(repository, root))
         patch.undo()
         yield Elsewhere(server, repository, stack.enter_context(ModelControl(server.endpoint)))
@@ -77,31 +86,27 @@ class Finished:
         folder: The run's.
         before: How the server served the model.
         after: The same after the run.
-        counted: Triton's inference statistics of all models that were loaded after each measurement.
+        lookups: How often Triton has asked its cache until then, by its own metric.
     """
 
     answer: Answer
     folder: Path
     before: str
     after: str
-    counted: list[dict[str, Any]]
+    lookups: list[str]
 
 
 @pytest.fixture(scope="module")
 def finished(elsewhere: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    counted: list[dict[str, Any]] = []
-
-    def count() -> None:
-        answer = requests.get(f"http://{elsewhere.endpoint.http}/v2/models/stats", timeout=60).json()
-        counted.extend(one["inference_stats"] for one in answer["model_stats"])
-
     elsewhere.control.load(SAMPLE_MODEL, own_way(elsewhere))
     before = elsewhere.control.active_config(SAMPLE_MODEL)
     place = with_store(workplace(tmp_path_factory.mktemp("remote")))
     model = elsewhere.repository / SAMPLE_MODEL
     options = (*TINY, f"--model={model}", f"--endpoint=grpc://{elsewhere.endpoint.grpc}")
-    answer = place.run("profile", *options, acts=[("concurrency 8: ", count)] * 4)
-    return Finished(answer, place.runs[-1], before, elsewhere.control.active_config(SAMPLE_MODEL), counted)
+    answer = place.run("profile", *options)
+    metrics = urlopen(elsewhere.endpoint.metrics_url).read().decode()
+    lookups = re.findall(r"^nv_cache_num_lookups (.*)$", metrics, re.MULTILINE)
+    return Finished(answer, place.runs[-1], before, elsewhere.control.active_config(SAMPLE_MODEL), lookups)
 
 
 def own_way(elsewhere: Elsewhere) -> str:
@@ -130,9 +135,57 @@ def test_model_that_was_loaded_is_put_back_as_it_was(finished: Finished) -> None
 
 def test_answers_of_the_servers_cache_are_not_measured(finished: Finished) -> None:
     assert "response_cache is off while hcopt measures" in finished.answer.stderr
-    assert any(int(one["success"]["count"]) for one in finished.counted), finished.answer.stderr
-    assert {int(one["cache_hit"].get("count", 0)) for one in finished.counted} == {0}
-    assert "response_cache" in (finished.folder / "golden" / SAMPLE_MODEL / "config.pbtxt").read_text(encoding="utf-8")
+    assert finished.lookups == ["0"]
+    golden = (finished.folder / "golden" / SAMPLE_MODEL / "config.pbtxt").read_text(encoding="utf-8")
+    assert parse_text(golden).response_cache.enable
+    found = json.loads((finished.folder / "summary.json").read_text(encoding="utf-8"))
+    assert found["environment"]["server_settings"] == "response_cache"
+
+
+def test_cache_answers_where_the_model_is_loaded_as_its_owner_has_it(elsewhere: Elsewhere) -> None:
+    """Else the run would show nothing."""
+    elsewhere.control.load(SAMPLE_MODEL)
+    rows = request_inputs({"input": np.ones((1, 10), dtype=np.float32)})
+    with InferenceServerClient(elsewhere.endpoint.grpc) as client:
+        for _ in range(3):
+            client.infer(SAMPLE_MODEL, rows)
+        statistics = client.get_inference_statistics(SAMPLE_MODEL).model_stats[0].inference_stats
+    assert statistics.cache_hit.count == 2
+
+
+def test_what_the_server_has_on_is_named(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """Both settings can be changed while it runs."""
+    address, taken = f"http://{elsewhere.endpoint.http}", remote(elsewhere.endpoint)
+    try:
+        post(f"{address}/v2/logging", {"log_verbose_level": 1})
+        post(f"{address}/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]})
+        with taken.runtime.serve(elsewhere.repository, tmp_path) as server:
+            settings = server.environment.server_settings
+    finally:
+        post(f"{address}/v2/logging", {"log_verbose_level": 0})
+        post(f"{address}/v2/trace/setting", {"trace_level": ["OFF"]})
+    assert settings == "trace_level=TIMESTAMPS, trace_rate=1000, log_verbose_level=1, response_cache"
+    assert [note.code for note in taken.notes] == ["remote_own_copy", "remote_settings"]
+    assert "trace_rate=1000, log_verbose_level=1, which" in said(taken.notes[1])
+
+
+def test_traces_of_the_models_own_are_named_and_stay(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """Triton keeps them while the model is unloaded, and does not tell of them then."""
+    traces = f"http://{elsewhere.endpoint.http}/v2/models/{SAMPLE_MODEL}/trace/setting"
+    elsewhere.control.load(SAMPLE_MODEL)
+    try:
+        post(traces, {"trace_level": ["TIMESTAMPS"], "trace_rate": "7"})
+        elsewhere.control.unload(SAMPLE_MODEL)
+        with remote(elsewhere.endpoint).runtime.serve(elsewhere.repository, tmp_path) as server:
+            assert server.environment.server_settings == "trace_level=TIMESTAMPS, trace_rate=7, response_cache"
+    finally:
+        elsewhere.control.load(SAMPLE_MODEL)
+        # An empty value is that of the server again.
+        post(traces, {"trace_level": None, "trace_rate": None})
+
+
+def post(url: str, body: dict[str, Any]) -> None:
+    urlopen(Request(url, data=json.dumps(body).encode(), method="POST")).read()
 
 
 @dataclass
@@ -202,12 +255,8 @@ def test_wrong_metrics_url_is_named(elsewhere: Elsewhere, tmp_path: Path) -> Non
 def test_server_without_explicit_model_control_is_told_what_its_owner_has_to_do(
     elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = runtime.server_command
-
-    def without_control(*arguments: Any) -> list[str]:
-        return [word for word in command(*arguments) if not word.startswith("--model-control-mode")]
-
-    monkeypatch.setattr(runtime, "server_command", without_control)
+    option = "--model-control-mode"
+    started_with(monkeypatch, lambda command: [word for word in command if not word.startswith(option)])
     with EmbeddedRuntime().serve(elsewhere.repository, tmp_path) as server:
         error = failure(server.endpoint, elsewhere.repository, tmp_path)
     assert error.message.endswith("does not let models be loaded and unloaded")

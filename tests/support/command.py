@@ -29,6 +29,7 @@ SAMPLE_FOLDER = REPOSITORY / "model_repository" / SAMPLE_MODEL
 TINY = (
     "--set=sweep.max_batch_size=[16]",
     "--set=sweep.instance_count=[1]",
+    "--set=sweep.intra_op_thread_count=[]",
     "--set=sweep.max_queue_delay_us=[500]",
     "--set=sweep.concurrency=[8]",
     "--set=profiler.measurement_interval_ms=500",

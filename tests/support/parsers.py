@@ -219,7 +219,13 @@ def valid_files(scratch: Path) -> dict[str, list[bytes]]:
         "trace": [b"t_s,infer_per_s\n0,10\n60,20.5\n"],
         "scaling": [json.dumps(scaled).encode()],
         "mlmodel": [(DATA / "mlflow_2.22.1" / "model" / "MLmodel").read_bytes()],
-        "example.json": [json.dumps(example).encode(), b'{"inputs": {"input": [[0,1,2,3,4,5,6,7,8,9]]}}'],
+        "example.json": [
+            json.dumps(example).encode(),
+            b'{"inputs": {"input": [[0,1,2,3,4,5,6,7,8,9]]}}',
+            b'{"inputs": [{"name": "input", "shape": [1, 10], "datatype": "FP32", "data": [0,1,2,3,4,5,6,7,8,9]}]}',
+            b'{"data": [{"input": {"content": [0,1,2,3,4,5,6,7,8,9], "shape": [10]}}, '
+            b'{"input": {"b64": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="}}]}',
+        ],
         "example.npz": [_valid_npz(scratch)],
         "onnx": [linear_model().SerializeToString(), external.read_bytes()],
     }

@@ -323,6 +323,7 @@ def _environment() -> Environment:
         cpuset="0-1",
         memory_mb=23904,
         governor=None,
+        onnxruntime_thread_count=2,
         hcopt_version="0.1.0",
     )
 

@@ -6,8 +6,9 @@ The sweep's figures play no part in the claim: a maximum over noisy measurements
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from textwrap import shorten
 
 from hcopt.analysis import sequential
 from hcopt.analysis.blocks import BlockClock, MeasureBlocks
@@ -17,9 +18,12 @@ from hcopt.analysis.p99_limit import fails_too_often
 from hcopt.analysis.ranking import Settings
 from hcopt.analysis.verdict import NOBODY, decide, is_settled, why_it_fails
 from hcopt.config.sections import ConfirmationSection
-from hcopt.records.measurement import Measurement
+from hcopt.records.measurement import Measurement, SweepPlan
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
+
+# Of what a failed window says.
+_MAX_LETTERS = 200
 
 
 def first_window_count(finalists: Finalists, settings: ConfirmationSection) -> int:
@@ -80,6 +84,22 @@ def confirm(
             return found
         spent = used_ratio
     raise AssertionError("the looks do not end")
+
+
+def unmeasured_default_first(found: Confirmation, plan: SweepPlan, swept: Iterable[Measurement]) -> Confirmation:
+    """The verdict; a default that the sweep could not measure is the first thing that it says.
+
+    Args:
+        found: The verdict.
+        plan: What was swept.
+        swept: The sweep's measurements, failed ones too.
+    """
+    windows = [one for one in swept if one.variant.settings == plan.default.settings]
+    if not windows or any(one.error is None for one in windows):
+        return found
+    why = shorten(str(windows[0].error), _MAX_LETTERS, placeholder=" …")
+    then = Note.of("nothing_to_compare_with") if found.reason.code == "default_unmeasured" else found.reason
+    return replace(found, reason=Note.of("default_unmeasured_first", why=why, then=then))
 
 
 def nothing_feasible(ranking: Ranking, refuted: Sequence[Confirmation], limit_ms: float | None) -> Confirmation:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
-from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.measurement import Environment, LoadPoint, SweepPlan
 from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.words.digits import whole_throughput
@@ -26,9 +26,11 @@ _ROUNDS_A_WINDOW = 2
 _WORTH_SAYING_S = 60.0
 
 
-# The one parameter whose value may be `auto`, since what fits depends on the variant.
+# The one parameter that may be a share of the server's cores, since what fits depends on the instances beside.
 THREADS = "intra_op_thread_count"
-AUTO = "auto"
+# Threads of all instances together, as a fraction of those cores. Where a core has two hyperthreads, half as many is
+# one for each physical core; beyond twice as many they only get in each other's way.
+THREAD_SHARES: dict[str, tuple[int, int]] = {"auto": (1, 1), "auto/2": (1, 2), "auto*2": (2, 1)}
 
 
 def plan_sweep(
@@ -42,19 +44,22 @@ def plan_sweep(
     """The grid over a default configuration.
 
     A grid point keeps the default's own parameters and differs in what is swept. A model that cannot batch
-    (`default.max_batch_size` is 0) is swept over instances and parameters only, and the plan's notes say so.
+    (`default.max_batch_size` is 0) is swept over instances, threads and parameters only, and the plan's notes say so.
 
     Args:
         sweep: What to sweep; values given twice count once.
         default: The user's configuration.
         model_name: The model's name on the server.
         instance_kind: Where the instances run.
-        server_cores: CPUs that the server may use, for `intra_op_thread_count: [auto]`; None where nobody knows.
+        server_cores: CPUs that the server may use, for threads as a share of them; None where nobody knows.
 
     Raises:
-        ConfigError: A dimension is empty, so that there is nothing to measure, or `auto` needs the server's cores.
+        ConfigError: A dimension is empty, so that there is nothing to measure, or threads are listed in two places.
     """
     _refuse_empty(sweep)
+    _refuse_two_lists(sweep)
+    unshared = _why_unshared(sweep, instance_kind, server_cores)
+    swept = _swept_parameters(sweep, shared=unshared is None)
     batches = default.max_batch_size > 0
     sizes = _unique(sweep.max_batch_size) if batches else (0,)
     delays = _unique(sweep.max_queue_delay_us) if batches else (0,)
@@ -71,11 +76,11 @@ def plan_sweep(
             preferred_batch_sizes=chosen,
         )
         for instances, delay, preferred, parameters, size in product(
-            _unique(sweep.instance_count), delays, _preferred_grid(sweep, batches), _parameter_grid(sweep), sizes
+            _unique(sweep.instance_count), delays, _preferred_grid(sweep, batches), _parameter_grid(swept), sizes
         )
         if (chosen := _preferred(preferred, default, size)) is not None
     )
-    # `auto` may come to the same as a number that is listed too.
+    # A share of the cores may come to the same as another, or as a number that is listed too.
     distinct = {point.settings: point for point in points}
     variants = tuple(
         replace(point, config_name=f"{model_name}_config_{index}") for index, point in enumerate(distinct.values())
@@ -95,8 +100,63 @@ def plan_sweep(
         variants=variants,
         loads=loads,
         instance_kind=instance_kind,
-        notes=(*_notes(sweep, variants, batches), *_same_as_default(default, variants)),
+        server_cores=server_cores,
+        notes=(
+            *_notes(sweep, variants, batches),
+            *(() if unshared is None else (unshared,)),
+            *_same_as_default(default, variants),
+        ),
     )
+
+
+def plan_on(plan: SweepPlan, environment: Environment) -> SweepPlan:
+    """The plan on a server whose environment is known, without what is the default itself there.
+
+    Where ONNX Runtime takes one thread by itself, a variant that asks for one is no other configuration. More than one
+    it pins to cores, and those that are asked for not: then the two are alike, not the same.
+
+    Source: onnxruntime.ai, "Thread management", and its Linux threads as seen with 1.32.
+    """
+    twins = _with_threads_of_default(plan, environment) if environment.onnxruntime_thread_count == 1 else ()
+    # Model Analyzer has nothing to measure without a grid.
+    others = tuple(variant for variant in plan.variants if variant not in twins)
+    return replace(plan, variants=others or plan.variants)
+
+
+def thread_notes(plan: SweepPlan, environment: Environment) -> Iterator[Note]:
+    """What to know where the default leaves its threads to ONNX Runtime, once it is known how many that takes.
+
+    Args:
+        plan: As it was before `plan_on`.
+        environment: The server's.
+    """
+    chosen = environment.onnxruntime_thread_count
+    if chosen is None or thread_count(plan.default) is not None:
+        return
+    if chosen > environment.cpu_count:
+        yield Note.of("threads_beyond_cpus", threads=chosen, cpus=environment.cpu_count)
+    kept = plan_on(plan, environment).variants
+    for variant in _with_threads_of_default(plan, environment):
+        if variant not in kept:
+            yield Note.of("thread_of_default", config=variant.config_name)
+        elif chosen > 1:
+            yield Note.of("threads_as_default", config=variant.config_name, threads=chosen)
+
+
+def _with_threads_of_default(plan: SweepPlan, environment: Environment) -> tuple[ModelConfigVariant, ...]:
+    """The variants that differ from the default in asking for what ONNX Runtime takes for it by itself."""
+    chosen = environment.onnxruntime_thread_count
+    if chosen is None or thread_count(plan.default) is not None:
+        return ()
+    parameters = tuple(sorted({**dict(plan.default.parameters), THREADS: str(chosen)}.items()))
+    as_many = replace(plan.default, parameters=parameters).settings
+    return tuple(variant for variant in plan.variants if variant.settings == as_many)
+
+
+def thread_count(variant: ModelConfigVariant) -> int | None:
+    """Threads of an instance; None where they are left to ONNX Runtime, or are no number."""
+    text = dict(variant.parameters).get(THREADS, "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def expected_sweep_s(plan: SweepPlan, *, interval_ms: int) -> float:
@@ -158,28 +218,55 @@ def _refuse_empty(sweep: SweepSection) -> None:
             )
 
 
+def _refuse_two_lists(sweep: SweepSection) -> None:
+    own = type(sweep).model_fields[THREADS].default
+    if THREADS in sweep.parameters and sweep.intra_op_thread_count not in ((), own):
+        raise ConfigError(
+            f"sweep.{THREADS} and sweep.parameters.{THREADS} both list threads",
+            remedy=f"Leave out sweep.parameters.{THREADS}.",
+        )
+
+
+def _thread_texts(sweep: SweepSection) -> tuple[str, ...]:
+    """The threads to sweep; `parameters` was once the only place for them, and has precedence where it lists some."""
+    listed = sweep.parameters.get(THREADS, sweep.intra_op_thread_count)
+    return tuple(parameter_text(value).lower() for value in listed)
+
+
+def _why_unshared(sweep: SweepSection, instance_kind: InstanceKind, server_cores: int | None) -> Note | None:
+    """Why what is listed as a share of the cores is not swept; None where it is, or nothing is listed so."""
+    shares = ", ".join(text for text in _thread_texts(sweep) if text in THREAD_SHARES)
+    if shares and instance_kind == "KIND_GPU":
+        return Note.of("threads_of_gpu", shares=shares)
+    return Note.of("threads_elsewhere", shares=shares) if shares and server_cores is None else None
+
+
+def _swept_parameters(sweep: SweepSection, *, shared: bool) -> dict[str, tuple[str, ...]]:
+    """The values of each parameter; threads as shares of the cores are among them where `shared`."""
+    swept = {key: tuple(map(parameter_text, values)) for key, values in sweep.parameters.items() if key != THREADS}
+    threads = tuple(text for text in _thread_texts(sweep) if shared or text not in THREAD_SHARES)
+    return {**swept, THREADS: threads} if threads else swept
+
+
 def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _parameter_grid(sweep: SweepSection) -> list[tuple[tuple[str, str], ...]]:
+def _parameter_grid(swept: Mapping[str, tuple[str, ...]]) -> list[tuple[tuple[str, str], ...]]:
     # Sorted, as a variant keeps them, and so the order in which Model Analyzer gets to know them.
-    keys = sorted(sweep.parameters)
-    values = [tuple(dict.fromkeys(parameter_text(value) for value in sweep.parameters[key])) for key in keys]
+    keys = sorted(swept)
+    values = [tuple(dict.fromkeys(swept[key])) for key in keys]
     return [tuple(zip(keys, combination, strict=True)) for combination in product(*values)]
 
 
 def _parameters(
     default: ModelConfigVariant, swept: dict[str, str], instances: int, server_cores: int | None
 ) -> tuple[tuple[str, str], ...]:
-    """The default's parameters and those that are swept, with a number of threads in the place of `auto`."""
-    if swept.get(THREADS) == AUTO:
-        if server_cores is None:
-            raise ConfigError(
-                f"sweep.parameters.{THREADS} is {AUTO}, but nobody knows the cores of a server that runs elsewhere",
-                remedy="List numbers of threads.",
-            )
-        swept[THREADS] = str(max(1, server_cores // instances))
+    """The default's parameters and those that are swept, with a number of threads in the place of a share."""
+    share = THREAD_SHARES.get(swept.get(THREADS, ""))
+    if share is not None and server_cores is not None:
+        times, parts = share
+        swept[THREADS] = str(max(1, min(server_cores, server_cores * times // (parts * instances))))
     return tuple(sorted({**dict(default.parameters), **swept}.items()))
 
 

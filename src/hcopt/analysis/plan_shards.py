@@ -67,6 +67,11 @@ def cut_into_shards(plan: SweepPlan, count: int) -> tuple[SweepPlan, ...]:
     )
 
 
+def has_gaps(plan: SweepPlan) -> bool:
+    """Whether Model Analyzer, which combines all values of a plan's variants, comes to more than the plan has."""
+    return _span(_coordinates([_settings(variant) for variant in plan.variants])) > len(plan.variants)
+
+
 def _settings(variant: ModelConfigVariant) -> tuple[Hashable, ...]:
     """One value for each axis along which Model Analyzer combines."""
     return (

@@ -73,6 +73,13 @@ def unmeasured(plan: SweepPlan, ranking: Ranking) -> Note | None:
     return Note.of("unmeasured", count=len(names), configurations=len(groups), names=named)
 
 
+def why_nothing_was_measured(plan: SweepPlan, measurements: Iterable[Measurement]) -> str:
+    """Of a sweep whose measurements all failed, with the default's reason before all others."""
+    reasons = [(one.variant.settings != plan.default.settings, one.error) for one in measurements if one.error]
+    _, reason = min(reasons, key=lambda found: found[0], default=(True, "no reason is known"))
+    return f"the default could not be measured, nor any other configuration: {reason}"
+
+
 def _at_best_load(
     group: Sequence[ModelConfigVariant], loads: dict[LoadPoint, list[Measurement]], limit_ms: float | None
 ) -> RankedVariant:

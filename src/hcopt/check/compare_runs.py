@@ -30,6 +30,8 @@ _WHY: Mapping[str, str] = {
     "governor": "The frequency governor decides how fast the CPU runs.",
     "server_image": "Another image may hold other libraries.",
     "sdk_image": "Another image may hold another load generator.",
+    "onnxruntime_thread_count": "Where config.pbtxt leaves them to ONNX Runtime, an instance has other threads.",
+    "server_settings": "What the server does beside answering takes its time.",
     "model.sha256": "Another network takes another amount of work for each request.",
     "client_batch_size": "A request of more rows is more work.",
     "rows": "Rows of another shape are another amount of work, and so may be other values.",

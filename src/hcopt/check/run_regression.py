@@ -196,7 +196,8 @@ def _measured_in_turns(
 ) -> int:
     """Measures blocks in turns, of as much load as windows have, where both models may be loaded; how many it did."""
     rates = {name: window.expected_infer_per_s for name, window in windows.items()}
-    pace = pace_of(compared, rates, latency_p99_limit_ms=None, row_bytes=row_bytes)
+    stall_s = max(runner.perf_analyzer.stall_s for runner in runners.values())
+    pace = pace_of(compared, rates, latency_p99_limit_ms=None, row_bytes=row_bytes, stall_s=stall_s)
     if pace is None or not all(one.rate_is_known for one in windows.values()):
         return 0
     sides = _loaded_beside(compared, runners, server)

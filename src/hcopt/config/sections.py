@@ -23,6 +23,8 @@ from hcopt.system.redaction import without_credentials
 
 # Strict: YAML's `yes` and `on` would otherwise count as 1.
 PositiveInt = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
+# Of length zero too: an empty cache.
+Dimension = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 # Triton keeps these counts in 32 bits.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 ParameterInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -30,6 +32,8 @@ Number = Annotated[float, Field(strict=True)]
 Ratio = Annotated[Number, Field(ge=0, le=1)]
 Price = Annotated[Number, Field(gt=0)]
 KeyPath = tuple[str | int, ...]
+# Threads of an instance as a share of the server's cores.
+ThreadShare = Literal["auto", "auto/2", "auto*2"]
 
 
 def _public(text: str | None) -> str | None:
@@ -44,7 +48,7 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     uri: str = Field("models:/HomeCreditDefaultModel@prod", min_length=1)
     name: str | None = None
-    input_shapes: dict[str, tuple[PositiveInt, ...]] = Field(default_factory=dict)
+    input_shapes: dict[str, tuple[Dimension, ...]] = Field(default_factory=dict)
     input_example: str = "auto"
     correct_outputs: Annotated[bool, Field(strict=True)] = False
 
@@ -97,6 +101,7 @@ class ProfilerSection(_Section):
 class SweepSection(_Section):
     max_batch_size: tuple[Count, ...] = (8, 16)
     instance_count: tuple[Count, ...] = (1, 2)
+    intra_op_thread_count: tuple[ThreadShare | Count, ...] = ("auto", "auto/2", "auto*2")
     max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000, strict=True)], ...] = (0, 500)
     preferred_batch_size: tuple[tuple[Count, ...], ...] = ()
     concurrency: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = (8, 32)

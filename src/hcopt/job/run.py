@@ -13,8 +13,10 @@ from dataclasses import InitVar, asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from hcopt.analysis.confirmation import unmeasured_default_first
 from hcopt.analysis.noise import noise_notes
-from hcopt.analysis.ranking import unmeasured
+from hcopt.analysis.plan import thread_notes
+from hcopt.analysis.ranking import unmeasured, why_nothing_was_measured
 from hcopt.config.sections import Config
 from hcopt.errors import (
     HcoptError,
@@ -196,6 +198,10 @@ class _Run:
         )
 
     @property
+    def _swept(self) -> list[Measurement]:
+        return [one for one in self.taken if one.phase == "sweep"]
+
+    @property
     def newly_measured(self) -> bool:
         """Whether this process has measured anything."""
         return len(self.taken) > len(self.context.replay)
@@ -298,6 +304,9 @@ class _Run:
         run = ModelRun(config=self.job.config, folder=self.folder.path, prepared=prepared, context=self.context)
         with self.job.executor.stages(run) as stages:
             self._meet_environment(stages.environment)
+            for note in thread_notes(prepared.plan, stages.environment):
+                self._note(note)
+            prepared = run.on(stages.environment).prepared
             noise = stages.noise()
             stages.sweep(noise)
             ranking = self._rank(prepared, noise)
@@ -306,11 +315,9 @@ class _Run:
         return self._record(prepared, environment, noise, ranking, proof)
 
     def _rank(self, prepared: Prepared, noise: Noise | None) -> Ranking:
-        swept = [one for one in self.taken if one.phase == "sweep"]
-        ranking = choose_profiler(self.job.config, noise).rank(prepared.plan, swept)
+        ranking = choose_profiler(self.job.config, noise).rank(prepared.plan, self._swept)
         if not ranking.ranked:
-            reason = next((one.error for one in swept if one.error), "no reason is known")
-            raise ProfileError(f"no measurement succeeded: {reason}", log=self.folder.path / "logs")
+            raise ProfileError(why_nothing_was_measured(prepared.plan, self._swept), log=self.folder.path / "logs")
         if (missing := unmeasured(prepared.plan, ranking)) is not None:
             self._note(missing)
         return ranking
@@ -331,7 +338,7 @@ class _Run:
             environment=environment,
             measurements=tuple(self.taken),
             ranking=ranking,
-            confirmation=proof.confirmation,
+            confirmation=unmeasured_default_first(proof.confirmation, prepared.plan, self._swept),
             alpha=self.job.config.confirmation.alpha,
             indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),

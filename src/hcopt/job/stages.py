@@ -9,10 +9,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from hcopt.analysis.plan import plan_on
 from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
 from hcopt.measure.capacity import find_capacity
@@ -23,7 +24,7 @@ from hcopt.measure.noise import measure_noise
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
-from hcopt.model.prepare import Prepared
+from hcopt.model.prepare import Prepared, config_json
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
@@ -50,6 +51,11 @@ class ModelRun:
     folder: Path
     prepared: Prepared
     context: RunContext
+
+    def on(self, environment: Environment) -> ModelRun:
+        """The run on a server whose environment is known; see `plan_on`."""
+        plan = plan_on(self.prepared.plan, environment)
+        return replace(self, prepared=replace(self.prepared, plan=plan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,7 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
                 if choice.note is not None:
                     context.note(choice.note)
                 server = stack.enter_context(choice.runtime.serve(repository, run.folder))
+            run = run.on(server.environment)
             if server.environment.runtime == "embedded" and (quota := _quota_note()) is not None:
                 context.note(quota)
             runner = open_runner(
@@ -148,7 +155,7 @@ class ServedStages:
     def sweep(self, found_noise: Noise | None) -> None:
         """See `Stages.sweep`."""
         plan, context = self.run.prepared.plan, self.run.context
-        profiler = choose_profiler(self.run.config, found_noise)
+        profiler, stall_s = choose_profiler(self.run.config, found_noise), self.runner.perf_analyzer.stall_s
         with context.stage("sweep"):
             steps = plan.measurement_count if profiler.measures_whole_plan else None
             context.progress.phase("sweep", steps=steps)
@@ -161,6 +168,10 @@ class ServedStages:
                     input_arguments=self.runner.perf_analyzer.input_arguments,
                     context=context,
                     measure_window=self.runner.measure,
+                    config_of=lambda variant: config_json(self.run.prepared, variant),
+                    refused_share=self.runner.refused_share if stall_s else None,
+                    stall_s=stall_s,
+                    watch=self.runner.served.watch,
                 )
             )
 

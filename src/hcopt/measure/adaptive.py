@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
+from hcopt.analysis.ranking import why_nothing_was_measured
 from hcopt.errors import ProfileError
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.profiler import ProfileJob
@@ -51,8 +52,7 @@ class Adaptive:
             decided=partial(append_decision, job.folder),
         )
         if all(one.error is not None for one in measured):
-            reason = next((one.error for one in measured if one.error), "no reason is known")
-            raise ProfileError(f"no window could be measured: {reason}", log=job.folder / "logs")
+            raise ProfileError(why_nothing_was_measured(job.plan, measured), log=job.folder / "logs")
 
     def rank(self, plan: SweepPlan, swept: Iterable[Measurement]) -> Ranking:
         """See `Profiler.rank`; a search measures some points often, and the plain order would reward a lucky window."""

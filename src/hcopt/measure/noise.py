@@ -76,8 +76,7 @@ def _measured(runner: WindowRunner, plan: SweepPlan, config: Config) -> Noise | 
     longest, found = first_with_figures(first, runner.measure)
     rate = found.throughput_infer_per_s
     if rate is None:
-        if not found.failed_by_variant:
-            context.note(_too_slow(longest, found))
+        context.note(_unmeasured(longest, found))
         return None
     candidate = Candidate(variant=plan.default, load=load)
     pace = None
@@ -85,7 +84,7 @@ def _measured(runner: WindowRunner, plan: SweepPlan, config: Config) -> Noise | 
         rates = {plan.default.config_name: rate}
         pace = runner.turns.pace_of([candidate], rates, latency_p99_limit_ms=config.constraints.latency_p99_ms)
     taken, known_count = None, len(context.replay.of("noise")) - 1
-    lasts_s = load_s(window(window_s, rate, 0))
+    lasts_s = load_s(window(window_s, rate, 0), stall_s=runner.perf_analyzer.stall_s)
     if pace is not None and known_count <= 0:
         taken = runner.measure_turns([candidate, candidate], range(BLOCKS), pace=pace, phase="noise")
     if taken is None:
@@ -124,10 +123,12 @@ def _slow_sweep(found: Noise, plan: SweepPlan, config: Config) -> Note | None:
     return slow_sweep_note(plan, asked_ms=asked_ms, infer_per_s=found.throughput_infer_per_s)
 
 
-def _too_slow(window: Window, measured: Measurement) -> Note:
-    seconds, concurrency = window.window_s, window.load.concurrency
+def _unmeasured(window: Window, measured: Measurement) -> Note:
+    reason = (measured.error or "").rstrip(".")
+    if measured.failed_by_variant:
+        return Note.of("default_unmeasured_before_sweep", reason=reason)
     return Note.of(
-        "default_without_figures", seconds=seconds, concurrency=concurrency, reason=(measured.error or "").rstrip(".")
+        "default_without_figures", seconds=window.window_s, concurrency=window.load.concurrency, reason=reason
     )
 
 

@@ -9,7 +9,8 @@ from typing import ClassVar, Protocol
 
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import Window
-from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.measurement import LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from hcopt.records.verdict import Ranking
 from hcopt.triton.base import Server
 
@@ -28,6 +29,12 @@ class ProfileJob:
             or recorded again.
         measure_window: Measures one window of a variant on this server and records it (`WindowRunner.measure`), or
             gives a known one; for profilers that choose windows one by one.
+        config_of: A variant's configuration as all stages load it, in JSON; for a profiler that writes its own.
+        refused_share: Says which share of a load a variant rejects, for a profiler that does not count it; None where
+            nothing is rejected by a policy. It loads the variant: only to be asked when nothing else is measured.
+        stall_s: How long the server itself may leave requests, see `queue_stall_s`.
+        watch: Starts to watch a loaded model by its name; what it returns gives the server's own times of what was
+            answered since, None where nothing was. None where nobody can tell.
     """
 
     plan: SweepPlan
@@ -37,6 +44,10 @@ class ProfileJob:
     input_arguments: Sequence[str]
     context: RunContext
     measure_window: Callable[[Window], Measurement] | None = None
+    config_of: Callable[[ModelConfigVariant], str] | None = None
+    refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] | None = None
+    stall_s: float = 0.0
+    watch: Callable[[str], Callable[[], ServerTimes | None]] | None = None
 
     @property
     def known(self) -> tuple[Measurement, ...]:

@@ -170,14 +170,21 @@ class ServedModel:
         self._serving = None
         self._kept.clear()
 
-    def watch(self) -> Callable[[], ServerTimes | None]:
-        """Starts a window of the server's own times; the answer ends it, and is None where the server gives none."""
-        name = self.name
-        before = self._control.statistics(name)
+    def watch(self, name: str | None = None) -> Callable[[], ServerTimes | None]:
+        """Starts a window of the server's own times; the answer ends it, and is None where the server gives none.
+
+        Args:
+            name: The model; that whose turn it is where None.
+
+        Raises:
+            RuntimeStartError: The model is not loaded, or the server does not answer.
+        """
+        watched = self.name if name is None else name
+        before = self._control.statistics(watched)
 
         def end() -> ServerTimes | None:
             try:
-                return server_times(before, self._control.statistics(name))
+                return server_times(before, self._control.statistics(watched))
             except RuntimeStartError:
                 return None
 

@@ -10,6 +10,7 @@ from hcopt.analysis.blocks import Candidate
 from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import PerfAnalyzer, Window, failed, with_reason
+from hcopt.measure.load.refused import RefusedShare
 from hcopt.measure.memory_watch import ReadMemory, not_readable
 from hcopt.measure.served_model import ServedModel
 from hcopt.measure.turns.pace import Pace
@@ -17,6 +18,7 @@ from hcopt.measure.turns.session import OnTurn
 from hcopt.measure.turns.taker import TurnTaker
 from hcopt.model.inputs.values import LoadData
 from hcopt.model.prepare import Prepared, config_json
+from hcopt.model.triton_config import queue_stall_s
 from hcopt.records.measurement import LoadPoint, Measurement, Phase
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
@@ -64,6 +66,14 @@ class WindowRunner:
 
         what = _named(window.variant, window.load, window.block)
         return self.measure_by(loaded_and_measured, window, what=what, on_restart=self.served.forget_all)
+
+    def refused_share(self, variant: ModelConfigVariant, load: LoadPoint) -> str | None:
+        """Loads a variant and says which share of a load it rejects; None where that cannot be counted."""
+        try:
+            self.served.load_or_reuse(variant)
+        except RuntimeStartError:
+            return None
+        return self.perf_analyzer.refused_share(variant, load)
 
     def measure_by(
         self,
@@ -205,6 +215,8 @@ def open_runner(
         repository=repository,
         max_instances=server.max_instances,
     )
+    stall_s = queue_stall_s(prepared.base.config)
+    share = RefusedShare(control=control, model_name=lambda: served.name, rows=prepared.load)
     perf_analyzer = PerfAnalyzer(
         tools=server.tools,
         model_name=lambda: served.name,
@@ -215,6 +227,9 @@ def open_runner(
         # Without a repository of its own it may share the server with another model.
         memory_mb=lambda: server.memory_mb() if repository is not None and served.is_alone else None,
         unanswered=server.mark_unhealthy,
+        stall_s=stall_s,
+        # Who has no queue policy rejects nothing: an error is the model's, and its words say all.
+        refused_share=share if stall_s else lambda _, __: None,
     )
     return WindowRunner(
         served=served,

@@ -254,5 +254,10 @@ def _tensor_spec(value: onnx.ValueInfoProto, onnx_file: Path) -> TensorSpec:
             f"{onnx_file}: nothing says how many dimensions {value.name!r} has",
             remedy="Export the model with its output shapes, or add them with onnx.shape_inference.",
         )
+    if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in tensor.shape.dim):
+        raise ModelSourceError(
+            f"{onnx_file}: {value.name!r} has a dimension that is fixed at 0, which Triton's config.pbtxt cannot say",
+            remedy="Export the model with this dimension as a dynamic one; rows may then be of length 0 in it.",
+        )
     shape = tuple(dim.dim_value if dim.dim_value > 0 else -1 for dim in tensor.shape.dim)
     return TensorSpec(name=value.name, datatype=_TRITON_DATATYPES[datatype], shape=shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ from hcopt.words.notes import sentence
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+# The longest that rows are run before anything is measured: of synthetic ones, which are all of a kind, a few tell.
+_EXAMPLE_CHECK_S = 10.0
+_SYNTHETIC_CHECK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +91,13 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     artifact, corrected = _corrected(config, artifact, into=into)
     claimed = has_batch_dimension(artifact.signature)
     base, load = _base_and_load(config, artifact, batchable=claimed)
-    check = check_servable(artifact.folder / artifact.onnx_file, artifact.signature, load.rows)
+    is_example = load.origin == "input example"
+    check = check_servable(
+        artifact.folder / artifact.onnx_file,
+        artifact.signature,
+        load.rows,
+        row_check_s=_EXAMPLE_CHECK_S if is_example else _SYNTHETIC_CHECK_S,
+    )
     if corrected and not check.batchable:
         raise ConfigError(
             f"model.correct_outputs: the outputs of {artifact.source_uri} do not have one row for each row of its "
@@ -105,10 +116,18 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         instance_kind=config.instance_kind,
         server_cores=_server_cores(config) if server_cores is None else server_cores,
     )
-    reason = (check.reason,) if check.reason else ()
+    checked = [note for note in (check.sampled if is_example else None, check.reason) if note is not None]
     parameters = parameter_notes(base.config.parameters)
-    notes = (*artifact.notes, *corrected, *base.notes, *load.notes, *reason, *parameters, *plan.notes)
-    return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=notes)
+    notes = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base), *load.notes, *checked, *parameters)
+    return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=(*notes, *plan.notes))
+
+
+def _of_the_server(base: BaseConfiguration) -> Iterator[Note]:
+    """What Triton makes of the configuration, whatever the model."""
+    if stall_s := triton_config.queue_stall_s(base.config):
+        yield Note.of("queue_stalls", stall_s=stall_s)
+    if triton_config.has_rate_limiter(base.config):
+        yield Note.of("rate_limiter_unheeded")
 
 
 def _corrected(config: Config, artifact: ModelArtifact, *, into: Path) -> tuple[ModelArtifact, tuple[Note, ...]]:

@@ -19,6 +19,9 @@ CORRECT = "Correct the config.pbtxt beside the model, or leave it out: then it i
 # What Triton starts on a CPU where config.pbtxt gives no count: SetDefaultInstanceCount in core/model_config_utils.cc
 # has two for this backend.
 _UNSAID_CPU_INSTANCES = 2
+# With more than its plain queue Triton's batcher is not woken for some requests, and looks by itself only so often:
+# BatcherThread in core/dynamic_batch_scheduler.cc. Seen with 2.51.
+_QUEUE_STALL_S = 0.5
 # Far more than any model needs.
 _MAX_CHARACTERS = 1 << 20
 
@@ -74,13 +77,24 @@ def variant_of(config: ModelConfig, config_name: str) -> ModelConfigVariant:
     )
 
 
+def queue_stall_s(config: ModelConfig) -> float:
+    """How long the server itself may leave requests of a model for no reason of the model's, in seconds."""
+    batching = config.dynamic_batching
+    by_policy = batching.HasField("default_queue_policy") or batching.priority_levels or batching.priority_queue_policy
+    return _QUEUE_STALL_S if by_policy else 0.0
+
+
+def has_rate_limiter(config: ModelConfig) -> bool:
+    """Whether some instances ask for resources or a priority, which Triton grants with its rate limiter alone."""
+    return any(group.HasField("rate_limiter") for group in config.instance_group)
+
+
 def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind: InstanceKind) -> ModelConfig:
     """A configuration that differs from `base` only in what the variant sets."""
     config = deepcopy(base)
     config.max_batch_size = variant.max_batch_size
-    if variant.instance_count != instance_count(base) or has_other_kind(base, instance_kind):
-        del config.instance_group[:]
-        config.instance_group.add(count=variant.instance_count, kind=kind_number(instance_kind))
+    del config.instance_group[:]
+    config.instance_group.append(_instance_group(base, variant.instance_count, instance_kind))
     for key, value in variant.parameters:
         config.parameters[key].string_value = value
     if not variant.dynamic_batching:
@@ -128,6 +142,26 @@ def instance_count(config: ModelConfig) -> int:
 def has_other_kind(config: ModelConfig, instance_kind: InstanceKind) -> bool:
     """Whether some instances run elsewhere."""
     return any(_kind_name(group) not in {instance_kind, "KIND_AUTO"} for group in config.instance_group)
+
+
+def _instance_group(base: ModelConfig, count: int, instance_kind: InstanceKind) -> Any:
+    """The one group of a variant, the same whichever program writes it down.
+
+    What else a group says (a host policy, a rate limiter) stays where all groups of that kind say the same.
+    """
+    from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
+    said = []
+    for group in base.instance_group:
+        more = ModelInstanceGroup()
+        more.CopyFrom(group)
+        for swept in ("name", "count", "kind"):
+            more.ClearField(swept)
+        said.append(more)
+    same = bool(said) and not has_other_kind(base, instance_kind) and all(more == said[0] for more in said)
+    found = said[0] if same else ModelInstanceGroup()
+    found.count, found.kind = count, kind_number(instance_kind)
+    return found
 
 
 def _set_dynamic_batching(config: ModelConfig, variant: ModelConfigVariant) -> None:

@@ -57,6 +57,7 @@ class SweepPlan:
         variants: The grid, in Model Analyzer's numbering order; may hold one equal to the default.
         loads: Each variant is measured at each of them.
         instance_kind: Where the instances run.
+        server_cores: CPUs that the server may use; None where nobody knows, and in older runs.
         notes: What the plan left out of the configuration's sweep, and why.
     """
 
@@ -65,6 +66,7 @@ class SweepPlan:
     variants: tuple[ModelConfigVariant, ...]
     loads: tuple[LoadPoint, ...]
     instance_kind: InstanceKind = "KIND_CPU"
+    server_cores: int | None = None
     notes: tuple[Note, ...] = ()
 
     @property
@@ -221,6 +223,10 @@ class Environment:
         governor: The CPU frequency governor, or None where the machine shows none.
         server_image: What the server's container was made of, by digest or id; None without containers.
         sdk_image: The same of the measuring programs' container.
+        onnxruntime_thread_count: Threads of an instance where config.pbtxt leaves them to ONNX Runtime; None where
+            nobody can tell, and in older runs.
+        server_settings: What a server of somebody else's says it has on that costs time or answers by itself, by
+            Triton's own names, e.g. `log_verbose_level=1, response_cache`; None where it says nothing of the kind.
     """
 
     runtime: str
@@ -236,6 +242,8 @@ class Environment:
     hcopt_version: str
     server_image: str | None = None
     sdk_image: str | None = None
+    onnxruntime_thread_count: int | None = None
+    server_settings: str | None = None
 
     def same_conditions(self, other: Environment, *, but: Collection[str] = ()) -> bool:
         """Whether figures of the one may be ranked with those of the other; the only place that decides it.
@@ -267,4 +275,6 @@ class Environment:
 def _same_condition(name: str, one: object, other: object) -> bool:
     if name == "memory_mb" and isinstance(one, int) and isinstance(other, int):
         return abs(one - other) <= _MEMORY_TOLERANCE_RATIO * max(one, other)
-    return one == other
+    # Nobody has asked in older runs.
+    unasked = name == "onnxruntime_thread_count" and None in (one, other)
+    return unasked or one == other

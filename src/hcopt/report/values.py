@@ -142,6 +142,7 @@ class MeasurementRow:
     batch: str
     instances: str
     delay: str
+    threads: str
     parameters: str
     load: str
     throughput: str
@@ -178,6 +179,7 @@ class Report:
     measurements: tuple[MeasurementRow, ...]
     measurements_title: str
     measurements_caption: str
+    has_threads: bool
     has_parameters: bool
     has_limit: bool
     failures: tuple[Failure, ...]

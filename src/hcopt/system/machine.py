@@ -126,6 +126,7 @@ def read_environment(
     onnxruntime_version: str | None,
     perf_analyzer_version: str | None,
     server_cpuset: str | None = None,
+    onnxruntime_thread_count: int | None = None,
 ) -> Environment:
     """What figures measured on this machine, with this server, are to be compared with.
 
@@ -136,6 +137,7 @@ def read_environment(
         onnxruntime_version: None where the server does not tell.
         perf_analyzer_version: None where it is not known.
         server_cpuset: The server's CPUs where it is bound to some, else it has those of this process.
+        onnxruntime_thread_count: None where nobody can tell.
 
     Raises:
         OSError: The machine shows no /proc.
@@ -153,6 +155,7 @@ def read_environment(
         memory_mb=read_memory_mb(),
         governor=read_governor(cpus),
         hcopt_version=__version__,
+        onnxruntime_thread_count=onnxruntime_thread_count,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelLoadError, RuntimeStartError
+from hcopt.model.inputs.values import LoadTensor
 from hcopt.records.measurement import ServerTimes
 from hcopt.system import process
 from hcopt.triton.base import Endpoint
@@ -208,6 +211,50 @@ class ModelControl:
             compute_infer_ns=times.compute_infer.ns,
             compute_output_ns=times.compute_output.ns,
         )
+
+    def count_refused(
+        self, name: str, requests: Sequence[Sequence[LoadTensor]], *, at_once: int, lasts_s: float
+    ) -> tuple[int, int]:
+        """Keeps so many requests under way for some seconds, and goes on where one is answered with an error.
+
+        perf_analyzer ends at the first, and Triton's own counters leave out those that its queue did not take.
+
+        Args:
+            name: The model.
+            requests: The inputs of some requests, which are sent in turn; `rows` are what an input holds.
+            at_once: How many are under way.
+            lasts_s: For how long new ones are sent.
+
+        Returns:
+            How many were answered with an error, and how many there were.
+
+        Raises:
+            RuntimeStartError: The server does not answer at all.
+        """
+        from tritonclient.grpc import InferInput
+        from tritonclient.utils import InferenceServerException
+
+        client, turns, ends = self._client, count(), time.monotonic() + lasts_s
+        inputs = []
+        for tensors in requests:
+            inputs.append([InferInput(one.name, list(one.rows.shape), one.datatype) for one in tensors])
+            for made, one in zip(inputs[-1], tensors, strict=True):
+                made.set_data_from_numpy(one.rows)
+
+        def slot(_: int) -> tuple[int, int]:
+            refused = asked = 0
+            while time.monotonic() < ends:
+                try:
+                    client.infer(name, inputs[next(turns) % len(inputs)], client_timeout=self._call_timeout_s)
+                except InferenceServerException:
+                    refused += 1
+                asked += 1
+            return refused, asked
+
+        self.server_version()
+        with ThreadPoolExecutor(max_workers=at_once) as slots:
+            counted = list(slots.map(slot, range(at_once)))
+        return sum(refused for refused, _ in counted), sum(asked for _, asked in counted)
 
     def close(self) -> None:
         """Closes the connection."""

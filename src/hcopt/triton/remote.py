@@ -19,7 +19,7 @@ from hcopt.triton.carried import CarriedModel, read_carried
 from hcopt.triton.control import ModelControl
 from hcopt.triton.local_tools import LocalTools, check_cpuset, install_tools, private_folder
 from hcopt.triton.programs import find_perf_analyzer
-from hcopt.triton.ready import Health, health, shows_metrics
+from hcopt.triton.ready import RESPONSE_CACHE, Health, health, server_settings, shows_metrics
 from hcopt.triton.served_backend import served_backend
 
 _ADDRESS = re.compile(r"(?:(?:grpc|http)://)?(?P<host>[^\s/:@]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})/?")
@@ -111,12 +111,16 @@ class RemoteRuntime:
             programs = install_tools(folder)
             self.note(self._what_is_measured(names[0]))
             with self._put_back(control, names):
+                settings = list[str]()
+                environment = _environment(self.endpoint, names[0], version, carried, settings)
+                if slowing := [setting for setting in settings if setting != RESPONSE_CACHE]:
+                    self.note(Note.of("remote_settings", server=self.endpoint.grpc, settings=", ".join(slowing)))
                 yield RemoteServer(
                     endpoint=self.endpoint,
                     tools=LocalTools(
                         endpoint=self.endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
                     ),
-                    environment=_environment(self.endpoint, names[0], version, carried),
+                    environment=replace(environment, server_settings=", ".join(settings) or None),
                 )
 
     @contextmanager
@@ -231,10 +235,17 @@ def _check_has(control: ModelControl, endpoint: Endpoint, name: str) -> None:
         )
 
 
-def _environment(endpoint: Endpoint, name: str, version: str, carried: Mapping[str, CarriedModel]) -> Environment:
+def _environment(
+    endpoint: Endpoint, name: str, version: str, carried: Mapping[str, CarriedModel], settings: list[str]
+) -> Environment:
+    """What is known of the conditions; `settings` gets the server's."""
+
+    def ask() -> None:
+        settings.extend(server_settings(endpoint, name))
+
     found = read_environment(
         runtime="remote",
-        backend=served_backend(endpoint, name, carried=carried),
+        backend=served_backend(endpoint, name, carried=carried, while_loaded=ask),
         triton_version=version,
         onnxruntime_version=None,
         perf_analyzer_version=find_perf_analyzer().version,

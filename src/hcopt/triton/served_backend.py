@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hcopt.records.measurement import Backend
@@ -18,6 +18,7 @@ def served_backend(
     *,
     log: Path | None = None,
     carried: Mapping[str, CarriedModel] | None = None,
+    while_loaded: Callable[[], None] = lambda: None,
 ) -> Backend:
     """The backend of a model, which is loaded for this, and unloaded again.
 
@@ -26,6 +27,7 @@ def served_backend(
         model_name: The model, which has a configuration of its own there, or is carried.
         log: The server's log, where this process can read it.
         carried: See `ModelControl`.
+        while_loaded: Called while it is.
 
     Raises:
         RuntimeStartError: It cannot be loaded. From then on Triton calls itself not ready: no sweep could begin.
@@ -33,6 +35,7 @@ def served_backend(
     with ModelControl(endpoint, log=log, carried=carried) as control:
         control.load(model_name)
         config = json.loads(control.active_config(model_name))
+        while_loaded()
         control.unload(model_name)
     # A Python-based backend is a model.py, a native one a shared library.
     is_python = str(config.get("runtime", "")).endswith(".py")

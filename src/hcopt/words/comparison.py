@@ -72,7 +72,7 @@ EN = {
     "pool_trap": "In the sweep more instances were slower: throughput {change} (median of {pairs} pairs that "
     "differ in instance count alone). A known cause: every ONNX Runtime session sizes its thread pool to all "
     "cores, here {instances} instances × {threads} threads on {cores} cores. Worth a try: "
-    "sweep.parameters.intra_op_thread_count: [auto].",
+    "sweep.intra_op_thread_count: [auto].",
     "python_backend": "Measured on hcopt's Python-based onnxruntime backend, which reaches 50–65% of the native "
     "backend's throughput: repeat on the native one before planning capacity from the absolute figures.",
     "undecided_best": "{name} is not shown to keep the p99 limit.",
@@ -150,7 +150,7 @@ KO = {
     "cost_closed_loop": "Closed-loop 처리량 기준: 용량 산정에 사용하지 않음",
     "pool_trap": "스윕에서 인스턴스가 많을수록 느려짐: 처리량 {change} (인스턴스 수만 다른 {pairs}쌍의 중앙값). 알려진 "
     "원인은 ONNX Runtime 세션마다 전체 코어 수만큼 스레드 풀을 만드는 것으로, 이 실행에서는 인스턴스 {instances}개 × "
-    "스레드 {threads}개 / 코어 {cores}개. sweep.parameters.intra_op_thread_count: [auto] 스윕 권장.",
+    "스레드 {threads}개 / 코어 {cores}개. sweep.intra_op_thread_count: [auto] 스윕 권장.",
     "python_backend": "hcopt의 Python 기반 onnxruntime 백엔드로 측정: 처리량은 네이티브 백엔드의 50~65% 수준이므로, "
     "절대 수치로 용량을 산정하기 전에 네이티브 백엔드에서 재측정 필요.",
     "undecided_best": "{name} p99 한도 충족 미확인.",

@@ -29,6 +29,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "repository.",
         "remote_models_sent": "The models are sent to the server at '{server}' under names of their own, and "
         "unloaded afterwards.",
+        "remote_settings": "The server at '{server}' runs with {settings}, which costs time with each request: the "
+        "figures are those of such a server. Its owner can turn it off.",
         "remote_not_put_back": "The model '{name}' could not be put back as it was on the remote server: {reason}.",
         "another_run_measures": "Another hcopt measures on this machine at the same time: {whose}. Each disturbs "
         "the other's figures.",
@@ -78,6 +80,11 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "own. The golden configuration has it, cut to its max_batch_size.",
         "response_cache_left_out": "response_cache is off while hcopt measures: rows come again and again, and Triton "
         "would answer them from its cache. The golden configuration has it; the figures are those of the model.",
+        "queue_stalls": "config.pbtxt has a queue policy or priorities: with these Triton itself, and not the model, "
+        "leaves some requests for {stall_s:g} s before it looks at them. Windows are as long as that asks for; "
+        "throughput and latency are those of the server with such a queue.",
+        "rate_limiter_unheeded": "config.pbtxt has a rate_limiter. Triton heeds it with --rate-limit=execution_count "
+        "alone: servers that hcopt starts run without, and a remote one does not tell.",
         "input_dimension_fixed": "The first dimension of the input {name!r} is fixed at {size}, so requests cannot "
         "be put into one batch.",
         "input_scalar": "The first dimension of the input {name!r} does not exist (it is a scalar), so requests "
@@ -98,10 +105,24 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "its largest value: a row depends on its neighbours.",
         "two_rows_differ_altogether": "Two rows in one batch give another output {name!r} than each alone, "
         "altogether: a row depends on its neighbours.",
+        "two_rows_rounded": "Two rows in one batch give another output {name!r} than each alone, by {share:.1%} of its "
+        "largest value, whatever the other row is: rows are independent, and the difference is rounding.",
+        "row_count_matters": "Two rows in one batch give another output {name!r} than each alone, whatever the other "
+        "row is: the number of rows goes into the answer.",
         "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
-        "swept and a request holds one row: {variants} variants by instance count.",
+        "swept and a request holds one row: {variants} variants are left.",
         "same_as_default": "{config} is the default once more, as a point of the grid: in the sweep the two differ by "
         "noise alone, and the confirmation measures them as one.",
+        "threads_elsewhere": "Threads are not swept as {shares}: nobody knows the cores of a server that runs "
+        "elsewhere. sweep.intra_op_thread_count takes numbers too.",
+        "threads_of_gpu": "Threads are not swept as {shares}: the instances run on a GPU. "
+        "sweep.intra_op_thread_count takes numbers too.",
+        "threads_as_default": "{config} asks for {threads} threads an instance, which is what ONNX Runtime takes for "
+        "the default by itself: all that differs is that it pins those to cores.",
+        "thread_of_default": "{config} is left out: it asks for one thread an instance, which is what ONNX Runtime "
+        "takes for the default by itself.",
+        "threads_beyond_cpus": "The default leaves its threads to ONNX Runtime, which takes {threads} an instance, one "
+        "for each physical core of the machine, and pins them there; the server is to have {cpus} CPUs.",
         "synthetic_rows": "The load consists of synthetic rows; model.input_example gives real ones.",
         "dynamic_rows": "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes "
         "changes it.",
@@ -120,6 +141,12 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit": "does not fit the input {name!r}: expected {expected}, found {found}",
         "example_misfit_error": "does not fit the input {name!r}: {reason}",
         "example_misfit_value": "does not fit the input {name!r}: {value} is no {datatype}",
+        "example_misfit_count": "does not fit the input {name!r}: it has {count} values, and its shape is {shape}",
+        "example_no_data": "has no values of the input {name!r}: they stand neither in a list nor in base64",
+        "example_row": "{reason}, in row {row} (counted from 0)",
+        "rows_sampled": "Not all rows of the input example were run before measuring, as that takes too long: "
+        "{checked} of {count}, drawn at random, and the model takes them. A row that it does not take makes "
+        "measurements fail.",
         "default_fails_before_sweep": "The default failed on its own account in {failed} of {windows} windows "
         "before the sweep; the noise of this machine is that of the others: {reason}",
         "default_without_figures": "Before the sweep the default gave no figures in {seconds:g} s at concurrency "
@@ -128,6 +155,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "slow_sweep": "At {rate} infer/s and concurrency {concurrency} Model Analyzer measures windows of "
         "{window_s:.3g} s in place of {asked_s:g} s, and the sweep takes about {minutes} min; with "
         "sweep.concurrency: [{fewer}] about {less} min.",
+        "default_unmeasured_before_sweep": "The default could not be measured before the sweep: {reason}",
         "unmeasured": "{count} of {configurations} configurations could not be measured at any load and take no "
         "part in the comparison: {names}. The failed measurements say why.",
         "refuted_by_failures": "{name} failed in {failed} of {windows} windows on its own account, so it is no "
@@ -173,6 +201,8 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "measured",
         "only_best_answers": "Only the best configuration answers its requests; the default {why}.",
         "default_unmeasured": "The default could not be measured, so there is nothing to compare the best with.",
+        "default_unmeasured_first": "The default could not be measured: {why}. {then}",
+        "nothing_to_compare_with": "So there is nothing to compare the best with.",
         "runner_up_faster": "On fresh data {name} is faster than the sweep's winner {swept}. {then}",
         "runner_up_proved": "Of {name} and the sweep's winner {swept} only {name} is shown to be better than the "
         "default. {then}",
@@ -228,6 +258,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "backend로 측정. 여기서 최적인 설정이 운영 환경에서도 최적이라는 보장은 없음.",
         "remote_own_copy": "측정 대상은 '{server}' 서버의 모델 저장소에 있는 '{name}' 사본.",
         "remote_models_sent": "'{server}' 서버에 별도 이름으로 모델을 전송하고 끝나면 unload.",
+        "remote_settings": "'{server}' 서버에서 {settings} 사용 중: 요청마다 시간이 더 들며, 측정값은 그런 서버의 "
+        "것임. 서버 관리자가 끌 수 있음.",
         "remote_not_put_back": "원격 서버의 '{name}' 모델을 원래 상태로 되돌리지 못함: {reason}.",
         "another_run_measures": "같은 머신에서 다른 hcopt가 동시에 측정 중: {whose}. 서로의 측정값에 영향을 줌.",
         "no_machine_lock": "{path} 잠금 불가({reason}): 다른 hcopt의 측정 여부를 확인하지 않음.",
@@ -273,6 +305,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "max_batch_size에 맞추어 포함.",
         "response_cache_left_out": "같은 행이 반복되어 Triton이 캐시에서 응답하게 되므로 측정 중에는 "
         "response_cache를 끔. 최적 설정 파일에는 포함되며, 수치는 모델 자체의 성능임.",
+        "queue_stalls": "config.pbtxt에 queue policy 또는 우선순위가 있음: 이 경우 모델이 아니라 Triton 자체가 일부 "
+        "요청을 {stall_s:g}초 동안 방치함. 측정 구간을 그만큼 늘리며, 처리량과 지연 시간은 그런 대기열을 쓰는 "
+        "서버의 값임.",
+        "rate_limiter_unheeded": "config.pbtxt에 rate_limiter가 있음. Triton은 --rate-limit=execution_count일 때만 "
+        "이를 따름: hcopt가 시작하는 서버는 이 옵션 없이 실행하며, 원격 서버의 값은 알 수 없음.",
         "input_dimension_fixed": "입력 {name!r}의 첫 차원이 고정값({size})이므로 여러 요청을 하나의 배치로 묶을 수 "
         "없음.",
         "input_scalar": "입력 {name!r}의 첫 차원이 없으므로(스칼라) 여러 요청을 하나의 배치로 묶을 수 없음.",
@@ -290,10 +327,24 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "다름: 같은 배치의 다른 행이 결과에 영향을 줌.",
         "two_rows_differ_altogether": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 전혀 다름: 같은 "
         "배치의 다른 행이 결과에 영향을 줌.",
+        "two_rows_rounded": "두 행을 한 배치로 실행한 출력 {name!r} 값이 따로 실행할 때와 최댓값 대비 {share:.1%} "
+        "다르지만 다른 행의 내용과는 무관함: 행은 서로 독립이며 차이는 반올림에 의한 것임.",
+        "row_count_matters": "두 행을 한 배치로 실행한 출력 {name!r} 값이 다른 행의 내용과 무관하게 따로 실행할 때와 "
+        "다름: 행의 수가 결과에 영향을 줌.",
         "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
-        "스윕하지 않고 요청 하나에 한 행만 보냄: 인스턴스 수에 따른 설정 {variants}개.",
+        "스윕하지 않고 요청 하나에 한 행만 보냄: 남은 설정 {variants}개.",
         "same_as_default": "{config}은(는) 스윕에 포함된 기본 설정 자체임: 스윕에서 보이는 둘의 차이는 잡음일 뿐이며, "
         "검증에서는 하나로 측정.",
+        "threads_elsewhere": "스레드 수를 {shares}(으)로 스윕하지 않음: 다른 곳에서 실행되는 서버의 코어 수를 알 수 "
+        "없음. sweep.intra_op_thread_count에 숫자로 지정 가능.",
+        "threads_of_gpu": "스레드 수를 {shares}(으)로 스윕하지 않음: 인스턴스가 GPU에서 실행됨. "
+        "sweep.intra_op_thread_count에 숫자로 지정 가능.",
+        "threads_as_default": "{config}의 인스턴스당 스레드 {threads}개는 기본 설정에서 ONNX Runtime이 스스로 정하는 "
+        "수와 같음: 기본 설정에서는 스레드를 코어에 고정한다는 점만 다름.",
+        "thread_of_default": "{config} 제외: 인스턴스당 스레드 1개는 기본 설정에서 ONNX Runtime이 스스로 정하는 수와 "
+        "같음.",
+        "threads_beyond_cpus": "기본 설정은 스레드 수를 ONNX Runtime에 맡김: 머신의 물리 코어 수에 맞춰 인스턴스당 "
+        "{threads}개를 만들고 코어에 고정하지만, 서버에 할당된 CPU는 {cpus}개.",
         "synthetic_rows": "합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
         "dynamic_rows": "입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
         "example_not_used": "모델에 포함된 입력 예시를 사용하지 않음: {reason}.",
@@ -311,6 +362,11 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "example_misfit": "입력 {name!r}에 맞지 않음(필요: {expected}, 실제: {found})",
         "example_misfit_error": "입력 {name!r}에 맞지 않음({reason})",
         "example_misfit_value": "입력 {name!r}에 맞지 않음({value} 값은 {datatype} 타입이 아님)",
+        "example_misfit_count": "입력 {name!r}에 맞지 않음(값 {count}개, shape {shape})",
+        "example_no_data": "입력 {name!r}의 값이 목록이나 base64로 들어 있지 않음",
+        "example_row": "{reason}, {row}번 행(0부터 셈)",
+        "rows_sampled": "측정 전에 입력 예시 {count}행을 모두 실행하면 너무 오래 걸리므로 무작위로 {checked}행만 "
+        "실행하여 오류 없음을 확인. 모델이 받지 못하는 행이 남아 있으면 측정이 실패함.",
         "default_fails_before_sweep": "스윕 전 측정 {windows}구간 중 {failed}구간에서 기본 설정이 자체 원인으로 "
         "실패(노이즈 수치에는 미반영): {reason}",
         "default_without_figures": "스윕 전 기본 설정이 concurrency {concurrency}에서 {seconds:g} s 동안 측정값을 내지 "
@@ -318,6 +374,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "응답이 들어가는 길이로 설정.",
         "slow_sweep": "{rate} infer/s, concurrency {concurrency}: Model Analyzer 측정 구간을 {asked_s:g} s 대신 "
         "{window_s:.3g} s로 하며 스윕에 약 {minutes}분 소요. sweep.concurrency: [{fewer}] 이면 약 {less}분.",
+        "default_unmeasured_before_sweep": "스윕 전에 기본 설정을 측정하지 못함: {reason}",
         "unmeasured": "전체 {configurations}개 설정 중 {count}개는 어떤 부하에서도 측정되지 않아 비교에서 제외: "
         "{names}. 원인은 실패한 측정 목록 참조.",
         "refuted_by_failures": "{name} 설정이 검증 측정 {windows}구간 중 {failed}구간에서 자체 원인으로 실패: "
@@ -356,6 +413,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "memory_not_measured": "필요한 메모리를 측정하지 못해 constraints.memory_mb 충족 미확인",
         "only_best_answers": "최적 설정만 요청에 응답. 기본 설정: {why}.",
         "default_unmeasured": "기본 설정을 측정하지 못해 비교 대상 없음.",
+        "default_unmeasured_first": "기본 설정을 측정하지 못함: {why}. {then}",
+        "nothing_to_compare_with": "최적 설정과 비교할 대상 없음.",
         "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
         "runner_up_proved": "{name} 설정과 스윕 1위 {swept} 설정 중 {name} 설정만 기본 설정보다 나음을 확인. {then}",
         "runner_up_cheaper": "{name} 설정의 처리량은 스윕 1위 {swept} 설정과 같음({advantage}). {then}",

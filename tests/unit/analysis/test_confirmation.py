@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hcopt.analysis.blocks import in_windows
-from hcopt.analysis.confirmation import confirm, first_window_count, nothing_feasible
+from hcopt.analysis.confirmation import confirm, first_window_count, nothing_feasible, unmeasured_default_first
 from hcopt.analysis.finalists import Finalists
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note, NoteCode
 from hcopt.records.verdict import Confirmation, RankedVariant, Ranking
 from hcopt.words.notes import sentence
-from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
+from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement, run_record
 
 BEST, RUNNER_UP, OTHER = grid_variants()[6], grid_variants()[5], grid_variants()[4]
 DEFAULT = default_variant()
@@ -199,3 +200,32 @@ def test_nothing_feasible_says_by_how_much_it_is_missed() -> None:
         sentence(nothing_feasible(replace(ranking, ranked=()), [], 50.0).reason)
         == "No configuration could be measured."
     )
+
+
+# A default that cannot be measured
+
+
+def undecided(code: NoteCode, **values: str) -> Confirmation:
+    return Confirmation(verdict="undecided", reason=Note.of(code, **values), best=None, default=None)
+
+
+def swept(*default: tuple[float, float] | None) -> list[Measurement]:
+    return [
+        measurement(BEST, HEAVY, (5000.0, 9.0)),
+        *(measurement(DEFAULT, HEAVY, figures, error=None if figures else "too slow") for figures in default),
+    ]
+
+
+def test_default_that_the_sweep_could_not_measure_is_said_first() -> None:
+    plan = run_record().plan
+    found = unmeasured_default_first(undecided("default_unmeasured"), plan, swept(None, None))
+    said = "The default could not be measured: too slow. So there is nothing to compare the best with."
+    assert sentence(found.reason) == said
+    other = unmeasured_default_first(undecided("refuted", name="A", why="fails"), plan, swept(None))
+    assert sentence(other.reason) == "The default could not be measured: too slow. A fails."
+
+
+def test_default_that_was_measured_once_is_not() -> None:
+    found = undecided("default_unmeasured")
+    assert unmeasured_default_first(found, run_record().plan, swept(None, (5000.0, 9.0))) is found
+    assert unmeasured_default_first(found, run_record().plan, swept()) is found

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hcopt.analysis.plan import expected_sweep_s, parameter_text, plan_sweep, slow_sweep_note, sweep_interval_ms
+from hcopt.analysis.plan import (
+    THREADS,
+    expected_sweep_s,
+    parameter_text,
+    plan_on,
+    plan_sweep,
+    slow_sweep_note,
+    sweep_interval_ms,
+    thread_notes,
+)
+from hcopt.analysis.plan_shards import has_gaps
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
 from hcopt.records.measurement import LoadPoint, SweepPlan
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
 from tests.support.notes import said
-from tests.support.records import MODEL_NAME, default_variant
+from tests.support.records import MODEL_NAME, default_variant, run_record
 
 
 def _notes(sweep: SweepSection, *, max_batch_size: int) -> tuple[Note, ...]:
     default = replace(default_variant(), max_batch_size=max_batch_size)
     notes = plan_sweep(sweep, default, model_name=MODEL_NAME, instance_kind="KIND_CPU").notes
-    return tuple(note for note in notes if note.code != "same_as_default")
+    return tuple(note for note in notes if note.code not in ("same_as_default", "threads_elsewhere"))
 
 
 def test_plan_says_what_is_not_swept_when_the_model_cannot_batch() -> None:
     (note,) = _notes(SweepSection(instance_count=(1, 2)), max_batch_size=0)
-    assert said(note).endswith("a request holds one row: 2 variants by instance count.")
+    assert said(note).endswith("a request holds one row: 2 variants are left.")
 
 
 def test_plan_says_nothing_when_nothing_is_left_out() -> None:
@@ -33,8 +46,26 @@ def test_plan_says_nothing_when_nothing_is_left_out() -> None:
 
 
 def plan(default: ModelConfigVariant | None = None, **sweep: object) -> SweepPlan:
-    section = SweepSection.model_validate(sweep)
+    """Threads are not swept unless a test says so."""
+    section = SweepSection.model_validate({"intra_op_thread_count": [], **sweep})
     return plan_sweep(section, default or default_variant(), model_name="M", instance_kind="KIND_CPU")
+
+
+def threads_on(
+    cores: int | None, instance_kind: InstanceKind = "KIND_CPU", default: ModelConfigVariant | None = None, **sweep: Any
+) -> SweepPlan:
+    """The sweep of a server with so many cores, over instances and threads alone."""
+    section = SweepSection(**{"max_batch_size": (8,), "max_queue_delay_us": (0,), **sweep})
+    own = default or default_variant()
+    return plan_sweep(section, own, model_name="M", instance_kind=instance_kind, server_cores=cores)
+
+
+def threads_of(found: SweepPlan) -> dict[int, list[str | None]]:
+    """For each number of instances, the threads of one."""
+    threads: dict[int, list[str | None]] = {}
+    for variant in found.variants:
+        threads.setdefault(variant.instance_count, []).append(dict(variant.parameters).get(THREADS))
+    return threads
 
 
 def test_variants_are_numbered_as_model_analyzer_numbers_them() -> None:
@@ -154,36 +185,129 @@ def test_expected_time_grows_with_windows_measurements_and_variants() -> None:
 
 
 def test_auto_threads_are_the_server_s_cores_shared_out_over_the_instances() -> None:
-    section = SweepSection(
-        max_batch_size=(8,),
-        instance_count=(1, 2, 3, 8),
-        max_queue_delay_us=(0,),
-        parameters={"intra_op_thread_count": ("auto",)},
-    )
-    found = plan_sweep(section, default_variant(), model_name="M", instance_kind="KIND_CPU", server_cores=6)
-    assert [(v.instance_count, dict(v.parameters)["intra_op_thread_count"]) for v in found.variants] == [
-        (1, "6"),
-        (2, "3"),
-        (3, "2"),
-        (8, "1"),
-    ]
+    found = threads_on(6, instance_count=(1, 2, 3, 8), intra_op_thread_count=("auto",))
+    assert threads_of(found) == {1: ["6"], 2: ["3"], 3: ["2"], 8: ["1"]}
+    assert found.server_cores == 6
 
 
 def test_auto_threads_that_come_to_a_listed_number_are_one_variant() -> None:
-    section = SweepSection(
-        max_batch_size=(8,),
-        instance_count=(1, 2),
-        max_queue_delay_us=(0,),
-        parameters={"intra_op_thread_count": ("auto", 1, 2)},
-    )
-    found = plan_sweep(section, default_variant(), model_name="M", instance_kind="KIND_CPU", server_cores=2)
-    assert [(v.instance_count, v.parameters[0][1]) for v in found.variants] == [(1, "2"), (1, "1"), (2, "1"), (2, "2")]
+    found = threads_on(2, intra_op_thread_count=("auto", 1, 2))
+    assert threads_of(found) == {1: ["2", "1"], 2: ["1", "2"]}
     assert [v.config_name for v in found.variants] == [f"M_config_{n}" for n in range(4)]
 
 
-def test_auto_threads_of_a_server_elsewhere_are_refused() -> None:
-    with pytest.raises(ConfigError, match="nobody knows the cores"):
-        plan(parameters={"intra_op_thread_count": ["auto"]})
+@pytest.mark.parametrize(
+    ("cores", "threads"),
+    [
+        (1, {1: ["1"], 2: ["1"]}),
+        (2, {1: ["2", "1"], 2: ["1", "2"]}),
+        (3, {1: ["3", "1"], 2: ["1", "3"]}),
+        (8, {1: ["8", "4"], 2: ["4", "2", "8"]}),
+        (64, {1: ["64", "32"], 2: ["32", "16", "64"]}),
+    ],
+)
+def test_default_sweep_has_threads_that_under_and_oversubscribe_the_cores(
+    cores: int, threads: dict[int, list[str | None]]
+) -> None:
+    assert threads_of(threads_on(cores)) == threads
+
+
+def test_default_run_on_two_cores_leaves_ten_minutes_enough_for_its_other_stages() -> None:
+    found = threads_on(2, max_batch_size=(8, 16), max_queue_delay_us=(0, 500))
+    assert (len(found.variants), found.measurement_count) == (16, 34)
+    assert not has_gaps(found)
+    # 4 min of confirmation and 1.5 of capacity, at most, and half a minute for noise and start.
+    assert expected_sweep_s(found, interval_ms=1000) < 60 * 4
+
+
+@given(st.integers(1, 512), st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True))
+def test_shares_of_the_cores_are_threads_of_all_instances_up_to_twice_as_many(cores: int, instances: list[int]) -> None:
+    for count, threads in threads_of(threads_on(cores, instance_count=tuple(instances))).items():
+        numbers = [int(text or 0) for text in threads]
+        assert len(set(numbers)) == len(numbers)
+        assert all(1 <= number <= cores for number in numbers)
+        assert all(number * count <= max(2 * cores, count) for number in numbers)
+        # Where one thread for each instance is not too many already, the cores are nearly full with some of them.
+        assert max(numbers) * count > cores - count
+
+
+def test_one_place_decides_which_threads_are_swept() -> None:
+    old = {"parameters": {THREADS: (1, "AUTO")}}
+    assert threads_of(threads_on(4, **old)) == {1: ["1", "4"], 2: ["1", "2"]}
+    assert threads_of(threads_on(4, intra_op_thread_count=(), **old)) == {1: ["1", "4"], 2: ["1", "2"]}
+    with pytest.raises(ConfigError, match="both list threads"):
+        threads_on(4, intra_op_thread_count=(2,), **old)
+
+
+def test_threads_that_are_not_swept_are_as_the_default_has_them() -> None:
+    own = replace(default_variant(), parameters=((THREADS, "3"),))
+    assert threads_of(threads_on(4, default=own, intra_op_thread_count=())) == {1: ["3"], 2: ["3"]}
+
+
+@pytest.mark.parametrize(
+    ("cores", "kind", "code"), [(None, "KIND_CPU", "threads_elsewhere"), (8, "KIND_GPU", "threads_of_gpu")]
+)
+def test_shares_of_cores_that_do_not_count_are_not_swept_and_numbers_are(
+    cores: int | None, kind: InstanceKind, code: str
+) -> None:
+    found = threads_on(cores, kind)
+    assert threads_of(found) == {1: [None], 2: [None]}
+    assert [(note.code, note.values["shares"]) for note in found.notes] == [(code, "auto, auto/2, auto*2")]
+    assert threads_of(threads_on(cores, kind, intra_op_thread_count=("auto", 2))) == {1: ["2"], 2: ["2"]}
+    assert threads_on(cores, kind, intra_op_thread_count=(2,)).notes == ()
+    assert threads_on(cores, kind, intra_op_thread_count=()).notes == ()
+
+
+def _on(chosen: int | None, default: ModelConfigVariant, cpus: int = 2) -> tuple[SweepPlan, list[str]]:
+    """The plan of a server where ONNX Runtime takes so many threads by itself, and the codes of its notes."""
+    environment = replace(run_record().environment, onnxruntime_thread_count=chosen, cpu_count=cpus)
+    planned = threads_on(2, default=default, max_batch_size=(16,), max_queue_delay_us=(500,))
+    return plan_on(planned, environment), [note.code for note in thread_notes(planned, environment)]
+
+
+LEFT = replace(default_variant(), max_batch_size=16, instance_count=1, max_queue_delay_us=500)
+
+
+def test_variant_that_asks_for_the_one_thread_of_the_default_is_left_out() -> None:
+    found, codes = _on(1, LEFT)
+    assert threads_of(found) == {1: ["2"], 2: ["1", "2"]}
+    assert codes == ["thread_of_default"]
+    assert has_gaps(found)
+
+
+def test_variant_with_as_many_threads_as_the_default_stays_since_those_are_pinned() -> None:
+    found, codes = _on(2, LEFT)
+    assert threads_of(found) == {1: ["2", "1"], 2: ["1", "2"]}
+    assert codes == ["threads_as_default"]
+
+
+@pytest.mark.parametrize("text", ["1", "2"])
+def test_default_that_sets_its_threads_leaves_nothing_to_onnx_runtime(text: str) -> None:
+    found, codes = _on(1, replace(LEFT, parameters=((THREADS, text),)))
+    assert (len(found.variants), codes) == (4, [])
+
+
+def test_nothing_is_said_where_nobody_knows_what_onnx_runtime_takes() -> None:
+    found, codes = _on(None, LEFT)
+    assert (len(found.variants), codes) == (4, [])
+
+
+def test_threads_beyond_the_server_s_cpus_are_told() -> None:
+    assert _on(64, LEFT)[1] == ["threads_beyond_cpus"]
+
+
+def test_grid_of_nothing_but_the_default_stays_for_model_analyzer() -> None:
+    environment = replace(run_record().environment, onnxruntime_thread_count=1)
+    alone = threads_on(
+        2,
+        default=LEFT,
+        max_batch_size=(16,),
+        max_queue_delay_us=(500,),
+        instance_count=(1,),
+        intra_op_thread_count=(1,),
+    )
+    assert plan_on(alone, environment) == alone
+    assert list(thread_notes(alone, environment)) == []
 
 
 def test_auto_is_an_ordinary_word_for_other_parameters() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.analysis.plan import plan_sweep
-from hcopt.analysis.plan_shards import _MAX_EXACT_VARIANTS, MIN_SHARD_VARIANTS, cut_into_shards
+from hcopt.analysis.plan_shards import _MAX_EXACT_VARIANTS, MIN_SHARD_VARIANTS, cut_into_shards, has_gaps
 from hcopt.config.sections import SweepSection
 from hcopt.measure.model_analyzer.config import _model_config_parameters
 from hcopt.records.json import JsonObject
@@ -24,7 +24,7 @@ COUNTS = st.integers(1, 9)
 
 
 def plan(default: ModelConfigVariant | None = None, **sweep: object) -> SweepPlan:
-    section = SweepSection.model_validate(sweep)
+    section = SweepSection.model_validate({"intra_op_thread_count": [], **sweep})
     found = plan_sweep(section, default or default_variant(), model_name="M", instance_kind="KIND_CPU", server_cores=8)
     return replace(found, notes=(NOTE,))
 
@@ -56,7 +56,7 @@ def ragged_plans(draw: st.DrawFn) -> SweepPlan:
         instance_count=draw(some(1, 2, 3, 4, 8)),
         max_queue_delay_us=draw(some(0, 100, 500)),
         preferred_batch_size=draw(st.sampled_from(([], [[], [8], [16]], [[], [32]]))),
-        parameters=draw(st.sampled_from(({}, {"intra_op_thread_count": ["auto", 1]}))),
+        intra_op_thread_count=draw(st.sampled_from(([], ["auto", 1], ["auto", "auto/2", "auto*2"]))),
     )
 
 
@@ -111,6 +111,11 @@ def test_model_analyzer_measures_no_variant_of_another_shard_where_the_plan_leav
 ) -> None:
     for shard in cut_into_shards(whole, count):
         assert combinations(shard) & settings_of(whole) == settings_of(shard)
+
+
+@given(st.one_of(full_plans(), ragged_plans()))
+def test_plan_has_gaps_where_model_analyzer_combines_more_than_it_has(whole: SweepPlan) -> None:
+    assert has_gaps(whole) is (combinations(whole) != settings_of(whole))
 
 
 @given(st.one_of(full_plans(), ragged_plans()), COUNTS)
@@ -169,7 +174,7 @@ def test_threads_that_belong_to_the_instances_are_cut_by_them() -> None:
         max_batch_size=[4, 8, 16, 32],
         instance_count=[1, 2],
         max_queue_delay_us=[0],
-        parameters={"intra_op_thread_count": ["auto"]},
+        intra_op_thread_count=["auto"],
     )
     shards = cut_into_shards(whole, 2)
     assert [{v.instance_count for v in shard.variants} for shard in shards] == [{1}, {2}]

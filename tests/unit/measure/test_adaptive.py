@@ -110,8 +110,14 @@ def test_a_variant_s_windows_are_sized_by_the_slowest_rate_it_had(tmp_path: Path
 
 
 def test_nothing_that_could_be_measured_is_an_error_with_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="no window could be measured: gone"):
+    with pytest.raises(ProfileError, match="the default could not be measured, nor any other configuration: gone"):
         ADAPTIVE.profile(job(tmp_path, Windows(), lambda window: failed(window, "gone")))
+
+
+def test_reason_of_nothing_is_the_default_s_own(tmp_path: Path) -> None:
+    """Whoever was measured first."""
+    with pytest.raises(ProfileError, match=r"nor any other configuration: Synthetic_config_default$"):
+        ADAPTIVE.profile(job(tmp_path, Windows(), lambda window: failed(window, window.variant.config_name)))
 
 
 def test_job_without_a_way_to_measure_windows_is_refused(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Machine:
 
     throughputs: list[float | None]
     steal_ratio: float = 0.0
+    stall_s: float = 0.0
     dies: bool = False
     served: list[str] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
@@ -90,6 +91,12 @@ def test_first_window_gives_the_rate_that_the_others_are_sized_for() -> None:
     machine = Machine([1234.0, 1200.0])
     machine.gate()
     assert {window.expected_infer_per_s for window in machine.windows[1:]} == {1234.0}
+
+
+def test_planned_blocks_know_of_windows_that_outlast_the_server_s_own_stalls() -> None:
+    usual, stalling = Machine([5000.0]).gate(), Machine([5000.0], stall_s=0.5).gate()
+    assert usual is not None and stalling is not None
+    assert stalling.planned_blocks == int(240 / (3 * (3.0 + 1.5))) < usual.planned_blocks
 
 
 def test_first_window_is_longer_where_the_model_is_too_slow_for_it() -> None:
@@ -191,6 +198,10 @@ def test_default_without_figures_is_told_with_the_keys_that_help() -> None:
     assert machine.gate() is None
     [note] = machine.notes
     assert "in 25 s at concurrency" in said(note)
-    refused = Machine([None], cause="refused")
-    refused.gate()
-    assert refused.notes == []
+
+
+def test_default_that_answers_with_errors_is_told_with_them_and_not_as_slow() -> None:
+    machine = Machine([None], cause="refused")
+    assert machine.gate() is None
+    [note] = machine.notes
+    assert note.code == "default_unmeasured_before_sweep"

@@ -124,7 +124,7 @@ def test_parameters_that_the_backend_does_not_read_are_named() -> None:
 
 def test_parameters_that_the_backend_takes_may_be_swept() -> None:
     everything = {
-        "intra_op_thread_count": ("auto", 1, "2"),
+        "intra_op_thread_count": ("auto", "auto/2", "auto*2", 1, "2"),
         "inter_op_thread_count": (0, 2),
         "execution_mode": (0, 1),
         "enable_mem_arena": (True, False, 0),
@@ -143,8 +143,9 @@ def test_parameters_that_the_backend_takes_may_be_swept() -> None:
         ("team", "risk", "no such parameter", "It has: TRITON_BATCH_STRATEGY_PATH, enable_mem_arena, "),
         ("gpu_mem_limit", 1, "it is for GPUs", "It has: "),
         ("session.intra_op.allow_spinning", 0, "could not be deployed", "It has: "),
-        ("intra_op_thread_count", "all", "does not take 'all'", "It takes whole numbers and auto."),
-        ("intra_op_thread_count", -1, "does not take '-1'", "It takes whole numbers and auto."),
+        ("intra_op_thread_count", "all", "does not take 'all'", "It takes whole numbers, auto, auto/2 and auto*2."),
+        ("intra_op_thread_count", -1, "does not take '-1'", "It takes whole numbers, auto, auto/2 and auto*2."),
+        ("intra_op_thread_count", "auto*4", r"does not take 'auto\*4'", "It takes whole numbers, auto"),
         ("inter_op_thread_count", "auto", "does not take 'auto'", "It takes whole numbers."),
         ("inter_op_thread_count", 1.5, "does not take '1.5'", "It takes whole numbers."),
         ("execution_mode", "parallel", "does not take 'parallel'", "several at once"),

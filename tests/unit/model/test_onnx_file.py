@@ -81,6 +81,16 @@ def test_inspect_refuses_type_that_triton_has_no_name_for(tmp_path: Path, name: 
         inspect_onnx(models.save(proto, tmp_path))
 
 
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_inspect_refuses_dimension_that_is_fixed_at_zero(tmp_path: Path, side: str) -> None:
+    proto = models.identity_model()
+    (tensor,) = getattr(proto.graph, side)
+    tensor.type.tensor_type.shape.dim[1].dim_value = 0
+    with pytest.raises(ModelSourceError, match=f"'{side}' has a dimension that is fixed at 0") as caught:
+        inspect_onnx(models.save(proto, tmp_path))
+    assert "dynamic" in str(caught.value.remedy)
+
+
 def test_inspect_refuses_sequence_output(tmp_path: Path) -> None:
     proto = models.identity_model()
     proto.graph.output[0].type.CopyFrom(helper.make_sequence_type_proto(proto.graph.input[0].type))

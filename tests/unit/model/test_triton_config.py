@@ -76,10 +76,24 @@ def test_apply_keeps_what_the_sweep_does_not_know() -> None:
     assert config.response_cache.enable
 
 
-def test_apply_keeps_instance_groups_when_the_count_is_the_same() -> None:
-    text = DEFAULT_TEXT.replace("count: 1\n", 'count: 2\n  host_policy: "numa0"\n')
-    assert "numa0" in to_text(apply_variant(parse_text(text), variant(8, 2), "KIND_CPU"))
-    assert "numa0" not in to_text(apply_variant(parse_text(text), variant(8, 1), "KIND_CPU"))
+@pytest.mark.parametrize(
+    ("groups", "kept"),
+    [
+        ('[{ name: "a" count: 2 kind: KIND_CPU host_policy: "n" }]', 'host_policy: "n"'),
+        (
+            '[{ count: 1 kind: KIND_CPU host_policy: "n" }, { count: 1 kind: KIND_CPU host_policy: "n" }]',
+            'host_policy: "n"',
+        ),
+        ('[{ count: 1 kind: KIND_CPU host_policy: "n" }, { count: 1 kind: KIND_CPU host_policy: "m" }]', ""),
+        ("[{ count: 2 kind: KIND_GPU gpus: 0 }]", ""),
+        ("[{ count: 2 }]", ""),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_variant_has_one_instance_group_whatever_its_count(groups: str, kept: str, count: int) -> None:
+    base = parse_text(f"max_batch_size: 8 instance_group {groups}")
+    [found] = apply_variant(base, variant(8, count), "KIND_CPU").instance_group
+    assert found == parse_text(f"instance_group {{ count: {count} kind: KIND_CPU {kept} }}").instance_group[0]
 
 
 def test_apply_sets_instance_kind() -> None:
@@ -189,10 +203,14 @@ def test_variant_changes_nothing_but_what_it_sets(config: ModelConfig, wanted: M
 
 
 @given(configs())
-def test_own_variant_changes_nothing(config: ModelConfig) -> None:
+def test_own_variant_changes_nothing_but_how_instances_are_written(config: ModelConfig) -> None:
     # Preferred batch sizes above max_batch_size are an error of the configuration's own.
     config.dynamic_batching.ClearField("preferred_batch_size")
-    assert apply_variant(config, variant_of(config, "own"), "KIND_CPU") == config
+    applied = apply_variant(config, variant_of(config, "own"), "KIND_CPU")
+    assert variant_of(applied, "own") == variant_of(config, "own")
+    for one in (applied, config):
+        one.ClearField("instance_group")
+    assert applied == config
 
 
 def test_json_has_the_field_names_that_triton_reads() -> None:

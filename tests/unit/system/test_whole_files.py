@@ -22,6 +22,7 @@ EXCEPTIONS = {
     "triton/docker/containers.py: _copy": "a log, which grows while a container runs",
     "triton/docker/tools.py: run": "a log, which grows while a program runs",
     "triton/embedded/backends.py: install": "in a temporary folder that ends with the server",
+    "triton/embedded/thread_choice.py: chosen_thread_count": "in a temporary folder that ends with the server",
     "triton/local_tools.py: _wrapped_perf_analyzer": "in a temporary folder that ends with the server",
     "triton/local_tools.py: _new_private_folder": "an empty file in a temporary folder, to see what may be run there",
     "tracking/log.py: _log_charts": "in a temporary folder, from which MLflow takes it",

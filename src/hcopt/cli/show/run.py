@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import compress
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from hcopt.analysis.plan import THREADS
 from hcopt.analysis.view import improvement, pairing
 from hcopt.cli.progress_bar import duration, print_note, printable
 from hcopt.deploy.capacity import PriceOf
@@ -32,7 +34,7 @@ _VERDICTS = {
     "undecided": ("undecided", "bold yellow"),
     "no_feasible_config": ("no configuration meets the limit", "bold red"),
 }
-_PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)")
+_PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)", "threads", "parameters")
 _OUTCOME_COLUMNS = ("verdict", "to deploy", "throughput × default", "sustained (infer/s)")
 
 _STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -46,12 +48,13 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
     )
     for note in planned.notes:
         print_note(console, note)
-    swept = any(variant.parameters for variant in plan.all_variants)
-    table = Table(*_PLAN_COLUMNS, *(["parameters"] if swept else []))
-    for variant in plan.all_variants:
-        cells = _settings(variant) if swept else _settings(variant)[:-1]
-        # Without the model's name, which would leave no room for what tells them apart.
-        table.add_row(*map(Text, (variant.config_name.removeprefix(f"{plan.model_name}_"), *cells)))
+    # Without the model's name, which would leave no room for what tells them apart.
+    names = [variant.config_name.removeprefix(f"{plan.model_name}_") for variant in plan.all_variants]
+    rows = [(name, *_settings(variant)) for name, variant in zip(names, plan.all_variants, strict=True)]
+    shown = [any(column) for column in zip(*rows, strict=True)]
+    table = Table(*compress(_PLAN_COLUMNS, shown))
+    for row in rows:
+        table.add_row(*map(Text, compress(row, shown)))
     console.print(table)
     loads = ", ".join(f"{load.concurrency}×{load.client_batch_size}" for load in plan.loads)
     console.print(f"Each at concurrency × rows a request: {loads}", highlight=False)
@@ -205,6 +208,8 @@ def _table(record: RunRecord) -> Table:
 
 
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
-    """Max batch size, instances, queue delay and parameters, as they are shown."""
-    parameters = printable(", ".join(f"{key}={value}" for key, value in variant.parameters))
-    return str(variant.max_batch_size), str(variant.instance_count), str(variant.max_queue_delay_us), parameters
+    """Max batch size, instances, queue delay, threads and further parameters, as they are shown."""
+    threads = printable(dict(variant.parameters).get(THREADS, ""))
+    others = printable(", ".join(f"{key}={value}" for key, value in variant.parameters if key != THREADS))
+    settings = (variant.max_batch_size, variant.instance_count, variant.max_queue_delay_us)
+    return *map(str, settings), threads, others

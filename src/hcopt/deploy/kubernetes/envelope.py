@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from hcopt.analysis.plan import THREADS
+from hcopt.analysis.plan import thread_count
 from hcopt.deploy.capacity import TOLERANCE_RATIO
 from hcopt.deploy.kubernetes.options import Options
 from hcopt.deploy.kubernetes.triton_image import RELEASES, REPOSITORY, image_of
@@ -68,8 +68,7 @@ def _onnxruntime(record: RunRecord) -> str:
 def threads(record: RunRecord) -> int | None:
     """Threads of one instance, where the golden configuration sets them."""
     best = record.confirmation.best
-    value = None if best is None else dict(best.variant.parameters).get(THREADS)
-    return int(value) if value is not None and value.isdecimal() and int(value) > 0 else None
+    return None if best is None else thread_count(best.variant)
 
 
 def assumptions(record: RunRecord, options: Options, scaling: Scaling | None) -> tuple[Assumption, ...]:

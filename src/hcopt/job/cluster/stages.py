@@ -44,6 +44,7 @@ def cluster_stages(run: ModelRun, *, pool: Pool, kind: Environment, max_shards: 
         kind: Their fingerprint.
         max_shards: Into how many shards a sweep is cut at most: the nodes that this model may count on.
     """
+    run = run.on(kind)
     shared = pool.cluster.share(model_files(run.prepared.artifact))
     stages = ClusterStages(pool=pool, environment=kind, run=run, shared=shared, plans=_plans(run, max_shards))
     run.context.progress.phase("cluster", steps=2 + len(stages.plans))

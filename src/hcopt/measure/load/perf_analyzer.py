@@ -121,6 +121,8 @@ class PerfAnalyzer:
         clock: Tells whether perf_analyzer's clock was set in between.
         memory_mb: The server's memory, where it is that of what is measured alone; see `Server.memory_mb`.
         unanswered: Takes what has left all requests unanswered, see `Server.mark_unhealthy`.
+        stall_s: How long the server itself may leave requests, see `queue_stall_s`.
+        refused_share: Says which share of a load the server answers with errors, where it can be counted.
     """
 
     tools: Tools
@@ -132,6 +134,8 @@ class PerfAnalyzer:
     clock: Callable[[], WallClock] = WallClock
     memory_mb: ReadMemory = not_readable
     unanswered: Callable[[str], None] = lambda _: None
+    stall_s: float = 0.0
+    refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] = lambda _, __: None
 
     def measure(self, window: Window) -> Measurement:
         """One closed-loop window; what cannot be measured is a Measurement with its reason, never an exception.
@@ -140,10 +144,11 @@ class PerfAnalyzer:
             RuntimeStartError: The server itself has died.
             OSError: The samples cannot be written.
         """
+        lasts_s = load_s(window, stall_s=self.stall_s)
         load = LoadOptions(
             arguments=closed_loop(window.load),
-            lasts_s=load_s(window),
-            limit_s=2 * load_s(window) + _GRACE_S,
+            lasts_s=lasts_s,
+            limit_s=2 * lasts_s + _GRACE_S,
             read=lambda export: measurements.read_export(export, warm_up_ratio=WARM_UP_RATIO),
             figures=lambda samples: measurements.figures(
                 samples,
@@ -169,7 +174,9 @@ class PerfAnalyzer:
                 finished, samples = self._samples(window, load, name, answers=lambda: server_after() is not None)
             found = load.figures(samples)
         except _RefusedError as error:
-            return failed(window, str(error), cause="refused")
+            return failed(
+                window, with_share(str(error), self.refused_share(window.variant, window.load)), cause="refused"
+            )
         except NoAnswerError as error:
             return failed(window, error.message, cause="unanswered" if window.rate_is_known else "other")
         except ProfileError as error:
@@ -288,10 +295,10 @@ def closed_loop(load: LoadPoint) -> list[str]:
     return ["--concurrency-range", str(load.concurrency)]
 
 
-def load_s(window: Window) -> float:
+def load_s(window: Window, *, stall_s: float = 0.0) -> float:
     """How long to keep up the load: as asked, but for some answers to every request slot, and not for too many."""
     requests_per_s = window.expected_infer_per_s / window.load.client_batch_size
-    min_s = _MIN_ROUNDS * window.load.concurrency / requests_per_s
+    min_s = _MIN_ROUNDS * max(window.load.concurrency / requests_per_s, stall_s)
     return max(min_s, min(window.window_s, _MAX_REQUESTS / requests_per_s))
 
 
@@ -322,6 +329,11 @@ def failed(window: Window, reason: str, *, cause: FailureCause = "other") -> Mea
         error=reason,
         failure_cause=cause,
     )
+
+
+def with_share(error: str, share: str | None) -> str:
+    """What a request was refused with, after the share of those that were."""
+    return error if share is None else f"{share}: {error}"
 
 
 def with_reason(measurement: Measurement, died: str | None) -> Measurement:

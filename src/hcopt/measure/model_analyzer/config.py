@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hcopt.measure.profiler import ProfileJob
 from hcopt.records.json import JsonObject
@@ -76,7 +78,7 @@ def _model_section(job: ProfileJob, interval_ms: int, latency_p99_limit_ms: floa
             "batch_sizes": sorted({load.client_batch_size for load in plan.loads}),
             "concurrency": sorted({load.concurrency for load in plan.loads}),
         },
-        "model_config_parameters": _model_config_parameters(plan),
+        "model_config_parameters": _model_config_parameters(plan, _more_of_a_group(job)),
     }
     if latency_p99_limit_ms is not None:
         limit_ms = max(1, math.floor(latency_p99_limit_ms))
@@ -94,19 +96,20 @@ def _flags(arguments: Sequence[str]) -> Mapping[str, str | list[str]]:
     return flags
 
 
-def _model_config_parameters(plan: SweepPlan) -> JsonObject:
-    """The grid. Keys that stand earlier vary slower, which is what gives the plan's numbers."""
-    kind = plan.instance_kind
-    parameters: JsonObject = {
-        "instance_group": [{"kind": kind, "count": _values(v.instance_count for v in plan.variants)}]
-    }
+def _model_config_parameters(plan: SweepPlan, more_of_a_group: JsonObject | None = None) -> JsonObject:
+    """The grid. Keys that stand earlier vary slower, which is what gives the plan's numbers.
+
+    Model Analyzer writes it over the default's configuration: groups as a whole, what is in braces key by key.
+    """
+    group = {**(more_of_a_group or {}), "kind": plan.instance_kind}
+    parameters: JsonObject = {"instance_group": [{**group, "count": _values(v.instance_count for v in plan.variants)}]}
     if plan.default.max_batch_size > 0:
         parameters["max_batch_size"] = _values(v.max_batch_size for v in plan.variants)
         delays = _values(v.max_queue_delay_us for v in plan.variants)
         batching: JsonObject = {"max_queue_delay_microseconds": delays}
-        # Model Analyzer sets dynamic_batching as a whole, so that the default's own would be lost.
         preferred = list(dict.fromkeys(v.preferred_batch_sizes for v in plan.variants))
-        if preferred != [()]:
+        # Where they are not named, the default's own stay, which may be above a variant's max_batch_size.
+        if preferred != [()] or plan.default.preferred_batch_sizes:
             batching["preferred_batch_size"] = [list(sizes) for sizes in preferred]
         parameters["dynamic_batching"] = batching
     swept: dict[str, list[str]] = {}
@@ -117,6 +120,21 @@ def _model_config_parameters(plan: SweepPlan) -> JsonObject:
     if swept:
         parameters["parameters"] = {key: {"string_value": values} for key, values in swept.items()}
     return parameters
+
+
+def _more_of_a_group(job: ProfileJob) -> JsonObject:
+    """What else the instance group of every variant says, in the shape of a grid of one value each."""
+    if job.config_of is None:
+        return {}
+    [group] = json.loads(job.config_of(job.plan.variants[0]))["instance_group"]
+    return {key: _single(value) for key, value in group.items()}
+
+
+def _single(value: object) -> Any:
+    """A list stands for alternatives, and a list in it for the value."""
+    if isinstance(value, dict):
+        return {key: _single(part) for key, part in value.items()}
+    return [[_single(part) for part in value]] if isinstance(value, list) else value
 
 
 def _values(values: Iterator[int]) -> list[int]:

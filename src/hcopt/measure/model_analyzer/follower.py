@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
+from typing import Any
 
 from hcopt.analysis.ranking import Settings
-from hcopt.errors import ProfileError
-from hcopt.measure.load.perf_analyzer import with_reason
+from hcopt.errors import ProfileError, RuntimeStartError
+from hcopt.measure.load.perf_analyzer import with_reason, with_share
 from hcopt.measure.memory_watch import MemoryWatch, not_readable
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.measure.profiler import ProfileJob
-from hcopt.model.triton_config import parse_text, variant_of
-from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, SweepPlan
+from hcopt.model.triton_config import parse_text, to_json, variant_of
+from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, ServerTimes, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.system.wall_clock import WallClock
@@ -28,6 +31,7 @@ _PROFILING = re.compile(r"Profiling (\S+): (?:client batch size=(\d+), )?concurr
 _LOAD_FAILED = re.compile(r"Model (\S+_config_\S+) load failed: (.*)$")
 _HUNG = "took very long to exit"
 _SERVER_ERROR = "] had error:"
+_POINT_IS_OVER = "Saved checkpoint"
 _TROUBLE = re.compile(
     r"(Running perf_analyzer failed|took very long to exit|terminated by signal|Failed to |error|"
     r"valid requests recorded|larger time window|readiness failed)",
@@ -51,6 +55,8 @@ class Follower:
         self._cpu_before: CpuTimes = read_cpu_times()
         self._memory = MemoryWatch(not_readable)
         self._trouble: list[str] = []
+        self._refused: list[Measurement] = []
+        self._answered: Callable[[], ServerTimes | None] = lambda: None
         self._died: str | None = None
         self._died_between_points: str | None = None
         self._recorded = {(one.variant.config_name, one.load) for one in job.known}
@@ -98,7 +104,9 @@ class Follower:
                     self._fail_missing(variant, load, f"the server could not load it: {failed[2]}", cause="refused")
         elif self._trouble or _TROUBLE.search(line):
             if _HUNG in line and self._point is not None:
-                self._job.server.mark_unhealthy(f"{self._point[0].config_name} does not answer")
+                # Who has answered since the point began is slow, and well.
+                if self._answered() is None:
+                    self._job.server.mark_unhealthy(f"{self._point[0].config_name} does not answer")
                 self._died = self._restart_if_dead()
             elif not self._trouble:
                 # At once: Model Analyzer waits half a minute for a server that has gone, then gives up the whole sweep.
@@ -121,6 +129,8 @@ class Follower:
             None where something was measured; else why the first point failed, empty if nothing is known.
         """
         self.end_point(died)
+        if self._job.refused_share is not None:
+            self._record_refused(self._job.refused_share)
         known = self._first_reason
         for variant, load in product(self._job.plan.all_variants, self._job.plan.loads):
             self._fail_missing(variant, load, died or _left_out(variant, load))
@@ -134,7 +144,9 @@ class Follower:
 
     def _start_point(self, name: str, load: LoadPoint) -> None:
         variant = self._variant(name)
-        known = variant is not None and self._answers.give(variant, load)
+        # What perf_analyzer says where it is not to measure is no trouble of the next point's.
+        self._trouble, self._died = [], None
+        known = self._answers.give(variant, load)
         if known:
             self._job.context.progress.known()
         if variant is None or known:
@@ -142,10 +154,15 @@ class Follower:
         self._point = (variant, load)
         self._point_started, self._point_began_s = _now(), time.monotonic()
         self._clock, self._cpu_before = WallClock(), read_cpu_times()
+        self._answered = self._watch(name)
         self._memory = MemoryWatch(self._job.server.memory_mb).__enter__()
-        self._trouble = []
-        self._died = None
         self._job.context.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
+
+    def _watch(self, name: str) -> Callable[[], ServerTimes | None]:
+        if self._job.watch is not None:
+            with suppress(RuntimeStartError):
+                return self._job.watch(name)
+        return lambda: None
 
     def _variant(self, name: str) -> ModelConfigVariant | None:
         """The plan's variant with the settings of the config.pbtxt that Model Analyzer wrote under its own name.
@@ -159,10 +176,13 @@ class Follower:
             text = (self._output_models / name / "config.pbtxt").read_text(encoding="utf-8")
         except OSError as error:
             raise ProfileError(f"Model Analyzer wrote no configuration for {name}: {error}") from error
-        settings = variant_of(parse_text(text), name).settings
+        config = parse_text(text)
+        settings = variant_of(config, name).settings
         found = self._variants.get(settings)
         if found is None and not _combines(plan, settings):
             raise ProfileError(f"Model Analyzer's {name} is none of the plan's variants: {settings}")
+        if found is not None and self._job.config_of is not None:
+            _refuse_other(json.loads(to_json(config)), json.loads(self._job.config_of(found)), name)
         return found
 
     def end_point(self, died: str | None = None) -> None:
@@ -178,10 +198,10 @@ class Follower:
         self._memory.stop()
         (row, written_s), set_clock = self._newest_report(load), self._clock.said()
         if row is None or set_clock is not None:
-            reason = set_clock or " ".join(self._trouble)[:2000] or "perf_analyzer gave no figures"
+            reason = set_clock or _reason(self._trouble) or "perf_analyzer gave no figures"
             cause: FailureCause = "other" if set_clock else _cause(self._trouble)
             failed = replace(_failed(variant, load, self._point_started, reason, cause), elapsed_s=self._elapsed_s())
-            self._record(with_reason(failed, self._died or died or self._job.server.restart_if_dead()))
+            self._record_failed(with_reason(failed, self._died or died or self._job.server.restart_if_dead()))
             return
         before, after = self._cpu_before, read_cpu_times()
         self._any_measured = True
@@ -192,6 +212,21 @@ class Follower:
         self._record(
             replace(measured, throttled_ratio=throttled, server_memory_mb=memory_mb, elapsed_s=self._elapsed_s())
         )
+
+    def _record_failed(self, failed: Measurement) -> None:
+        """At once, but for what was refused: its share can only be counted once Model Analyzer has ended."""
+        if failed.failure_cause == "refused" and self._job.refused_share is not None:
+            self._recorded.add((failed.variant.config_name, failed.load))
+            self._refused.append(failed)
+        else:
+            self._record(failed)
+
+    def _record_refused(self, share: Callable[[ModelConfigVariant, LoadPoint], str | None]) -> None:
+        if any(one.variant == self._job.plan.default for one in self._refused):
+            self._first_reason = ""  # the default's own, which was measured first
+        for one in self._refused:
+            self._record(replace(one, error=with_share(str(one.error), share(one.variant, one.load))))
+        self._refused.clear()
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._point_began_s
@@ -220,6 +255,17 @@ class Follower:
         self._job.context.progress.measured(measurement)
 
 
+def _refuse_other(written: Mapping[str, Any], measured: Mapping[str, Any], name: str) -> None:
+    """What is swept is what is confirmed and delivered by that name, down to what no sweep sets.
+
+    Raises:
+        ProfileError: They are not the same.
+    """
+    other = sorted(field for field in {*written, *measured} if written.get(field) != measured.get(field))
+    if other:
+        raise ProfileError(f"Model Analyzer would measure another {', '.join(other)} under the name {name} than hcopt")
+
+
 def _combines(plan: SweepPlan, settings: Settings) -> bool:
     """Whether each of the settings, and of the parameters, is that of some variant of the plan."""
     size, instances, delay, parameters, batching, preferred = settings
@@ -231,6 +277,13 @@ def _combines(plan: SweepPlan, settings: Settings) -> bool:
         and any(v.preferred_batch_sizes == preferred for v in variants)
         and all(any(pair in v.parameters for v in variants) for pair in parameters)
     )
+
+
+def _reason(trouble: Sequence[str]) -> str:
+    """What the server answered, where that ended perf_analyzer; else all that was said of the point."""
+    said = next((line.partition(_SERVER_ERROR)[2].strip() for line in trouble if _SERVER_ERROR in line), None)
+    of_the_point = takewhile(lambda line: not line.startswith(_POINT_IS_OVER), trouble)
+    return " ".join(of_the_point)[:2000] if said is None else f"the server answered with an error: {said}"
 
 
 def _cause(trouble: Sequence[str]) -> FailureCause:

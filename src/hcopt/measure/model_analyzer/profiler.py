@@ -10,6 +10,7 @@ grid and its own report stay whole, and nothing is measured twice.
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ import yaml
 
 from hcopt.analysis.node_effects import without_node_effects
 from hcopt.analysis.plan import expected_sweep_s
+from hcopt.analysis.plan_shards import has_gaps
 from hcopt.analysis.ranking import rank
 from hcopt.errors import ProfileError
 from hcopt.measure.model_analyzer.config import analyzer_config
@@ -39,6 +41,8 @@ from hcopt.triton.base import Tools
 YAML_NAME = "analyzer.yaml"
 _REPORT_HOUSEKEEPING_S = 120.0
 _MAX_BARREN_STARTS = 2
+# perf_analyzer refuses all of its windows for one that holds no answer, which one of two stalls was seen to do.
+_STALLS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +74,11 @@ class ModelAnalyzer:
         shutil.rmtree(work, ignore_errors=True)
         captures = work / "captures"
         captures.mkdir(parents=True)
-        answers = Answers(work / "answers", job.known)
+        answers = Answers(work / "answers", job.known, has_gaps=has_gaps(job.plan))
         recorder = _write_recorder(work / "perf_analyzer", job.server.tools, captures, answers)
         config = analyzer_config(
             job,
-            interval_ms=self.interval_ms,
+            interval_ms=self._interval_ms(job),
             latency_p99_limit_ms=self.latency_p99_limit_ms,
             work=work,
             perf_analyzer=recorder,
@@ -89,7 +93,8 @@ class ModelAnalyzer:
         shutil.rmtree(work)
         if reason is not None:
             ended = "did not end in time" if finished.timed_out else f"ended with {finished.returncode}"
-            raise ProfileError(f"Model Analyzer {ended} without one measurement: {reason or last_lines(log)}", log=log)
+            why = f"Model Analyzer {ended} without one measurement: {reason or last_lines(log)}"
+            raise ProfileError(f"the default could not be measured, nor any other configuration: {why}", log=log)
 
     def _run(
         self, job: ProfileJob, work: Path, yaml_file: Path, log: Path, follower: Follower
@@ -104,7 +109,7 @@ class ModelAnalyzer:
                 ["profile", "--config-file", job.server.tools.path(yaml_file)],
                 folder=work,
                 log=log,
-                timeout_s=self._limit_s(job.plan),
+                timeout_s=self._limit_s(job),
                 on_line=follower.read,
             )
             died = job.server.restart_if_dead()
@@ -117,8 +122,12 @@ class ModelAnalyzer:
                 return finished, died
             follower.forget_point()
 
-    def _limit_s(self, plan: SweepPlan) -> float:
-        return 5 * expected_sweep_s(plan, interval_ms=self.interval_ms) + _REPORT_HOUSEKEEPING_S
+    def _limit_s(self, job: ProfileJob) -> float:
+        return 5 * expected_sweep_s(job.plan, interval_ms=self._interval_ms(job)) + _REPORT_HOUSEKEEPING_S
+
+    def _interval_ms(self, job: ProfileJob) -> int:
+        """Long enough for answers where the server leaves some requests for a while."""
+        return max(self.interval_ms, math.ceil(1000 * _STALLS * job.stall_s))
 
     def rank(self, plan: SweepPlan, swept: Iterable[Measurement]) -> Ranking:
         """See `Profiler.rank`; what differs from node to node is taken out first."""

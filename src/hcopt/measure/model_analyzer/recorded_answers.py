@@ -1,4 +1,6 @@
-"""What a perf_analyzer that Model Analyzer starts answers with where an interrupted run has measured its point."""
+"""What a perf_analyzer that Model Analyzer starts answers with at once: what an interrupted run has measured at its
+point, or a failure where Model Analyzer combines values that the plan leaves out.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +22,33 @@ _POLLS = 200
 
 
 class Answers:
-    """One file that says what the next perf_analyzer is to do; not even a folder where nothing is known.
+    """One file that says what the next perf_analyzer is to do; not even a folder where all is to be measured.
 
     Args:
         folder: For the file.
         known: What was measured, each point once.
+        has_gaps: Whether the plan leaves out combinations of its values.
     """
 
-    def __init__(self, folder: Path, known: Sequence[Measurement]) -> None:
+    def __init__(self, folder: Path, known: Sequence[Measurement], *, has_gaps: bool = False) -> None:
         self.folder = folder
         self._known = {(one.variant.config_name, one.load): one for one in known}
-        if known:
+        self._answers = bool(known) or has_gaps
+        if self._answers:
             folder.mkdir()
 
     def give(self, variant: ModelConfigVariant | None, load: LoadPoint) -> bool:
-        """Tells the perf_analyzer that is being started; returns whether it gets a recorded answer."""
-        if not self._known:
+        """Tells the perf_analyzer that is being started; returns whether it gets a recorded answer.
+
+        Args:
+            variant: None where the plan leaves it out.
+            load: The point's.
+        """
+        if not self._answers:
             return False
         found = None if variant is None else self._known.get((variant.config_name, load))
-        write_whole(self.folder / _ANSWER, _MEASURE if found is None else _report(found))
+        said = _FAIL if variant is None else _MEASURE if found is None else _report(found)
+        write_whole(self.folder / _ANSWER, said)
         return found is not None
 
     def forget(self) -> None:
@@ -47,7 +57,7 @@ class Answers:
 
     def shell(self, folder: str) -> str:
         """The lines of a shell script that take an answer, where there is one, into the file `$report`."""
-        if not self._known:
+        if not self._answers:
             return ""
         answer = shlex.quote(f"{folder}/{_ANSWER}")
         return (
@@ -57,7 +67,7 @@ class Answers:
             f"rm -f {answer}\n"
             'case "$said" in\n'
             f"  {_MEASURE}) ;;\n"
-            f"  {_FAIL}) echo 'failed in the interrupted run'; exit 99 ;;\n"
+            f"  {_FAIL}) echo 'not measured: failed before, or left out'; exit 99 ;;\n"
             '  *) rm -f "$report"; printf "%s\\n" "$said" >"$report"; exit 0 ;;\n'
             "esac\n"
         )

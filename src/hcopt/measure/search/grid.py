@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hcopt.analysis.plan import THREADS, thread_count
 from hcopt.analysis.ranking import Settings, pooled
 from hcopt.measure.search.surface import Array, Integers
 from hcopt.records.measurement import LoadPoint, SweepPlan
@@ -67,7 +68,7 @@ def grid_of(plan: SweepPlan) -> Grid:
         equal_names=tuple(tuple(variant.config_name for variant in group[1:]) for group in groups),
         loads=tuple(load for _, load in points),
         owner=np.array([index for index, _ in points], dtype=np.int64),
-        features=_features([(variants[index], load) for index, load in points]),
+        features=_features([(variants[index], load) for index, load in points], plan.server_cores),
         left_out=tuple((variants[index], load) for index, load in every if not _fits(variants[index], load)),
     )
 
@@ -76,7 +77,7 @@ def _fits(variant: ModelConfigVariant, load: LoadPoint) -> bool:
     return load.client_batch_size <= max(1, variant.max_batch_size)
 
 
-def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]]) -> Array:
+def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]], server_cores: int | None) -> Array:
     measures: tuple[Callable[[ModelConfigVariant, LoadPoint], float], ...] = (
         lambda variant, _: math.log2(max(1, variant.max_batch_size)),
         lambda variant, _: math.log2(variant.instance_count),
@@ -92,7 +93,10 @@ def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]]) -> Array:
     columns += [[float(value == sizes) for value in preferred] for sizes in _distinct(preferred)[1:]]
     keys = sorted({key for variant, _ in points for key, _ in variant.parameters})
     for key in keys:
-        columns += _parameter_columns([dict(variant.parameters).get(key) for variant, _ in points])
+        if key == THREADS and server_cores is not None:
+            columns += _thread_columns([variant for variant, _ in points], server_cores)
+        else:
+            columns += _parameter_columns([dict(variant.parameters).get(key) for variant, _ in points])
     scaled = [_scaled(column) for column in columns if max(column) > min(column)]
     return np.array(scaled or [[0.0] * len(points)]).T
 
@@ -117,6 +121,18 @@ def _parameter_columns(values: Sequence[str | None]) -> list[list[float]]:
     if all(value is not None and value.isdecimal() for value in values):
         return [[math.log2(1 + int(value or 0)) for value in values]]
     return [[float(value == word) for value in values] for word in _distinct(values)[1:]]
+
+
+def _thread_columns(variants: Sequence[ModelConfigVariant], server_cores: int) -> list[list[float]]:
+    """One column: the logarithm of all instances' threads ÷ cores, since it is there that the surface bends.
+
+    Beside the instances' own column it says as much as the threads of one. Left to ONNX Runtime they count as one for
+    each core. No column where they are the same everywhere.
+    """
+    threads = [thread_count(variant) or server_cores for variant in variants]
+    if len(set(threads)) == 1:
+        return []
+    return [[math.log2(v.instance_count * own / server_cores) for v, own in zip(variants, threads, strict=True)]]
 
 
 def _distinct(values: Iterable[Hashable]) -> list[Hashable]:

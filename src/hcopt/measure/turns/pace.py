@@ -63,6 +63,7 @@ def pace_of(
     *,
     latency_p99_limit_ms: float | None,
     row_bytes: float,
+    stall_s: float = 0.0,
 ) -> Pace | None:
     """Turns that are long enough for many answers to each request slot; None where windows are the better way.
 
@@ -71,9 +72,10 @@ def pace_of(
         rates: About how many inferences a second each gives, by its configuration's name.
         latency_p99_limit_ms: The limit, or None.
         row_bytes: What a row takes in perf_analyzer's export.
+        stall_s: How long the server itself may leave requests, see `queue_stall_s`.
     """
     own = [(one.load, rates[one.variant.config_name]) for one in candidates]
-    slot_s = max(load.concurrency * load.client_batch_size / rate for load, rate in own)
+    slot_s = max(stall_s, *(load.concurrency * load.client_batch_size / rate for load, rate in own))
     bytes_per_s = max(rate * (row_bytes + _REQUEST_BYTES / load.client_batch_size) for load, rate in own)
     limit_s = (latency_p99_limit_ms or 0) / 1000
     turn_s = max(TURN_S, _ROUNDS * slot_s, _LIMITS * limit_s)

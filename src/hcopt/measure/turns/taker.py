@@ -40,7 +40,13 @@ class TurnTaker:
         self, candidates: Iterable[Candidate], rates: Mapping[str, float], *, latency_p99_limit_ms: float | None
     ) -> Pace | None:
         """See the function of that name."""
-        return pace_of(candidates, rates, latency_p99_limit_ms=latency_p99_limit_ms, row_bytes=self.row_bytes)
+        return pace_of(
+            candidates,
+            rates,
+            latency_p99_limit_ms=latency_p99_limit_ms,
+            row_bytes=self.row_bytes,
+            stall_s=self.perf_analyzer.stall_s,
+        )
 
     def measure(
         self,

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hcopt.model.inputs.request_json import rows_of_requests
+from hcopt.model.inputs.typed import as_rows, in_row
 from hcopt.model.inputs.values import (
     MAX_BYTES,
     MAX_EXAMPLE_ROWS,
@@ -20,8 +22,6 @@ from hcopt.model.inputs.values import (
     LoadData,
     LoadTensor,
     MisfitError,
-    fits,
-    numpy_dtype,
 )
 from hcopt.records.note import Note
 
@@ -32,8 +32,11 @@ def from_example(file: Path, inputs: Sequence[Input]) -> LoadData:
     Raises:
         MisfitError: They are not rows of these inputs.
     """
-    values = _by_input(_read(file), [tensor.name for tensor in inputs])
-    rows = [_rows(tensor, values[tensor.name]) for tensor in inputs]
+    content = _read(file)
+    rows = rows_of_requests(content, inputs)
+    if rows is None:
+        values = _by_input(content, [tensor.name for tensor in inputs])
+        rows = [as_rows(tensor, values[tensor.name]) for tensor in inputs]
     counts = {tensor.name: len(found) for tensor, found in zip(inputs, rows, strict=True)}
     if len(set(counts.values())) > 1:
         raise MisfitError(Note.of("example_counts_differ", counts=str(counts)))
@@ -93,8 +96,9 @@ def _by_input(content: Any, names: Sequence[str]) -> dict[str, Any]:
         return _from_object(content, names)
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         columns = list(content[0])
-        if any(set(row) != set(columns) for row in content):
-            raise MisfitError(Note.of("example_keys_differ"))
+        other = next((index for index, row in enumerate(content) if set(row) != set(columns)), None)
+        if other is not None:
+            raise in_row(MisfitError(Note.of("example_keys_differ")), other)
         return _from_table(columns, [[row[column] for column in columns] for row in content], names)
     if len(names) == 1:
         return {names[0]: content}
@@ -121,58 +125,12 @@ def _from_object(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
 
 
 def _from_table(columns: Sequence[Any], data: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    if any(not isinstance(row, list) or len(row) != len(columns) for row in data):
-        raise MisfitError(Note.of("example_row_lengths", columns=len(columns)))
+    for index, row in enumerate(data):
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise in_row(MisfitError(Note.of("example_row_lengths", columns=len(columns))), index)
     if set(names) <= set(columns):
         return {name: [row[columns.index(name)] for row in data] for name in names}
     if len(names) == 1:
         return {names[0]: data}
     found, wanted = ", ".join(map(str, columns)), ", ".join(names)
     raise MisfitError(Note.of("example_other_columns", found=found, wanted=wanted))
-
-
-def _rows(tensor: Input, values: Any) -> NDArray[Any]:
-    """The values as `[rows, *dims]`; a single row may come without the first dimension."""
-    array = _typed(tensor, values)
-    forms = [array[None], *([array[:, None]] if array.ndim else [array[None, None]])]
-    if tensor.has_row_dimension:
-        forms.reverse()
-    for form in (array, *forms):
-        if form.ndim and fits(form.shape[1:], tensor.dims):
-            return form
-    expected = ", ".join(str(dim) for dim in ("rows", *tensor.dims))
-    raise _mismatch(tensor, expected=f"[{expected}]", found=str(list(array.shape)))
-
-
-def _mismatch(tensor: Input, *, expected: object, found: object) -> MisfitError:
-    return MisfitError(Note.of("example_misfit", name=tensor.name, expected=str(expected), found=str(found)))
-
-
-def _typed(tensor: Input, values: Any) -> NDArray[Any]:
-    dtype = numpy_dtype(tensor.datatype)
-    # As Python's own integers, since numpy makes floats of some lists of large ones.
-    keeps_objects = dtype.itemsize == 8 and dtype.kind in "iu" and not isinstance(values, np.ndarray)
-    try:
-        array = np.asarray(values, dtype=object if keeps_objects else None)
-        if tensor.datatype == "BYTES":
-            return _texts(tensor, array)
-        # JSON's null is a missing value: NaN where the type has one.
-        number = array.astype(np.float64) if array.dtype == object and not keeps_objects else array
-        if number.dtype.kind not in "fiubO":
-            raise _mismatch(tensor, expected=dtype, found=number.dtype)
-        with np.errstate(all="ignore"):
-            typed: NDArray[Any] = number.astype(dtype)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise MisfitError(Note.of("example_misfit_error", name=tensor.name, reason=str(error))) from error
-    lost = np.isfinite(number) & ~np.isfinite(typed) if dtype.kind == "f" else typed != number
-    if lost.any():
-        value = number[lost][0]
-        raise MisfitError(Note.of("example_misfit_value", name=tensor.name, value=str(value), datatype=tensor.datatype))
-    return typed
-
-
-def _texts(tensor: Input, array: NDArray[Any]) -> NDArray[Any]:
-    texts = [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()]
-    if not all(isinstance(text, str) for text in texts):
-        raise _mismatch(tensor, expected="strings", found=array.dtype)
-    return np.array(texts, dtype=object).reshape(array.shape)

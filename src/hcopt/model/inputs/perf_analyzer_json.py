@@ -57,6 +57,8 @@ def _step(tensor: LoadTensor, index: int) -> dict[str, Any]:
 def _listed(values: NDArray[Any], datatype: str) -> list[Any] | None:
     """The values as JSON, or None where JSON, or perf_analyzer's reading of it, has no form for them."""
     flat: list[Any] = values.ravel().tolist()
+    if not flat:
+        return flat  # It crashes on empty base64, and an empty list has no type that it could refuse.
     if datatype == "BYTES":
         return None if any("\0" in text for text in flat) else flat
     if datatype in {"FP16", "BF16"} or not np.isfinite(values).all():

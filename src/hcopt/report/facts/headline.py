@@ -48,6 +48,8 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text, language: Language) -> 
     """What the comparison shows where the verdict rests on it, else the verdict's reason."""
     found, comparison, right = run.confirmation, pair.comparison, pair.right
     *_, reason = reasons(found)
+    if found.reason.code == "default_unmeasured_first":
+        reason = found.reason
     if right is not None and (why := why_default_is_out(found)) is not None:
         return text["better_alone"].format(name=side_name(right, run, text), why=_said(why, language))
     if pair.left is not None and comparison is not None:

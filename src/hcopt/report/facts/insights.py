@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from hcopt.analysis.plan import THREADS
+from hcopt.analysis.plan import thread_count
 from hcopt.analysis.view import (
     Pairing,
     Row,
@@ -155,7 +155,8 @@ def pool_trap(run: RunRecord, text: Text) -> str | None:
     Source: Triton server issues 7213 and 3796, onnxruntime_backend issues 245 and 265.
     """
     steps = tuple(_instance_steps(run))
-    if len(steps) < _TRAP_PAIRS:
+    threads_are_swept = len({thread_count(variant) for variant in run.plan.variants}) > 1
+    if len(steps) < _TRAP_PAIRS or threads_are_swept:
         return None
     ratio = median(step.ratio for step in steps)
     slower = sum(step.ratio < 1 for step in steps) / len(steps)
@@ -191,9 +192,9 @@ def _instance_steps(run: RunRecord) -> Iterator[_InstanceStep]:
 
 
 def _threads(variant: ModelConfigVariant, run: RunRecord) -> int:
-    """Threads of one instance; ONNX Runtime takes every core where it is not told, or told 0."""
-    value = dict(variant.parameters).get(THREADS, "")
-    return int(value) if value.isdigit() and int(value) > 0 else run.environment.cpu_count
+    """Threads of one instance; where it is not known what ONNX Runtime takes by itself, one for each core."""
+    left = run.environment.onnxruntime_thread_count or run.environment.cpu_count
+    return thread_count(variant) or left
 
 
 def _evidence(run: RunRecord, pair: Pairing, setting: str, text: Text) -> str | None:

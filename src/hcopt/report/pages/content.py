@@ -47,6 +47,7 @@ def build(
     pair = pairing(run)
     failed = [m for m in run.measurements if m.error is not None]
     limit_ms = run.ranking.latency_p99_limit_ms
+    measurements = details.measurement_rows(run, text)
     caption = "measurements_no_limit" if limit_ms is None else "measurements_caption"
     return Report(
         language=language,
@@ -62,11 +63,12 @@ def build(
         config=first_page.config_file(run, text),
         remedies=first_page.remedies(run, text) if run.confirmation.verdict == "no_feasible_config" else (),
         sections=tuple(_sections(run, pair, scaling, text, language)),
-        measurements=details.measurement_rows(run, text),
+        measurements=measurements,
         measurements_title=text["section_measurements_search" if run.decisions else "section_measurements"],
         measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms))
         + (text["measurements_pooled"] if run.decisions else ""),
-        has_parameters=any(variant.parameters for variant in run.plan.all_variants),
+        has_threads=any(row.threads for row in measurements),
+        has_parameters=any(row.parameters for row in measurements),
         has_limit=limit_ms is not None,
         failures=details.failures(run, text),
         failures_caption=text["failed_caption" if failed else "failed_none"].format(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeAlias
 
+from hcopt.analysis.plan import THREADS, thread_count
 from hcopt.analysis.view import SweepPoint, batches, sweep_points
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.run import RunRecord
@@ -45,7 +46,8 @@ def _measurement_row(m: _Point, ranked: tuple[int, LoadPoint] | None, run: RunRe
         batch=str(m.variant.max_batch_size),
         instances=str(m.variant.instance_count),
         delay=f"{m.variant.max_queue_delay_us:,}" if batches(m.variant) else text["off"],
-        parameters=", ".join(f"{key}={value}" for key, value in m.variant.parameters),
+        threads=dict(m.variant.parameters).get(THREADS, ""),
+        parameters=", ".join(f"{key}={value}" for key, value in m.variant.parameters if key != THREADS),
         load=load_value(m.load, text),
         throughput=text["failed"] if throughput is None else figures.throughput(throughput),
         latency="" if p99 is None else figures.latency(p99),
@@ -84,14 +86,24 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
         (text["fact_runtime"], env.runtime),
         (text["fact_backend"], str(env.backend)),
         (text["fact_triton"], env.triton_version),
+        *(() if env.server_settings is None else ((text["fact_server_settings"], env.server_settings),)),
         (text["fact_onnxruntime"], env.onnxruntime_version or unknown),
         (text["fact_perf_analyzer"], env.perf_analyzer_version or unknown),
         (text["fact_cpu"], cpu),
+        (text["fact_threads"], _default_threads(run, text)),
         (text["fact_governor"], env.governor or unknown),
         (text["fact_memory"], text["fact_memory_value"].format(value=f"{env.memory_mb:,}")),
         (text["fact_hcopt"], env.hcopt_version),
         (text["fact_elapsed"], elapsed or unknown),
     )
+
+
+def _default_threads(run: RunRecord, text: Text) -> str:
+    """Threads of an instance of the default, and who has chosen them."""
+    own, chosen = thread_count(run.plan.default), run.environment.onnxruntime_thread_count
+    if own is not None:
+        return text["fact_threads_own"].format(count=own)
+    return text["fact_threads_unknown"] if chosen is None else text["fact_threads_left"].format(count=chosen)
 
 
 def _nodes(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:

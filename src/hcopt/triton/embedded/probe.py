@@ -12,6 +12,7 @@ from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.backends import NativeBackendError
 
 _NAME = "hcopt_asks_whether_the_native_backend_serves"
+_TENSORS = ("asked", "answered")
 _ELEMENT_TYPE_FLOAT = 1
 # Of ONNX 1.10: each ONNX Runtime that the backend takes reads it.
 _IR_VERSION, _OPSET = 8, 15
@@ -43,18 +44,21 @@ def check_backend(endpoint: Endpoint, log: Path) -> None:
         raise NativeBackendError(f"Triton serves onnxruntime with {runtime}")
 
 
-def _identity() -> CarriedModel:
-    """A model that answers with what it is asked."""
+def identity_model() -> bytes:
+    """An ONNX file that answers with what it is asked."""
     from onnx import helper
 
-    tensors = [helper.make_tensor_value_info(name, _ELEMENT_TYPE_FLOAT, ["rows"]) for name in ("asked", "answered")]
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["asked"], ["answered"])], "probe", tensors[:1], tensors[1:]
-    )
+    tensors = [helper.make_tensor_value_info(name, _ELEMENT_TYPE_FLOAT, ["rows"]) for name in _TENSORS]
+    node = helper.make_node("Identity", [_TENSORS[0]], [_TENSORS[1]])
+    graph = helper.make_graph([node], "probe", tensors[:1], tensors[1:])
     model = helper.make_model(graph, ir_version=_IR_VERSION, opset_imports=[helper.make_opsetid("", _OPSET)])
+    return bytes(model.SerializeToString())
+
+
+def _identity() -> CarriedModel:
     sides = {
-        kind: [{"name": tensor.name, "data_type": "TYPE_FP32", "dims": [-1]}]
-        for kind, tensor in zip(("input", "output"), tensors, strict=True)
+        kind: [{"name": name, "data_type": "TYPE_FP32", "dims": [-1]}]
+        for kind, name in zip(("input", "output"), _TENSORS, strict=True)
     }
     config = {
         "name": _NAME,
@@ -62,4 +66,4 @@ def _identity() -> CarriedModel:
         "instance_group": [{"kind": "KIND_CPU", "count": 1}],
         **sides,
     }
-    return CarriedModel(config_json=json.dumps(config), files={"1/model.onnx": model.SerializeToString()})
+    return CarriedModel(config_json=json.dumps(config), files={"1/model.onnx": identity_model()})

@@ -29,6 +29,7 @@ from hcopt.triton.embedded.backends import (
 from hcopt.triton.embedded.launch import listens, server_command, server_environment
 from hcopt.triton.embedded.probe import check_backend
 from hcopt.triton.embedded.server_memory import ServerMemory
+from hcopt.triton.embedded.thread_choice import chosen_thread_count
 from hcopt.triton.local_tools import LocalTools, bound_to, check_cpuset, install_tools, private_folder
 from hcopt.triton.ports import Ports, free_ports
 from hcopt.triton.programs import TritonFiles, find_perf_analyzer, find_triton, installed_version
@@ -217,6 +218,7 @@ class EmbeddedRuntime:
                 onnxruntime_version=installed_version("onnxruntime"),
                 perf_analyzer_version=find_perf_analyzer().version,
                 server_cpuset=self.cpuset_server,
+                onnxruntime_thread_count=chosen_thread_count(folder, self.cpuset_server),
             )
             yield server
 

@@ -228,6 +228,15 @@ def test_plan_shows_parameters_where_they_are_swept() -> None:
     assert row(text, "config_6") == ["8", "2", "500", "a=1"]
 
 
+def test_plan_shows_threads_in_a_column_of_their_own() -> None:
+    swept = run_record().plan
+    variants = tuple(replace(variant, parameters=(("intra_op_thread_count", "2"),)) for variant in swept.variants)
+    text = plan(plan=replace(swept, variants=variants))
+    assert "threads" in text and "parameters" not in text
+    assert row(text, "config_default") == ["16", "1", "0", ""]
+    assert row(text, "config_6") == ["8", "2", "500", "2"]
+
+
 @pytest.mark.parametrize("width", [20, 40])
 def test_plan_survives_a_narrow_terminal(width: int) -> None:
     shown = Console(file=StringIO(), width=width)

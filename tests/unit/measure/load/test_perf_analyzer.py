@@ -133,6 +133,12 @@ def test_load_lasts_as_asked_but_for_some_answers_and_not_too_many(
     assert load_s(replace(WINDOW, expected_infer_per_s=rate, load=load, window_s=window_s)) == pytest.approx(expected_s)
 
 
+def test_load_outlasts_the_server_s_own_stalls() -> None:
+    """Each of the three windows sees the ends of two."""
+    assert load_s(replace(WINDOW, expected_infer_per_s=8000.0, window_s=0.5), stall_s=0.5) == pytest.approx(3.0)
+    assert load_s(replace(WINDOW, expected_infer_per_s=8000.0, window_s=5.0), stall_s=0.5) == pytest.approx(5.0)
+
+
 def test_time_limit_is_beyond_the_load_of_a_slow_model(tmp_path: Path) -> None:
     perf_analyzer, tools = driver(tmp_path, fakes.exports(fakes.steady(101)))
     slow = replace(WINDOW, expected_infer_per_s=3.2)

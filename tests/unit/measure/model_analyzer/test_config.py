@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from hcopt.analysis.plan import plan_sweep
 from hcopt.config.sections import SweepSection
@@ -16,6 +17,7 @@ from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.config import analyzer_config
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer, _write_recorder
 from hcopt.measure.profiler import ProfileJob
+from hcopt.model.triton_config import apply_variant, parse_text, to_json
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelConfigVariant
@@ -31,7 +33,9 @@ def plan(default: ModelConfigVariant | None = None, **sweep: object) -> SweepPla
     return plan_sweep(section, default or default_variant(), model_name=MODEL_NAME, instance_kind="KIND_CPU")
 
 
-def config(sweep: SweepPlan, *arguments: str, limit_ms: float | None = 50.0) -> JsonObject:
+def config(
+    sweep: SweepPlan, *arguments: str, limit_ms: float | None = 50.0, base: ModelConfig | None = None
+) -> JsonObject:
     job = ProfileJob(
         plan=sweep,
         server=fakes.FakeServer(tools=fakes.FakeTools([])),
@@ -39,6 +43,7 @@ def config(sweep: SweepPlan, *arguments: str, limit_ms: float | None = 50.0) -> 
         folder=RUN,
         input_arguments=arguments,
         context=RunContext(),
+        config_of=None if base is None else lambda variant: to_json(apply_variant(base, variant, "KIND_CPU")),
     )
     return analyzer_config(
         job,
@@ -80,7 +85,9 @@ def test_profile_writes_its_configuration_into_the_run_s_folder(tmp_path: Path) 
         context=RunContext(),
     )
     with pytest.raises(Exception, match="without one measurement"):
-        ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=None).profile(job)
+        ModelAnalyzer(interval_ms=400, latency_p99_limit_ms=None).profile(replace(job, stall_s=0.5))
+    # Each of perf_analyzer's windows has to outlast some stalls of the server.
+    assert seen[0]["profile_models"][MODEL_NAME]["perf_analyzer_flags"]["measurement-interval"] == 2000
     assert seen[0]["model_repository"] == f"/inside{tmp_path}/repository"
 
 
@@ -228,3 +235,24 @@ def test_preferred_batch_sizes_of_the_default_are_not_lost() -> None:
     own = replace(default_variant(), preferred_batch_sizes=(4,))
     found = model_section(plan(own))
     assert found["model_config_parameters"]["dynamic_batching"]["preferred_batch_size"] == [[4]]
+
+
+def test_preferred_batch_sizes_of_the_default_do_not_stay_where_no_variant_has_any() -> None:
+    """Model Analyzer writes the grid over the default's, and a preferred size above max_batch_size does not load."""
+    own = replace(default_variant(), preferred_batch_sizes=(16,))
+    found = model_section(plan(own, max_batch_size=[4, 8]))
+    assert found["model_config_parameters"]["dynamic_batching"]["preferred_batch_size"] == [[]]
+
+
+def test_what_else_an_instance_group_says_is_a_grid_of_one_value_each() -> None:
+    group = 'host_policy: "n" rate_limiter { priority: 2 resources [{ name: "R" count: 1 }, { name: "S" count: 2 }] }'
+    base = parse_text(f"max_batch_size: 8 instance_group {{ count: 1 kind: KIND_CPU {group} }}")
+    found = config(plan(), base=base)["profile_models"][MODEL_NAME]["model_config_parameters"]["instance_group"]
+    assert found == [
+        {
+            "count": [1, 2],
+            "kind": "KIND_CPU",
+            "host_policy": "n",
+            "rate_limiter": {"priority": 2, "resources": [[{"name": "R", "count": 1}, {"name": "S", "count": 2}]]},
+        }
+    ]

@@ -6,18 +6,22 @@ import csv
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import yaml
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.context import RunContext
 from hcopt.measure.model_analyzer.profiler import ModelAnalyzer
 from hcopt.measure.model_analyzer.report import read_report
 from hcopt.measure.profiler import ProfileJob
+from hcopt.model.triton_config import apply_variant, parse_text, to_json
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, ServerTimes, SweepPlan
+from hcopt.records.model import ModelConfigVariant
 from hcopt.store.replay import Replay
 from hcopt.system.process import Finished
 from hcopt.system.wall_clock import WallClock
@@ -51,6 +55,9 @@ class Sweep:
     died: bool = False
     known: tuple[Measurement, ...] = ()
     plays: tuple[fakes.Play, ...] = ()
+    base: ModelConfig | None = None
+    refused_share: Callable[[ModelConfigVariant, LoadPoint], str | None] | None = None
+    watch: Callable[[str], Callable[[], ServerTimes | None]] | None = None
     recorded: list[Measurement] = field(default_factory=list)
     held_mb: float | None = None
     progress: fakes.RecordedProgress = field(default_factory=fakes.RecordedProgress)
@@ -68,6 +75,11 @@ class Sweep:
             folder=self.folder,
             input_arguments=("--input-data", self.tools.path(self.folder / "input.json")),
             context=RunContext(record=self.recorded.append, progress=self.progress, replay=Replay(self.known)),
+            config_of=None
+            if self.base is None
+            else lambda variant: to_json(apply_variant(self.base or ModelConfig(), variant, "KIND_CPU")),
+            refused_share=self.refused_share,
+            watch=self.watch,
         )
         ModelAnalyzer(interval_ms=1000, latency_p99_limit_ms=LIMIT_MS).profile(job)
         return self.recorded
@@ -127,6 +139,26 @@ def test_dropped_point_is_a_failed_measurement_with_model_analyzer_s_words(tmp_p
     assert error is not None
     assert error.startswith(HANGS)
     assert "[Model Analyzer]" not in error
+
+
+def not_loaded(name: str) -> Callable[[], ServerTimes | None]:
+    raise RuntimeStartError(f"Triton has no statistics of the model {name}")
+
+
+def answered(name: str) -> Callable[[], ServerTimes | None]:
+    assert name.startswith(f"{MODEL_NAME}_config_")
+    return lambda: ServerTimes(queue_us=1.0, compute_input_us=1.0, compute_infer_us=1.0, compute_output_us=1.0)
+
+
+@pytest.mark.parametrize(
+    ("watch", "suspected"), [(None, 1), (not_loaded, 1), (lambda _: lambda: None, 1), (answered, 0)]
+)
+def test_server_that_has_answered_since_the_point_began_is_slow_and_not_started_again(
+    tmp_path: Path, watch: Callable[[str], Callable[[], ServerTimes | None]] | None, suspected: int
+) -> None:
+    sweep = Sweep(tmp_path, RecordedSweep(), watch=watch)
+    sweep.run()
+    assert sweep.server.suspicions == [f"{MODEL_NAME}_config_0 does not answer"] * suspected
 
 
 def test_variant_that_cannot_be_loaded_fails_at_every_load_with_the_server_s_words(tmp_path: Path) -> None:
@@ -210,6 +242,62 @@ def test_point_without_a_report_does_not_get_an_earlier_one_s(tmp_path: Path) ->
     sweep = Sweep(tmp_path, RecordedSweep(reports={"config_0_2": ""}))
     sweep.run()
     assert sweep.by_point()[("0", 2)].error == "perf_analyzer gave no figures"
+
+
+def test_answer_that_is_an_error_is_the_reason_without_what_perf_analyzer_says_around_it(tmp_path: Path) -> None:
+    def play(call: fakes.Call) -> Finished:
+        call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2")
+        call.say("[Model Analyzer] Running perf_analyzer failed with exit status 99:")
+        call.say("*** Measurement Settings ***")
+        call.say("Thread [1] had error: Request timeout expired ")
+        return fakes.WELL
+
+    sweep = Sweep(tmp_path, play)
+    with pytest.raises(ProfileError, match=r"the server answered with an error: Request timeout expired$"):
+        sweep.run()
+    first = sweep.recorded[0]
+    assert (first.error, first.failure_cause) == (
+        "the server answered with an error: Request timeout expired",
+        "refused",
+    )
+
+
+def test_refused_point_has_its_share_which_is_counted_once_model_analyzer_has_ended(tmp_path: Path) -> None:
+    ended, heavy = list[str](), max(load.concurrency for load in recorded_plan().loads)
+
+    def play(call: fakes.Call) -> Finished:
+        for concurrency, trouble in ((2, "Thread [1] had error: Request timeout expired"), (heavy, "Failed to start")):
+            call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency={concurrency}")
+            call.say("[Model Analyzer] Running perf_analyzer failed with exit status 99:")
+            call.say(trouble)
+        ended.append("ended")
+        return fakes.WELL
+
+    def share(variant: ModelConfigVariant, load: LoadPoint) -> str:
+        assert ended
+        return f"5% of {variant.config_name.rpartition('_')[2]} at {load.concurrency}"
+
+    sweep = Sweep(tmp_path, play, refused_share=share)
+    said = "5% of default at 2: the server answered with an error: Request timeout expired"
+    with pytest.raises(ProfileError, match=f"the default could not be measured.*without one measurement: {said}"):
+        sweep.run()
+    default = sweep.by_point()[("default", 2)]
+    assert (default.error, default.failure_cause) == (said, "refused")
+    assert len(sweep.recorded) == 10
+
+
+def test_reason_of_a_point_ends_where_the_point_does(tmp_path: Path) -> None:
+    def play(call: fakes.Call) -> Finished:
+        call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2")
+        call.say("[Model Analyzer] Ran perf_analyzer 1 times, but no valid requests recorded")
+        call.say("[Model Analyzer] Saved checkpoint to /somewhere/0.ckpt")
+        call.say("[Model Analyzer] Creating model config: next")
+        return fakes.WELL
+
+    sweep = Sweep(tmp_path, play)
+    with pytest.raises(ProfileError):
+        sweep.run()
+    assert sweep.recorded[0].error == "Ran perf_analyzer 1 times, but no valid requests recorded"
 
 
 def test_failure_after_the_measuring_is_no_failure_of_the_sweep(tmp_path: Path) -> None:
@@ -402,3 +490,17 @@ def test_memory_is_no_longer_looked_at_when_the_sweep_is_broken_off(tmp_path: Pa
     with pytest.raises(KeyboardInterrupt):
         Sweep(tmp_path, play, held_mb=100.0).run()
     assert threading.active_count() == before
+
+
+def test_variant_is_the_configuration_that_is_confirmed_and_delivered_by_its_name(tmp_path: Path) -> None:
+    base = parse_text((DATA / "output_models" / f"{MODEL_NAME}_config_default" / "config.pbtxt").read_text())
+    assert len(Sweep(tmp_path, RecordedSweep(), base=base).run()) == 10
+
+
+def test_variant_that_would_be_measured_otherwise_than_it_is_confirmed_is_refused(tmp_path: Path) -> None:
+    base = parse_text((DATA / "output_models" / f"{MODEL_NAME}_config_default" / "config.pbtxt").read_text())
+    base.dynamic_batching.default_queue_policy.max_queue_size = 4
+    base.optimization.eager_batching = True
+    said = f"another dynamic_batching, optimization under the name {MODEL_NAME}_config_0 than hcopt"
+    with pytest.raises(ProfileError, match=said):
+        Sweep(tmp_path, RecordedSweep(), base=base).run()

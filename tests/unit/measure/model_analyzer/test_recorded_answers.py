@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import read_report
+from hcopt.records.measurement import Measurement
 from tests.support.records import HEAVY, LIGHT, default_variant, grid_variants, measurement
 
 MEASURED = measurement(default_variant(), HEAVY, (1234.5, 6.25))
@@ -36,10 +39,20 @@ def test_failed_point_fails_again_and_a_missing_one_is_measured(tmp_path: Path) 
     answers, report = Answers(tmp_path / "answers", (MEASURED, FAILED)), tmp_path / "report.csv"
     assert answers.give(default_variant(), LIGHT)
     assert ask(answers, report).returncode == 99
-    for variant in (grid_variants()[0], None):
-        assert not answers.give(variant, HEAVY)
-        assert ask(answers, report).returncode == 0
-        assert report.read_text() == "measures\n"
+    assert not answers.give(grid_variants()[0], HEAVY)
+    assert ask(answers, report).returncode == 0
+    assert report.read_text() == "measures\n"
+
+
+@pytest.mark.parametrize("known", [(), (MEASURED,)], ids=["a new sweep", "one that is gone on with"])
+def test_what_the_plan_leaves_out_fails_at_once_and_all_else_is_measured(
+    known: tuple[Measurement, ...], tmp_path: Path
+) -> None:
+    answers, report = Answers(tmp_path / "answers", known, has_gaps=True), tmp_path / "report.csv"
+    assert not answers.give(None, HEAVY)
+    assert ask(answers, report).returncode == 99
+    assert not answers.give(grid_variants()[0], HEAVY)
+    assert ask(answers, report).returncode == 0
 
 
 def test_new_sweep_asks_nobody(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def test_session_is_as_long_as_its_export_stays_small(row_bytes: float, blocks: 
     assert (None if found is None else found.blocks) == blocks
 
 
+def test_requests_that_the_server_itself_leaves_take_windows() -> None:
+    rates = {ONE.variant.config_name: 10_000.0, OTHER.variant.config_name: 10_000.0}
+    assert pace_of([ONE, OTHER], rates, latency_p99_limit_ms=None, row_bytes=0, stall_s=0.5) is None
+
+
 def test_block_takes_its_turns_and_a_part_of_its_session() -> None:
     assert 3 * 2 * 0.4 < pace().block_s(3) < 3 * 2 * 0.4 + 1
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.support import onnx_models as models
 from tests.support.notes import said
 
 TABLE = [[1.5, 2.0, 3.0], [4.0, 5.0, 6.0]]
+FLAT = [*TABLE[0], *TABLE[1]]
 
 
 def spec(name: str, *shape: int, datatype: str = "FP32") -> TensorSpec:
@@ -109,6 +111,129 @@ def test_example_of_several_inputs_is_read_by_name(content: Any, tmp_path: Path)
     found = from_content(content, TWO, tmp_path)
     np.testing.assert_array_equal(found.rows["values"], np.array(TABLE, np.float32))
     np.testing.assert_array_equal(found.rows["ids"], np.array([[7], [8]], np.int64))
+
+
+def floats(*values: float) -> str:
+    return base64.b64encode(np.array(values, "<f4").tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": [{"x": row} for row in TABLE]},
+        {"data": [{"x": {"content": row, "shape": [3]}} for row in TABLE], "validation_data": [{"y": [0]}] * 2},
+        {"data": [{"x": {"content": row, "shape": [1, 3]}} for row in TABLE]},
+        {"data": [{"x": {"content": FLAT, "shape": [2, 3]}}]},
+        {"data": [{"x": {"content": row}} for row in TABLE]},
+        {"data": [{"x": {"b64": floats(*row)}} for row in TABLE]},
+        {"data": [{"x": {"content": {"b64": floats(*row)}, "shape": [3]}, "model": ["m"]} for row in TABLE]},
+        {"data": [[{"x": TABLE[0]}], [{"x": TABLE[1]}]]},
+        {"inputs": [{"name": "x", "shape": [2, 3], "datatype": "FP32", "data": FLAT}]},
+        {
+            "id": "7",
+            "parameters": {"priority": 1},
+            "inputs": [
+                {"name": "other", "shape": [1], "datatype": "BYTES", "data": ["a"]},
+                {"name": "x", "shape": [2, 3], "datatype": "FP32", "parameters": {"a": 1}, "data": TABLE},
+            ],
+            "outputs": [{"name": "y", "parameters": {"binary_data": False}}],
+        },
+    ],
+)
+def test_example_may_be_the_requests_of_perf_analyzer_or_of_kserve(content: Any, tmp_path: Path) -> None:
+    found = from_content(content, ONE, tmp_path)
+    assert (found.origin, found.notes) == ("input example", ())
+    np.testing.assert_array_equal(found.rows["x"], np.array(TABLE, np.float32))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": [{"ids": [7], "values": TABLE[0]}, {"values": {"content": TABLE[1], "shape": [3]}, "ids": [8]}]},
+        {
+            "inputs": [
+                {"name": "ids", "shape": [2, 1], "datatype": "INT64", "data": [7, 8]},
+                {"name": "values", "shape": [2, 3], "datatype": "FP32", "data": FLAT},
+            ]
+        },
+    ],
+)
+def test_requests_carry_the_names_of_several_inputs(content: Any, tmp_path: Path) -> None:
+    found = from_content(content, TWO, tmp_path)
+    np.testing.assert_array_equal(found.rows["values"], np.array(TABLE, np.float32))
+    np.testing.assert_array_equal(found.rows["ids"], np.array([[7], [8]], np.int64))
+
+
+@pytest.mark.parametrize("name", ["data", "inputs"])
+def test_requests_are_told_from_an_input_that_is_called_like_their_key(name: str, tmp_path: Path) -> None:
+    inputs = (spec(name, -1, 3),)
+    for content in (
+        {name: TABLE},
+        {"data": [{name: row} for row in TABLE]},
+        {"inputs": [{"name": name, "shape": [2, 3], "datatype": "FP32", "data": FLAT}]},
+    ):
+        np.testing.assert_array_equal(from_content(content, inputs, tmp_path).rows[name], np.array(TABLE, np.float32))
+
+
+def test_flat_values_of_a_request_get_the_shape_beside_them_or_the_models(tmp_path: Path) -> None:
+    flat, open_shape = list(range(6)), (spec("x", -1, -1, 2),)
+    with_shape = {"data": [{"x": {"content": flat, "shape": [3, 2]}}]}
+    for content, inputs in ((with_shape, open_shape), ({"data": [{"x": flat}]}, (spec("x", -1, 3, 2),))):
+        assert from_content(content, inputs, tmp_path).rows["x"].tolist() == [[[0, 1], [2, 3], [4, 5]]]
+    v2 = {"inputs": [{"name": "x", "shape": [1, 3, 2], "datatype": "FP32", "data": flat}]}
+    assert from_content(v2, open_shape, tmp_path).rows["x"].shape == (1, 3, 2)
+
+
+def test_requests_of_a_model_that_cannot_batch_have_their_first_dimension_in_each_row(tmp_path: Path) -> None:
+    for step in (TABLE[0], {"content": TABLE[0], "shape": [3]}, {"content": TABLE[0], "shape": [1, 3]}):
+        assert from_content({"data": [{"x": step}] * 2}, ONE, tmp_path, batchable=False).rows["x"].shape == (2, 1, 3)
+    two_rows = {"content": FLAT, "shape": [2, 3]}
+    assert from_content({"data": [{"x": two_rows}]}, ONE, tmp_path, batchable=False).rows["x"].shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("datatype", models.ONNX_TYPES)
+@pytest.mark.parametrize("size", [0, 3, 100])
+def test_file_for_perf_analyzer_is_an_example_itself(datatype: str, size: int, tmp_path: Path) -> None:
+    """Lists and base64, of every type, and of nothing."""
+    inputs = (spec("x", -1, -1, datatype=datatype),)
+    values = load(inputs, shapes={"x": (max(1, size),)}).rows["x"][:5, :size]
+    if datatype == "BYTES" and size:
+        values[0, 0] = "모델\0"
+    write_perf_analyzer_json(one_tensor(datatype, values), tmp_path / "rows.json")
+    found = load(inputs, example=str(tmp_path / "rows.json")).rows["x"]
+    assert found.dtype == values.dtype
+    expected = values
+    if datatype == "BF16":
+        expected = (values.view("<u4") >> 16 << 16).view("<f4") if size else values
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_nan_of_a_request_stays_nan(tmp_path: Path) -> None:
+    steps = {"data": [{"x": [1.0, math.nan, None]}, {"x": {"b64": floats(math.nan, 2, 3)}}]}
+    v2 = {"inputs": [{"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1, None, math.nan, math.nan, 2, 3]}]}
+    assert np.isnan(from_content(steps, ONE, tmp_path).rows["x"]).sum() == 3
+    assert np.isnan(from_content(v2, ONE, tmp_path).rows["x"]).sum() == 3
+
+
+def test_example_with_dimensions_of_length_zero_keeps_them(tmp_path: Path) -> None:
+    """Lists end at the empty one, so that what is behind it comes from the model or stands beside it."""
+    inputs = (spec("x", -1, 3), spec("past", -1, 2, -1, 4))
+    empty = np.zeros((2, 2, 0, 4))
+    examples = (
+        {"x": TABLE, "past": empty.tolist()},
+        {"data": [{"x": row, "past": {"content": [], "shape": [2, 0, 4]}} for row in TABLE]},
+        {"data": [{"x": row, "past": []} for row in TABLE]},
+        {
+            "inputs": [
+                {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": FLAT},
+                {"name": "past", "shape": [2, 2, 0, 4], "datatype": "FP32", "data": []},
+            ]
+        },
+    )
+    for content in examples:
+        assert from_content(content, inputs, tmp_path).rows["past"].shape == (2, 2, 0, 4)
+    np.savez(tmp_path / "rows.npz", x=TABLE, past=empty)
+    assert load(inputs, example=str(tmp_path / "rows.npz")).rows["past"].shape == (2, 2, 0, 4)
 
 
 @pytest.mark.parametrize("content", [[1, 2, 3], {"a": 1, "b": 2, "c": 3}, {"x": [1, 2, 3]}])
@@ -215,14 +340,48 @@ def test_example_of_another_type_is_refused(datatype: str, values: list[Any], sa
 
 MISFITS = [
     ([[1, 2], [3, 4]], ONE, r"input 'x': expected \[rows, 3\], found \[2, 2\]"),
-    ([[1, 2, 3], [4, 5]], ONE, "input 'x'"),
+    ([[1, 2, 3], [4, 5]], ONE, r"input 'x': expected \[3\], found \[2\], in row 1"),
     ({"values": TABLE}, TWO, "has values, but the model has the inputs values, ids"),
     ({"values": TABLE, "ids": [1, 2, 3]}, TWO, "different numbers of rows.*'values': 2, 'ids': 3"),
     (TABLE, TWO, "one array, but the model has the inputs values, ids"),
     ({"columns": ["a"], "data": TABLE}, ONE, "not 1 long"),
     ({"columns": ["a", "b", "c"], "data": TABLE}, TWO, "columns a, b, c"),
     ([{"a": 1}, {"b": 2}], ONE, "different keys"),
-    ([], ONE, r"found \[0\]"),
+    ([], ONE, "has no rows"),
+    ({"data": []}, ONE, "has no rows"),
+    ({"columns": ["a", "b", "c"], "data": [*TABLE, [1, 2]]}, ONE, "not 3 long, as its columns are, in row 2"),
+    ([*TABLE, [1, 2, "3"]], ONE, "expected float32, found .*, in row 2"),
+    ([*TABLE, [1, 2, [3]]], ONE, "input 'x': setting an array element.*, in row 2"),
+    ({"values": TABLE, "ids": [7, 8.5]}, TWO, "8.5 is no INT64, in row 1"),
+    ([["a"], [5]], (spec("x", -1, 1, datatype="BYTES"),), "expected strings, found int, in row 1"),
+    ({"data": [{"x": TABLE[0]}, {"x": [1, 2]}]}, ONE, r"expected \[3\], found \[2\], in row 1"),
+    ({"data": [{"x": TABLE[0]}, 7]}, ONE, "different keys, in row 1"),
+    ({"data": [{"values": TABLE[0], "ids": [1]}, {"values": TABLE[0]}]}, TWO, "has values, but .*, in row 1"),
+    ({"data": [{"x": {"content": [1, 2, 3], "shape": [4]}}]}, ONE, r"has 3 values, and its shape is \[4\], in row 0"),
+    ({"data": [{"x": {"content": [1, 2, 3], "shape": "3"}}]}, ONE, r"expected \[3\], found 3, in row 0"),
+    ({"data": [{"x": {"shape": [3]}}]}, ONE, "no values of the input 'x'.*, in row 0"),
+    ({"data": [{"x": {"b64": "AAA"}}]}, ONE, "input 'x': .*, in row 0"),
+    ({"data": [{"x": {"b64": "AACAPw=="}}]}, ONE, r"expected \[3\], found \[1\], in row 0"),
+    ({"data": [{"x": {"b64": "YWE="}}]}, (spec("x", -1, 1, datatype="BYTES"),), "length in 4 bytes, in row 0"),
+    ({"data": [{"x": {"b64": "AQAAAP8="}}]}, (spec("x", -1, 1, datatype="BYTES"),), "utf-8.*, in row 0"),
+    (
+        {"inputs": [{"name": "y", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]},
+        ONE,
+        "has y, but .* inputs x",
+    ),
+    ({"inputs": [{"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1]}]}, ONE, r"1 values.*\[2, 3\]"),
+    ({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}, ONE, r"found \[1, 2\]"),
+    ({"inputs": [{"name": "x", "shape": [0, 3], "datatype": "FP32", "data": []}]}, ONE, "has no rows"),
+    (
+        {"inputs": [{"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, "6"]}]},
+        ONE,
+        "could not convert|expected float32, found .*, in row 1",
+    ),
+    (
+        {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}}]},
+        ONE,
+        "no values of the input 'x'",
+    ),
     ({}, ONE, "has nothing"),
     ({"inputs": []}, (spec("x", -1),), "has no rows"),
 ]
@@ -246,6 +405,18 @@ def test_example_that_the_user_named_and_that_is_no_json_is_an_error(tmp_path: P
     (tmp_path / "e.npz").write_bytes(b"garbage")
     with pytest.raises(ModelSourceError, match="neither JSON nor"):
         load(ONE, example=str(tmp_path / "e.npz"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [[1, 2], [1, 2, 3]],
+        {"data": [{"x": {"content": [1, 2], "shape": [2]}}, {"x": {"content": [1, 2, 3], "shape": [3]}}]},
+    ],
+)
+def test_row_of_another_shape_than_those_before_it_is_named(content: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelSourceError, match=r"expected \[2\], found \[3\], in row 1 \(counted from 0\)"):
+        from_content(content, (spec("x", -1, -1),), tmp_path)
 
 
 @pytest.mark.parametrize(("content", "inputs", "message"), MISFITS)
@@ -288,6 +459,11 @@ def test_synthetic_rows_are_few_when_they_are_large() -> None:
 def test_synthetic_rows_take_dynamic_dimensions_from_the_configuration() -> None:
     inputs = (spec("image", -1, 3, -1, -1),)
     assert load(inputs, shapes={"image": (3, 8, 9)}).rows["image"].shape == (256, 3, 8, 9)
+
+
+def test_synthetic_rows_may_have_a_dimension_of_length_zero() -> None:
+    found = load((spec("x", -1, 3), spec("past", -1, 2, -1, 4)), shapes={"past": (2, 0, 4)})
+    assert {name: rows.shape for name, rows in found.rows.items()} == {"x": (256, 3), "past": (256, 2, 0, 4)}
 
 
 def test_open_dynamic_dimension_is_an_error_that_names_input_and_key() -> None:

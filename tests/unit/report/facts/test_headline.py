@@ -67,6 +67,13 @@ def test_reason_of_a_recommended_runner_up_is_looked_for_behind_it() -> None:
     assert shown(behind) == shown(run)
 
 
+def test_default_that_could_not_be_measured_comes_before_all_else() -> None:
+    run = limit_open_record()
+    reason = Note.of("default_unmeasured_first", why="too slow", then=run.confirmation.reason)
+    found = shown(replace(run, confirmation=replace(run.confirmation, reason=reason))).sentence
+    assert found == f"The default could not be measured: too slow. {shown(run).sentence}"
+
+
 def test_endless_error_of_a_server_is_cut() -> None:
     run = nothing_answers_record()
     why = Note.of("fails_windows", failed=24, windows=36, reason="a\nb\x1b " * 1000)

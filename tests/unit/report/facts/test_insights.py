@@ -410,6 +410,48 @@ def test_pool_trap_is_silent_where_more_instances_are_not_clearly_slower(run):
     assert insights.pool_trap(run, EN) is None
 
 
+def test_pool_trap_counts_the_threads_that_onnx_runtime_takes_by_itself():
+    run = _slower_with_instances(0.8)
+    line = insights.pool_trap(replace(run, environment=replace(run.environment, onnxruntime_thread_count=16)), EN)
+    assert line is not None and "2 instances × 16 threads on 2 cores" in line
+    single = replace(run, environment=replace(run.environment, onnxruntime_thread_count=1))
+    assert insights.pool_trap(single, EN) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "chosen", "said"),
+    [
+        (None, 2, "left to ONNX Runtime, which takes 2 an instance here"),
+        (None, None, "left to ONNX Runtime, how many is not known"),
+        ("0", 4, "left to ONNX Runtime, which takes 4 an instance here"),
+        ("3", 2, "3 an instance, as config.pbtxt says"),
+    ],
+)
+def test_environment_says_which_threads_the_default_has_and_who_chose_them(own, chosen, said):
+    run = run_record()
+    parameters = () if own is None else (("intra_op_thread_count", own),)
+    plan = replace(run.plan, default=replace(run.plan.default, parameters=parameters))
+    shown = replace(run, plan=plan, environment=replace(run.environment, onnxruntime_thread_count=chosen))
+    assert dict(build(shown, language="en").environment)["Threads of the default"] == said
+
+
+def test_threads_have_a_column_of_their_own_beside_further_parameters():
+    run = run_record()
+    swept = (("execution_mode", "1"), ("intra_op_thread_count", "4"))
+    measurements = tuple(replace(m, variant=replace(m.variant, parameters=swept)) for m in run.measurements)
+    report = build(replace(run, measurements=measurements), language="en")
+    assert {(row.threads, row.parameters) for row in report.measurements} == {("4", "execution_mode=1")}
+    assert (report.has_threads, report.has_parameters) == (True, True)
+    assert (build(run, language="en").has_threads, build(run, language="en").has_parameters) == (False, False)
+
+
+def test_pool_trap_is_silent_where_threads_are_swept():
+    run = _slower_with_instances(0.8)
+    first, *others = run.plan.variants
+    swept = (replace(first, parameters=(("intra_op_thread_count", "1"),)), *others)
+    assert insights.pool_trap(replace(run, plan=replace(run.plan, variants=swept)), EN) is None
+
+
 def test_pool_trap_is_silent_where_all_threads_have_a_core():
     assert insights.pool_trap(_slower_with_instances(0.8, threads="1"), EN) is None
 
