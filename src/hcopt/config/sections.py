@@ -101,7 +101,8 @@ class ProfilerSection(_Section):
 class SweepSection(_Section):
     max_batch_size: tuple[Count, ...] = (8, 16)
     instance_count: tuple[Count, ...] = (1, 2)
-    intra_op_thread_count: tuple[ThreadShare | Count, ...] = ("auto", "auto/2", "auto*2")
+    # Ascending, as Model Analyzer takes them.
+    intra_op_thread_count: tuple[ThreadShare | Count, ...] = ("auto/2", "auto", "auto*2")
     max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000, strict=True)], ...] = (0, 500)
     preferred_batch_size: tuple[tuple[Count, ...], ...] = ()
     concurrency: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = (8, 32)

@@ -200,10 +200,10 @@ def test_auto_threads_that_come_to_a_listed_number_are_one_variant() -> None:
     ("cores", "threads"),
     [
         (1, {1: ["1"], 2: ["1"]}),
-        (2, {1: ["2", "1"], 2: ["1", "2"]}),
-        (3, {1: ["3", "1"], 2: ["1", "3"]}),
-        (8, {1: ["8", "4"], 2: ["4", "2", "8"]}),
-        (64, {1: ["64", "32"], 2: ["32", "16", "64"]}),
+        (2, {1: ["1", "2"], 2: ["1", "2"]}),
+        (3, {1: ["1", "3"], 2: ["1", "3"]}),
+        (8, {1: ["4", "8"], 2: ["2", "4", "8"]}),
+        (64, {1: ["32", "64"], 2: ["16", "32", "64"]}),
     ],
 )
 def test_default_sweep_has_threads_that_under_and_oversubscribe_the_cores(
@@ -252,7 +252,7 @@ def test_shares_of_cores_that_do_not_count_are_not_swept_and_numbers_are(
 ) -> None:
     found = threads_on(cores, kind)
     assert threads_of(found) == {1: [None], 2: [None]}
-    assert [(note.code, note.values["shares"]) for note in found.notes] == [(code, "auto, auto/2, auto*2")]
+    assert [(note.code, note.values["shares"]) for note in found.notes] == [(code, "auto/2, auto, auto*2")]
     assert threads_of(threads_on(cores, kind, intra_op_thread_count=("auto", 2))) == {1: ["2"], 2: ["2"]}
     assert threads_on(cores, kind, intra_op_thread_count=(2,)).notes == ()
     assert threads_on(cores, kind, intra_op_thread_count=()).notes == ()
@@ -277,7 +277,7 @@ def test_variant_that_asks_for_the_one_thread_of_the_default_is_left_out() -> No
 
 def test_variant_with_as_many_threads_as_the_default_stays_since_those_are_pinned() -> None:
     found, codes = _on(2, LEFT)
-    assert threads_of(found) == {1: ["2", "1"], 2: ["1", "2"]}
+    assert threads_of(found) == {1: ["1", "2"], 2: ["1", "2"]}
     assert codes == ["threads_as_default"]
 
 
