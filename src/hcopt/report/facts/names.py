@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hcopt.analysis.plan import THREADS
 from hcopt.analysis.view import Side, batches
 from hcopt.records.measurement import LoadPoint
 from hcopt.records.model import ModelConfigVariant
@@ -40,7 +41,11 @@ def settings_name(variant: ModelConfigVariant, text: Text) -> str:
     delay = f"{variant.max_queue_delay_us:,} µs" if batches(variant) else text["batching_off"]
     key = "settings" if variant.max_batch_size > 0 else "settings_unbatched"
     swept = text[key].format(batch=variant.max_batch_size, instances=variant.instance_count, delay=delay)
-    return " · ".join((swept, *(f"{key} {value}" for key, value in variant.parameters)))
+    return " · ".join((swept, *(_parameter_name(key, value, text) for key, value in variant.parameters)))
+
+
+def _parameter_name(key: str, value: str, text: Text) -> str:
+    return text["settings_threads"].format(threads=value) if key == THREADS else f"{key} {value}"
 
 
 def one_line(value: str) -> str:
