@@ -305,6 +305,7 @@ def test_server_that_dies_as_model_analyzer_loads_a_variant_costs_no_point(tmp_p
                 tools=replace(there.server.tools, endpoint=endpoint),
                 restart_if_dead=there.server.restart_if_dead,
                 mark_unhealthy=there.server.mark_unhealthy,
+                memory_mb=there.server.memory_mb,
             )
             plan = plan_sweep(
                 SweepSection(max_batch_size=(4,), instance_count=(2,), max_queue_delay_us=(100,), concurrency=(1, 3)),

@@ -96,10 +96,11 @@ def test_progress_is_plain_lines_on_stderr_and_the_answer_is_on_stdout(first: Ru
     confirmed = sum(m.phase == "confirmation" for m in read_measurements(first.folder))
     # Of what was measured in turns there is a line a configuration, else one a window.
     steps = [(int(number), int(of)) for number, of, _ in shown]
-    for of, done in ((25, 25), (2, 2), (24, confirmed)):
+    for of, done in ((25, 25), (24, confirmed)):
         numbers = [number for number, whole in steps if whole == of]
         assert numbers == sorted(set(numbers))
         assert numbers[-1] == done
+    assert [number for number, whole in steps if whole == 2] == [1, 2, 1, 2], "the sweep, and the memory of both"
     assert [bool(left) for _, _, left in shown] == [number < of for number, of in steps]
     assert "\x1b" not in first.answer.stderr + first.answer.stdout, "no terminal, no colours"
     assert "Traceback" not in first.answer.stderr
@@ -266,7 +267,7 @@ def test_run_has_the_noise_of_the_machine_before_and_the_sustainable_rate_after(
     answer, folder = first.answer, first.folder
     assert answer.returncode == 0, answer.stderr
     phases = list(dict.fromkeys(m.phase for m in read_measurements(folder)))
-    assert phases == ["noise", "sweep", "confirmation", "open_loop"]
+    assert phases == ["noise", "sweep", "memory", "confirmation", "open_loop"]
     found = summary(first)
     assert list(found["elapsed_phases_s"])[:7] == [
         *("fetch", "serve", "load", "noise", "sweep", "confirmation", "open_loop"),

@@ -39,7 +39,7 @@ def assert_measured(proto: onnx.ModelProto, rows: Any, folder: Path, *options: s
     answer = place.run("profile", *given, *TINY, "--runtime=embedded", *options)
     assert answer.returncode == 0, answer.stderr
     taken = read_measurements(place.results / "latest")
-    assert {one.phase for one in taken if one.error is None} == {"sweep", "confirmation"}
+    assert {one.phase for one in taken if one.error is None} == {"sweep", "memory", "confirmation"}
     assert [one.error for one in taken if one.failure_cause is not None] == []
 
 

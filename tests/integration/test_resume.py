@@ -23,7 +23,7 @@ from tests.support.notes import said
 from tests.support.stores import with_store
 
 ARGUMENTS = ("profile", *TINY, "--set=sweep.concurrency=[4,8]")
-POINTS = 4
+POINTS, FINALISTS = 4, 2
 _MEASUREMENTS = f"runs/RUN/{FILE_NAME}"
 # Two points are measured and the third not written; the second measurement is written and nobody has been told.
 IN_THE_SWEEP = Aim(stage="sweep", operation="open", name=_MEASUREMENTS, nth=3)
@@ -90,7 +90,7 @@ def test_resumed_run_is_complete(story: Story) -> None:
 def test_nothing_is_measured_twice_and_nothing_is_lost(story: Story) -> None:
     first, second, last = story.lines
     assert len(first) == 2
-    assert len(second) == POINTS + 2
+    assert len(second) == POINTS + FINALISTS + 2
     assert second[: len(first)] == first
     assert last[: len(second)] == second
     taken = read_measurements(story.folder)
@@ -98,6 +98,7 @@ def test_nothing_is_measured_twice_and_nothing_is_lost(story: Story) -> None:
     counts = Counter((one.phase, one.variant.config_name, one.load, one.block) for one in taken)
     assert set(counts.values()) == {1}
     assert sum(one.phase == "sweep" for one in taken) == POINTS
+    assert sum(one.phase == "memory" for one in taken) == FINALISTS
     blocks = Counter(one.block for one in taken if one.phase == "confirmation")
     assert len(set(blocks.values())) == 1, "whole blocks"
     assert sorted(blocks) == list(range(len(blocks)))
