@@ -39,7 +39,10 @@ def rows(record: RunRecord, interval_s: float) -> list[tuple[str, float]]:
         ("sweep: windows", windows_s),
         ("sweep: Model Analyzer's start, waits, switches, report", elapsed["sweep"] - windows_s),
         ("confirmation: load", load_s),
-        ("confirmation: warm-up of turns, switches, perf_analyzer's start and end", elapsed["confirmation"] - load_s),
+        (
+            "confirmation: memory of the finalists, warm-up of turns, switches, perf_analyzer's start and end",
+            elapsed["confirmation"] - load_s,
+        ),
         ("capacity: requests at random times", elapsed.get("open_loop", 0.0)),
         ("report", elapsed.get("report", 0.0)),
         ("logging to MLflow", elapsed.get("log", 0.0)),
