@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +19,7 @@ from hcopt.doctor.services import look_at_s3
 from hcopt.triton.docker.leftovers import run_labels
 from tests.support.command import workplace
 from tests.support.services import S3Server, free_ports
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -145,12 +145,9 @@ def readable_s3() -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_s3_without_the_right_to_write_is_a_warning(login: S3Server, readable_s3: str) -> None:

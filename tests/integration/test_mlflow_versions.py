@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +26,7 @@ from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, check_tracking
 from tests.support.finished_run import write_finished_run
 from tests.support.records import model_artifact, run_record
 from tests.support.services import MLFLOW_2
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -247,14 +247,9 @@ def old_mlflow(version: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.mark.parametrize("version", ["1.30.1", "2.2.2", "2.0.0rc0"])

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from hcopt.tracking.registry import (
 )
 from tests.support.onnx_models import linear_model, save, save_with_external_data
 from tests.support.services import S3Server, free_ports
+from tests.support.serving import serving
 
 CONFIG_TEXT = 'name: "HomeCreditDefaultModel"\nmax_batch_size: 16\n'
 
@@ -258,14 +258,9 @@ class Answer(BaseHTTPRequestHandler):
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[tuple[str, type[Answer]]]:
     handler = type("Handler", (Answer,), {"status": status, "body": body})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}", handler
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with serving(server):
+        yield f"127.0.0.1:{server.server_port}", handler
 
 
 # The bodies are those of MLflow's authentication app and of its security middleware.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from hcopt.services.mlflow import mlflow_session
 from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, ensure_experiment, resolve_tracking
 from tests.support.onnx_models import linear_model, save
 from tests.support.services import BIN, S3Server, answers, free_ports, running
+from tests.support.serving import serving
 from tests.support.tls import Certificate, tls_front
 
 PASSWORD = "planted-password-of-mlflow"
@@ -349,14 +349,9 @@ def http_server(model: OneModel) -> Iterator[tuple[str, OneModel]]:
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", model
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}", model
 
 
 def from_one_model(load: Load, url: str, *overrides: str) -> Config:

@@ -8,10 +8,11 @@ import io
 import json
 import os
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.serving import serving
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _SIZE = 3_000_000
@@ -43,14 +44,9 @@ def registry() -> Iterator[str]:
             if send and body:
                 self.wfile.write(body)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}/hcopt/test"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
+        yield f"127.0.0.1:{server.server_port}/hcopt/test"
 
 
 def _image() -> tuple[Mapping[str, bytes], bytes]:

@@ -18,6 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.serving import serving
+
 _HOST = "127.0.0.1"
 
 
@@ -70,14 +72,9 @@ def tls_front(port: int, certificate: Certificate) -> Iterator[str]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True  # clients keep their connections for later
 
-    with Server((_HOST, 0), Front) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"https://{_HOST}:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Server((_HOST, 0), Front)
+    with serving(server):
+        yield f"https://{_HOST}:{server.server_address[1]}"
 
 
 def _pass_on(client: ssl.SSLSocket, port: int) -> None:

@@ -77,7 +77,12 @@ def why_nothing_was_measured(plan: SweepPlan, measurements: Iterable[Measurement
     """Of a sweep whose measurements all failed, with the default's reason before all others."""
     reasons = [(one.variant.settings != plan.default.settings, one.error) for one in measurements if one.error]
     _, reason = min(reasons, key=lambda found: found[0], default=(True, "no reason is known"))
-    return f"the default could not be measured, nor any other configuration: {reason}"
+    return nothing_was_measured(str(reason))
+
+
+def nothing_was_measured(why: str) -> str:
+    """How a run ends that has no figures, the default's lack of them first."""
+    return f"the default could not be measured, nor any other configuration: {why}"
 
 
 def _at_best_load(

@@ -37,13 +37,17 @@ class MemoryWatch:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> MemoryWatch:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> MemoryWatch:
+        """Begins to look; for who cannot have a context, until `stop`."""
         if self._look():
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Looks a last time; does nothing the second time."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from hcopt.analysis.plan import THREADS, parameter_text
+from hcopt.analysis.plan import THREAD_SHARES, THREADS, parameter_text
 from hcopt.errors import ConfigError, ModelSourceError
 from hcopt.model import untrusted
 from hcopt.model.inputs.values import fits
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _NUMBER, _SWITCH, _ANYTHING = (r"\d+", "whole numbers"), (r"0|1|true|false", "0 and 1"), (r".+", "any text")
 # The parameters of config.pbtxt that it reads on a CPU.
 _CPU_PARAMETERS = {
-    THREADS: (r"\d+|auto(/2|\*2)?", "whole numbers, auto, auto/2 and auto*2"),
+    THREADS: ("|".join((r"\d+", *map(re.escape, THREAD_SHARES))), "whole numbers, auto, auto/2 and auto*2"),
     "inter_op_thread_count": _NUMBER,
     "execution_mode": (r"0|1", "0 (one operator after the other) and 1 (several at once)"),
     "enable_mem_arena": _SWITCH,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hcopt.errors import ConfigError, RuntimeStartError
-from hcopt.records.measurement import Environment
+from hcopt.records.measurement import Backend, Environment
 from hcopt.records.note import Note
 from hcopt.system.machine import read_environment
 from hcopt.system.signals import deferred_signals
 from hcopt.triton.base import Endpoint
-from hcopt.triton.carried import CarriedModel, read_carried
+from hcopt.triton.carried import read_carried
 from hcopt.triton.control import ModelControl
 from hcopt.triton.local_tools import LocalTools, check_cpuset, install_tools, private_folder
 from hcopt.triton.programs import find_perf_analyzer
@@ -112,7 +112,12 @@ class RemoteRuntime:
             self.note(self._what_is_measured(names[0]))
             with self._put_back(control, names):
                 settings = list[str]()
-                environment = _environment(self.endpoint, names[0], version, carried, settings)
+                backend = served_backend(
+                    self.endpoint,
+                    names[0],
+                    carried=carried,
+                    while_loaded=lambda: settings.extend(server_settings(self.endpoint, names[0])),
+                )
                 if slowing := [setting for setting in settings if setting != RESPONSE_CACHE]:
                     self.note(Note.of("remote_settings", server=self.endpoint.grpc, settings=", ".join(slowing)))
                 yield RemoteServer(
@@ -120,7 +125,7 @@ class RemoteRuntime:
                     tools=LocalTools(
                         endpoint=self.endpoint, programs=programs, private_folder=folder, cpuset=self.cpuset_client
                     ),
-                    environment=replace(environment, server_settings=", ".join(settings) or None),
+                    environment=_environment(self.endpoint, version, backend, settings),
                 )
 
     @contextmanager
@@ -235,21 +240,16 @@ def _check_has(control: ModelControl, endpoint: Endpoint, name: str) -> None:
         )
 
 
-def _environment(
-    endpoint: Endpoint, name: str, version: str, carried: Mapping[str, CarriedModel], settings: list[str]
-) -> Environment:
-    """What is known of the conditions; `settings` gets the server's."""
-
-    def ask() -> None:
-        settings.extend(server_settings(endpoint, name))
-
-    found = read_environment(
+def _environment(endpoint: Endpoint, version: str, backend: Backend, settings: Sequence[str]) -> Environment:
+    """What is known of the conditions."""
+    read = read_environment(
         runtime="remote",
-        backend=served_backend(endpoint, name, carried=carried, while_loaded=ask),
+        backend=backend,
         triton_version=version,
         onnxruntime_version=None,
         perf_analyzer_version=find_perf_analyzer().version,
     )
+    found = replace(read, server_settings=", ".join(settings) or None)
     if endpoint.grpc.startswith(_HERE):
         return found
     return replace(found, cpu_model=f"of the server at {endpoint.grpc}, unknown (CPUs and memory are the client's)")

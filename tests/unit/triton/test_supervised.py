@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import pytest
 from hcopt.errors import RuntimeStartError
 from hcopt.triton.ports import Ports
 from hcopt.triton.supervised import PortTakenError, SupervisedServer
+from tests.support.serving import serving
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -61,12 +61,9 @@ class PlayedServer(SupervisedServer):
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as answering:
-        thread = threading.Thread(target=answering.serve_forever, args=(0.01,))
-        thread.start()
+    answering = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    with serving(answering):
         yield answering.server_address[1]
-        answering.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from hcopt.analysis.plan import THREADS
 from hcopt.analysis.view import improvement, pairing
 from hcopt.cli.progress_bar import duration, print_note, printable
 from hcopt.deploy.capacity import PriceOf
@@ -23,7 +22,7 @@ from hcopt.records.verdict import Capacity, Comparison, FailedWindows
 from hcopt.report import figures
 from hcopt.report.facts.hardware import hardware_answers
 from hcopt.report.facts.limit import lower_bound
-from hcopt.report.facts.names import short_name
+from hcopt.report.facts.names import other_parameters, short_name, swept_threads
 from hcopt.report.plain_table import plain_rows
 from hcopt.words import texts
 from hcopt.words.notes import sentence
@@ -209,7 +208,5 @@ def _table(record: RunRecord) -> Table:
 
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
     """Max batch size, instances, queue delay, threads and further parameters, as they are shown."""
-    threads = printable(dict(variant.parameters).get(THREADS, ""))
-    others = printable(", ".join(f"{key}={value}" for key, value in variant.parameters if key != THREADS))
     settings = (variant.max_batch_size, variant.instance_count, variant.max_queue_delay_us)
-    return *map(str, settings), threads, others
+    return *map(str, settings), printable(swept_threads(variant)), printable(other_parameters(variant))

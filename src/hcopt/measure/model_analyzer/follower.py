@@ -155,7 +155,7 @@ class Follower:
         self._point_started, self._point_began_s = _now(), time.monotonic()
         self._clock, self._cpu_before = WallClock(), read_cpu_times()
         self._answered = self._watch(name)
-        self._memory = MemoryWatch(self._job.server.memory_mb).__enter__()
+        self._memory = MemoryWatch(self._job.server.memory_mb).start()
         self._job.context.progress.started(f"{variant.config_name}, concurrency {load.concurrency}")
 
     def _watch(self, name: str) -> Callable[[], ServerTimes | None]:

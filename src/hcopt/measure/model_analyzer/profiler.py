@@ -25,7 +25,7 @@ import yaml
 from hcopt.analysis.node_effects import without_node_effects
 from hcopt.analysis.plan import expected_sweep_s
 from hcopt.analysis.plan_shards import has_gaps
-from hcopt.analysis.ranking import rank
+from hcopt.analysis.ranking import nothing_was_measured, rank
 from hcopt.errors import ProfileError
 from hcopt.measure.model_analyzer.config import analyzer_config
 from hcopt.measure.model_analyzer.follower import Follower
@@ -94,7 +94,7 @@ class ModelAnalyzer:
         if reason is not None:
             ended = "did not end in time" if finished.timed_out else f"ended with {finished.returncode}"
             why = f"Model Analyzer {ended} without one measurement: {reason or last_lines(log)}"
-            raise ProfileError(f"the default could not be measured, nor any other configuration: {why}", log=log)
+            raise ProfileError(nothing_was_measured(why), log=log)
 
     def _run(
         self, job: ProfileJob, work: Path, yaml_file: Path, log: Path, follower: Follower

@@ -44,6 +44,16 @@ def settings_name(variant: ModelConfigVariant, text: Text) -> str:
     return " · ".join((swept, *(_parameter_name(key, value, text) for key, value in variant.parameters)))
 
 
+def swept_threads(variant: ModelConfigVariant) -> str:
+    """Threads of an instance, where a list has a column for them; empty where config.pbtxt leaves them open."""
+    return dict(variant.parameters).get(THREADS, "")
+
+
+def other_parameters(variant: ModelConfigVariant) -> str:
+    """The parameters but for the threads, where a list has a column for them."""
+    return ", ".join(f"{key}={value}" for key, value in variant.parameters if key != THREADS)
+
+
 def _parameter_name(key: str, value: str, text: Text) -> str:
     return text["settings_threads"].format(threads=value) if key == THREADS else f"{key} {value}"
 

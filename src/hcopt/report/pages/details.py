@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeAlias
 
-from hcopt.analysis.plan import THREADS, thread_count
+from hcopt.analysis.plan import thread_count
 from hcopt.analysis.view import SweepPoint, batches, sweep_points
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
-from hcopt.report.facts.names import load_value, one_line, short_name
+from hcopt.report.facts.names import load_value, one_line, other_parameters, short_name, swept_threads
 from hcopt.report.values import Failure, MeasurementRow
 from hcopt.words import Text
 
@@ -46,8 +46,8 @@ def _measurement_row(m: _Point, ranked: tuple[int, LoadPoint] | None, run: RunRe
         batch=str(m.variant.max_batch_size),
         instances=str(m.variant.instance_count),
         delay=f"{m.variant.max_queue_delay_us:,}" if batches(m.variant) else text["off"],
-        threads=dict(m.variant.parameters).get(THREADS, ""),
-        parameters=", ".join(f"{key}={value}" for key, value in m.variant.parameters if key != THREADS),
+        threads=swept_threads(m.variant),
+        parameters=other_parameters(m.variant),
         load=load_value(m.load, text),
         throughput=text["failed"] if throughput is None else figures.throughput(throughput),
         latency="" if p99 is None else figures.latency(p99),

@@ -245,13 +245,13 @@ def test_point_without_a_report_does_not_get_an_earlier_one_s(tmp_path: Path) ->
 
 
 def test_answer_that_is_an_error_is_the_reason_without_what_perf_analyzer_says_around_it(tmp_path: Path) -> None:
-    def play(call: fakes.Call) -> Finished:
-        call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2")
-        call.say("[Model Analyzer] Running perf_analyzer failed with exit status 99:")
-        call.say("*** Measurement Settings ***")
-        call.say("Thread [1] had error: Request timeout expired ")
-        return fakes.WELL
-
+    play = fakes.ends(
+        fakes.WELL,
+        f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2",
+        "[Model Analyzer] Running perf_analyzer failed with exit status 99:",
+        "*** Measurement Settings ***",
+        "Thread [1] had error: Request timeout expired ",
+    )
     sweep = Sweep(tmp_path, play)
     with pytest.raises(ProfileError, match=r"the server answered with an error: Request timeout expired$"):
         sweep.run()
@@ -287,13 +287,13 @@ def test_refused_point_has_its_share_which_is_counted_once_model_analyzer_has_en
 
 
 def test_reason_of_a_point_ends_where_the_point_does(tmp_path: Path) -> None:
-    def play(call: fakes.Call) -> Finished:
-        call.say(f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2")
-        call.say("[Model Analyzer] Ran perf_analyzer 1 times, but no valid requests recorded")
-        call.say("[Model Analyzer] Saved checkpoint to /somewhere/0.ckpt")
-        call.say("[Model Analyzer] Creating model config: next")
-        return fakes.WELL
-
+    play = fakes.ends(
+        fakes.WELL,
+        f"[Model Analyzer] Profiling {MODEL_NAME}_config_default: concurrency=2",
+        "[Model Analyzer] Ran perf_analyzer 1 times, but no valid requests recorded",
+        "[Model Analyzer] Saved checkpoint to /somewhere/0.ckpt",
+        "[Model Analyzer] Creating model config: next",
+    )
     sweep = Sweep(tmp_path, play)
     with pytest.raises(ProfileError):
         sweep.run()
