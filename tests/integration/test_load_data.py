@@ -102,21 +102,21 @@ def saved(name: str, proto: onnx.ModelProto, folder: Path, config_pbtxt: str | N
     )
 
 
-def first_row(values: np.ndarray, answered: Sequence[float]) -> int:
+def first_row(values: np.ndarray[Any, Any], answered: Sequence[float]) -> int:
     """Whose answer the window begins with. values: [rows, elements of an answer]."""
     found = [row for row, value in enumerate(values) if np.allclose(value, answered, rtol=1e-6)]
     assert len(found) == 1
     return found[0]
 
 
-def assert_answers_follow_the_rows(answers: list[dict[str, Any]], output: str, values: np.ndarray) -> None:
+def assert_answers_follow_the_rows(answers: list[dict[str, Any]], output: str, values: np.ndarray[Any, Any]) -> None:
     """values: what each row's answer is, [rows, elements of an answer]."""
     begin = first_row(values, answers[0][output])
     for index, answer in enumerate(answers):
         np.testing.assert_allclose(answer[output], values[(begin + index) % len(values)], rtol=1e-6, atol=1e-6)
 
 
-def one_tensor(name: str, datatype: str, rows: np.ndarray) -> LoadData:
+def one_tensor(name: str, datatype: str, rows: np.ndarray[Any, Any]) -> LoadData:
     return LoadData(tensors=(LoadTensor(name=name, datatype=datatype, rows=rows),), origin="synthetic")
 
 
