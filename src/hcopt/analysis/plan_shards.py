@@ -76,6 +76,7 @@ def _settings(variant: ModelConfigVariant) -> tuple[Hashable, ...]:
     """One value for each axis along which Model Analyzer combines."""
     return (
         variant.instance_count,
+        variant.execution_accelerator,
         variant.max_queue_delay_us,
         variant.preferred_batch_sizes,
         *variant.parameters,

@@ -24,6 +24,7 @@ Value: TypeAlias = int | float | str | LoadPoint | Estimate | None
 
 _NOT_ALWAYS = ("miss_ratio", "memory_mb")
 SETTINGS = ("max_batch_size", "instance_count", "max_queue_delay_us")
+ACCELERATOR = "execution_accelerator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,8 @@ class SweepPoint:
 def rows_of(sides: Sequence[Side]) -> tuple[Row, ...]:
     """Settings, swept parameters, load, figures; share of late requests and memory where one of them has it."""
     parameters = sorted({key for side in sides for key, _ in side.variant.parameters})
+    if any(side.variant.execution_accelerator != "none" for side in sides):
+        parameters.append(ACCELERATOR)
     settings = {
         setting: tuple(setting_value(side.variant, setting) for side in sides) for setting in (*SETTINGS, *parameters)
     }
@@ -116,14 +119,14 @@ def setting_value(variant: ModelConfigVariant, setting: str) -> int | str | None
     if setting in SETTINGS:
         value: int = getattr(variant, setting)
         return value
-    return dict(variant.parameters).get(setting)
+    return variant.execution_accelerator if setting == ACCELERATOR else dict(variant.parameters).get(setting)
 
 
 def deployed(variant: ModelConfigVariant, load: LoadPoint) -> dict[str, str | int]:
     """What files and MLflow name of every configuration: its settings and the load of its figures."""
     return {
         "config_name": variant.config_name,
-        **{setting: getattr(variant, setting) for setting in SETTINGS},
+        **{setting: getattr(variant, setting) for setting in (*SETTINGS, ACCELERATOR)},
         "concurrency": load.concurrency,
         "client_batch_size": load.client_batch_size,
     }

@@ -9,6 +9,8 @@ from typing import Literal
 from hcopt.records.note import Note
 
 InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
+# What may compute in the place of ONNX Runtime's own CPU kernels, by Triton's name.
+ExecutionAccelerator = Literal["none", "openvino"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,34 @@ class RegisteredVersion:
 
     name: str
     version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputDifference:
+    """How far an output is from the model's own on the same rows.
+
+    Attributes:
+        output: The output's name.
+        max_difference: The largest difference of two numbers; None for labels (integers, strings, booleans).
+        mean_difference: The mean over all; None for labels.
+        spread: What these are to be seen against: the largest of the model's own numbers less the smallest; their size
+            where they are all the same, and 1 where that is 0. None for labels.
+        agreement_ratio: Of labels, the share that is the same; else None.
+        incomparable: Values with nothing to compare them with: NaN or infinite on one side alone, or in a row where the
+            output has another shape.
+    """
+
+    output: str
+    incomparable: int = 0
+    max_difference: float | None = None
+    mean_difference: float | None = None
+    spread: float | None = None
+    agreement_ratio: float | None = None
+
+    @property
+    def max_ratio(self) -> float | None:
+        """The largest difference as a share of the spread."""
+        return None if self.max_difference is None or self.spread is None else self.max_difference / self.spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +131,7 @@ class ModelConfigVariant:
         dynamic_batching: Whether the server may put requests together; True where `max_batch_size` is 0. Only a
             user's configuration without `dynamic_batching` has it False: a delay of 0 is another thing.
         preferred_batch_sizes: Batches of these sizes go at once, in ascending order; none where there is no such wish.
+        execution_accelerator: The `cpu_execution_accelerator` of config.pbtxt.
     """
 
     config_name: str
@@ -110,13 +141,14 @@ class ModelConfigVariant:
     parameters: tuple[tuple[str, str], ...] = ()
     dynamic_batching: bool = True
     preferred_batch_sizes: tuple[int, ...] = ()
+    execution_accelerator: ExecutionAccelerator = "none"
 
     def __post_init__(self) -> None:
         if self.max_batch_size < 0 or self.instance_count < 1 or self.max_queue_delay_us < 0:
             raise ValueError(f"not a model configuration: {self}")
 
     @property
-    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...]]:
+    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str]:
         """What distinguishes this variant from others; two variants with equal settings are the same one."""
         return (
             self.max_batch_size,
@@ -125,4 +157,5 @@ class ModelConfigVariant:
             self.parameters,
             self.dynamic_batching,
             self.preferred_batch_sizes,
+            self.execution_accelerator,
         )

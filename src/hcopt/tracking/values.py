@@ -77,6 +77,7 @@ def _swept(plan: SweepPlan) -> dict[str, str]:
         "max_batch_size": (variant.max_batch_size for variant in variants),
         "instance_count": (variant.instance_count for variant in variants),
         "max_queue_delay_us": (variant.max_queue_delay_us for variant in variants),
+        "execution_accelerator": (variant.execution_accelerator for variant in variants),
         "concurrency": (load.concurrency for load in loads),
         "client_batch_size": (load.client_batch_size for load in loads),
     }

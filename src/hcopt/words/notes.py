@@ -123,6 +123,18 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "takes for the default by itself.",
         "threads_beyond_cpus": "The default leaves its threads to ONNX Runtime, which takes {threads} an instance, one "
         "for each physical core of the machine, and pins them there; the server is to have {cpus} CPUs.",
+        "openvino_answers": "OpenVINO's answers beside ONNX Runtime's own, {rows} rows, each alone: {outputs}.",
+        "output_numbers": "{output} differs by {largest:.2g} at most ({ratio:.2%} of its range) and {mean:.2g} on average",
+        "output_labels": "{output} is the same in {agreement:.2%}",
+        "output_incomparable": "{output} has {count} values that cannot be compared",
+        "openvino_precision": "OpenVINO computes in {precision}.",
+        "openvino_threads": "OpenVINO and ONNX Runtime have equal threads: both get the intra_op_thread_count of each "
+        "configuration (OpenVINO as INFERENCE_NUM_THREADS); where that is left open, each takes a number of its own.",
+        "openvino_threads_own": "NVIDIA's backend cannot tell OpenVINO its threads: it takes one for each of the {cpus} "
+        "CPUs in each instance. It is compared with ONNX Runtime at that intra_op_thread_count, or where that is left "
+        "open.",
+        "openvino_threads_unequal": "{count} configurations with openvino are not measured: NVIDIA's backend cannot tell "
+        "OpenVINO its threads, so that it would take {cpus}, and ONNX Runtime another number.",
         "synthetic_rows": "The load consists of synthetic rows; model.input_example gives real ones.",
         "dynamic_rows": "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes "
         "changes it.",
@@ -345,6 +357,17 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "같음.",
         "threads_beyond_cpus": "기본 설정은 스레드 수를 ONNX Runtime에 맡김: 머신의 물리 코어 수에 맞춰 인스턴스당 "
         "{threads}개를 만들고 코어에 고정하지만, 서버에 할당된 CPU는 {cpus}개.",
+        "openvino_answers": "OpenVINO와 ONNX Runtime 자체 응답 비교({rows}행을 한 행씩 요청): {outputs}.",
+        "output_numbers": "{output} 최대 차이 {largest:.2g}(값 범위의 {ratio:.2%}), 평균 {mean:.2g}",
+        "output_labels": "{output} 일치율 {agreement:.2%}",
+        "output_incomparable": "{output} 비교할 수 없는 값 {count}개",
+        "openvino_precision": "OpenVINO 연산 정밀도: {precision}.",
+        "openvino_threads": "OpenVINO와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 intra_op_thread_count를 "
+        "사용(OpenVINO에는 INFERENCE_NUM_THREADS로 전달)하며, 지정하지 않은 설정에서는 각자 스스로 정함.",
+        "openvino_threads_own": "NVIDIA 백엔드는 OpenVINO에 스레드 수를 전달하지 못함: OpenVINO는 인스턴스마다 CPU "
+        "{cpus}개 전부에 스레드를 만듦. intra_op_thread_count가 그 수이거나 지정되지 않은 설정에서만 ONNX Runtime과 비교.",
+        "openvino_threads_unequal": "openvino를 사용하는 설정 {count}개는 측정하지 않음: NVIDIA 백엔드가 OpenVINO에 "
+        "스레드 수를 전달하지 못해 OpenVINO는 {cpus}개, ONNX Runtime은 다른 수를 쓰게 됨.",
         "synthetic_rows": "합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
         "dynamic_rows": "입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
         "example_not_used": "모델에 포함된 입력 예시를 사용하지 않음: {reason}.",

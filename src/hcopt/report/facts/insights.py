@@ -11,6 +11,7 @@ from statistics import median
 
 from hcopt.analysis.plan import thread_count
 from hcopt.analysis.view import (
+    ACCELERATOR,
     Pairing,
     Row,
     SweepPoint,
@@ -231,6 +232,8 @@ def _with_setting(variant: ModelConfigVariant, setting: str, value: Value) -> Mo
     if setting == "max_queue_delay_us":
         delay = value if isinstance(value, int) else 0
         return replace(variant, max_queue_delay_us=delay, dynamic_batching=value is not None)
+    if setting == ACCELERATOR:
+        return replace(variant, execution_accelerator="openvino" if value == "openvino" else "none")
     others = {key: old for key, old in variant.parameters if key != setting}
     parameters = others if value is None else {**others, setting: str(value)}
     return replace(variant, parameters=tuple(sorted(parameters.items())))
