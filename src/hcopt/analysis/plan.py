@@ -10,7 +10,7 @@ from itertools import product
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
 from hcopt.records.measurement import Environment, LoadPoint, SweepPlan
-from hcopt.records.model import ExecutionAccelerator, InstanceKind, ModelConfigVariant
+from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.words.digits import whole_throughput
 

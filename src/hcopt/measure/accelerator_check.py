@@ -58,8 +58,8 @@ def check_accelerators(served: ServedModel, prepared: Prepared, environment: Env
         return
     if unequal := with_other_threads_in_openvino(plan, environment):
         raise ProfileError(
-            f"NVIDIA's backend cannot tell OpenVINO its threads: it takes {environment.cpu_count} in each instance, and "
-            f"{unequal[0].config_name} asks for {thread_count(unequal[0])}",
+            f"NVIDIA's backend cannot tell OpenVINO its threads: it takes {environment.cpu_count} an instance, and "
+            f"{unequal[0].config_name} gives ONNX Runtime {thread_count(unequal[0])}",
             remedy=f"Add {environment.cpu_count} to sweep.intra_op_thread_count, or give --runtime embedded.",
         )
     without, with_openvino = (replace(plan.default, execution_accelerator=one) for one in _BOTH)

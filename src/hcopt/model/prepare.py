@@ -134,8 +134,8 @@ def _check_accelerators(config: Config) -> None:
         )
     if config.runtime.is_remote:
         raise ConfigError(
-            "sweep.execution_accelerator lists openvino, and runtime.kind is remote: nobody here knows how many threads "
-            "OpenVINO takes there, so that it would not be compared on equal terms",
+            "sweep.execution_accelerator lists openvino, and runtime.kind is remote: nobody here knows how many "
+            "threads OpenVINO takes there, so that it would not be compared on equal terms",
             remedy="Give --runtime embedded or docker, or leave openvino out.",
         )
 

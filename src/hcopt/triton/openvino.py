@@ -1,4 +1,4 @@
-"""OpenVINO beside ONNX Runtime: whether its plugin is installed and finds a CPU, and what to do where it is not there."""
+"""OpenVINO for the embedded Triton: whether its plugin is installed and takes the CPU, and what to do where not."""
 
 from __future__ import annotations
 

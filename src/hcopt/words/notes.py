@@ -124,17 +124,16 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "threads_beyond_cpus": "The default leaves its threads to ONNX Runtime, which takes {threads} an instance, one "
         "for each physical core of the machine, and pins them there; the server is to have {cpus} CPUs.",
         "openvino_answers": "OpenVINO's answers beside ONNX Runtime's own, {rows} rows, each alone: {outputs}.",
-        "output_numbers": "{output} differs by {largest:.2g} at most ({ratio:.2%} of its range) and {mean:.2g} on average",
+        "output_numbers": "{output} differs by at most {largest:.2g} ({ratio:.2%} of its range), on average {mean:.2g}",
         "output_labels": "{output} is the same in {agreement:.2%}",
         "output_incomparable": "{output} has {count} values that cannot be compared",
         "openvino_precision": "OpenVINO computes in {precision}.",
         "openvino_threads": "OpenVINO and ONNX Runtime have equal threads: both get the intra_op_thread_count of each "
         "configuration (OpenVINO as INFERENCE_NUM_THREADS); where that is left open, each takes a number of its own.",
-        "openvino_threads_own": "NVIDIA's backend cannot tell OpenVINO its threads: it takes one for each of the {cpus} "
-        "CPUs in each instance. It is compared with ONNX Runtime at that intra_op_thread_count, or where that is left "
-        "open.",
-        "openvino_threads_unequal": "{count} configurations with openvino are not measured: NVIDIA's backend cannot tell "
-        "OpenVINO its threads, so that it would take {cpus}, and ONNX Runtime another number.",
+        "openvino_threads_own": "NVIDIA's backend cannot tell OpenVINO its threads: it takes {cpus} an instance, one "
+        "for each CPU. It is compared with ONNX Runtime at as many, or where their number is left open.",
+        "openvino_threads_unequal": "{count} configurations with openvino are not measured: NVIDIA's backend cannot "
+        "tell OpenVINO its threads, so that it would take {cpus}, and ONNX Runtime another number.",
         "synthetic_rows": "The load consists of synthetic rows; model.input_example gives real ones.",
         "dynamic_rows": "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes "
         "changes it.",
@@ -365,7 +364,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "openvino_threads": "OpenVINO와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 intra_op_thread_count를 "
         "사용(OpenVINO에는 INFERENCE_NUM_THREADS로 전달)하며, 지정하지 않은 설정에서는 각자 스스로 정함.",
         "openvino_threads_own": "NVIDIA 백엔드는 OpenVINO에 스레드 수를 전달하지 못함: OpenVINO는 인스턴스마다 CPU "
-        "{cpus}개 전부에 스레드를 만듦. intra_op_thread_count가 그 수이거나 지정되지 않은 설정에서만 ONNX Runtime과 비교.",
+        "수만큼({cpus}개) 사용. ONNX Runtime의 스레드 수가 같거나 지정되지 않은 설정에서만 비교.",
         "openvino_threads_unequal": "openvino를 사용하는 설정 {count}개는 측정하지 않음: NVIDIA 백엔드가 OpenVINO에 "
         "스레드 수를 전달하지 못해 OpenVINO는 {cpus}개, ONNX Runtime은 다른 수를 쓰게 됨.",
         "synthetic_rows": "합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",

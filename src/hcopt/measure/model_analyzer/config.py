@@ -135,7 +135,7 @@ def _more_of_a_group(job: ProfileJob) -> JsonObject:
 
 
 def _accelerators(job: ProfileJob) -> list[Any] | None:
-    """The `cpu_execution_accelerator` of each that is swept, in a variant's own words; None where all have the default's.
+    """The `cpu_execution_accelerator` of each that is swept, as a variant has it; None where all have the default's.
 
     Each is a list, and Model Analyzer's alternatives are a list of them.
     """
