@@ -76,8 +76,10 @@ def check_accelerators(served: ServedModel, prepared: Prepared, environment: Env
         served.reload(with_openvino)
         others = [*map(served.answers, requests[: len(own)])]
     except ModelLoadError as error:
+        # Without Triton's words around it.
+        reason = error.message.rpartition(" state: ")[2].strip(" ;\n")
         raise RuntimeStartError(
-            f"sweep.execution_accelerator lists openvino, which does not serve the model here: {error.message}",
+            f"sweep.execution_accelerator lists openvino, which does not serve the model here: {reason}",
             remedy=how_to_have_openvino(environment.runtime),
             log=error.log,
         ) from error

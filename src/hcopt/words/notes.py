@@ -123,7 +123,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "takes for the default by itself.",
         "threads_beyond_cpus": "The default leaves its threads to ONNX Runtime, which takes {threads} an instance, one "
         "for each physical core of the machine, and pins them there; the server is to have {cpus} CPUs.",
-        "openvino_answers": "OpenVINO's answers beside ONNX Runtime's own, {rows} rows, each alone: {outputs}.",
+        "openvino_answers": "Answers of OpenVINO beside those of ONNX Runtime, {rows} rows, each alone: {outputs}.",
         "output_numbers": "{output} differs by at most {largest:.2g} ({ratio:.2%} of its range), on average {mean:.2g}",
         "output_labels": "{output} is the same in {agreement:.2%}",
         "output_incomparable": "{output} has {count} values that cannot be compared",
@@ -356,7 +356,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "같음.",
         "threads_beyond_cpus": "기본 설정은 스레드 수를 ONNX Runtime에 맡김: 머신의 물리 코어 수에 맞춰 인스턴스당 "
         "{threads}개를 만들고 코어에 고정하지만, 서버에 할당된 CPU는 {cpus}개.",
-        "openvino_answers": "OpenVINO와 ONNX Runtime 자체 응답 비교({rows}행을 한 행씩 요청): {outputs}.",
+        "openvino_answers": "OpenVINO와 ONNX Runtime의 응답 비교({rows}행, 한 행씩 요청): {outputs}.",
         "output_numbers": "{output} 최대 차이 {largest:.2g}(값 범위의 {ratio:.2%}), 평균 {mean:.2g}",
         "output_labels": "{output} 일치율 {agreement:.2%}",
         "output_incomparable": "{output} 비교할 수 없는 값 {count}개",

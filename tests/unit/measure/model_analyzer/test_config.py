@@ -22,6 +22,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from tests.support import fakes
+from tests.support.pbtxt import DEFAULT_TEXT
 from tests.support.records import MODEL_NAME, default_variant
 
 GOLDEN = Path(__file__).parents[3] / "data" / "analyzer.yaml"
@@ -256,3 +257,19 @@ def test_what_else_an_instance_group_says_is_a_grid_of_one_value_each() -> None:
             "rate_limiter": {"priority": 2, "resources": [[{"name": "R", "count": 1}, {"name": "S", "count": 2}]]},
         }
     ]
+
+
+def test_accelerators_are_alternatives_after_the_instances() -> None:
+    base = parse_text(DEFAULT_TEXT)
+    found = config(plan(execution_accelerator=["none", "openvino"]), base=base)["profile_models"][MODEL_NAME]
+    parameters = found["model_config_parameters"]
+    assert [*parameters][:2] == ["instance_group", "optimization"]
+    assert parameters["optimization"] == {
+        "execution_accelerators": {"cpu_execution_accelerator": [[], [{"name": "openvino"}]]}
+    }
+
+
+def test_accelerator_of_the_default_is_not_named() -> None:
+    base = parse_text(DEFAULT_TEXT)
+    found = config(plan(execution_accelerator=["none"]), base=base)["profile_models"][MODEL_NAME]
+    assert "optimization" not in found["model_config_parameters"]

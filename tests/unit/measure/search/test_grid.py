@@ -57,3 +57,9 @@ def test_threads_are_a_dimension_of_their_own_where_nobody_knows_the_cores() -> 
     assert [variant.parameters[0][1] for variant in grid_of(swept).variants] == ["2", "1", "4"]
     expected = [np.log2(3 / 2) / np.log2(5 / 2), 0.0, 1.0]
     assert any(np.allclose(column, expected) for column in columns(swept))
+
+
+def test_accelerator_is_a_dimension_where_it_varies() -> None:
+    same = {"instance_count": (1,), "intra_op_thread_count": ()}
+    assert columns(plan(None, **same, execution_accelerator=("none", "openvino"))) == [[0.0, 1.0]]
+    assert columns(plan(None, **same, execution_accelerator=("none",))) == [[0.0]]

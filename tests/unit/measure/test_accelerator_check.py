@@ -1,0 +1,147 @@
+"""Answers with and without OpenVINO are compared before anything is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
+from hcopt.measure.accelerator_check import check_accelerators
+from hcopt.measure.served_model import ServedModel
+from hcopt.model.base_config import BaseConfiguration
+from hcopt.model.inputs.values import LoadData, LoadTensor
+from hcopt.model.prepare import Prepared, config_json
+from hcopt.model.triton_config import parse_text, variant_of
+from hcopt.records.measurement import Backend, Environment, SweepPlan
+from hcopt.records.note import Note
+from tests.support.fakes import FakeControl
+from tests.support.notes import said
+from tests.support.pbtxt import DEFAULT_TEXT
+from tests.support.records import MODEL_NAME, model_artifact, run_record
+
+ROWS = np.arange(20, dtype=np.float32).reshape(2, 10)
+PRECISION = 'parameters { key: "precision" value: "bf16" }'
+WITH_OPENVINO = (
+    f'optimization {{ execution_accelerators {{ cpu_execution_accelerator {{ name: "openvino" {PRECISION}}}}}}}'
+)
+
+
+def prepared(*accelerators: str, more: str = "", threads: str | None = None) -> Prepared:
+    """The sample model, with a variant for each accelerator beside its default."""
+    base = parse_text(DEFAULT_TEXT + more)
+    default = variant_of(base, f"{MODEL_NAME}_config_default")
+    own = () if threads is None else (("intra_op_thread_count", threads),)
+    variants = tuple(
+        replace(default, config_name=f"{MODEL_NAME}_config_{i}", execution_accelerator=one, parameters=own)  # type: ignore[arg-type]
+        for i, one in enumerate(accelerators)
+    )
+    return Prepared(
+        artifact=model_artifact(),
+        base=BaseConfiguration(config=base),
+        load=LoadData(tensors=(LoadTensor(name="input", datatype="FP32", rows=ROWS),), origin="synthetic"),
+        plan=SweepPlan(model_name=MODEL_NAME, default=default, variants=variants, loads=()),
+        notes=(),
+    )
+
+
+def environment(implementation: Any = "hcopt-native", runtime: str = "embedded") -> Environment:
+    backend = Backend(name="onnxruntime", implementation=implementation)
+    return replace(run_record().environment, backend=backend, runtime=runtime, cpu_count=2)
+
+
+@dataclass
+class AnsweringControl(FakeControl):
+    """Answers with the sum of a row, and with `error` more where OpenVINO computes."""
+
+    error: float = 0.0
+    asked: list[tuple[int, ...]] = field(default_factory=list)
+    without: str | None = None
+
+    def load(self, name: str, config_json: str | None = None) -> None:
+        self.openvino = "openvino" in (config_json or "")
+        if self.openvino and self.without is not None:
+            raise ModelLoadError(
+                f"Triton cannot load the model {name}: version 1 is at UNAVAILABLE state: {self.without};\n"
+            )
+        super().load(name, config_json)
+
+    def answers(self, name: str, tensors: Sequence[LoadTensor]) -> dict[str, NDArray[Any]]:
+        assert name == MODEL_NAME
+        self.asked.append(tensors[0].rows.shape)
+        return {"output": tensors[0].rows.sum(axis=-1, keepdims=True) + (self.error if self.openvino else 0.0)}
+
+
+def check(control: AnsweringControl, found: Prepared, here: Environment | None = None) -> list[Note]:
+    served = ServedModel(control, MODEL_NAME, lambda variant: config_json(found, variant))  # type: ignore[arg-type]
+    return [*check_accelerators(served, found, here or environment())]
+
+
+def test_answers_threads_and_precision_are_said_of_a_sweep_with_openvino() -> None:
+    control = AnsweringControl(error=0.0625)
+    answers, precision, threads = check(control, prepared("none", "openvino"))
+    # The rows' sums are 45 and 145.
+    assert said(answers) == (
+        "Answers of OpenVINO beside those of ONNX Runtime, 2 rows, each alone: output differs by at most 0.062 "
+        "(0.06% of its range), on average 0.062."
+    )
+    assert said(precision) == "OpenVINO computes in f32."
+    assert threads.code == "openvino_threads"
+    assert control.asked == [(1, 10)] * 4
+    assert control.loaded[-1] == f"{MODEL_NAME} unloaded"
+
+
+def test_what_is_loaded_differs_in_the_accelerator_alone() -> None:
+    control = AnsweringControl()
+    check(control, prepared("openvino"))
+    without, with_openvino = map(json.loads, control.loaded[:2])
+    accelerators = with_openvino.pop("optimization")
+    assert accelerators == {"execution_accelerators": {"cpu_execution_accelerator": [{"name": "openvino"}]}}
+    assert {**with_openvino, "instance_group": without["instance_group"]} == without
+
+
+@pytest.mark.parametrize(("accelerators", "more"), [(("none", "none"), ""), (("openvino",), WITH_OPENVINO)])
+def test_nothing_is_loaded_where_all_configurations_have_the_same(accelerators: tuple[str, ...], more: str) -> None:
+    control = AnsweringControl()
+    assert check(control, prepared(*accelerators, more=more)) == []
+    assert control.loaded == []
+
+
+def test_answers_that_are_too_far_apart_are_refused_with_figures() -> None:
+    with pytest.raises(ProfileError, match=r"output differs by at most 0\.5 \(0\.50% of its range\)") as caught:
+        check(AnsweringControl(error=0.5), prepared("openvino"))
+    assert "0.1% of the range" in caught.value.message
+
+
+def test_server_without_openvino_is_refused_with_its_words_and_the_cure() -> None:
+    with pytest.raises(RuntimeStartError, match=r"does not serve the model here: no plugin$") as caught:
+        check(AnsweringControl(without="no plugin"), prepared("openvino"))
+    assert str(caught.value.remedy).endswith("-m pip install onnxruntime-ep-openvino")
+    with pytest.raises(RuntimeStartError) as caught:
+        check(AnsweringControl(without="unknown"), prepared("openvino"), environment("native", "docker"))
+    assert "--runtime embedded" in str(caught.value.remedy)
+
+
+def test_default_that_cannot_be_served_is_left_to_its_measurements() -> None:
+    found = prepared("openvino")
+    assert check(AnsweringControl(refused={config_json(found, found.plan.default)}), found) == []
+
+
+def test_precision_of_the_default_s_own_accelerator_is_said() -> None:
+    _, precision, _ = check(AnsweringControl(), prepared("none", more=WITH_OPENVINO))
+    assert said(precision) == "OpenVINO computes in bf16."
+    # NVIDIA's backend ignores the parameter.
+    _, precision, threads = check(AnsweringControl(), prepared("none", more=WITH_OPENVINO), environment("native"))
+    assert (said(precision), threads.code) == ("OpenVINO computes in f32.", "openvino_threads_own")
+
+
+def test_threads_that_nvidia_s_backend_cannot_set_are_no_equal_terms() -> None:
+    with pytest.raises(ProfileError, match="gives ONNX Runtime 1") as caught:
+        check(AnsweringControl(), prepared("openvino", threads="1"), environment("native"))
+    assert "Add 2 to sweep.intra_op_thread_count" in str(caught.value.remedy)
+    check(AnsweringControl(), prepared("openvino", threads="2"), environment("native"))
