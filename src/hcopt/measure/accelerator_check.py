@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +16,16 @@ from hcopt.measure.served_model import ServedModel
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.output_check import beyond, compare_answers
 from hcopt.model.prepare import Prepared, variant_config
+from hcopt.model.triton_config import openvino_parameters
 from hcopt.records.measurement import Environment
 from hcopt.records.model import ExecutionAccelerator, OutputDifference
 from hcopt.records.note import Note
-from hcopt.triton.openvino import how_to_have_openvino
+from hcopt.triton.openvino import PLUGIN, how_to_have_openvino
+from hcopt.triton.programs import installed_version
 from hcopt.words.notes import sentence
 
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
-
 _BOTH: tuple[ExecutionAccelerator, ExecutionAccelerator] = ("none", "openvino")
-# NVIDIA's backend has no other: without an option its provider takes FP32 for a CPU.
+# What hcopt's backend asks for where no parameter says otherwise, and NVIDIA's takes for a CPU whatever they say.
 _EXACT = "f32"
 _ROWS = 64
 # A slow model is asked for fewer.
@@ -93,10 +92,13 @@ def check_accelerators(served: ServedModel, prepared: Prepared, environment: Env
             remedy="Leave openvino out of sweep.execution_accelerator.",
         )
     yield said
-    told = environment.backend.implementation == "hcopt-native"
-    precision = _precision(variant_config(prepared, with_openvino)) if told else _EXACT
-    yield Note.of("openvino_precision", precision=precision)
-    yield Note.of("openvino_threads" if told else "openvino_threads_own", cpus=environment.cpu_count)
+    if environment.backend.implementation == "native":
+        yield Note.of("openvino_precision", precision=_EXACT)
+        yield Note.of("openvino_threads_own", cpus=environment.cpu_count)
+        return
+    asked = openvino_parameters(variant_config(prepared, with_openvino)).get("precision", _EXACT)
+    yield Note.of("openvino_precision", precision=asked)
+    yield Note.of("openvino_threads", plugin=f"{PLUGIN} {installed_version(PLUGIN)}")
 
 
 def _in_time(answers: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[Mapping[str, NDArray[Any]]]:
@@ -111,12 +113,6 @@ def _in_time(answers: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[Mapping[
 def _request(load: LoadData, row: int, *, batched: bool) -> Sequence[LoadTensor]:
     chosen = [row] if batched else row
     return [replace(tensor, rows=np.asarray(tensor.rows[chosen])) for tensor in load.tensors]
-
-
-def _precision(config: ModelConfig) -> str:
-    """What the default's own accelerator asks for; hcopt's backend takes `f32` where it does not."""
-    listed = config.optimization.execution_accelerators.cpu_execution_accelerator
-    return next((str(one.parameters["precision"]) for one in listed if "precision" in one.parameters), _EXACT)
 
 
 def _said(found: OutputDifference) -> Note:

@@ -42,7 +42,7 @@ def _difference(name: str, own: Sequence[NDArray[Any]], others: Sequence[NDArray
     pairs = [*zip(own, others, strict=True)]
     alike = [(one, other) for one, other in pairs if one.shape == other.shape]
     misfits = sum(max(one.size, other.size) for one, other in pairs if one.shape != other.shape)
-    left, right = (np.concatenate([np.ravel(pair[side]) for pair in alike] or [[]]) for side in (0, 1))
+    left, right = (_joined([pair[side] for pair in alike]) for side in (0, 1))
     if own[0].dtype.kind != "f":
         agreement = float(np.mean(left == right)) if left.size else 1.0
         return OutputDifference(output=name, agreement_ratio=agreement, incomparable=misfits)
@@ -58,3 +58,7 @@ def _difference(name: str, own: Sequence[NDArray[Any]], others: Sequence[NDArray
         mean_difference=float(np.mean(differences)) if differences.size else 0.0,
         spread=spread or abs(float(numbers[0]) if numbers.size else 0.0) or 1.0,
     )
+
+
+def _joined(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([np.ravel(one) for one in values]) if values else np.zeros(0)

@@ -168,6 +168,12 @@ def _instance_group(base: ModelConfig, count: int, instance_kind: InstanceKind) 
     return found
 
 
+def openvino_parameters(config: ModelConfig) -> dict[str, str]:
+    """The parameters of OpenVINO as an accelerator; empty where there is none."""
+    listed = config.optimization.execution_accelerators.cpu_execution_accelerator
+    return next((dict(one.parameters) for one in listed if one.name == _OPENVINO), {})
+
+
 def without_empty_optimization(config: ModelConfig) -> ModelConfig:
     """The same configuration, which means the same to Triton: changed in place, and returned."""
     for outer, name in ((config.optimization, "execution_accelerators"), (config, "optimization")):

@@ -128,8 +128,9 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "output_labels": "{output} is the same in {agreement:.2%}",
         "output_incomparable": "{output} has {count} values that cannot be compared",
         "openvino_precision": "OpenVINO computes in {precision}.",
-        "openvino_threads": "OpenVINO and ONNX Runtime have equal threads: both get the intra_op_thread_count of each "
-        "configuration (OpenVINO as INFERENCE_NUM_THREADS); where that is left open, each takes a number of its own.",
+        "openvino_threads": "OpenVINO ({plugin}) and ONNX Runtime have equal threads: both get the "
+        "intra_op_thread_count of each configuration, OpenVINO as INFERENCE_NUM_THREADS. Where it is left open, each "
+        "takes a number of its own.",
         "openvino_threads_own": "NVIDIA's backend cannot tell OpenVINO its threads: it takes {cpus} an instance, one "
         "for each CPU. It is compared with ONNX Runtime at as many, or where their number is left open.",
         "openvino_threads_unequal": "{count} configurations with openvino are not measured: NVIDIA's backend cannot "
@@ -361,7 +362,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "output_labels": "{output} 일치율 {agreement:.2%}",
         "output_incomparable": "{output} 비교할 수 없는 값 {count}개",
         "openvino_precision": "OpenVINO 연산 정밀도: {precision}.",
-        "openvino_threads": "OpenVINO와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 intra_op_thread_count를 "
+        "openvino_threads": "OpenVINO({plugin})와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 intra_op_thread_count를 "
         "사용(OpenVINO에는 INFERENCE_NUM_THREADS로 전달)하며, 지정하지 않은 설정에서는 각자 스스로 정함.",
         "openvino_threads_own": "NVIDIA 백엔드는 OpenVINO에 스레드 수를 전달하지 못함: OpenVINO는 인스턴스마다 CPU "
         "수만큼({cpus}개) 사용. ONNX Runtime의 스레드 수가 같거나 지정되지 않은 설정에서만 비교.",
