@@ -362,8 +362,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "output_labels": "{output} 일치율 {agreement:.2%}",
         "output_incomparable": "{output} 비교할 수 없는 값 {count}개",
         "openvino_precision": "OpenVINO 연산 정밀도: {precision}.",
-        "openvino_threads": "OpenVINO({plugin})와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 intra_op_thread_count를 "
-        "사용(OpenVINO에는 INFERENCE_NUM_THREADS로 전달)하며, 지정하지 않은 설정에서는 각자 스스로 정함.",
+        "openvino_threads": "OpenVINO({plugin})와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 "
+        "intra_op_thread_count를 사용(OpenVINO에는 INFERENCE_NUM_THREADS로 전달), 지정하지 않으면 각자 정함.",
         "openvino_threads_own": "NVIDIA 백엔드는 OpenVINO에 스레드 수를 전달하지 못함: OpenVINO는 인스턴스마다 CPU "
         "수만큼({cpus}개) 사용. ONNX Runtime의 스레드 수가 같거나 지정되지 않은 설정에서만 비교.",
         "openvino_threads_unequal": "openvino를 사용하는 설정 {count}개는 측정하지 않음: NVIDIA 백엔드가 OpenVINO에 "
