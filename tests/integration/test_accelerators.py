@@ -1,4 +1,4 @@
-"""A sweep over execution accelerators with the real Triton and Model Analyzer, without OpenVINO's plugin and with it."""
+"""A sweep over execution accelerators with the real Triton and Model Analyzer, with and without OpenVINO."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_openvino_that_is_not_there_is_refused_before_anything_is_measured(tmp_p
     assert "openvino needs the package onnxruntime-ep-openvino" in answer.stderr
     assert "-m pip install onnxruntime-ep-openvino" in answer.stderr
     assert not [*place.results.rglob("measurements.jsonl")]
-    doctor = place.answer("doctor", "--runtime=embedded", "--set=sweep.execution_accelerator=[openvino]")
+    doctor = place.answer("doctor", "--set=sweep.execution_accelerator=[openvino]")
     assert "onnxruntime-ep-openvino is not installed" in doctor.stdout
 
 
@@ -74,6 +74,7 @@ def test_model_analyzer_sweeps_accelerators_by_the_plan_s_names(triton: Triton, 
         # It compares each configuration that Model Analyzer has written with this one.
         config_of=lambda v: to_json(base if v == plan.default else apply_variant(base, v, "KIND_CPU")),
     )
+    (tmp_path / "logs").mkdir()
     ModelAnalyzer(interval_ms=200, latency_p99_limit_ms=100_000.0).profile(job)
     assert [one.variant for one in recorded] == list(plan.all_variants)
     with_figures = [one.variant.execution_accelerator for one in recorded if one.error is None]
