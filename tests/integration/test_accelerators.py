@@ -96,8 +96,8 @@ def test_run_with_openvino_says_how_far_its_answers_are_and_who_had_how_many_thr
     threads = "--set=sweep.intra_op_thread_count=[1]"
     answer = place.answer("profile", "--runtime=embedded", f"--profiler={profiler}", *SWEEP, threads)
     assert answer.returncode == 0, answer.stderr
-    summary = json.loads((place.results / "summary.json").read_text())
-    notes = {note["code"]: note["sentence"] for note in summary["notes"]}
+    [model] = json.loads((place.results / "summary.json").read_text())["models"]
+    notes = {note["code"]: note["sentence"] for note in model["notes"]}
     assert "output differs by at most" in notes["openvino_answers"]
     assert notes["openvino_precision"] == "OpenVINO computes in f32."
     assert "equal threads" in notes["openvino_threads"]

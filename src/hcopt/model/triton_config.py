@@ -105,7 +105,7 @@ def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind:
         config.ClearField("dynamic_batching")
     elif variant.max_batch_size > 0:
         _set_dynamic_batching(config, variant)
-    return config
+    return without_empty_optimization(config)
 
 
 def with_warm_up(config: ModelConfig, samples: Iterable[Any]) -> ModelConfig:
@@ -196,7 +196,6 @@ def _set_accelerator(config: ModelConfig, accelerator: ExecutionAccelerator) -> 
     listed.extend(kept)
     if accelerator == _OPENVINO:
         listed.add(name=_OPENVINO)
-    without_empty_optimization(config)
 
 
 def _set_dynamic_batching(config: ModelConfig, variant: ModelConfigVariant) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from hcopt.analysis.view import SETTINGS, deployed, improvement
+from hcopt.analysis.view import ACCELERATOR, SETTINGS, deployed, improvement
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
@@ -168,8 +168,8 @@ def _points(values: Mapping[str, float | None], *, step: int, timestamp_ms: int)
 
 def variant_params(variant: ModelConfigVariant) -> dict[str, str]:
     """A variant's settings."""
-    settings = {"config_name": variant.config_name, **{setting: getattr(variant, setting) for setting in SETTINGS}}
-    return _texts({**settings, **_batching_and_parameters(variant)})
+    settings = {setting: getattr(variant, setting) for setting in (*SETTINGS, ACCELERATOR)}
+    return _texts({"config_name": variant.config_name, **settings, **_batching_and_parameters(variant)})
 
 
 def variant_metrics(plan: SweepPlan, taken: Sequence[Measurement]) -> list[MetricPoint]:

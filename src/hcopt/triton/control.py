@@ -224,7 +224,7 @@ class ModelControl:
             RuntimeStartError: It answers with an error, or not at all.
         """
         with self._translated(f"Triton has no answer of the model {name}"):
-            answer = self._client.infer(name, _inputs(tensors), client_timeout=self._call_timeout_s)
+            answer = self._client.infer(name, _inputs(tensors), client_timeout=self._load_timeout_s)
             return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
 
     def count_refused(

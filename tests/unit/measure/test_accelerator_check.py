@@ -127,9 +127,17 @@ def test_server_without_openvino_is_refused_with_its_words_and_the_cure() -> Non
     assert "--runtime embedded" in str(caught.value.remedy)
 
 
-def test_default_that_cannot_be_served_is_left_to_its_measurements() -> None:
+def test_model_that_cannot_be_served_at_all_is_no_matter_of_openvino() -> None:
     found = prepared("openvino")
-    assert check(AnsweringControl(refused={config_json(found, found.plan.default)}), found) == []
+    with pytest.raises(RuntimeStartError, match=f"cannot load the model {MODEL_NAME}: refused"):
+        check(AnsweringControl(refused={config_json(found, replace(found.plan.default, instance_count=1))}), found)
+
+
+def test_large_answers_are_compared_on_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hcopt.measure.accelerator_check._MAX_BYTES", 1)
+    control = AnsweringControl()
+    answers, *_ = check(control, prepared("openvino"))
+    assert (answers.values["rows"], len(control.asked)) == (1, 2)
 
 
 def test_precision_of_the_default_s_own_accelerator_is_said() -> None:

@@ -264,4 +264,5 @@ def test_parameters_of_the_default_s_own_openvino_stay() -> None:
 
 def test_empty_optimization_means_nothing() -> None:
     empty = parse_text(DEFAULT_TEXT + "optimization { execution_accelerators { } }")
+    assert not apply_variant(empty, variant(), "KIND_CPU").HasField("optimization")
     assert to_text(without_empty_optimization(empty)) == to_text(parse_text(DEFAULT_TEXT))
