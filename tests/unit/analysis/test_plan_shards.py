@@ -73,7 +73,7 @@ def combinations(found: SweepPlan) -> set[tuple[object, ...]]:
         product(*texts),
         [tuple(sizes) for sizes in batching.get("preferred_batch_size", [[]])],
     )
-    return {(size, count, delay, pairs, True, preferred) for size, count, delay, pairs, preferred in points}
+    return {(size, count, delay, pairs, True, preferred, "none") for size, count, delay, pairs, preferred in points}
 
 
 def settings_of(found: SweepPlan) -> set[tuple[object, ...]]:

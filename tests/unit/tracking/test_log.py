@@ -149,6 +149,7 @@ def test_variant_params_hold_its_settings() -> None:
         "max_batch_size": "16",
         "instance_count": "1",
         "max_queue_delay_us": "0",
+        "execution_accelerator": "none",
         "dynamic_batching": "true",
         "parameters.intra_op_thread_count": "2",
     }
