@@ -6,7 +6,7 @@ import pytest
 
 from hcopt.check.run_scaling import disjoint_cpu_sets
 from hcopt.errors import ConfigError
-from hcopt.system.machine import parse_cpu_list
+from hcopt.system.cpu_list import parse_cpu_list
 
 
 def test_no_cpu_belongs_to_two_servers() -> None:
