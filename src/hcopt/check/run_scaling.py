@@ -64,7 +64,7 @@ def run_scale_check(
     """
     record, best, golden = golden_of(folder, remedy="Give a run that has one.")
     cpus = cpus_per_server or record.environment.cpu_count
-    sets = disjoint_cpu_sets(_core_by_core(os.sched_getaffinity(0)), servers=servers, cpus_per_server=cpus)
+    sets = disjoint_cpu_sets(core_by_core(os.sched_getaffinity(0)), servers=servers, cpus_per_server=cpus)
     if config.runtime.is_remote:
         raise ConfigError("hcopt scale-check starts servers of its own", remedy="Use another --runtime.")
     with temporary_folder("hcopt-scale-") as scratch:
@@ -89,7 +89,7 @@ def run_scale_check(
     return scaling_of(alone, together, cpus_per_server=cpus)
 
 
-def _core_by_core(cpus: Collection[int]) -> list[int]:
+def core_by_core(cpus: Collection[int]) -> list[int]:
     """SMT siblings side by side, so that no two servers share a core where they need not."""
     cores = read_cores(cpus)
     return [cpu for core in cores for cpu in sorted(core.cpus)] if cores else sorted(cpus)

@@ -82,7 +82,7 @@ class Stages(Protocol):
         """Finalists and default against each other, and the rate that the best sustains."""
 
 
-def _machine_notes(found: Environment, *, planned: bool) -> Iterator[Note]:
+def machine_notes(found: Environment, *, planned: bool) -> Iterator[Note]:
     """Which CPUs are whose where hcopt has planned that, and what disturbs a server on this machine all the time."""
     if found.runtime == "remote" or found.client_cpuset is None:
         return
@@ -118,7 +118,7 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
                     context.note(choice.note)
                 server = stack.enter_context(choice.runtime.serve(repository, run.folder))
             run = run.on(server.environment)
-            for note in _machine_notes(server.environment, planned=run.config.runtime.cpuset.is_auto):
+            for note in machine_notes(server.environment, planned=run.config.runtime.cpuset.is_auto):
                 context.note(note)
             runner = open_runner(
                 run.prepared,

@@ -17,8 +17,8 @@ FailureCause = Literal["refused", "unanswered", "other"]
 # The kernel keeps some of the memory for itself, a little more or less with each of its versions and each start. Less
 # than what machines or memory limits that are really different differ by.
 _MEMORY_TOLERANCE_RATIO = 0.02
-# In older runs nobody has asked for these.
-_ASKED_LATER = ("onnxruntime_thread_count", "client_cpuset", "smt_siblings", "numa_nodes", "cpu_quota")
+# Older runs have none of them, and no load generator's CPUs by which to know one that has.
+_PLACEMENT = ("client_cpuset", "smt_siblings", "numa_nodes", "cpu_quota")
 # Each machine's own, as a container gets them: the CPUs' numbers. How many there are counts.
 OWN_CONDITIONS = ("cpuset", "client_cpuset", "smt_siblings", "numa_nodes")
 # Words of a CPU's name that say nothing of what tells it from others.
@@ -270,7 +270,8 @@ class Environment:
 
     def differing_conditions(self, other: Environment, *, but: Collection[str] = ()) -> tuple[str, ...]:
         """The fields that forbid it, see `same_conditions`; the same whichever of the two is asked."""
-        names = (field.name for field in fields(self) if field.name not in but)
+        unasked = _PLACEMENT if None in (self.client_cpuset, other.client_cpuset) else ()
+        names = (field.name for field in fields(self) if field.name not in (*but, *unasked))
         return tuple(name for name in names if not _same_condition(name, getattr(self, name), getattr(other, name)))
 
     @property
@@ -287,5 +288,6 @@ class Environment:
 def _same_condition(name: str, one: object, other: object) -> bool:
     if name == "memory_mb" and isinstance(one, int) and isinstance(other, int):
         return abs(one - other) <= _MEMORY_TOLERANCE_RATIO * max(one, other)
-    unasked = name in _ASKED_LATER and None in (one, other)
+    # Nobody has asked in older runs.
+    unasked = name == "onnxruntime_thread_count" and None in (one, other)
     return unasked or one == other

@@ -63,8 +63,8 @@ def choose_runtime(
 def cpu_sets(config: Config) -> CpuSets:
     """The CPUs of server and load generator: those of the configuration, else disjoint cores where there are enough.
 
-    hcopt divides for its own backends alone, which have ONNX Runtime choose threads by the server's cores. In NVIDIA's it
-    would take one for each core of the machine: the default would be slow for what hcopt has taken from it.
+    hcopt divides for its own backends alone, which have ONNX Runtime choose threads by the server's cores. In NVIDIA's
+    it would take one for each core of the machine: the default would be slow for what hcopt has taken from it.
     """
     section = config.runtime.cpuset
     if section.is_auto:
