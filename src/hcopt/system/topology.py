@@ -18,8 +18,8 @@ _SYS = Path("/sys/devices/system")
 _SIBLINGS = ("core_cpus_list", "thread_siblings_list")
 # With fewer a core of its own for the load generator is too much of the machine.
 MIN_CORES = 4
-# perf_analyzer was seen to take up to a third of two shared cores (50 to 100 µs of CPU time a request); four cores send
-# 40,000 requests a second and more, and a larger machine would only lose what it has for the server.
+# Of two cores that it shared with a server perf_analyzer took up to a third, 50 to 100 µs of CPU time a request
+# (`client_cpu_ratio`). Four cores are 40,000 requests a second and more: what they cannot send, few servers answer.
 _CORES_A_CLIENT_CORE = 3
 _MAX_CLIENT_CORES = 4
 
