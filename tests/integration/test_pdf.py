@@ -226,6 +226,7 @@ def test_later_pages_have_what_the_verdict_rests_on(made):
         "1 of 42 measurements gave no figures",
         "onnxruntime (Python-based)",
         "Intel(R) Xeon(R) Processor @ 2.60GHz, 2 cores (cpuset 0-1)",
+        "server and load generator share the CPUs 0-1 · no SMT siblings seen · NUMA node 0 · no CPU quota",
         "Another hcopt measures on this machine",
         "hcopt profile --config config.yaml",
         "Why it wins",

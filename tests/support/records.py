@@ -324,6 +324,8 @@ def _environment() -> Environment:
         memory_mb=23904,
         governor=None,
         onnxruntime_thread_count=2,
+        client_cpuset="0-1",
+        numa_nodes="0",
         hcopt_version="0.1.0",
     )
 

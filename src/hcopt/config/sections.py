@@ -55,9 +55,23 @@ class ModelSection(_Section):
     _public_uri = field_serializer("uri")(_public)
 
 
+_CPU_LIST = r"^(auto|[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)$"
+
+
 class CpusetSection(_Section):
-    server: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
-    client: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
+    server: str | None = Field("auto", pattern=_CPU_LIST)
+    client: str | None = Field("auto", pattern=_CPU_LIST)
+
+    @field_validator("server", "client", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """A single CPU without quotes is a number to YAML."""
+        return str(value) if type(value) is int else value
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether hcopt is to divide the CPUs where there are enough."""
+        return self.server == self.client == "auto"
 
 
 class DockerSection(_Section):

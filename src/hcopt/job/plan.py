@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, looking_only, resolve_tracking, seed_sample_model
+from hcopt.triton.choose import server_cores
 from hcopt.words.notes import sentence
 
 _SECONDS_AROUND = 25.0
@@ -109,12 +109,12 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
         mlflow = source.mlflow.model_copy(update={"promote_alias": None})
         source = source.model_copy(update={"model": section, "mlflow": mlflow})
     with temporary_folder() as folder:
-        prepared = prepare(source, into=folder, tracking_uri=tracking_uri)
+        prepared = prepare(source, into=folder, tracking_uri=tracking_uri, server_cores=server_cores(source))
     plan = prepared.plan
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
     noise_s = noise_count / 2 * QUICK.block_s(2)
     confirmation_count = FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
-    noise = _last_noise(results)
+    noise = _last_noise(results, plan.server_cores)
     confirmation_s = min(60 * config.confirmation.max_minutes, _expected_confirmation_s(noise, config))
     known = () if noise is None else (Note.of("last_noise", said=resolution_note(noise, config.confirmation)),)
     checks_capacity = config.constraints.latency_p99_ms is not None
@@ -130,13 +130,13 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     )
 
 
-def _last_noise(results: Path) -> Noise | None:
-    """What the latest run on this machine has measured of it."""
+def _last_noise(results: Path, cores: int | None) -> Noise | None:
+    """What the latest run on this machine, with as many CPUs for the server, has measured of it."""
     try:
         run = read_record(find_run(str(results), results=results))
     except HcoptError:
         return None
-    same = (run.environment.cpu_model, run.environment.cpu_count) == (read_cpu_model(), len(os.sched_getaffinity(0)))
+    same = (run.environment.cpu_model, run.environment.cpu_count) == (read_cpu_model(), cores)
     return run.noise if same else None
 
 
@@ -159,7 +159,7 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
     """
     tracking_uri = open_tracking(config, results=results, progress=progress)
     with temporary_folder() as folder:
-        prepared = prepare(config, into=folder, tracking_uri=tracking_uri)
+        prepared = prepare(config, into=folder, tracking_uri=tracking_uri, server_cores=server_cores(config))
         for note in prepared.notes:
             progress.note(note)
         root = results / "model_repository"

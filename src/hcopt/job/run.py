@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hcopt.analysis.confirmation import unmeasured_default_first
-from hcopt.analysis.noise import noise_notes
+from hcopt.analysis.noise import client_notes, noise_notes
 from hcopt.analysis.plan import thread_notes
 from hcopt.analysis.ranking import unmeasured, why_nothing_was_measured
 from hcopt.config.sections import Config
@@ -51,6 +51,7 @@ from hcopt.system.files import check_room, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
 from hcopt.tracking.registry import check_tracking
+from hcopt.triton.choose import server_cores
 from hcopt.words.notes import sentence
 
 
@@ -278,7 +279,7 @@ class _Run:
                 self.job.config,
                 into=self.folder.path / "model",
                 tracking_uri=self.job.tracking_uri,
-                server_cores=self.job.executor.server_cores,
+                server_cores=self.job.executor.server_cores or server_cores(self.job.config),
             )
             for variant in prepared.plan.all_variants:
                 text = config_text(prepared, variant)
@@ -326,7 +327,7 @@ class _Run:
         self, prepared: Prepared, environment: Environment, noise: Noise | None, ranking: Ranking, proof: Proof
     ) -> RunRecord:
         best = proof.confirmation.best
-        for note in noise_notes(self.taken, self.job.config.noise):
+        for note in (*noise_notes(self.taken, self.job.config.noise), *client_notes(self.taken)):
             self._note(note)
         return RunRecord(
             run_id=self.folder.run_id,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,8 +28,8 @@ from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
 from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
-from hcopt.system.cgroup import read_cpu_quota
-from hcopt.system.machine import usable_cpu_count
+from hcopt.system.cpu_list import format_cpu_list, parse_cpu_list
+from hcopt.system.topology import read_cores, shared_cores
 from hcopt.triton.base import Server
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
@@ -83,12 +82,21 @@ class Stages(Protocol):
         """Finalists and default against each other, and the rate that the best sustains."""
 
 
-def _quota_note() -> Note | None:
-    """That this process, and so its server, has less CPU time than the CPUs that it sees."""
-    cpus, quota = os.sched_getaffinity(0), read_cpu_quota()
-    if quota is None or quota >= len(cpus):
-        return None
-    return Note.of("cpu_quota", quota=quota, cpus=len(cpus), counted=usable_cpu_count(cpus))
+def machine_notes(found: Environment, *, planned: bool) -> Iterator[Note]:
+    """Which CPUs are whose where hcopt has planned that, and what disturbs a server on this machine all the time."""
+    if found.runtime == "remote" or found.client_cpuset is None:
+        return
+    server, client = parse_cpu_list(found.cpuset), parse_cpu_list(found.client_cpuset)
+    if found.cpu_quota is not None and found.cpu_quota < len(server):
+        yield Note.of("cpu_quota", quota=found.cpu_quota, cpus=len(server), counted=found.cpu_count)
+    if found.governor not in (None, "performance"):
+        yield Note.of("governor", governor=found.governor)
+    if server & client:
+        return
+    if planned:
+        yield Note.of("cores_divided", server=found.cpuset, client=found.client_cpuset)
+    if shared := shared_cores(read_cores(server | client), server, client):
+        yield Note.of("siblings_shared", cpus=format_cpu_list(shared))
 
 
 @contextmanager
@@ -110,8 +118,8 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
                     context.note(choice.note)
                 server = stack.enter_context(choice.runtime.serve(repository, run.folder))
             run = run.on(server.environment)
-            if server.environment.runtime == "embedded" and (quota := _quota_note()) is not None:
-                context.note(quota)
+            for note in machine_notes(server.environment, planned=run.config.runtime.cpuset.is_auto):
+                context.note(note)
             runner = open_runner(
                 run.prepared,
                 server,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,6 @@ from hcopt.model.triton_config import variant_of
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact, ModelConfigVariant
 from hcopt.records.note import Note
-from hcopt.system.machine import parse_cpu_list, usable_cpu_count
 from hcopt.words.notes import sentence
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         config: The configuration.
         into: A folder for the model's files.
         tracking_uri: The MLflow that `models:/` and `runs:/` refer to.
-        server_cores: CPUs of the machine that serves, where that is not this one.
+        server_cores: CPUs that the server will have; None where nobody knows.
 
     Raises:
         ModelSourceError: The model cannot be had or served.
@@ -114,7 +112,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         default,
         model_name=artifact.name,
         instance_kind=config.instance_kind,
-        server_cores=_server_cores(config) if server_cores is None else server_cores,
+        server_cores=server_cores,
     )
     checked = [note for note in (check.sampled if is_example else None, check.reason) if note is not None]
     parameters = parameter_notes(base.config.parameters)
@@ -143,15 +141,6 @@ def _corrected(config: Config, artifact: ModelArtifact, *, into: Path) -> tuple[
         )
     copy = corrected_copy(artifact, into / f"{artifact.name}_corrected")
     return copy, (correction_note(artifact, copy),)
-
-
-def _server_cores(config: Config) -> int | None:
-    """CPUs that the server may use; None where it runs elsewhere."""
-    if config.runtime.is_remote:
-        return None
-    if config.runtime.cpuset.server is not None:
-        return usable_cpu_count(parse_cpu_list(config.runtime.cpuset.server))
-    return usable_cpu_count(os.sched_getaffinity(0))
 
 
 def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) -> tuple[BaseConfiguration, LoadData]:

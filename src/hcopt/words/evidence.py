@@ -100,7 +100,7 @@ EN = {
     "fact_throttled": "CPU quota",
     "fact_throttled_value": "held back for {mean} of a window on average, at most {highest}",
     "fact_client": "Load generator",
-    "fact_client_value": "mean {mean}, highest {highest} of the CPU time",
+    "fact_client_value": "mean {mean}, highest {highest} of the time of its CPUs",
 }
 
 KO = {
@@ -194,5 +194,5 @@ KO = {
     "fact_throttled": "CPU quota 제한",
     "fact_throttled_value": "측정 구간의 평균 {mean}, 최대 {highest}",
     "fact_client": "부하 생성기",
-    "fact_client_value": "CPU 시간의 평균 {mean}, 최대 {highest}",
+    "fact_client_value": "할당된 CPU 시간의 평균 {mean}, 최대 {highest}",
 }

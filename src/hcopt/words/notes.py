@@ -43,6 +43,14 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "noise_variation": "variation between blocks {share:.0%} (limit {limit:.0%})",
         "cpu_quota": "A CPU quota of {quota:g} holds here, and {cpus} CPUs are seen: counted as {counted}. "
         "Beyond it the kernel holds server and load generator back; a CPU set is measured better.",
+        "governor": "The CPU frequency governor is {governor}: the clock changes while something is measured. "
+        "`performance` keeps it.",
+        "cores_divided": "The server has the CPUs {server}, the load generator {client}: physical cores of their own "
+        "(runtime.cpuset).",
+        "siblings_shared": "Server and load generator have different CPUs, but share physical cores (SMT siblings "
+        "{cpus}), on which they slow each other down.",
+        "client_saturated": "The load generator used more than {limit:.0%} of the CPU time of its CPUs in {count} of "
+        "{windows} windows, and may have held the server back: give it more in runtime.cpuset, or null for both.",
         "steal_seen": "The hypervisor took more than {limit:.0%} of the CPU time in {count} of {windows} windows "
         "(at most {most:.0%}): other guests share this machine.",
         "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
@@ -270,6 +278,12 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "noise_variation": "블록 간 변동 {share:.0%}(한도 {limit:.0%})",
         "cpu_quota": "CPU quota {quota:g}개가 적용됨(보이는 CPU {cpus}개보다 적음): CPU {counted}개로 계산. 초과분은 "
         "커널이 제한하므로 CPU 집합(cpuset)으로 할당하는 편이 측정에 유리.",
+        "governor": "CPU 주파수 governor가 {governor}: 측정 중 클록이 변동. `performance`로 고정 권장.",
+        "cores_divided": "서버 CPU {server}, 부하 생성기 CPU {client}: 물리 코어를 나누어 사용(runtime.cpuset).",
+        "siblings_shared": "서버와 부하 생성기의 CPU는 다르지만 물리 코어를 공유(SMT sibling {cpus}): 서로의 속도를 "
+        "떨어뜨림.",
+        "client_saturated": "측정 구간 {windows}개 중 {count}개에서 부하 생성기가 할당된 CPU 시간의 {limit:.0%} 넘게 "
+        "사용: 서버 성능이 실제보다 낮게 측정되었을 수 있음. runtime.cpuset으로 CPU를 더 할당하거나 둘 다 null로 지정.",
         "steal_seen": "측정 구간 {windows}개 중 {count}개에서 CPU steal {limit:.0%} 초과(최대 {most:.0%}): 같은 "
         "호스트의 다른 VM과 CPU 공유.",
         "variation_seen": "같은 설정의 처리량이 블록 간에 평균 {share:.0%} 변동(한도 {limit:.0%}): 더 명확한 판정을 "

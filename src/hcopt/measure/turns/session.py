@@ -134,7 +134,9 @@ class Session:
             raise ProfileError(set_clock)
         cpu_after = read_cpu_times()
         return taken, _Beside(
-            steal_ratio(cpu_before, cpu_after), throttled_ratio(cpu_before, cpu_after), cpu_ratio(finished)
+            steal_ratio(cpu_before, cpu_after),
+            throttled_ratio(cpu_before, cpu_after),
+            cpu_ratio(finished, cpu_count=tools.cpu_count),
         )
 
     @property
