@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ def check_model_name(name: str) -> None:
 
 
 def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -> Path:
-    """Writes `<root>/<name>/` with config.pbtxt, what that names, and the version's folder: ONNX file, external data.
+    """Writes `<root>/<name>/` with config.pbtxt, what that names, and the version's folder: ONNX files, external data.
 
     The folder appears whole or not at all; one that is there already is replaced.
 
@@ -54,7 +56,7 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
     """
     check_model_name(artifact.name)
     target = root / artifact.name
-    copies = _copies(artifact, config)
+    copies = [*_copies(artifact, config), *_copies_of_variants(artifact, config)]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=f".{artifact.name}.") as temporary:
@@ -109,6 +111,14 @@ def names_in_version_folder(artifact: ModelArtifact, config: ModelConfig) -> tup
         model_file_name(config) if name == artifact.onnx_file else str(PurePosixPath(name).relative_to(folder))
         for name in artifact.files
     )
+
+
+def _copies_of_variants(artifact: ModelArtifact, config: ModelConfig) -> Iterator[tuple[Path, str]]:
+    """The files of the variants, which a configuration chooses by its `default_model_filename`."""
+    for variant in artifact.measured_variants:
+        own = deepcopy(config)
+        own.default_model_filename = variant.model_file
+        yield from _copies(artifact.served_from(variant.model_file), own)
 
 
 def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, str]]:
