@@ -14,13 +14,12 @@ from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.model import untrusted
 from hcopt.model.onnx_file import resolve_inside
 from hcopt.model.triton_config import CONFIG_FILE, CORRECT, to_text
-from hcopt.records.model import ModelArtifact
+from hcopt.records.model import MODEL_FILE, ModelArtifact
 from hcopt.system.files import copy_whole, write_whole
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-_MODEL_FILE = "model.onnx"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -100,7 +99,7 @@ def add_name(root: Path, name: str, other: str) -> None:
 
 def model_file_name(config: ModelConfig) -> str:
     """The name of the ONNX file in the version's folder."""
-    return config.default_model_filename or _MODEL_FILE
+    return config.default_model_filename or MODEL_FILE
 
 
 def names_in_version_folder(artifact: ModelArtifact, config: ModelConfig) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from typing import Literal
 from hcopt.records.note import Note
 
 InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
+# What Triton serves where config.pbtxt names no `default_model_filename`.
+MODEL_FILE = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

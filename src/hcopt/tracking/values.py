@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, fields
 
 from hcopt.analysis.view import SETTINGS, deployed, improvement
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import MODEL_FILE, ModelConfigVariant, ModelVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate
 from hcopt.system.clock import read_time
 from hcopt.tracking.note import run_note
+from hcopt.words.notes import sentence
 
 # On a model version: where its last answer is.
 MLFLOW_RUN_TAG = "hcopt.mlflow_run_id"
@@ -62,6 +63,7 @@ def run_params(run: RunRecord) -> dict[str, str]:
         "model.source_uri": run.model.source_uri,
         "model.version": run.model.version,
         "model.sha256": run.model.sha256,
+        **{f"model.variants.{variant.name}": _said_of(variant) for variant in run.model.variants},
         "load.rows": run.rows,
         "constraints.latency_p99_ms": run.ranking.latency_p99_limit_ms,
         "constraints.memory_mb": run.memory_limit_mb,
@@ -71,9 +73,16 @@ def run_params(run: RunRecord) -> dict[str, str]:
     return _texts(params)
 
 
+def _said_of(variant: ModelVariant) -> str:
+    if variant.refused is not None:
+        return sentence(variant.refused)
+    return f"{variant.origin}, sha256 {variant.sha256}"
+
+
 def _swept(plan: SweepPlan) -> dict[str, str]:
     variants, loads = plan.variants, plan.loads
     dimensions: dict[str, Iterable[object]] = {
+        "model_file": (variant.model_file or MODEL_FILE for variant in variants),
         "max_batch_size": (variant.max_batch_size for variant in variants),
         "instance_count": (variant.instance_count for variant in variants),
         "max_queue_delay_us": (variant.max_queue_delay_us for variant in variants),
@@ -91,7 +100,11 @@ def _deployed(confirmed: ConfirmedVariant) -> dict[str, object]:
 
 def _batching_and_parameters(variant: ModelConfigVariant) -> dict[str, object]:
     batching = str(variant.dynamic_batching).lower()
-    return {"dynamic_batching": batching, **{f"parameters.{key}": value for key, value in variant.parameters}}
+    return {
+        "model_file": variant.model_file or MODEL_FILE,
+        "dynamic_batching": batching,
+        **{f"parameters.{key}": value for key, value in variant.parameters},
+    }
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
@@ -132,10 +145,26 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         "measurements.done": len(run.measurements) - failed,
         "measurements.failed": failed,
         "confirmation.block_count": found.block_count,
+        **_outputs_figures(run.model.variants),
         "elapsed_s": sum(run.elapsed_s.values()),
         **{f"elapsed_s.{_key(phase)}": seconds for phase, seconds in run.elapsed_s.items()},
     }
     return list(_points(values, step=0, timestamp_ms=epoch_ms(run.started_at)))
+
+
+def _outputs_figures(variants: Iterable[ModelVariant]) -> dict[str, float | None]:
+    """How far the answers of each variant are from the model's, by its name and the output's."""
+    figures: dict[str, float | None] = {}
+    for variant, found in ((variant, found) for variant in variants for found in variant.outputs):
+        key = _key(f"variants.{variant.name}.{found.output}")
+        figures |= {
+            f"{key}.max_difference": found.max_difference,
+            f"{key}.max_difference_ratio": found.max_ratio,
+            f"{key}.mean_difference": found.mean_difference,
+            f"{key}.mean_difference_ratio": found.mean_ratio,
+            f"{key}.agreement_ratio": found.agreement_ratio,
+        }
+    return figures
 
 
 def _confirmed_figures(role: str, confirmed: ConfirmedVariant) -> dict[str, float | None]:
