@@ -67,7 +67,8 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     Raises:
         ModelSourceError: The model cannot be had or served.
         ConfigError: The sweep has no points or a parameter that the backend does not take, an input's shape is open,
-            there is no version to promote, outputs are to be corrected that are right, a variant has no name of its own, or a remote server's memory is limited.
+            there is no version to promote, outputs are to be corrected that are right, a variant of the model has the
+            name of another file, or a remote server's memory is limited.
         OutputError: A corrected copy or a variant cannot be written.
     """
     if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
@@ -122,16 +123,8 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     )
     checked = [note for note in (check.sampled if is_example else None, check.reason) if note is not None]
     parameters = parameter_notes(base.config.parameters)
-    notes = (
-        *artifact.notes,
-        *corrected,
-        *base.notes,
-        *_of_the_server(base),
-        *load.notes,
-        *checked,
-        *parameters,
-        *variant_notes(variants),
-    )
+    of_the_model = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base))
+    notes = (*of_the_model, *load.notes, *checked, *parameters, *variant_notes(variants))
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=(*notes, *plan.notes))
 
 

@@ -80,7 +80,8 @@ def model_variants(config: Config, original: Original, *, into: Path, tracking_u
                 remedy="Give the variant another name.",
             )
         try:
-            variant = _with_files(variant, asked, config, original, into / "variants" / name, tracking_uri)
+            folder = into / "variants" / name
+            variant = _with_files(variant, config, original, into=folder, tracking_uri=tracking_uri)
             taken |= _own_names(variant, original, taken)
             variant = _compared(variant, original, config.model.tolerance)
         except _RefusedError as error:
@@ -107,9 +108,10 @@ def _refusal(variant: ModelVariant, why: Note) -> Note:
 
 
 def _with_files(
-    variant: ModelVariant, asked: ModelVariantSection, config: Config, original: Original, into: Path, tracking_uri: str
+    variant: ModelVariant, config: Config, original: Original, *, into: Path, tracking_uri: str
 ) -> ModelVariant:
     """The variant with its files, which are those of a URI or made in `into`."""
+    asked = config.model.variants[variant.name]
     if asked.uri is not None:
         section = config.model.model_copy(update={"uri": asked.uri, "name": original.artifact.name})
         fetched = fetch_model(config.model_copy(update={"model": section}), into=into, tracking_uri=tracking_uri)
@@ -252,10 +254,9 @@ def _other_tensors(model: ModelSignature, variant: ModelSignature) -> list[str]:
 
 
 def _rows(load: LoadData, checked: int) -> Note:
-    kind = "example" if load.origin == "input example" else "synthetic"
-    if checked < load.row_count:
-        return Note.of(f"variant_rows_{kind}_sampled", checked=checked, count=load.row_count)
-    return Note.of(f"variant_rows_{kind}", count=checked)
+    if load.origin == "input example":
+        return Note.of("variant_rows_example", checked=checked, count=load.row_count)
+    return Note.of("variant_rows_synthetic", checked=checked, count=load.row_count)
 
 
 def _difference_note(found: OutputDifference) -> Note:

@@ -100,11 +100,7 @@ def _deployed(confirmed: ConfirmedVariant) -> dict[str, object]:
 
 def _batching_and_parameters(variant: ModelConfigVariant) -> dict[str, object]:
     batching = str(variant.dynamic_batching).lower()
-    return {
-        "model_file": variant.model_file or MODEL_FILE,
-        "dynamic_batching": batching,
-        **{f"parameters.{key}": value for key, value in variant.parameters},
-    }
+    return {"dynamic_batching": batching, **{f"parameters.{key}": value for key, value in variant.parameters}}
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
@@ -155,8 +151,8 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
 def _outputs_figures(variants: Iterable[ModelVariant]) -> dict[str, float | None]:
     """How far the answers of each variant are from the model's, by its name and the output's."""
     figures: dict[str, float | None] = {}
-    for variant, found in ((variant, found) for variant in variants for found in variant.outputs):
-        key = _key(f"variants.{variant.name}.{found.output}")
+    for name, found in ((variant.name, found) for variant in variants for found in variant.outputs):
+        key = _key(f"variants.{name}.{found.output}")
         figures |= {
             f"{key}.max_difference": found.max_difference,
             f"{key}.max_difference_ratio": found.max_ratio,
@@ -196,7 +192,8 @@ def _points(values: Mapping[str, float | None], *, step: int, timestamp_ms: int)
 
 def variant_params(variant: ModelConfigVariant) -> dict[str, str]:
     """A variant's settings."""
-    settings = {"config_name": variant.config_name, **{setting: getattr(variant, setting) for setting in SETTINGS}}
+    settings: dict[str, object] = {setting: getattr(variant, setting) for setting in SETTINGS}
+    settings |= {"config_name": variant.config_name, "model_file": variant.model_file or MODEL_FILE}
     return _texts({**settings, **_batching_and_parameters(variant)})
 
 

@@ -121,15 +121,13 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "variant_beyond": "on {rows} {outputs}; model.tolerance allows {difference:.3g} of the spread and wants "
         "{agreement:.4g} of the labels to agree",
         "variant_outputs": "The variant {name} ({origin}) against the model: on {rows} {outputs}.",
-        "variant_numbers": "the output {output!r} differs by at most {largest_ratio:.2%} of its spread ({largest:.3g}), "
-        "on average by {mean_ratio:.2%} ({mean:.3g})",
+        "variant_numbers": "the output {output!r} differs by at most {largest_ratio:.2%} of its spread "
+        "({largest:.3g}), on average by {mean_ratio:.2%} ({mean:.3g})",
         "variant_labels": "{agreement:.2%} of the labels {output!r} agree",
         "variant_incomparable": "{count} values of {output!r} have nothing to be compared with (NaN, infinite, or "
         "another shape)",
-        "variant_rows_example": "{count} rows of the input example",
-        "variant_rows_example_sampled": "{checked} rows drawn from the {count} of the input example",
-        "variant_rows_synthetic": "{count} synthetic rows, which tell less than real ones,",
-        "variant_rows_synthetic_sampled": "{checked} of {count} synthetic rows, which tell less than real ones,",
+        "variant_rows_example": "{checked} of the {count} rows of the input example",
+        "variant_rows_synthetic": "{checked} of the {count} synthetic rows, which tell less than real ones,",
         "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
         "swept and a request holds one row: {variants} variants are left.",
         "same_as_default": "{config} is the default once more, as a point of the grid: in the sweep the two differ by "
@@ -369,10 +367,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "{mean_ratio:.2%}({mean:.3g})",
         "variant_labels": "레이블 {output!r} 일치율 {agreement:.2%}",
         "variant_incomparable": "{output!r} 값 {count}개는 비교 불가(NaN, 무한대 또는 다른 형상)",
-        "variant_rows_example": "입력 예시 {count}행",
-        "variant_rows_example_sampled": "입력 예시 {count}행 중 무작위 {checked}행",
-        "variant_rows_synthetic": "합성 데이터 {count}행(실제 데이터보다 근거가 약함)",
-        "variant_rows_synthetic_sampled": "합성 데이터 {count}행 중 {checked}행(실제 데이터보다 근거가 약함)",
+        "variant_rows_example": "입력 예시 {count}행 중 {checked}행",
+        "variant_rows_synthetic": "합성 데이터 {count}행 중 {checked}행(실제 데이터보다 근거가 약함)",
         "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
         "스윕하지 않고 요청 하나에 한 행만 보냄: 남은 설정 {variants}개.",
         "same_as_default": "{config}은(는) 스윕에 포함된 기본 설정 자체임: 스윕에서 보이는 둘의 차이는 잡음일 뿐이며, "

@@ -228,9 +228,5 @@ def _table(record: RunRecord) -> Table:
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
     """Model file, max batch size, instances, queue delay, threads and further parameters, as they are shown."""
     settings = (variant.max_batch_size, variant.instance_count, variant.max_queue_delay_us)
-    return (
-        printable(variant.model_file),
-        *map(str, settings),
-        printable(swept_threads(variant)),
-        printable(other_parameters(variant)),
-    )
+    texts = (variant.model_file, *map(str, settings), swept_threads(variant), other_parameters(variant))
+    return tuple(map(printable, texts))
