@@ -84,7 +84,7 @@ class _Numbers:
         self._incomparable += int(np.count_nonzero(~both & ~same))
         self._low = min(self._low, float(np.min(left, initial=np.inf, where=both)))
         self._high = max(self._high, float(np.max(left, initial=-np.inf, where=both)))
-        differences = np.abs(left - right, where=both, out=np.zeros_like(left))
+        differences = np.abs(np.subtract(left, right, where=both, out=np.zeros_like(left)))
         self._largest = max(self._largest, _finite(np.max(differences, initial=0.0)))
         self._sum = _finite(np.longdouble(self._sum) + differences.sum())
         self._count += int(np.count_nonzero(both))

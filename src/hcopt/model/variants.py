@@ -20,7 +20,7 @@ from hcopt.model.onnx_session import RunError, first_line, runtime_errors
 from hcopt.model.output_check import beyond, compare_outputs
 from hcopt.model.output_rows import corrected_copy, outputs_with_fixed_rows
 from hcopt.model.repository import names_in_version_folder
-from hcopt.records.model import ModelArtifact, ModelSignature, ModelVariant, OutputDifference
+from hcopt.records.model import ModelArtifact, ModelSignature, ModelVariant, OutputDifference, TensorSpec
 from hcopt.records.note import Note
 from hcopt.system.redaction import without_credentials
 
@@ -244,13 +244,20 @@ def _compared(variant: ModelVariant, original: Original, tolerance: ToleranceSec
 
 
 def _other_tensors(model: ModelSignature, variant: ModelSignature) -> list[str]:
-    """The inputs and outputs that one of both lacks, or that have another type or rank."""
+    """The inputs and outputs that one of both lacks, or that have another type, rank or size."""
+    own, others = (
+        {spec.name: spec for spec in (*signature.inputs, *signature.outputs)} for signature in (model, variant)
+    )
+    return sorted(name for name in own | others if not _alike(own.get(name), others.get(name)))
 
-    def tensors(signature: ModelSignature) -> set[tuple[str, str, int]]:
-        specs = (*signature.inputs, *signature.outputs)
-        return {(spec.name, spec.datatype, len(spec.shape)) for spec in specs}
 
-    return sorted({name for name, *_ in tensors(model) ^ tensors(variant)})
+def _alike(one: TensorSpec | None, other: TensorSpec | None) -> bool:
+    """Whether both are the same as far as both say it: -1 is any size."""
+    if one is None or other is None or (one.datatype, len(one.shape)) != (other.datatype, len(other.shape)):
+        return False
+    return all(
+        size == of_other or -1 in (size, of_other) for size, of_other in zip(one.shape, other.shape, strict=True)
+    )
 
 
 def _rows(load: LoadData, checked: int) -> Note:

@@ -110,16 +110,16 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "row_count_matters": "Two rows in one batch give another output {name!r} than each alone, whatever the other "
         "row is: the number of rows goes into the answer.",
         "variant_refused": "The variant {name} ({origin}) is not measured: {why}.",
-        "variant_not_made": "ONNX Runtime's own tool fails on this model ({reason})",
-        "variant_unchanged": "ONNX Runtime's own tool finds nothing to change in this model",
+        "variant_not_made": "the tool of ONNX Runtime fails on this model ({reason})",
+        "variant_unchanged": "ONNX Runtime finds nothing to change in this model",
         "variant_file_taken": "its file {file!r} would lie on another one of that name in the version's folder",
         "variant_other_tensors": "its inputs or outputs are not those of the model, in name, type or shape ({names})",
         "variant_bfloat16": "outputs of type BF16 cannot be compared",
         "variant_cannot_run": "{reason}",
         "variant_batches_otherwise": "it does not batch as the model does. {reason}",
         "variant_batches": "It batches, and the model does not",
-        "variant_beyond": "on {rows} {outputs}; model.tolerance allows {difference:.3g} of the spread and wants "
-        "{agreement:.4g} of the labels to agree",
+        "variant_beyond": "on {rows} {outputs}; model.tolerance allows {difference:.2%} of the spread "
+        "and wants {agreement:.2%} of the labels to agree",
         "variant_outputs": "The variant {name} ({origin}) against the model: on {rows} {outputs}.",
         "variant_numbers": "the output {output!r} differs by at most {largest_ratio:.2%} of its spread "
         "({largest:.3g}), on average by {mean_ratio:.2%} ({mean:.3g})",
@@ -360,8 +360,8 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "variant_cannot_run": "{reason}",
         "variant_batches_otherwise": "배치 동작이 모델과 다름. {reason}",
         "variant_batches": "모델과 달리 배치 가능",
-        "variant_beyond": "{rows}에서 {outputs}; model.tolerance 허용값은 값 범위의 {difference:.3g}, 레이블 일치율 "
-        "{agreement:.4g} 이상",
+        "variant_beyond": "{rows}에서 {outputs}; model.tolerance 허용값은 값 범위의 {difference:.2%}, 레이블 일치율 "
+        "{agreement:.2%} 이상",
         "variant_outputs": "변형 {name}({origin})의 모델 대비 출력: {rows}에서 {outputs}.",
         "variant_numbers": "출력 {output!r}의 최대 차이 값 범위의 {largest_ratio:.2%}({largest:.3g}), 평균 차이 "
         "{mean_ratio:.2%}({mean:.3g})",
