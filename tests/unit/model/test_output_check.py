@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from hcopt.model.onnx_file import inspect_onnx
 from hcopt.model.output_check import beyond, compare_outputs
@@ -21,12 +21,8 @@ ROWS = np.array([[0.0, 1.0], [2.0, 10.0]], dtype=np.float32)
 
 def shifted(by: float | list[float], folder: Path, *, kind: str = "FP32") -> Path:
     """output = input + by."""
-    constant = helper.make_node(
-        "Constant",
-        [],
-        ["by"],
-        value=helper.make_tensor("by", models.ONNX_TYPES[kind], np.shape(by), np.ravel(by).tolist()),
-    )
+    value = helper.make_tensor("by", models.ONNX_TYPES[kind], np.shape(by), np.ravel(by).tolist())
+    constant = helper.make_node("Constant", [], ["by"], value=value)
     nodes = [constant, helper.make_node("Add", ["input", "by"], ["output"])]
     tensors = [models.tensor("input", kind, ("N", 2)), models.tensor("output", kind, ("N", 2))]
     return models.save(models.model(nodes, tensors[:1], tensors[1:]), folder)
@@ -112,16 +108,11 @@ def test_output_of_another_shape_has_nothing_to_be_compared_with(tmp_path: Path)
 
 
 def _cut(columns: int) -> onnx.ModelProto:
-    nodes = [
-        helper.make_node(
-            "Constant", [], [name], value=helper.make_tensor(name, models.ONNX_TYPES["INT64"], [1], [value])
-        )
-        for name, value in (("from", 0), ("to", columns), ("axis", 1))
-    ]
-    nodes.append(helper.make_node("Slice", ["input", "from", "to", "axis"], ["output"]))
-    return models.model(
-        nodes, [models.tensor("input", "FP32", ("N", 2))], [models.tensor("output", "FP32", ("N", "M"))]
-    )
+    bounds = {"from": 0, "to": columns, "axis": 1}
+    constants = [numpy_helper.from_array(np.array([value], np.int64), name) for name, value in bounds.items()]
+    nodes = [helper.make_node("Slice", ["input", *bounds], ["output"])]
+    tensors = [models.tensor("input", shape=("N", 2)), models.tensor("output", shape=("N", "M"))]
+    return models.model(nodes, tensors[:1], tensors[1:], constants)
 
 
 def test_no_further_row_is_run_when_the_time_is_up(tmp_path: Path) -> None:

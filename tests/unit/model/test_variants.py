@@ -123,10 +123,11 @@ def test_file_with_other_tensors_is_refused_by_their_names(tmp_path: Path) -> No
     assert "not those of the model, in name, type or shape ('output', 'scores')" in said(only(found).refused)
 
 
-def test_file_for_one_row_alone_is_refused_where_the_model_batches(tmp_path: Path) -> None:
+def test_file_whose_rows_depend_on_their_neighbours_is_refused_where_the_model_batches(tmp_path: Path) -> None:
     proto = network()
     proto.graph.node.insert(0, helper.make_node("ReduceMean", ["input"], ["mean"], axes=[0], keepdims=1))
-    proto.graph.node[1].input[0] = "mean"
+    proto.graph.node.insert(1, helper.make_node("Sub", ["input", "mean"], ["centred"]))
+    proto.graph.node[2].input[0] = "centred"
     other = models.save(proto, tmp_path / "other")
     refused = said(only(prepared(tmp_path, network(), {"other": {"uri": str(other)}})).refused)
     assert "it does not batch as the model does" in refused
@@ -138,7 +139,7 @@ def test_tool_that_fails_is_a_note_and_no_traceback(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", without_sympy)
     found = prepared(tmp_path, network(), {"int8": {"quantize": "dynamic"}})
-    assert said(only(found).refused).endswith("own tool fails on this model (No module named 'sympy').")
+    assert said(only(found).refused).endswith("tool of ONNX Runtime fails on this model (No module named 'sympy').")
     assert logging.root.manager.disable == 0
 
 
