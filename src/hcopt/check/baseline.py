@@ -88,8 +88,8 @@ def _of_version(uri: str, config: Config, *, tracking_uri: str, scratch: Path) -
         return Baseline(uri=place, load=_highest_load(config), said=f"{named}: {_own(artifact, answer)}")
     if answer.golden.variant is not None:
         raise ConfigError(
-            f"{named}: its golden configuration (run {answer.run_id}) serves the variant {answer.golden.variant} of the "
-            "model, a file that the registry does not have",
+            f"{named}: its golden configuration (run {answer.run_id}) serves the variant {answer.golden.variant}, a "
+            "file that the registry does not have",
             remedy="Give that run, or its folder golden/, as --baseline; or register the file.",
         )
     # Beside the ONNX file, where it comes before every other.

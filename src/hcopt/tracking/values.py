@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from textwrap import shorten
 
 from hcopt.analysis.view import SETTINGS, deployed, improvement
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
@@ -31,6 +32,8 @@ _NOISE_FIGURES = (
     "max_steal_ratio",
     "max_throttled_ratio",
 )
+# A parameter of MLflow 2.3 has 500.
+_MAX_LETTERS = 450
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ def run_params(run: RunRecord) -> dict[str, str]:
 
 def _said_of(variant: ModelVariant) -> str:
     if variant.refused is not None:
-        return sentence(variant.refused)
+        return shorten(sentence(variant.refused), _MAX_LETTERS, placeholder=" …")
     return f"{variant.origin}, sha256 {variant.sha256}"
 
 
@@ -192,8 +195,9 @@ def _points(values: Mapping[str, float | None], *, step: int, timestamp_ms: int)
 
 def variant_params(variant: ModelConfigVariant) -> dict[str, str]:
     """A variant's settings."""
-    settings: dict[str, object] = {setting: getattr(variant, setting) for setting in SETTINGS}
-    settings |= {"config_name": variant.config_name, "model_file": variant.model_file or MODEL_FILE}
+    settings: dict[str, object] = {"config_name": variant.config_name}
+    settings |= {setting: getattr(variant, setting) for setting in SETTINGS}
+    settings["model_file"] = variant.model_file or MODEL_FILE
     return _texts({**settings, **_batching_and_parameters(variant)})
 
 
