@@ -82,8 +82,9 @@ def model_variants(config: Config, original: Original, *, into: Path, tracking_u
         try:
             folder = into / "variants" / name
             variant = _with_files(variant, config, original, into=folder, tracking_uri=tracking_uri)
-            taken |= _own_names(variant, original, taken)
+            names = _own_names(variant, original, taken)
             variant = _compared(variant, original, config.model.tolerance)
+            taken |= names if variant.refused is None else set()
         except _RefusedError as error:
             variant = replace(variant, refused=_refusal(variant, error.why))
         found.append(variant)
@@ -93,8 +94,7 @@ def model_variants(config: Config, original: Original, *, into: Path, tracking_u
 def variant_notes(variants: Iterable[ModelVariant]) -> Iterator[Note]:
     """How far each is from the model, or why it is not measured."""
     for variant in variants:
-        if (note := variant.refused or variant.outputs_note) is not None:
-            yield note
+        yield from filter(None, (variant.refused or variant.outputs_note, variant.batch_note))
 
 
 def _origin(asked: ModelVariantSection) -> str:
@@ -146,14 +146,15 @@ def _quantize(source: Path, target: Path) -> None:
         from onnxruntime.quantization import quantize_dynamic
 
         quantize_dynamic(simplified, target)
-    _refuse_unchanged(simplified, target)
+        _refuse_unchanged(simplified, target)
     simplified.unlink()
 
 
 def _optimize(source: Path, target: Path) -> None:
     """Short of what ONNX Runtime calls layout optimizations: these are for the CPU at hand, and others may serve."""
     _save_optimized(source, target, "ORT_ENABLE_EXTENDED")
-    _refuse_unchanged(source, target)
+    with _tool():
+        _refuse_unchanged(source, target)
 
 
 def _save_optimized(source: Path, target: Path, level: str) -> None:
@@ -182,7 +183,7 @@ def _tool() -> Iterator[None]:
         raise
     except (
         *(*runtime_errors(), ProtobufError, ValidationError, InferenceError),
-        *(ImportError, LookupError, AttributeError, TypeError, AssertionError),
+        *(ImportError, LookupError, AttributeError, TypeError, AssertionError, ModelSourceError),
     ) as error:
         reason = first_line(str(error)) if str(error) else type(error).__name__
         raise _RefusedError(Note.of("variant_not_made", reason=reason)) from error
@@ -240,6 +241,9 @@ def _compared(variant: ModelVariant, original: Original, tolerance: ToleranceSec
     variant = replace(variant, outputs=found.outputs, outputs_note=said)
     if far := beyond(found.outputs, **tolerance.model_dump()):
         return replace(variant, refused=_refusal(variant, _beyond_note(far, rows, tolerance)))
+    if check.batchable and check.reason is not None:
+        # The scale of dynamic quantization spans the batch.
+        return replace(variant, batch_note=Note.of("variant_in_batches", name=variant.name, reason=check.reason))
     return variant
 
 

@@ -97,6 +97,7 @@ class ModelVariant:
         files: The ONNX file first, then its external-data files.
         outputs: How far its answers are from the model's.
         outputs_note: The same as a sentence, with the rows that it holds for; None where nothing was compared.
+        batch_note: What its rows owe to their neighbours in a batch; None where that is nothing.
         refused: Why it is not measured; None where it is.
     """
 
@@ -108,6 +109,7 @@ class ModelVariant:
     files: tuple[str, ...] = ()
     outputs: tuple[OutputDifference, ...] = ()
     outputs_note: Note | None = None
+    batch_note: Note | None = None
     refused: Note | None = None
 
     @property

@@ -78,6 +78,7 @@ NoteCode: TypeAlias = Literal[
     "variant_batches",
     "variant_beyond",
     "variant_outputs",
+    "variant_in_batches",
     "variant_numbers",
     "variant_labels",
     "variant_incomparable",

@@ -121,6 +121,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "variant_beyond": "on {rows} {outputs}; model.tolerance allows {difference:.2%} of the spread "
         "and wants {agreement:.2%} of the labels to agree",
         "variant_outputs": "The variant {name} ({origin}) against the model: on {rows} {outputs}.",
+        "variant_in_batches": "The variant {name}: {reason}",
         "variant_numbers": "the output {output!r} differs by at most {largest_ratio:.2%} of its spread "
         "({largest:.3g}), on average by {mean_ratio:.2%} ({mean:.3g})",
         "variant_labels": "{agreement:.2%} of the labels {output!r} agree",
@@ -363,6 +364,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "variant_beyond": "{rows}에서 {outputs}; model.tolerance 허용값은 값 범위의 {difference:.2%}, 레이블 일치율 "
         "{agreement:.2%} 이상",
         "variant_outputs": "변형 {name}({origin})의 모델 대비 출력: {rows}에서 {outputs}.",
+        "variant_in_batches": "변형 {name}: {reason}",
         "variant_numbers": "출력 {output!r}의 최대 차이 값 범위의 {largest_ratio:.2%}({largest:.3g}), 평균 차이 "
         "{mean_ratio:.2%}({mean:.3g})",
         "variant_labels": "레이블 {output!r} 일치율 {agreement:.2%}",

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, ModelSourceError
+from hcopt.measure.side_by_side import prepare_side
 from hcopt.model import triton_config
 from hcopt.model.prepare import Prepared, config_json, delivered_config, prepare
 from hcopt.model.repository import write_repository
@@ -70,6 +71,9 @@ def test_quantized_copy_is_swept_beside_the_model_at_every_setting(tmp_path: Pat
     others = [one for one in found.plan.variants if one.model_file == "int8.onnx"]
     assert [one.settings[:-1] for one in others] == [one.settings[:-1] for one in own]
     assert found.plan.default == alone.default
+    # Its scale spans the batch, which the model's own rows know nothing of.
+    assert "a row depends on its neighbours" in said(variant.batch_note)
+    assert variant.batch_note in found.notes
     assert any(note.code == "variant_outputs" and "20 of the 20 rows" in said(note) for note in found.notes)
 
 
@@ -175,6 +179,11 @@ def test_served_repository_has_all_files_and_the_golden_one_the_winner_alone(tmp
     assert config.default_model_filename == "int8.onnx"
     assert artifact.sha256 == only(found).sha256
     assert artifact.registered_version is None
+    # `hcopt check` and `scale-check` serve that folder under the run's own configuration.
+    asked = Config.model_validate({"model": {"variants": {"int8": {"quantize": "dynamic"}}}})
+    side = prepare_side(asked, str(golden), name="M", label="M", into=tmp_path / "side", tracking_uri="")
+    assert (side.artifact.sha256, side.artifact.variants) == (artifact.sha256, ())
+    assert side.plan.default.model_file == "int8.onnx"
 
 
 @pytest.mark.parametrize(
