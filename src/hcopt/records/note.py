@@ -161,6 +161,7 @@ NoteCode: TypeAlias = Literal[
     "runner_up_faster",
     "runner_up_proved",
     "runner_up_cheaper",
+    "models_own_file",
     "fewer_instances",
     "lower_p99",
     "smaller_batch",

@@ -228,6 +228,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "runner_up_proved": "Of {name} and the sweep's winner {swept} only {name} is shown to be better than the "
         "default. {then}",
         "runner_up_cheaper": "{name} gives as much throughput as the sweep's winner {swept} with {advantage}. {then}",
+        "models_own_file": "the file of the model itself instead of {theirs}",
         "fewer_instances": "{ours} instead of {theirs} instances",
         "lower_p99": "a p99 lower by {less:.1%}",
         "smaller_batch": "a batch size of {ours} instead of {theirs}",
@@ -459,6 +460,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
         "runner_up_proved": "{name} 설정과 스윕 1위 {swept} 설정 중 {name} 설정만 기본 설정보다 나음을 확인. {then}",
         "runner_up_cheaper": "{name} 설정의 처리량은 스윕 1위 {swept} 설정과 같음({advantage}). {then}",
+        "models_own_file": "{theirs} 대신 모델 자체의 파일",
         "fewer_instances": "인스턴스 {theirs}개 → {ours}개",
         "lower_p99": "p99 {less:.1%} 낮음",
         "smaller_batch": "배치 크기 {theirs} → {ours}",
