@@ -150,6 +150,7 @@ def test_variant_params_hold_its_settings() -> None:
         "max_batch_size": "16",
         "instance_count": "1",
         "max_queue_delay_us": "0",
+        "model_file": "model.onnx",
         "dynamic_batching": "true",
         "parameters.intra_op_thread_count": "2",
     }
@@ -439,7 +440,7 @@ def test_parameters_and_metrics_have_the_variants() -> None:
     assert params["model.variants.int8"] == f"quantize: dynamic, sha256 {INT8_SHA256}"
     assert params["model.variants.far"].startswith("The variant far (far.onnx) is not measured: on 200 of the 200 rows")
     assert (params["best.model_file"], params["sweep.model_file"]) == ("int8.onnx", "model.onnx, int8.onnx")
-    assert metrics["variants.int8.output.max_difference_ratio"] == 0.025
+    assert metrics["variants.int8.output.max_difference_ratio"] == pytest.approx(0.025)
     assert metrics["variants.far.output.max_difference_ratio"] == 0.5
     assert metrics["variants.int8.label.agreement_ratio"] == 0.995
     assert "99.50% of the labels" in run_tags(run)["mlflow.note.content"]
