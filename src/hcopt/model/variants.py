@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +12,9 @@ from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.model.batch_check import check_servable
 from hcopt.model.fetch import fetch_model
 from hcopt.model.inputs.values import LoadData
-from hcopt.model.onnx_file import inspect_onnx, parse_onnx, sha256_of
-from hcopt.model.onnx_session import RunError, first_line, runtime_errors
+from hcopt.model.onnx_file import inspect_onnx, sha256_of
+from hcopt.model.onnx_session import RunError
+from hcopt.model.onnx_tools import ToolError, optimize, quantize
 from hcopt.model.output_check import beyond, compare_outputs
 from hcopt.model.output_rows import corrected_copy, outputs_with_fixed_rows
 from hcopt.model.repository import names_in_version_folder
@@ -121,7 +119,9 @@ def _with_files(
     source, target = original.artifact.folder / original.artifact.onnx_file, into / variant.model_file
     try:
         into.mkdir(parents=True, exist_ok=True)
-        (_optimize if asked.optimize else _quantize)(source, target)
+        (optimize if asked.optimize else quantize)(source, target)
+    except ToolError as error:
+        raise _RefusedError(error.why) from error
     except OSError as error:
         raise OutputError(
             f"cannot write the variant {variant.name} to {into}: {error.strerror or error}",
@@ -132,69 +132,6 @@ def _with_files(
 
 def _from_folder(variant: ModelVariant, folder: Path, onnx_file: str, files: tuple[str, ...]) -> ModelVariant:
     return replace(variant, folder=folder, onnx_file=onnx_file, files=files, sha256=sha256_of(folder, files))
-
-
-def _quantize(source: Path, target: Path) -> None:
-    """INT8 weights, and activations whose scale is found anew in each run.
-
-    Simplified before, as ONNX Runtime's documents ask for: by a session, since its own `quant_pre_process` wants SymPy.
-    Source: onnxruntime.ai, "Quantize ONNX models".
-    """
-    simplified = target.with_suffix(".simplified")
-    _save_optimized(source, simplified, "ORT_ENABLE_BASIC")
-    with _tool():
-        from onnxruntime.quantization import quantize_dynamic
-
-        quantize_dynamic(simplified, target)
-        _refuse_unchanged(simplified, target)
-    simplified.unlink()
-
-
-def _optimize(source: Path, target: Path) -> None:
-    """Short of what ONNX Runtime calls layout optimizations: these are for the CPU at hand, and others may serve."""
-    _save_optimized(source, target, "ORT_ENABLE_EXTENDED")
-    with _tool():
-        _refuse_unchanged(source, target)
-
-
-def _save_optimized(source: Path, target: Path, level: str) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    options.optimized_model_filepath = str(target)
-    with _tool():
-        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _tool() -> Iterator[None]:
-    """ONNX Runtime's tools log on Python's root logger, and fail with whatever a model makes of them."""
-    from google.protobuf.message import Error as ProtobufError
-    from onnx.checker import ValidationError
-    from onnx.shape_inference import InferenceError
-
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    except OSError:
-        raise
-    except (
-        *(*runtime_errors(), ProtobufError, ValidationError, InferenceError),
-        *(ImportError, LookupError, AttributeError, TypeError, AssertionError, ModelSourceError),
-    ) as error:
-        reason = first_line(str(error)) if str(error) else type(error).__name__
-        raise _RefusedError(Note.of("variant_not_made", reason=reason)) from error
-    finally:
-        logging.disable(before)
-
-
-def _refuse_unchanged(source: Path, target: Path) -> None:
-    before, after = (Counter(node.op_type for node in parse_onnx(file).graph.node) for file in (source, target))
-    if before == after:
-        raise _RefusedError(Note.of("variant_unchanged"))
 
 
 def _own_names(variant: ModelVariant, original: Original, taken: set[str]) -> set[str]:
