@@ -92,7 +92,8 @@ def plan_sweep(
     # A share of the cores may come to the same as another, or as a number that is listed too.
     distinct = {point.settings: point for point in points}
     variants = tuple(
-        replace(point, config_name=f"{model_name}_config_{index}") for index, point in enumerate(distinct.values())
+        replace(point, config_name=f"{model_name}_config_{index}{_suffix(point, default)}")
+        for index, point in enumerate(distinct.values())
     )
     if not variants:
         raise ConfigError(
@@ -255,6 +256,11 @@ def _swept_parameters(sweep: SweepSection, *, shared: bool) -> dict[str, tuple[s
     swept = {key: tuple(map(parameter_text, values)) for key, values in sweep.parameters.items() if key != THREADS}
     threads = tuple(text for text in _thread_texts(sweep) if shared or text not in THREAD_SHARES)
     return {**swept, THREADS: threads} if threads else swept
+
+
+def _suffix(point: ModelConfigVariant, default: ModelConfigVariant) -> str:
+    """Says of a configuration with another file than the model's own which one that is, wherever it is named."""
+    return "" if point.model_file == default.model_file else f"_{point.model_file.removesuffix('.onnx')}"
 
 
 def _unique(values: tuple[int, ...]) -> tuple[int, ...]:

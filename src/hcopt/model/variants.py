@@ -147,6 +147,8 @@ def _own_names(variant: ModelVariant, original: Original, taken: set[str]) -> se
 
 def _compared(variant: ModelVariant, original: Original, tolerance: ToleranceSection) -> ModelVariant:
     """The variant with how far its answers are from the model's; refused where that is too far."""
+    if variant.sha256 == original.artifact.sha256:
+        raise _RefusedError(Note.of("variant_same_bytes"))
     file, signature = variant.folder / variant.onnx_file, original.artifact.signature
     if other := _other_tensors(signature, inspect_onnx(file).signature):
         raise _RefusedError(Note.of("variant_other_tensors", names=", ".join(map(repr, other))))

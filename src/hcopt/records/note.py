@@ -70,6 +70,7 @@ NoteCode: TypeAlias = Literal[
     "variant_refused",
     "variant_not_made",
     "variant_unchanged",
+    "variant_same_bytes",
     "variant_file_taken",
     "variant_other_tensors",
     "variant_bfloat16",

@@ -370,5 +370,6 @@ def test_each_file_of_the_model_is_swept_at_every_setting_after_the_models_own()
     assert found.variants[:count] == alone.variants
     assert [one.model_file for one in found.variants] == [""] * count + ["a.onnx"] * count + ["b.onnx"] * count
     assert len({one.settings for one in found.variants}) == 3 * count
+    assert found.variants[count].config_name == f"M_config_{count}_a"
     assert not has_gaps(found)
     assert found.measurement_count - len(alone.loads) == 3 * (alone.measurement_count - len(alone.loads))

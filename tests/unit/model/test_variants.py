@@ -103,7 +103,9 @@ def test_model_in_which_there_is_nothing_to_change_is_not_measured_twice(tmp_pat
 
 def test_other_network_is_refused_with_how_far_it_is_and_the_run_goes_on(tmp_path: Path) -> None:
     other = models.save(network(scale=1.5, labels=True), tmp_path / "other")
-    same = models.save(network(labels=True), tmp_path / "same")
+    proto = network(labels=True)
+    proto.producer_name = "another exporter"
+    same = models.save(proto, tmp_path / "same")
     found = prepared(tmp_path, network(labels=True), {"other": {"uri": str(other)}, "same": {"uri": str(same)}})
     refused, measured = found.artifact.variants
     assert measured.refused is None
@@ -119,6 +121,12 @@ def test_other_network_is_refused_with_how_far_it_is_and_the_run_goes_on(tmp_pat
         tmp_path, network(labels=True), {"other": {"uri": str(other)}}, tolerance={"max_difference_ratio": 2}
     )
     assert only(wider).refused is None
+
+
+def test_same_file_once_more_is_not_measured(tmp_path: Path) -> None:
+    same = models.save(network(), tmp_path / "same")
+    found = prepared(tmp_path, network(), {"same": {"uri": str(same)}})
+    assert said(only(found).refused).endswith("its file is that of the model.")
 
 
 def test_file_with_other_tensors_is_refused_by_their_names(tmp_path: Path) -> None:
