@@ -188,8 +188,7 @@ class ModelConfigVariant:
     """A model configuration variant: what the sweep sets, and the name it goes by.
 
     Attributes:
-        config_name: `<model>_config_default` or `<model>_config_<N>`; `_<name>` follows where it serves a variant of the
-            model.
+        config_name: `<model>_config_default` or `<model>_config_<N>`, with `_<name>` for a variant of the model.
         max_batch_size: 0 for a model that cannot batch.
         instance_count: Instances of the model on this server.
         max_queue_delay_us: Longest wait of dynamic batching; 0 sends what is there at once.
