@@ -410,6 +410,6 @@ def _model_conditions(prepared: Prepared, rows: SentRows) -> JsonObject:
             "config.pbtxt": config_text(prepared, prepared.plan.default),
             "variants": hashlib.sha256(variants.encode()).hexdigest(),
             "rows": rows.sha256,
-            **({"model.variants": files} if files else {}),
+            **({"variant_files": files} if files else {}),
         }
     }

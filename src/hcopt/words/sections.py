@@ -88,10 +88,10 @@ KO = {
     "sweep_caption": "처리량과 p99: 각 설정의 최적 부하 기준, 스윕의 1회 측정값으로 후보 선정에만 사용. 최종 후보는 "
     "검증 측정값.",
     "sweep_caption_lines": " 가는 선은 같은 설정의 다른 부하.",
-    "heat_map_caption": "스윕에서 한도를 충족한 부하, 스레드 수, 모델 파일 중 최고 처리량, max batch size와 instance 수 "
-    "기준, queue delay별. 1회 측정값.",
-    "heat_map_caption_no_limit": "스윕에서 모든 부하, 스레드 수, 모델 파일 중 최고 처리량, max batch size와 instance 수 "
-    "기준, queue delay별. 1회 측정값.",
+    "heat_map_caption": "스윕에서 한도를 충족한 부하, 스레드 수, 모델 파일 중 최고 처리량, max batch size와 instance "
+    "수 기준, queue delay별. 1회 측정값.",
+    "heat_map_caption_no_limit": "스윕에서 모든 부하, 스레드 수, 모델 파일 중 최고 처리량, max batch size와 instance "
+    "수 기준, queue delay별. 1회 측정값.",
     "load_curve_caption": "Concurrency에 따른 p99 지연 시간과 처리량, 스윕의 1회 측정값.",
     "section_measurements": "스윕 측정값 전체",
     "measurements_caption": "순위순, 굵은 글씨는 순위에 사용한 부하. p99 한도 {limit}.",
