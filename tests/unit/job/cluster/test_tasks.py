@@ -110,7 +110,8 @@ def test_every_file_counts(artifact: ModelArtifact, tmp_path: Path, name: str) -
 
 
 def test_variants_that_are_measured_travel_too_and_count(artifact: ModelArtifact, tmp_path: Path) -> None:
-    (tmp_path / "here").mkdir()
+    for name in ("here", "node", "other"):
+        (tmp_path / name).mkdir()
     (tmp_path / "here" / "int8.onnx").write_bytes(b"smaller")
     int8, refused = variants()
     int8 = replace(int8, folder=tmp_path / "here", sha256=sha256_of(tmp_path / "here", int8.files))
