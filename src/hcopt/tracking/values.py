@@ -155,7 +155,8 @@ def _outputs_figures(variants: Iterable[ModelVariant]) -> dict[str, float | None
     """How far the answers of each variant are from the model's, by its name and the output's."""
     figures: dict[str, float | None] = {}
     for name, found in ((variant.name, found) for variant in variants for found in variant.outputs):
-        key = _key(f"variants.{name}.{found.output}")
+        # An output may have any name, and MLflow takes no a//b, and 250 letters in all.
+        key = f"variants.{name}." + _key(found.output).replace("/", "_")[:100]
         figures |= {
             f"{key}.max_difference": found.max_difference,
             f"{key}.max_difference_ratio": found.max_ratio,

@@ -12,6 +12,7 @@ from PIL import Image
 from hcopt.config.sections import Config, S3Section
 from hcopt.errors import OutputError
 from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import OutputDifference
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, Noise
@@ -432,6 +433,14 @@ def test_promotion_of_a_model_from_no_registry_is_refused() -> None:
 def test_version_gets_no_alias_for_a_variant_which_is_another_file() -> None:
     said = promote(variant_record(), "prod", tracking_uri="http://127.0.0.1:1")
     assert said == "no version got the alias prod: the best serves the variant int8, which is another file"
+
+
+def test_outputs_of_any_name_have_keys_that_mlflow_takes() -> None:
+    run = variant_record()
+    odd = replace(run.model.variants[0], outputs=(OutputDifference(output="a//b:" + 300 * "c", agreement_ratio=1.0),))
+    run = replace(run, model=replace(run.model, variants=(odd,)))
+    (key,) = [point.key for point in run_metrics(run) if point.key.startswith("variants.")]
+    assert key == f"variants.int8.a__b_{95 * 'c'}.agreement_ratio"
 
 
 def test_parameters_and_metrics_have_the_variants() -> None:
