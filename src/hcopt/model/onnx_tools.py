@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hcopt.errors import ModelSourceError
-from hcopt.model.onnx_file import parse_onnx
+from hcopt.model.onnx_file import inspect_onnx, parse_onnx
 from hcopt.model.onnx_session import first_line, runtime_errors
 from hcopt.records.note import Note
 
@@ -34,8 +34,8 @@ def quantize(source: Path, target: Path) -> None:
     Source: onnxruntime.ai, "Quantize ONNX models".
     """
     simplified = target.with_suffix(".simplified")
-    with _tool():
-        _save_optimized(source, simplified, "ORT_ENABLE_BASIC")
+    with _tool(), _with_weights(source, target) as whole:
+        _save_optimized(whole, simplified, "ORT_ENABLE_BASIC")
         from onnxruntime.quantization import quantize_dynamic
 
         quantize_dynamic(simplified, target)
@@ -52,9 +52,25 @@ def optimize(source: Path, target: Path) -> None:
         ToolError: ONNX Runtime fails, or finds nothing to optimize.
         OSError: `target` cannot be written.
     """
-    with _tool():
-        _save_optimized(source, target, "ORT_ENABLE_EXTENDED")
+    with _tool(), _with_weights(source, target) as whole:
+        _save_optimized(whole, target, "ORT_ENABLE_EXTENDED")
         _refuse_unchanged(source, target)
+
+
+@contextmanager
+def _with_weights(source: Path, target: Path) -> Iterator[Path]:
+    """A model whose weights lie in other files, as one file: what is made of it would look for them beside itself."""
+    import onnx
+
+    if not inspect_onnx(source).external_files:
+        yield source
+        return
+    whole = target.with_suffix(".whole")
+    try:
+        onnx.save_model(onnx.load(source), whole)
+        yield whole
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _save_optimized(source: Path, target: Path, level: str) -> None:

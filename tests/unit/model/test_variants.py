@@ -77,6 +77,23 @@ def test_quantized_copy_is_swept_beside_the_model_at_every_setting(tmp_path: Pat
     assert any(note.code == "variant_outputs" and "20 of the 20 rows" in said(note) for note in found.notes)
 
 
+@pytest.mark.parametrize("asked", [{"quantize": "dynamic"}, {"optimize": True}])
+def test_weights_beside_the_model_are_in_the_file_that_is_made(tmp_path: Path, asked: dict[str, Any]) -> None:
+    proto = network()
+    proto.graph.node[2].output[0] = "same"
+    proto.graph.node.append(helper.make_node("Identity", ["same"], ["scores"]))
+    (tmp_path / "M").mkdir()
+    file = tmp_path / "M" / "model.onnx"
+    onnx.save_model(proto, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    section = {"uri": str(file), "name": "M", "variants": {"v": asked}}
+    found = prepare(Config.model_validate({"model": section}), into=tmp_path / "into", tracking_uri="")
+    variant = only(found)
+    assert (variant.refused, variant.files) == (None, ("v.onnx",))
+    assert sorted(path.name for path in variant.folder.iterdir()) == ["v.onnx"]
+    served = write_repository(tmp_path / "served", found.artifact, found.base.config)
+    assert sorted(path.name for path in (served / "1").iterdir()) == ["model.onnx", "v.onnx", "weights.bin"]
+
+
 def test_quantizing_twice_gives_the_same_file(tmp_path: Path) -> None:
     made = [only(prepared(tmp_path / name, network(), {"int8": {"quantize": "dynamic"}})).sha256 for name in ("a", "b")]
     assert made[0] == made[1]
