@@ -13,7 +13,7 @@ from dataclasses import InitVar, asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from hcopt.analysis.confirmation import unmeasured_default_first
+from hcopt.analysis.confirmation import unmeasured_default_first, with_outputs
 from hcopt.analysis.noise import client_notes, noise_notes
 from hcopt.analysis.plan import thread_notes
 from hcopt.analysis.ranking import unmeasured, why_nothing_was_measured
@@ -339,7 +339,9 @@ class _Run:
             environment=environment,
             measurements=tuple(self.taken),
             ranking=ranking,
-            confirmation=unmeasured_default_first(proof.confirmation, prepared.plan, self._swept),
+            confirmation=with_outputs(
+                unmeasured_default_first(proof.confirmation, prepared.plan, self._swept), prepared.artifact
+            ),
             alpha=self.job.config.confirmation.alpha,
             indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),
@@ -357,7 +359,7 @@ class _Run:
         best = record.confirmation.best
         if best is not None:
             config = delivered_config(prepared, best.variant)
-            write_repository(self.folder.golden, prepared.artifact, config)
+            write_repository(self.folder.golden, prepared.artifact.served_from(best.variant.model_file), config)
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
         # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.
         self._write_state("measured", record)
@@ -402,11 +404,13 @@ class _Run:
 def _model_conditions(prepared: Prepared, rows: SentRows) -> JsonObject:
     """What else than the configuration decides on what is measured."""
     variants = "".join(config_text(prepared, variant) for variant in prepared.plan.all_variants)
+    files = {variant.name: variant.sha256 for variant in prepared.artifact.measured_variants}
     return {
         "model": {
             "sha256": prepared.artifact.sha256,
             "config.pbtxt": config_text(prepared, prepared.plan.default),
             "variants": hashlib.sha256(variants.encode()).hexdigest(),
             "rows": rows.sha256,
+            **({"variant_files": files} if files else {}),
         }
     }

@@ -20,6 +20,7 @@ from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import has_batch_dimension
 from hcopt.model.output_rows import corrected_copy, correction_note, outputs_with_fixed_rows
 from hcopt.model.triton_config import variant_of
+from hcopt.model.variants import Original, model_variants, variant_notes
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact, ModelConfigVariant
 from hcopt.records.note import Note
@@ -64,9 +65,9 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     Raises:
         ModelSourceError: The model cannot be had or served.
         ConfigError: The sweep has no points or a parameter that the backend does not take, an input's shape is open,
-            there is no version to promote, outputs are to be corrected that are right, or a remote server's memory is
-            limited.
-        OutputError: A corrected copy cannot be written.
+            there is no version to promote, outputs are to be corrected that are right, a variant of the model has the
+            name of another file, or a remote server's memory is limited.
+        OutputError: A corrected copy or a variant cannot be written.
     """
     if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
         raise ConfigError(
@@ -106,6 +107,9 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         # What the file leaves open and ONNX Runtime knows belongs into config.pbtxt: the native backend compares.
         artifact = replace(artifact, signature=check.signature)
         base, load = _base_and_load(config, artifact, batchable=check.batchable)
+    original = Original(artifact=artifact, config=base.config, load=load, batchable=check.batchable)
+    variants = model_variants(config, original, into=into, tracking_uri=tracking_uri)
+    artifact = replace(artifact, variants=variants)
     default = variant_of(base.config, f"{artifact.name}_config_default")
     plan = plan_sweep(
         config.sweep,
@@ -113,10 +117,12 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         model_name=artifact.name,
         instance_kind=config.instance_kind,
         server_cores=server_cores,
+        model_files=tuple(variant.model_file for variant in artifact.measured_variants),
     )
     checked = [note for note in (check.sampled if is_example else None, check.reason) if note is not None]
     parameters = parameter_notes(base.config.parameters)
-    notes = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base), *load.notes, *checked, *parameters)
+    of_the_model = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base))
+    notes = (*of_the_model, *load.notes, *checked, *parameters, *variant_notes(variants))
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=(*notes, *plan.notes))
 
 

@@ -77,6 +77,12 @@ class RunRecord:
     rows: SentRows | None = None
     memory_limit_mb: float | None = None
 
+    @property
+    def golden_model(self) -> ModelArtifact:
+        """The files that the best configuration serves; those of the model where there is none."""
+        best = self.confirmation.best
+        return self.model.served_from("" if best is None else best.variant.model_file)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailure:

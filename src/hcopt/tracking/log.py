@@ -123,6 +123,8 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | N
         return f"no version got the alias {alias}: the verdict is {run.confirmation.verdict.replace('_', ' ')}"
     if best is None or not best.feasible:
         return f"no version got the alias {alias}: the best is not shown to keep the latency limit"
+    if (variant := run.model.variant_in(best.variant.model_file)) is not None:
+        return f"no version got the alias {alias}: the best serves the variant {variant.name}, which is another file"
     version = run.model.registered_version
     if version is None:
         raise OutputError(

@@ -117,6 +117,27 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "largest value, whatever the other row is: rows are independent, and the difference is rounding.",
         "row_count_matters": "Two rows in one batch give another output {name!r} than each alone, whatever the other "
         "row is: the number of rows goes into the answer.",
+        "variant_refused": "The variant {name} ({origin}) is not measured: {why}.",
+        "variant_not_made": "the tool of ONNX Runtime fails on this model ({reason})",
+        "variant_unchanged": "ONNX Runtime finds nothing to change in this model",
+        "variant_same_bytes": "its file is that of the model",
+        "variant_file_taken": "its file {file!r} would lie on another one of that name in the version's folder",
+        "variant_other_tensors": "its inputs or outputs are not those of the model, in name, type or shape ({names})",
+        "variant_bfloat16": "outputs of type BF16 cannot be compared",
+        "variant_cannot_run": "{reason}",
+        "variant_batches_otherwise": "it does not batch as the model does. {reason}",
+        "variant_batches": "It batches, and the model does not",
+        "variant_beyond": "on {rows} {outputs}; model.tolerance allows {difference:.2%} of the spread "
+        "and wants {agreement:.2%} of the labels to agree",
+        "variant_outputs": "The variant {name} ({origin}) against the model: on {rows} {outputs}.",
+        "variant_in_batches": "The variant {name}: {reason}",
+        "variant_numbers": "the output {output!r} differs by at most {largest_ratio:.2%} of its spread "
+        "({largest:.3g}), on average by {mean_ratio:.2%} ({mean:.3g})",
+        "variant_labels": "{agreement:.2%} of the labels {output!r} agree",
+        "variant_incomparable": "{count} values of {output!r} have nothing to be compared with (NaN, infinite, or "
+        "another shape)",
+        "variant_rows_example": "{checked} of the {count} rows of the input example",
+        "variant_rows_synthetic": "{checked} of the {count} synthetic rows, which tell less than real ones,",
         "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
         "swept and a request holds one row: {variants} variants are left.",
         "same_as_default": "{config} is the default once more, as a point of the grid: in the sweep the two differ by "
@@ -188,6 +209,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_to_resume": "No unfinished run of this configuration, so this is a new one.",
         "nothing_alike_to_resume": "No unfinished run of this configuration, so this is a new one. {run_id} "
         "differs: {differences}.",
+        "winner_is_variant": "{then} {outputs}",
         "winner_not_measured": "The sweep's winner could not be measured again, so nothing is known beyond the sweep.",
         "refuted": "{name} {why}.",
         "fails_windows": "failed in {failed} of {windows} windows on its own account, where 1% of the requests may: "
@@ -215,6 +237,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "runner_up_proved": "Of {name} and the sweep's winner {swept} only {name} is shown to be better than the "
         "default. {then}",
         "runner_up_cheaper": "{name} gives as much throughput as the sweep's winner {swept} with {advantage}. {then}",
+        "models_own_file": "the file of the model itself instead of {theirs}",
         "fewer_instances": "{ours} instead of {theirs} instances",
         "lower_p99": "a p99 lower by {less:.1%}",
         "smaller_batch": "a batch size of {ours} instead of {theirs}",
@@ -345,6 +368,26 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "다르지만 다른 행의 내용과는 무관함: 행은 서로 독립이며 차이는 반올림에 의한 것임.",
         "row_count_matters": "두 행을 한 배치로 실행한 출력 {name!r} 값이 다른 행의 내용과 무관하게 따로 실행할 때와 "
         "다름: 행의 수가 결과에 영향을 줌.",
+        "variant_refused": "변형 {name}({origin})은(는) 측정하지 않음: {why}.",
+        "variant_not_made": "ONNX Runtime 자체 도구가 이 모델에서 실패({reason})",
+        "variant_unchanged": "이 모델에는 ONNX Runtime 자체 도구가 바꿀 것이 없음",
+        "variant_same_bytes": "모델과 같은 파일",
+        "variant_file_taken": "버전 폴더에 같은 이름의 다른 파일 {file!r}이(가) 있음",
+        "variant_other_tensors": "입력 또는 출력의 이름, 타입, 형상이 모델과 다름({names})",
+        "variant_bfloat16": "BF16 타입 출력은 비교할 수 없음",
+        "variant_cannot_run": "{reason}",
+        "variant_batches_otherwise": "배치 동작이 모델과 다름. {reason}",
+        "variant_batches": "모델과 달리 배치 가능",
+        "variant_beyond": "{rows}에서 {outputs}; model.tolerance 허용값은 값 범위의 {difference:.2%}, 레이블 일치율 "
+        "{agreement:.2%} 이상",
+        "variant_outputs": "변형 {name}({origin})의 모델 대비 출력: {rows}에서 {outputs}.",
+        "variant_in_batches": "변형 {name}: {reason}",
+        "variant_numbers": "출력 {output!r}의 최대 차이 값 범위의 {largest_ratio:.2%}({largest:.3g}), 평균 차이 "
+        "{mean_ratio:.2%}({mean:.3g})",
+        "variant_labels": "레이블 {output!r} 일치율 {agreement:.2%}",
+        "variant_incomparable": "{output!r} 값 {count}개는 비교 불가(NaN, 무한대 또는 다른 형상)",
+        "variant_rows_example": "입력 예시 {count}행 중 {checked}행",
+        "variant_rows_synthetic": "합성 데이터 {count}행 중 {checked}행(실제 데이터보다 근거가 약함)",
         "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
         "스윕하지 않고 요청 하나에 한 행만 보냄: 남은 설정 {variants}개.",
         "same_as_default": "{config}은(는) 스윕에 포함된 기본 설정 자체임: 스윕에서 보이는 둘의 차이는 잡음일 뿐이며, "
@@ -409,6 +452,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "resumed": "{began}에 시작한 실행이 중단되어 이어서 진행함: 그 전의 측정 {count}건 사용.",
         "nothing_to_resume": "이 구성의 미완료 실행이 없어 새로 시작.",
         "nothing_alike_to_resume": "이 구성의 미완료 실행이 없어 새로 시작. {run_id} 와의 차이: {differences}.",
+        "winner_is_variant": "{then} {outputs}",
         "winner_not_measured": "스윕 1위를 다시 측정하지 못해 스윕 이후의 결과 없음.",
         "refuted": "{name}: {why}.",
         "fails_windows": "{windows}구간 중 {failed}구간에서 자체 원인으로 실패(요청의 1%까지 허용): {reason}",
@@ -432,6 +476,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
         "runner_up_proved": "{name} 설정과 스윕 1위 {swept} 설정 중 {name} 설정만 기본 설정보다 나음을 확인. {then}",
         "runner_up_cheaper": "{name} 설정의 처리량은 스윕 1위 {swept} 설정과 같음({advantage}). {then}",
+        "models_own_file": "{theirs} 대신 모델 자체의 파일",
         "fewer_instances": "인스턴스 {theirs}개 → {ours}개",
         "lower_p99": "p99 {less:.1%} 낮음",
         "smaller_batch": "배치 크기 {theirs} → {ours}",

@@ -12,6 +12,7 @@ from PIL import Image
 from hcopt.config.sections import Config, S3Section
 from hcopt.errors import OutputError
 from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import OutputDifference
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, Noise
@@ -47,6 +48,7 @@ from tests.support.records import (
     tied_record,
     undecided_record,
 )
+from tests.support.variant_records import INT8_SHA256, variant_record
 
 BEST = f"{MODEL_NAME}_config_6"
 HALF_FAILED = f"{MODEL_NAME}_config_7"
@@ -149,6 +151,7 @@ def test_variant_params_hold_its_settings() -> None:
         "max_batch_size": "16",
         "instance_count": "1",
         "max_queue_delay_us": "0",
+        "model_file": "model.onnx",
         "dynamic_batching": "true",
         "parameters.intra_op_thread_count": "2",
     }
@@ -425,3 +428,28 @@ def test_promotion_of_a_model_from_no_registry_is_refused() -> None:
     run = run_record(model=model_artifact(registered_version=None, source_uri="s3://bucket/model.onnx"))
     with pytest.raises(OutputError, match="no version in a registry"):
         promote(run, "prod", tracking_uri="http://127.0.0.1:1")
+
+
+def test_version_gets_no_alias_for_a_variant_which_is_another_file() -> None:
+    said = promote(variant_record(), "prod", tracking_uri="http://127.0.0.1:1")
+    assert said == "no version got the alias prod: the best serves the variant int8, which is another file"
+
+
+def test_outputs_of_any_name_have_keys_that_mlflow_takes() -> None:
+    run = variant_record()
+    odd = replace(run.model.variants[0], outputs=(OutputDifference(output="a//b:" + 300 * "c", agreement_ratio=1.0),))
+    run = replace(run, model=replace(run.model, variants=(odd,)))
+    (key,) = [point.key for point in run_metrics(run) if point.key.startswith("variants.")]
+    assert key == f"variants.int8.a__b_{95 * 'c'}.agreement_ratio"
+
+
+def test_parameters_and_metrics_have_the_variants() -> None:
+    run = variant_record()
+    params, metrics = run_params(run), {point.key: point.value for point in run_metrics(run)}
+    assert params["model.variants.int8"] == f"quantize: dynamic, sha256 {INT8_SHA256}"
+    assert params["model.variants.far"].startswith("The variant far (far.onnx) is not measured: on 200 of the 200 rows")
+    assert (params["best.model_file"], params["sweep.model_file"]) == ("int8.onnx", "model.onnx, int8.onnx")
+    assert metrics["variants.int8.output.max_difference_ratio"] == pytest.approx(0.025)
+    assert metrics["variants.far.output.max_difference_ratio"] == 0.5
+    assert metrics["variants.int8.label.agreement_ratio"] == 0.995
+    assert "99.50% of the labels" in run_tags(run)["mlflow.note.content"]

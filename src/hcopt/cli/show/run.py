@@ -33,7 +33,15 @@ _VERDICTS = {
     "undecided": ("undecided", "bold yellow"),
     "no_feasible_config": ("no configuration meets the limit", "bold red"),
 }
-_PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)", "threads", "parameters")
+_PLAN_COLUMNS = (
+    "configuration",
+    "model file",
+    "max batch size",
+    "instances",
+    "queue delay (µs)",
+    "threads",
+    "parameters",
+)
 _OUTCOME_COLUMNS = ("verdict", "to deploy", "throughput × default", "sustained (infer/s)")
 
 _STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -81,6 +89,8 @@ def print_models(console: Console, finished: FinishedBatch, price_of: PriceOf) -
         hardware = [Text(printable(outcome.hardware or ""))] if has_kinds else []
         table.add_row(name, *hardware, *cells)
     console.print(table)
+    for line in filter(None, map(_outputs, finished.outcomes)):
+        console.print(Text(line), soft_wrap=not console.is_terminal)
     for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if has_kinds else ():
         for line in (f"{answer.title}: {answer.sentence}", *answer.figures, *answer.left_out):
             # The pages' figures and units are held together by a sign that a terminal need not know.
@@ -96,6 +106,15 @@ def print_models(console: Console, finished: FinishedBatch, price_of: PriceOf) -
         console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
     if finished.tracked is not None:
         console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
+
+
+def _outputs(outcome: ModelOutcome) -> str | None:
+    """How far the best's answers are from the model's, where it serves a variant."""
+    record, best = outcome.record, None if outcome.record is None else outcome.record.confirmation.best
+    variant = None if record is None or best is None else record.model.variant_in(best.variant.model_file)
+    if variant is None or variant.outputs_note is None:
+        return None
+    return f"{printable(outcome.label)}: {printable(sentence(variant.outputs_note))}"
 
 
 def _outcome(outcome: ModelOutcome) -> tuple[Text, ...]:
@@ -207,6 +226,7 @@ def _table(record: RunRecord) -> Table:
 
 
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
-    """Max batch size, instances, queue delay, threads and further parameters, as they are shown."""
+    """Model file, max batch size, instances, queue delay, threads and further parameters, as they are shown."""
     settings = (variant.max_batch_size, variant.instance_count, variant.max_queue_delay_us)
-    return *map(str, settings), printable(swept_threads(variant)), printable(other_parameters(variant))
+    texts = (variant.model_file, *map(str, settings), swept_threads(variant), other_parameters(variant))
+    return tuple(map(printable, texts))

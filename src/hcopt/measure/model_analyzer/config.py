@@ -102,7 +102,9 @@ def _model_config_parameters(plan: SweepPlan, more_of_a_group: JsonObject | None
     Model Analyzer writes it over the default's configuration: groups as a whole, what is in braces key by key.
     """
     group = {**(more_of_a_group or {}), "kind": plan.instance_kind}
-    parameters: JsonObject = {"instance_group": [{**group, "count": _values(v.instance_count for v in plan.variants)}]}
+    files = list(dict.fromkeys(v.model_file for v in plan.variants))
+    parameters: JsonObject = {} if files == [plan.default.model_file] else {"default_model_filename": files}
+    parameters |= {"instance_group": [{**group, "count": _values(v.instance_count for v in plan.variants)}]}
     if plan.default.max_batch_size > 0:
         parameters["max_batch_size"] = _values(v.max_batch_size for v in plan.variants)
         delays = _values(v.max_queue_delay_us for v in plan.variants)

@@ -41,7 +41,8 @@ def settings_name(variant: ModelConfigVariant, text: Text) -> str:
     delay = f"{variant.max_queue_delay_us:,} µs" if batches(variant) else text["batching_off"]
     key = "settings" if variant.max_batch_size > 0 else "settings_unbatched"
     swept = text[key].format(batch=variant.max_batch_size, instances=variant.instance_count, delay=delay)
-    return " · ".join((swept, *(_parameter_name(key, value, text) for key, value in variant.parameters)))
+    file = (variant.model_file,) if variant.model_file else ()
+    return " · ".join((*file, swept, *(_parameter_name(key, value, text) for key, value in variant.parameters)))
 
 
 def swept_threads(variant: ModelConfigVariant) -> str:

@@ -47,6 +47,7 @@ def _measurement_row(m: _Point, ranked: tuple[int, LoadPoint] | None, run: RunRe
         batch=str(m.variant.max_batch_size),
         instances=str(m.variant.instance_count),
         delay=f"{m.variant.max_queue_delay_us:,}" if batches(m.variant) else text["off"],
+        model_file=m.variant.model_file,
         threads=swept_threads(m.variant),
         parameters=other_parameters(m.variant),
         load=load_value(m.load, text),

@@ -57,3 +57,12 @@ def test_threads_are_a_dimension_of_their_own_where_nobody_knows_the_cores() -> 
     assert [variant.parameters[0][1] for variant in grid_of(swept).variants] == ["2", "1", "4"]
     expected = [np.log2(3 / 2) / np.log2(5 / 2), 0.0, 1.0]
     assert any(np.allclose(column, expected) for column in columns(swept))
+
+
+def test_each_file_of_the_model_is_a_category() -> None:
+    section = SweepSection(max_batch_size=(16,), max_queue_delay_us=(0,), concurrency=(8,), intra_op_thread_count=())
+    files = ("a.onnx", "b.onnx")
+    found = plan_sweep(section, default_variant(), model_name="M", instance_kind="KIND_CPU", model_files=files)
+    shown = [variant.model_file for variant in grid_of(found).variants]
+    for file in files:
+        assert [float(one == file) for one in shown] in columns(found)
