@@ -31,6 +31,7 @@ _TITLES: Mapping[str, str] = {
     "cluster": "Measuring on the cluster",
     "memory": "Memory of the finalists",
     "confirmation": "Confirmation",
+    "onnxruntime_alone": "What Triton costs (in turns with ONNX Runtime alone)",
     "open_loop": "Capacity (requests arriving at random)",
     "report": "Writing the report",
     "log": "Logging to MLflow",
@@ -103,9 +104,9 @@ class TerminalProgress(Progress):
 
     def measured_in_turns(self, measurements: Sequence[Measurement]) -> None:
         """See `Progress.measured_in_turns`: a line a configuration and load, since there are dozens."""
-        by_side: dict[tuple[ModelConfigVariant, LoadPoint], list[Measurement]] = {}
+        by_side: dict[tuple[ModelConfigVariant, LoadPoint, str], list[Measurement]] = {}
         for one in measurements:
-            by_side.setdefault((one.variant, one.load), []).append(one)
+            by_side.setdefault((one.variant, one.load, one.profiler), []).append(one)
         for own in by_side.values():
             self._show(describe_blocks(own), steps=len(own))
 

@@ -70,7 +70,7 @@ def check_servable(
     session = open_session(onnx_file)
     seen = as_seen_by(session, signature)
     batched = has_batch_dimension(signature)
-    feeds = {spec.name: _as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
+    feeds = {spec.name: as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
 
     def run(feed: Rows) -> Rows:
         return run_model(session, seen, feed)
@@ -188,7 +188,7 @@ def _larger(values: NDArray[Any]) -> NDArray[Any]:
     return np.full_like(values, np.iinfo(values.dtype).max) if _is_byte(values) else values
 
 
-def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:
+def as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:
     """Rows in the model's own rank, which config.pbtxt may differ from.
 
     Triton has no scalars, so that a client sends [1], and max_batch_size 0 has the batch dimension in each row.

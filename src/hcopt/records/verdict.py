@@ -1,4 +1,4 @@
-"""What measurements have shown: order, verdict, noise, capacity. Ratios are 0–1."""
+"""What measurements have shown: order, verdict, noise, capacity, and what Triton costs. Ratios are 0–1."""
 
 from __future__ import annotations
 
@@ -231,6 +231,30 @@ class Noise:
     def window_sd_ratio(self) -> float:
         """Of one window: a pair has that of two."""
         return self.pair_sd_ratio / math.sqrt(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAlone:
+    """What a request takes with no other under way: served by Triton, and of ONNX Runtime alone, both in turns.
+
+    Attributes:
+        config_name: What was served; ONNX Runtime had its threads and session options, and one session.
+        client_batch_size: Rows a request.
+        block_count: Blocks that have both.
+        request_ms: Median time of a request at the client, through Triton; mean of the blocks, interval at 95 %.
+        model_ms: Median time of ONNX Runtime's `run` with the same rows; likewise.
+        model_ratio: `model_ms` / `request_ms` over paired blocks, interval at 95 %.
+        queue_ms: Mean time that a request waited in Triton's queue, which is long where its configuration has a queue
+            delay; None without Triton's statistics.
+    """
+
+    config_name: str
+    client_batch_size: int
+    block_count: int
+    request_ms: Estimate
+    model_ms: Estimate
+    model_ratio: Estimate
+    queue_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,191 @@
+"""What Triton costs: requests to the winner with no other under way, in turns with ONNX Runtime alone.
+
+Both send the same rows and have the same CPUs, threads and session options. They take turns of a tenth of a second
+(see `turns`), so that both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcopt.analysis.blocks import Candidate
+from hcopt.analysis.onnxruntime_alone import ONNXRUNTIME, compare_with_model
+from hcopt.config.sections import Config
+from hcopt.errors import ModelSourceError, ProfileError, RuntimeStartError
+from hcopt.measure.turns import onnxruntime_program
+from hcopt.measure.turns.pace import QUICK, Pace
+from hcopt.measure.turns.session import OnTurn, OtherProgram, Side
+from hcopt.measure.turns.taker import TurnTaker, take_turns
+from hcopt.measure.window import WindowRunner, recorded_turns
+from hcopt.model.batch_check import as_the_graph_takes
+from hcopt.model.prepare import Prepared, config_json
+from hcopt.records.measurement import Environment, LoadPoint, Measurement, Phase
+from hcopt.records.model import ModelConfigVariant
+from hcopt.records.note import Note
+from hcopt.records.verdict import ConfirmedVariant, ModelAlone
+from hcopt.triton.local_tools import bound_to
+
+_PHASE: Phase = "onnxruntime_alone"
+# Of a slow model, whose turns are longer, fewer.
+BLOCKS, _MIN_BLOCKS, _LONGEST_S = 6, 3, 10.0
+EXPECTED_S = BLOCKS * QUICK.block_s(2)
+
+
+def measure_alone(
+    runner: WindowRunner, best: ConfirmedVariant | None, prepared: Prepared, config: Config, environment: Environment
+) -> ModelAlone | None:
+    """What a request to the best takes, and what of that ONNX Runtime alone; None where that is not measured.
+
+    Args:
+        runner: Measures and records; its `note` gets why it is not measured where it was asked for.
+        best: Whom the confirmation recommends.
+        prepared: The model and its rows.
+        config: Whether it is asked for, and the server's CPUs.
+        environment: Of the server.
+    """
+    if best is None or not config.confirmation.onnxruntime_alone:
+        return None
+    why = _unfit(prepared, best.variant, config, environment)
+    turns, candidate = runner.turns, Candidate(variant=best.variant, load=_one_request(best.load))
+    # With one request under way one instance works, at most.
+    rate = best.throughput_infer_per_s.estimate / best.variant.instance_count
+    if why is None and turns is not None:
+        pace = turns.pace_of([candidate], {best.variant.config_name: rate}, latency_p99_limit_ms=None)
+        if pace is not None:
+            alone = _Alone(
+                prepared=prepared,
+                variant=best.variant,
+                client_batch_size=best.load.client_batch_size,
+                cpuset=config.runtime.cpuset.server,
+            )
+            return compare_with_model(_measured(runner, turns, candidate, alone, pace))
+        why = Note.of("alone_too_slow")
+    runner.context.note(Note.of("alone_not_measured", why=why or Note.of("alone_on_remote")))
+    return None
+
+
+def _one_request(load: LoadPoint) -> LoadPoint:
+    return LoadPoint(concurrency=1, client_batch_size=load.client_batch_size)
+
+
+def _unfit(prepared: Prepared, variant: ModelConfigVariant, config: Config, environment: Environment) -> Note | None:
+    """Why ONNX Runtime here would be no match for that of the server; None where it is."""
+    if environment.runtime in ("remote", "docker"):
+        return Note.of("alone_on_remote" if environment.runtime == "remote" else "alone_on_docker")
+    if config.instance_kind == "KIND_GPU":
+        return Note.of("alone_on_gpu")
+    served = json.loads(config_json(prepared, variant))
+    return Note.of("alone_with_accelerator") if "execution_accelerators" in _optimization(served) else None
+
+
+def _optimization(served: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = served.get("optimization", {})
+    return found
+
+
+def _measured(
+    runner: WindowRunner, turns: TurnTaker, candidate: Candidate, alone: _Alone, pace: Pace
+) -> list[Measurement]:
+    """All measurements of both; what an interrupted run has of a block that it had not finished does not count."""
+    context, blocks = runner.context, range(_block_count(pace))
+    context.progress.phase(_PHASE, steps=2 * len(blocks))
+    known = [one for one in context.replay.of(_PHASE) if (one.variant, one.load) == (candidate.variant, candidate.load)]
+    # Both sides of it.
+    counts = Counter(one.block for one in known)
+    new = [block for block in blocks if counts[block] < 2]
+    for _ in range(2 * (len(blocks) - len(new))):
+        context.progress.known()
+    if not new:
+        return known
+
+    def take(on_turn: OnTurn) -> list[Measurement]:
+        name, served = turns.served.load_alone(candidate.variant)
+        through_triton = Side(candidate=candidate, name=name, config=served, perf_analyzer=turns.perf_analyzer)
+        program = OtherProgram(name=ONNXRUNTIME, command=alone.command)
+        by_itself = Side(
+            candidate=candidate, name="", config="", perf_analyzer=turns.perf_analyzer, in_its_place=program
+        )
+        return take_turns([through_triton, by_itself], new, pace=pace, phase=_PHASE, reload=False, on_turn=on_turn)
+
+    try:
+        taken = recorded_turns(
+            take,
+            phase=_PHASE,
+            context=context,
+            restart_server_if_dead=runner.restart_server_if_dead,
+            on_restart=runner.served.forget_all,
+            failure="alone_not_measured",
+        )
+    except RuntimeStartError as error:
+        # All that was confirmed stands without it.
+        context.note(Note.of("alone_not_measured", why=error.message))
+        return []
+    return known + (taken or [])
+
+
+def _block_count(pace: Pace) -> int:
+    return min(pace.blocks, max(_MIN_BLOCKS, min(BLOCKS, int(_LONGEST_S / pace.block_s(2)))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alone:
+    """Starts ONNX Runtime as a variant has it.
+
+    Attributes:
+        prepared: The model and its rows.
+        variant: Whose threads and session options it gets.
+        client_batch_size: Rows a request.
+        cpuset: The server's CPUs; None leaves that to the kernel.
+    """
+
+    prepared: Prepared
+    variant: ModelConfigVariant
+    client_batch_size: int
+    cpuset: str | None
+
+    def command(self, export: Path, ready: Path) -> list[str]:
+        """See `OtherProgram.command`.
+
+        Raises:
+            ProfileError: The rows do not fit the model.
+        """
+        plan, rows, artifact = export.with_suffix(".plan.json"), export.with_suffix(".npz"), self.prepared.artifact
+        np.savez(rows, *self._requests())
+        served = json.loads(config_json(self.prepared, self.variant))
+        what = {
+            "model": str(artifact.folder / artifact.onnx_file),
+            "rows": str(rows),
+            "inputs": [spec.name for spec in artifact.signature.inputs],
+            "parameters": {key: value["string_value"] for key, value in served.get("parameters", {}).items()},
+            "graph_level": str(_optimization(served).get("graph", {}).get("level", 0)),
+            "ready": str(ready),
+            "export": str(export),
+        }
+        plan.write_text(json.dumps(what), encoding="utf-8")
+        return [*bound_to(self.cpuset), sys.executable, "-m", onnxruntime_program.__name__, str(plan)]
+
+    def _requests(self) -> list[NDArray[Any]]:
+        """Of each input what the requests carry in turn, along the first axis; all rows are in them."""
+        batched, load = self.variant.max_batch_size > 0, self.prepared.load
+        try:
+            inputs = [
+                as_the_graph_takes(spec, load.rows[spec.name], batched=batched)
+                for spec in self.prepared.artifact.signature.inputs
+            ]
+        except ModelSourceError as error:
+            raise ProfileError(error.message) from error
+        if not batched:
+            return inputs
+        shape = (math.ceil(load.row_count / self.client_batch_size), self.client_batch_size)
+        numbers = np.arange(math.prod(shape)).reshape(shape) % load.row_count
+        return [values[numbers] for values in inputs]
