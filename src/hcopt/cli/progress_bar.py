@@ -14,6 +14,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from hcopt.analysis.onnxruntime_alone import ONNXRUNTIME
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
@@ -175,7 +176,8 @@ def _where(measurement: Measurement) -> str:
     rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
     rate = load.request_rate_per_s
     asked = f"concurrency {load.concurrency}" if rate is None else f"{figures.throughput(rate)} requests/s"
-    return f"{_short(measurement.variant.config_name)}, {asked}{rows}"
+    alone = " by ONNX Runtime alone" if measurement.profiler == ONNXRUNTIME else ""
+    return f"{_short(measurement.variant.config_name)}{alone}, {asked}{rows}"
 
 
 def describe(measurement: Measurement) -> str:

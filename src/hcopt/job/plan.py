@@ -16,7 +16,7 @@ from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
 from hcopt.measure.noise import BLOCKS, FINALISTS
 from hcopt.measure.onnxruntime_alone import BLOCKS as ALONE_BLOCKS
-from hcopt.measure.onnxruntime_alone import EXPECTED_S as ALONE_S
+from hcopt.measure.onnxruntime_alone import expected_s as expected_alone_s
 from hcopt.measure.turns.pace import QUICK
 from hcopt.model.prepare import delivered_config, prepare
 from hcopt.model.repository import write_repository
@@ -124,7 +124,7 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     checks_capacity = config.constraints.latency_p99_ms is not None
     capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0
     asks_alone = config.confirmation.onnxruntime_alone and not config.runtime.is_remote
-    alone_count, alone_s = (2 * ALONE_BLOCKS, ALONE_S) if asks_alone else (0, 0.0)
+    alone_count, alone_s = (2 * ALONE_BLOCKS, expected_alone_s()) if asks_alone else (0, 0.0)
     sweep_s = expected_sweep_s(plan, interval_ms=config.profiler.measurement_interval_ms)
     return PlannedJob(
         plan=plan,

@@ -11,7 +11,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from hcopt.analysis.onnxruntime_alone import ONNXRUNTIME, compare_with_model
 from hcopt.config.sections import Config
 from hcopt.errors import ModelSourceError, ProfileError, RuntimeStartError
 from hcopt.measure.turns import onnxruntime_program
-from hcopt.measure.turns.pace import QUICK, Pace
+from hcopt.measure.turns.pace import QUICK, TURN_S, Pace
 from hcopt.measure.turns.session import OnTurn, OtherProgram, Side
 from hcopt.measure.turns.taker import TurnTaker, take_turns
 from hcopt.measure.window import WindowRunner, recorded_turns
@@ -36,9 +36,10 @@ from hcopt.records.verdict import ConfirmedVariant, ModelAlone
 from hcopt.triton.local_tools import bound_to
 
 _PHASE: Phase = "onnxruntime_alone"
-# Of a slow model, whose turns are longer, fewer.
-BLOCKS, _MIN_BLOCKS, _LONGEST_S = 6, 3, 10.0
-EXPECTED_S = BLOCKS * QUICK.block_s(2)
+# As few as give an interval.
+BLOCKS = 6
+# A median needs fewer answers than a throughput does.
+_SHORTER = 3
 
 
 def measure_alone(
@@ -60,8 +61,8 @@ def measure_alone(
     # With one request under way one instance works, at most.
     rate = best.throughput_infer_per_s.estimate / best.variant.instance_count
     if why is None and turns is not None:
-        pace = turns.pace_of([candidate], {best.variant.config_name: rate}, latency_p99_limit_ms=None)
-        if pace is not None:
+        confirming = turns.pace_of([candidate], {best.variant.config_name: rate}, latency_p99_limit_ms=None)
+        if (pace := None if confirming is None else short_pace(confirming)) is not None:
             alone = _Alone(
                 prepared=prepared,
                 variant=best.variant,
@@ -72,6 +73,19 @@ def measure_alone(
         why = Note.of("alone_too_slow")
     runner.context.note(Note.of("alone_not_measured", why=why or Note.of("alone_on_remote")))
     return None
+
+
+def short_pace(pace: Pace) -> Pace | None:
+    """Turns for all blocks in one session out of those of a confirmation; None where its export would be too large."""
+    found = replace(pace, turn_s=max(TURN_S, pace.turn_s / _SHORTER), passes=1, blocks=BLOCKS)
+    return found if BLOCKS * found.turn_s <= pace.blocks * pace.passes * pace.turn_s else None
+
+
+def expected_s() -> float:
+    """About how long it takes with a quick model."""
+    found = short_pace(QUICK)
+    assert found is not None
+    return BLOCKS * found.block_s(2)
 
 
 def _one_request(load: LoadPoint) -> LoadPoint:
@@ -97,7 +111,7 @@ def _measured(
     runner: WindowRunner, turns: TurnTaker, candidate: Candidate, alone: _Alone, pace: Pace
 ) -> list[Measurement]:
     """All measurements of both; what an interrupted run has of a block that it had not finished does not count."""
-    context, blocks = runner.context, range(_block_count(pace))
+    context, blocks = runner.context, range(BLOCKS)
     context.progress.phase(_PHASE, steps=2 * len(blocks))
     known = [one for one in context.replay.of(_PHASE) if (one.variant, one.load) == (candidate.variant, candidate.load)]
     # Both sides of it.
@@ -131,10 +145,6 @@ def _measured(
         context.note(Note.of("alone_not_measured", why=error.message))
         return []
     return known + (taken or [])
-
-
-def _block_count(pace: Pace) -> int:
-    return min(pace.blocks, max(_MIN_BLOCKS, min(BLOCKS, int(_LONGEST_S / pace.block_s(2)))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

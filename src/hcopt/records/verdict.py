@@ -241,9 +241,10 @@ class ModelAlone:
         config_name: What was served; ONNX Runtime had its threads and session options, and one session.
         client_batch_size: Rows a request.
         block_count: Blocks that have both.
-        request_ms: Median time of a request at the client, through Triton; mean of the blocks, interval at 95 %.
+        request_ms: Median time of a request at the client, through Triton; median of the blocks, and their lowest and
+            highest as an interval of 95 % at least.
         model_ms: Median time of ONNX Runtime's `run` with the same rows; likewise.
-        model_ratio: `model_ms` / `request_ms` over paired blocks, interval at 95 %.
+        model_ratio: `model_ms` / `request_ms` of a block; likewise.
         queue_ms: Mean time that a request waited in Triton's queue, which is long where its configuration has a queue
             delay; None without Triton's statistics.
     """

@@ -142,12 +142,16 @@ def main(path: Path) -> None:
     """Takes all turns of a plan."""
     plan = json.loads(path.read_text(encoding="utf-8"))
     server = _Server(plan["http"], plan["limit_s"])
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: dict[int, subprocess.Popen[bytes]] = {}
     left_s = sum(seconds + BETWEEN_S for _, seconds, _ in plan["turns"])
-    ends = time.monotonic() + len(plan["sides"]) * (_START_S + plan["warm_s"]) + left_s
+    ends, sides = 0.0, list(enumerate(plan["sides"]))
     try:
-        for side in plan["sides"]:
-            processes.append(_started(server, side, plan, ends))  # noqa: PERF401 - those that started are to be ended
+        # First what has no interval that begins now: it may take its time.
+        for index, side in sorted(sides, key=lambda one: "ready" not in one[1]):
+            if "ready" not in side and not ends:
+                waits = len(sides) - len(processes)
+                ends = time.monotonic() + waits * (_START_S + plan["warm_s"]) + left_s
+            processes[index] = _started(server, side, plan, ends)
         for number, (index, seconds, loads) in enumerate(plan["turns"]):
             ratio = min(1.0, (ends - time.monotonic()) / left_s)
             if ratio < _MIN_TURN_RATIO:
@@ -158,10 +162,10 @@ def main(path: Path) -> None:
             left_s -= seconds + BETWEEN_S
             sys.stdout.write(json.dumps({"turn": number, **turn}) + "\n")
             sys.stdout.flush()
-        _end(processes)
+        _end(list(processes.values()))
     finally:
         # A stopped process ends by nothing else.
-        for process in processes:
+        for process in processes.values():
             process.kill()
             process.wait()
 
