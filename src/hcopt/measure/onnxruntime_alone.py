@@ -71,8 +71,12 @@ def measure_alone(
             )
             return compare_with_model(_measured(runner, turns, candidate, alone, pace))
         why = Note.of("alone_too_slow")
-    runner.context.note(Note.of("alone_not_measured", why=why or Note.of("alone_on_remote")))
+    runner.context.note(_not_measured(why or Note.of("alone_on_remote")))
     return None
+
+
+def _not_measured(why: str | Note) -> Note:
+    return Note.of("alone_not_measured", why=why)
 
 
 def short_pace(pace: Pace) -> Pace | None:
@@ -94,8 +98,10 @@ def _one_request(load: LoadPoint) -> LoadPoint:
 
 def _unfit(prepared: Prepared, variant: ModelConfigVariant, config: Config, environment: Environment) -> Note | None:
     """Why ONNX Runtime here would be no match for that of the server; None where it is."""
-    if environment.runtime in ("remote", "docker"):
-        return Note.of("alone_on_remote" if environment.runtime == "remote" else "alone_on_docker")
+    if environment.runtime == "remote":
+        return Note.of("alone_on_remote")
+    if environment.runtime == "docker":
+        return Note.of("alone_on_docker")
     if config.instance_kind == "KIND_GPU":
         return Note.of("alone_on_gpu")
     served = json.loads(config_json(prepared, variant))
@@ -138,11 +144,11 @@ def _measured(
             context=context,
             restart_server_if_dead=runner.restart_server_if_dead,
             on_restart=runner.served.forget_all,
-            failure="alone_not_measured",
+            failed_for=_not_measured,
         )
     except RuntimeStartError as error:
         # All that was confirmed stands without it.
-        context.note(Note.of("alone_not_measured", why=error.message))
+        context.note(_not_measured(error.message))
         return []
     return known + (taken or [])
 

@@ -17,6 +17,7 @@ from tests.support.records import (
     LIGHT,
     default_variant,
     measurement,
+    model_alone,
     no_feasible_config_record,
     run_record,
     tied_record,
@@ -215,3 +216,10 @@ def test_failed_windows_are_told_with_their_account() -> None:
     assert (default["windows"], default["failed_on_own_account"], default["failed_otherwise"]) == (36, 24, 0)
     assert (best["failed_on_own_account"], best["failed_otherwise"]) == (0, 1)
     assert default["reason"].endswith("Exceeds maximum queue size")
+
+
+def test_summary_has_what_a_request_takes_beside_onnxruntime_alone() -> None:
+    alone = model_of(run_record(alone=model_alone()))["onnxruntime_alone"]
+    assert alone["request_ms"] == {"estimate": 2.1, "ci_low": 2.0, "ci_high": 2.3}
+    assert (alone["model_ratio"]["estimate"], alone["queue_ms"], alone["block_count"]) == (0.286, 0.51, 6)
+    assert model_of(run_record())["onnxruntime_alone"] is None

@@ -20,6 +20,7 @@ from hcopt.tracking.log import TrackedRun
 from tests.support.records import (
     MODEL_NAME,
     capacity,
+    model_alone,
     no_feasible_config_record,
     run_record,
     tied_record,
@@ -119,6 +120,18 @@ def test_answer_says_what_one_server_sustains_at_least() -> None:
     assert "is not shown to keep p99 within 50 ms at any rate" in closing(run_record(capacity=none))
 
 
+def test_answer_says_what_of_a_request_s_time_the_model_takes() -> None:
+    text = closing(run_record(alone=model_alone()))
+    assert (
+        "Of 2.10 ms that a request to config_6 takes with no other under way, 0.600 ms (29%, 95% interval 27% to 31%) "
+        "are the model's, as ONNX Runtime alone takes them in turns with it; 1.50 ms are what Triton, gRPC and the "
+        "client add, 0.510 ms of them in the queue, where Triton waits for more requests." in text
+    )
+    text = closing(run_record(alone=model_alone(queue_ms=0.01, model_ratio=Estimate(estimate=0.286))))
+    assert "0.600 ms (29%) are" in text and "the client add." in text
+    assert "ONNX Runtime alone" not in closing(run_record())
+
+
 def test_answer_shows_windows_that_failed_and_on_whose_account() -> None:
     text = closing(failing_default_record())
     refused = "the server answered with an error: Exceeds maximum queue size"
@@ -214,6 +227,7 @@ def test_plan_shows_every_variant_the_loads_and_the_time() -> None:
     assert text.count("│ config_") == 9
     assert "Each at concurrency × rows a request: 8×1, 32×1" in text
     assert "18 measurements in the sweep and up to 24 in the confirmation: about 3 min." in text
+    assert "in the confirmation, 12 beside ONNX Runtime alone: about 3 min." in plan(alone_count=12)
 
 
 def test_plan_takes_names_and_notes_literally() -> None:
