@@ -56,27 +56,26 @@ def measure_alone(
     """
     if best is None or not config.confirmation.onnxruntime_alone:
         return None
-    why = _unfit(prepared, best.variant, config, environment)
-    turns, candidate = runner.turns, Candidate(variant=best.variant, load=_one_request(best.load))
-    # With one request under way one instance works, at most.
-    rate = best.throughput_infer_per_s.estimate / best.variant.instance_count
-    if why is None and turns is not None:
-        confirming = turns.pace_of([candidate], {best.variant.config_name: rate}, latency_p99_limit_ms=None)
-        if (pace := None if confirming is None else short_pace(confirming)) is not None:
-            alone = _Alone(
-                prepared=prepared,
-                variant=best.variant,
-                client_batch_size=best.load.client_batch_size,
-                cpuset=config.runtime.cpuset.server,
-            )
-            return compare_with_model(_measured(runner, turns, candidate, alone, pace))
-        why = Note.of("alone_too_slow")
-    runner.context.note(_not_measured(why or Note.of("alone_on_remote")))
-    return None
+    turns, rows = runner.turns, best.load.client_batch_size
+    candidate = Candidate(variant=best.variant, load=LoadPoint(concurrency=1, client_batch_size=rows))
+    pace = None if turns is None else _pace_of(turns, candidate, best)
+    why = Note.of("alone_on_remote") if turns is None else _unfit(prepared, best.variant, config, environment)
+    if turns is None or pace is None or why is not None:
+        runner.context.note(_not_measured(why or Note.of("alone_too_slow")))
+        return None
+    alone = _Alone(prepared=prepared, variant=best.variant, client_batch_size=rows, cpuset=config.runtime.cpuset.server)
+    return compare_with_model(_measured(runner, turns, candidate, alone, pace))
 
 
 def _not_measured(why: str | Note) -> Note:
     return Note.of("alone_not_measured", why=why)
+
+
+def _pace_of(turns: TurnTaker, candidate: Candidate, best: ConfirmedVariant) -> Pace | None:
+    # With one request under way one instance works, at most.
+    rate = best.throughput_infer_per_s.estimate / best.variant.instance_count
+    found = turns.pace_of([candidate], {candidate.variant.config_name: rate}, latency_p99_limit_ms=None)
+    return None if found is None else short_pace(found)
 
 
 def short_pace(pace: Pace) -> Pace | None:
@@ -92,14 +91,8 @@ def expected_s() -> float:
     return BLOCKS * found.block_s(2)
 
 
-def _one_request(load: LoadPoint) -> LoadPoint:
-    return LoadPoint(concurrency=1, client_batch_size=load.client_batch_size)
-
-
 def _unfit(prepared: Prepared, variant: ModelConfigVariant, config: Config, environment: Environment) -> Note | None:
     """Why ONNX Runtime here would be no match for that of the server; None where it is."""
-    if environment.runtime == "remote":
-        return Note.of("alone_on_remote")
     if environment.runtime == "docker":
         return Note.of("alone_on_docker")
     if config.instance_kind == "KIND_GPU":
@@ -120,9 +113,8 @@ def _measured(
     context, blocks = runner.context, range(BLOCKS)
     context.progress.phase(_PHASE, steps=2 * len(blocks))
     known = [one for one in context.replay.of(_PHASE) if (one.variant, one.load) == (candidate.variant, candidate.load)]
-    # Both sides of it.
-    counts = Counter(one.block for one in known)
-    new = [block for block in blocks if counts[block] < 2]
+    sides = Counter(block for block, _ in {(one.block, one.profiler) for one in known})
+    new = [block for block in blocks if sides[block] < 2]
     for _ in range(2 * (len(blocks) - len(new))):
         context.progress.known()
     if not new:
