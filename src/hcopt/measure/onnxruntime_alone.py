@@ -51,7 +51,7 @@ def measure_alone(
         runner: Measures and records; its `note` gets why it is not measured where it was asked for.
         best: Whom the confirmation recommends.
         prepared: The model and its rows.
-        config: Whether it is asked for, and the server's CPUs.
+        config: Whether it is asked for.
         environment: Of the server.
     """
     if best is None or not config.confirmation.onnxruntime_alone:
@@ -63,7 +63,7 @@ def measure_alone(
     if turns is None or pace is None or why is not None:
         runner.context.note(_not_measured(why or Note.of("alone_too_slow")))
         return None
-    alone = _Alone(prepared=prepared, variant=best.variant, client_batch_size=rows, cpuset=config.runtime.cpuset.server)
+    alone = _Alone(prepared=prepared, variant=best.variant, client_batch_size=rows, cpuset=environment.cpuset)
     return compare_with_model(_measured(runner, turns, candidate, alone, pace))
 
 
@@ -153,13 +153,13 @@ class _Alone:
         prepared: The model and its rows.
         variant: Whose threads and session options it gets.
         client_batch_size: Rows a request.
-        cpuset: The server's CPUs; None leaves that to the kernel.
+        cpuset: The server's CPUs, as Linux writes them; those of the measuring programs may be others.
     """
 
     prepared: Prepared
     variant: ModelConfigVariant
     client_batch_size: int
-    cpuset: str | None
+    cpuset: str
 
     def command(self, export: Path, ready: Path) -> list[str]:
         """See `OtherProgram.command`.

@@ -168,14 +168,14 @@ def test_winner_and_onnxruntime_take_turns_with_one_request_under_way(tmp_path: 
 
 def test_onnxruntime_has_the_winner_s_options_rows_and_cpus(tmp_path: Path) -> None:
     both = Both()
-    Place(tmp_path, both).measure(config='{"runtime": {"cpuset": {"server": "0-1"}}}')
+    Place(tmp_path, both).measure()
     assert both.alone["model"] == "/models/M/model.onnx"
     assert both.alone["parameters"] == {"intra_op_thread_count": "3"}
     assert (both.alone["graph_level"], both.alone["inputs"]) == ("1", ["x"])
     # Two rows a request: 0 and 1, then 2 and 0 again.
     (requests,) = both.rows
     assert requests.tolist() == [[[0, 1], [2, 3]], [[4, 5], [0, 1]]]
-    assert "0,1" in both.command
+    assert RUN.environment.cpuset == "0-1" and "0,1" in both.command
     assert both.command[-3:-1] == ["-m", "hcopt.measure.turns.onnxruntime_program"]
 
 
