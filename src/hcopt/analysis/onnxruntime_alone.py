@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import fmean, median
+from statistics import median
 
 from hcopt.records.measurement import Measurement
 from hcopt.records.verdict import Estimate, ModelAlone
@@ -36,7 +36,7 @@ def compare_with_model(measurements: Iterable[Measurement]) -> ModelAlone | None
         request_ms=_middle(requests_ms),
         model_ms=_middle(models_ms),
         model_ratio=_middle([model / request for model, request in zip(models_ms, requests_ms, strict=True)]),
-        queue_ms=fmean(queues_us) / 1000 if queues_us else None,
+        queue_ms=median(queues_us) / 1000 if queues_us else None,
     )
 
 

@@ -51,8 +51,11 @@ def test_median_of_six_blocks_has_the_lowest_and_the_highest_beside_it() -> None
 
 def test_busy_moment_of_the_machine_does_not_move_the_estimate() -> None:
     calm = [(2.0, 0.5)] * 4
-    found = compare_with_model(blocks((40.0, 0.5), *calm, (2.0, 9.0)))
+    taken = blocks((40.0, 0.5), *calm, (2.0, 9.0))
+    assert taken[0].server is not None
+    found = compare_with_model([replace(taken[0], server=replace(taken[0].server, queue_us=9000.0)), *taken[1:]])
     assert found is not None
+    assert found.queue_ms == pytest.approx(0.1)
     assert (found.request_ms.estimate, found.model_ms.estimate, found.model_ratio.estimate) == (2.0, 0.5, 0.25)
 
 

@@ -16,7 +16,8 @@ def alone_line(run: RunRecord, alone: ModelAlone, text: Text) -> str:
     """The same on terminal, page and PDF."""
     cost_ms = max(0.0, alone.request_ms.estimate - alone.model_ms.estimate)
     queue, bounds = "", figures.bounds(alone.model_ratio, figures.rough, text)
-    if alone.queue_ms is not None and alone.queue_ms > _MIN_QUEUE_RATIO * cost_ms:
+    # A mean, which a busy moment may raise beyond the median of which it would be a part.
+    if alone.queue_ms is not None and _MIN_QUEUE_RATIO * cost_ms < alone.queue_ms <= cost_ms:
         queue = text["alone_queue"].format(queue=figures.milliseconds(alone.queue_ms))
     return text["alone"].format(
         name=short_name(alone.config_name, run),

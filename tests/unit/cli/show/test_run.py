@@ -127,8 +127,9 @@ def test_answer_says_what_of_a_request_s_time_the_model_takes() -> None:
         "are the model's, as ONNX Runtime alone takes them in turns with it; 1.50 ms are what Triton, gRPC and the "
         "client add, 0.510 ms of them in the queue, where Triton waits for more requests." in text
     )
-    text = closing(run_record(alone=model_alone(queue_ms=0.01, model_ratio=Estimate(estimate=0.286))))
-    assert "0.600 ms (29%) are" in text and "the client add." in text
+    for queue_ms in (0.01, 1.6, None):
+        text = closing(run_record(alone=model_alone(queue_ms=queue_ms, model_ratio=Estimate(estimate=0.286))))
+        assert "0.600 ms (29%) are" in text and "the client add." in text
     assert "ONNX Runtime alone" not in closing(run_record())
 
 
