@@ -296,7 +296,7 @@ def test_run_says_what_of_a_request_s_time_the_model_takes(first: Run) -> None:
     assert 0 < alone["model_ms"]["estimate"] < alone["request_ms"]["estimate"]
     ratio = alone["model_ratio"]
     assert 0 < ratio["ci_low"] <= ratio["estimate"] <= ratio["ci_high"]
-    assert "are the model's, as ONNX Runtime alone takes them" in first.answer.stdout
+    assert "are the model's (ONNX Runtime alone, in turns with it)" in first.answer.stdout
 
 
 def test_run_is_read_back_whole(first: Run) -> None:

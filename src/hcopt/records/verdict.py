@@ -245,7 +245,7 @@ class ModelAlone:
             highest as an interval of 95 % at least.
         model_ms: Median time of ONNX Runtime's `run` with the same rows; likewise.
         model_ratio: `model_ms` / `request_ms` of a block; likewise.
-        queue_ms: Mean time that a request of a block waited in Triton's queue, which is long where its configuration has
+        queue_ms: Mean time that a block's requests waited in Triton's queue, which is long where the configuration has
             a queue delay; median of the blocks. None without Triton's statistics.
     """
 

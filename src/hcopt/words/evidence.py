@@ -67,10 +67,9 @@ EN = {
     "batch it is in. At a fixed concurrency throughput is concurrency / mean latency (Little).",
     "breakdown_outside": "{name}: {share:.0%} of a request's mean time is outside of Triton's statistics: in gRPC, in "
     "the load generator, and in waiting for a CPU. Triton's settings change the rest only.",
-    "alone": "Of {request} that a request to {name} takes with no other under way, {model} ({share}{interval}) are the "
-    "model's, as ONNX Runtime alone takes them in turns with it; {cost} are what Triton, gRPC and the client "
-    "add{queue}.",
-    "alone_queue": ", {queue} of them in the queue, where Triton waits for more requests",
+    "alone": "Of the {request} of a request to {name} with no other under way, {model} ({share}{interval}) are the "
+    "model's (ONNX Runtime alone, in turns with it); Triton, gRPC and the client add {cost}{queue}.",
+    "alone_queue": ", {queue} of it a wait in the queue for more requests",
     "alone_interval": ", 95% interval {range}",
     "alone_loaded": "At concurrency {load} it takes {total}, {queue} of them in the queue.",
     "breakdown_caption": "Mean time of a request inside the server, by its parts.",

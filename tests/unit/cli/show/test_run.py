@@ -123,13 +123,13 @@ def test_answer_says_what_one_server_sustains_at_least() -> None:
 def test_answer_says_what_of_a_request_s_time_the_model_takes() -> None:
     text = closing(run_record(alone=model_alone()))
     assert (
-        "Of 2.10 ms that a request to config_6 takes with no other under way, 0.600 ms (29%, 95% interval 27% to 31%) "
-        "are the model's, as ONNX Runtime alone takes them in turns with it; 1.50 ms are what Triton, gRPC and the "
-        "client add, 0.510 ms of them in the queue, where Triton waits for more requests." in text
+        "Of the 2.10 ms of a request to config_6 with no other under way, 0.600 ms (29%, 95% interval 27% to 31%) are "
+        "the model's (ONNX Runtime alone, in turns with it); Triton, gRPC and the client add 1.50 ms, 0.510 ms of it a "
+        "wait in the queue for more requests." in text
     )
     for queue_ms in (0.01, 1.6, None):
         text = closing(run_record(alone=model_alone(queue_ms=queue_ms, model_ratio=Estimate(estimate=0.286))))
-        assert "0.600 ms (29%) are" in text and "the client add." in text
+        assert "0.600 ms (29%) are" in text and "the client add 1.50 ms." in text
     assert "ONNX Runtime alone" not in closing(run_record())
 
 

@@ -23,7 +23,7 @@ def test_line_joins_the_request_alone_and_the_same_under_the_load_that_was_chose
     assert run.confirmation.best is not None
     alone = model_alone(config_name=run.confirmation.best.variant.config_name)
     line = lines(replace(run, alone=alone))[-1]
-    assert line.startswith("Of 2.10 ms that a request to ")
+    assert line.startswith("Of the 2.10 ms of a request to ")
     assert "0.600 ms (29%, 95% interval 27% to 31%) are the model's" in line
     assert f"At concurrency {run.confirmation.best.load.concurrency} it takes " in line
     assert line.endswith("ms of them in the queue.")
