@@ -133,6 +133,15 @@ def test_answer_says_what_of_a_request_s_time_the_model_takes() -> None:
     assert "ONNX Runtime alone" not in closing(run_record())
 
 
+def test_answer_names_no_cost_of_triton_that_the_blocks_do_not_show() -> None:
+    slow = model_alone(
+        request_ms=Estimate(estimate=51.95), model_ratio=Estimate(estimate=0.98, ci_low=0.84, ci_high=1.27)
+    )
+    text = closing(run_record(alone=slow))
+    assert "(98%, 95% interval 84% to 127%) are the model's" in text
+    assert "what Triton, gRPC and the client add is too little to show." in text
+
+
 def test_answer_shows_windows_that_failed_and_on_whose_account() -> None:
     text = closing(failing_default_record())
     refused = "the server answered with an error: Exceeds maximum queue size"
