@@ -124,8 +124,8 @@ def test_answer_says_what_of_a_request_s_time_the_model_takes() -> None:
     text = closing(run_record(alone=model_alone()))
     assert (
         "Of the 2.10 ms of a request to config_6 with no other under way, 0.600 ms (29%, 95% interval 27% to 31%) are "
-        "the model's (ONNX Runtime alone, in turns with it); Triton, gRPC and the client add 1.50 ms, 0.510 ms of it in "
-        "the queue." in text
+        "the model's (ONNX Runtime alone, in turns with it); Triton, gRPC and the client add 1.50 ms, 0.510 ms of it "
+        "in the queue." in text
     )
     for queue_ms in (0.01, 1.6, None):
         text = closing(run_record(alone=model_alone(queue_ms=queue_ms, model_ratio=Estimate(estimate=0.286))))
