@@ -70,7 +70,8 @@ EN = {
     "alone": "Of the {request} of a request to {name} with no other under way, {model} ({share}{interval}) are the "
     "model's (ONNX Runtime alone, in turns with it); {rest}.",
     "alone_rest": "Triton, gRPC and the client add {cost}{queue}",
-    "alone_rest_unclear": "what Triton, gRPC and the client add is too little to show",
+    "alone_rest_unclear": "what Triton, gRPC and the client add does not show: it is too little, or the machine too "
+    "busy",
     "alone_queue": ", {queue} of it in the queue",
     "alone_interval": ", 95% interval {range}",
     "alone_loaded": "At concurrency {load} it takes {total}, {queue} of them in the queue.",
@@ -172,7 +173,7 @@ KO = {
     "alone": "다른 요청이 없을 때 {name}에 대한 요청 하나에 걸리는 {request} 중 모델 몫은 {model}({share}{interval}): "
     "ONNX Runtime 단독으로 번갈아 측정. {rest}.",
     "alone_rest": "나머지 {cost}는 Triton, gRPC, 클라이언트의 비용{queue}",
-    "alone_rest_unclear": "Triton, gRPC, 클라이언트의 비용은 확인되지 않을 만큼 작음",
+    "alone_rest_unclear": "Triton, gRPC, 클라이언트의 비용은 확인되지 않음: 너무 작거나 장비에 다른 부하가 많음",
     "alone_queue": "(이 중 queue에서 {queue})",
     "alone_interval": ", 95% 신뢰구간 {range}",
     "alone_loaded": "concurrency {load}에서는 {total}, 이 중 queue에서 {queue}.",

@@ -139,7 +139,7 @@ def test_answer_names_no_cost_of_triton_that_the_blocks_do_not_show() -> None:
     )
     text = closing(run_record(alone=slow))
     assert "(98%, 95% interval 84% to 127%) are the model's" in text
-    assert "what Triton, gRPC and the client add is too little to show." in text
+    assert "what Triton, gRPC and the client add does not show: it is too little, or the machine too busy." in text
 
 
 def test_answer_shows_windows_that_failed_and_on_whose_account() -> None:
