@@ -172,6 +172,7 @@ class ConfirmationSection(_Section):
     max_minutes: Annotated[Number, Field(gt=0)] = 4
     alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.01
     indifference_ratio: Annotated[Number, Field(gt=0, lt=0.5)] = 0.02
+    onnxruntime_alone: Annotated[bool, Field(strict=True)] = True
 
 
 class CapacitySection(_Section):

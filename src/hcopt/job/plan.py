@@ -14,6 +14,8 @@ from hcopt.analysis.sequential import first_look
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
 from hcopt.measure.noise import BLOCKS, FINALISTS
+from hcopt.measure.onnxruntime_alone import BLOCKS as ALONE_BLOCKS
+from hcopt.measure.onnxruntime_alone import expected_s as expected_alone_s
 from hcopt.measure.turns.pace import QUICK
 from hcopt.model.prepare import delivered_config, prepare
 from hcopt.model.repository import write_repository
@@ -49,6 +51,7 @@ class PlannedJob:
     confirmation_count: int
     expected_s: float
     noise_count: int = 0
+    alone_count: int = 0
 
     def as_json(self) -> JsonObject:
         """The same for machines."""
@@ -60,6 +63,7 @@ class PlannedJob:
                 "noise": self.noise_count,
                 "sweep": self.plan.measurement_count,
                 "confirmation": self.confirmation_count,
+                "onnxruntime_alone": self.alone_count,
             },
             "expected_s": round(self.expected_s, 1),
         }
@@ -119,6 +123,8 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
     known = () if noise is None else (Note.of("last_noise", said=resolution_note(noise, config.confirmation)),)
     checks_capacity = config.constraints.latency_p99_ms is not None
     capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0
+    asks_alone = config.confirmation.onnxruntime_alone and not config.runtime.is_remote
+    alone_count, alone_s = (2 * ALONE_BLOCKS, expected_alone_s()) if asks_alone else (0, 0.0)
     sweep_s = expected_sweep_s(plan, interval_ms=config.profiler.measurement_interval_ms)
     return PlannedJob(
         plan=plan,
@@ -126,7 +132,8 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
         notes=(*prepared.notes, *known),
         noise_count=noise_count,
         confirmation_count=confirmation_count,
-        expected_s=_SECONDS_AROUND + noise_s + sweep_s + confirmation_s + capacity_s,
+        alone_count=alone_count,
+        expected_s=_SECONDS_AROUND + noise_s + sweep_s + confirmation_s + alone_s + capacity_s,
     )
 
 

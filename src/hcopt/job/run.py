@@ -348,6 +348,7 @@ class _Run:
             best_config_pbtxt=None if best is None else config_text(prepared, best.variant),
             noise=noise,
             capacity=proof.capacity,
+            alone=proof.alone,
             elapsed_s=self.context.stopwatch.elapsed_s,
             decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),

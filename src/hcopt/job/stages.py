@@ -20,6 +20,7 @@ from hcopt.measure.choose import choose_profiler
 from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
 from hcopt.measure.noise import measure_noise
+from hcopt.measure.onnxruntime_alone import measure_alone
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
@@ -27,7 +28,7 @@ from hcopt.model.prepare import Prepared, config_json
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
-from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
+from hcopt.records.verdict import Capacity, Confirmation, ModelAlone, Noise, Ranking
 from hcopt.system.cpu_list import format_cpu_list, parse_cpu_list
 from hcopt.system.topology import read_cores, shared_cores
 from hcopt.triton.base import Server
@@ -63,6 +64,7 @@ class Proof:
 
     confirmation: Confirmation
     capacity: Capacity | None
+    alone: ModelAlone | None = None
 
 
 class Stages(Protocol):
@@ -79,7 +81,7 @@ class Stages(Protocol):
         """Measures the plan; records what it finds."""
 
     def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proof:
-        """Finalists and default against each other, and the rate that the best sustains."""
+        """Finalists and default against each other; what the best costs a request, and the rate that it sustains."""
 
 
 def machine_notes(found: Environment, *, planned: bool) -> Iterator[Note]:
@@ -193,6 +195,8 @@ class ServedStages:
             # Nothing that a search has kept loaded may be there beside what is measured now.
             self.runner.served.unload()
             confirmation = confirm_finalists(self.runner, plan, ranking, config, window_s=window_s)
+        with context.stage("onnxruntime_alone"):
+            alone = measure_alone(self.runner, confirmation.best, self.run.prepared, config, self.environment)
         with context.stage("open_loop"):
             capacity = find_capacity(self.runner, confirmation.best, config)
-        return Proof(confirmation=confirmation, capacity=capacity)
+        return Proof(confirmation=confirmation, capacity=capacity, alone=alone)

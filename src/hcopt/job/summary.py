@@ -148,6 +148,7 @@ def _model(run: RunRecord) -> JsonObject:
         "notes": [*map(worded, run.notes)],
         "noise": _noise(run.noise),
         "capacity": _capacity(run.capacity),
+        "onnxruntime_alone": None if run.alone is None else asdict(run.alone),
         "nodes": _nodes(run),
     }
 

@@ -102,7 +102,7 @@ def row_feeds(signature: ModelSignature, rows: Rows) -> tuple[int, Callable[[int
 
 def _feeds(signature: ModelSignature, rows: Rows) -> Rows:
     batched = has_batch_dimension(signature)
-    return {spec.name: _as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
+    return {spec.name: as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
 
 
 def _refuse_bad_rows(run_row: Callable[[int], None], count: int, row_check_s: float | None) -> Note | None:
@@ -206,7 +206,7 @@ def _larger(values: NDArray[Any]) -> NDArray[Any]:
     return np.full_like(values, np.iinfo(values.dtype).max) if _is_byte(values) else values
 
 
-def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:
+def as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:
     """Rows in the model's own rank, which config.pbtxt may differ from.
 
     Triton has no scalars, so that a client sends [1], and max_batch_size 0 has the batch dimension in each row.

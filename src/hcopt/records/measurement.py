@@ -11,7 +11,7 @@ from typing import Literal
 from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
 
-Phase = Literal["noise", "sweep", "memory", "confirmation", "open_loop"]
+Phase = Literal["noise", "sweep", "memory", "confirmation", "onnxruntime_alone", "open_loop"]
 FailureCause = Literal["refused", "unanswered", "other"]
 
 # The kernel keeps some of the memory for itself, a little more or less with each of its versions and each start. Less
@@ -111,7 +111,7 @@ class Measurement:
         phase: Which stage asked for it.
         block: The block, where the phase measures in blocks; in a sweep only where several nodes share it, or a search
             has any.
-        profiler: Which program measured: `model-analyzer` or `perf_analyzer`.
+        profiler: Which program measured: `model-analyzer` or `perf_analyzer`; `onnxruntime` where no server took part.
         variant: What was served.
         load: What was asked of it.
         started_at: UTC, ISO 8601.

@@ -133,6 +133,12 @@ NoteCode: TypeAlias = Literal[
     "no_rate_within_limit",
     "rates_invalid",
     "capacity_failed",
+    "alone_not_measured",
+    "alone_on_remote",
+    "alone_on_docker",
+    "alone_on_gpu",
+    "alone_with_accelerator",
+    "alone_too_slow",
     # Several models, nodes and runs
     "of_model",
     "model_failed",

@@ -117,7 +117,7 @@ def _key(text: str) -> str:
 
 def run_metrics(run: RunRecord) -> list[MetricPoint]:
     """What was found, most important first since MLflow keeps the order: improvement, confirmed figures with their
-    intervals, capacity, noise, counts, and seconds a phase.
+    intervals, capacity, what Triton costs, noise, counts, and seconds a phase.
     """
     found = run.confirmation
     values: dict[str, float | None] = {}
@@ -136,6 +136,13 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         # Under the plain name the rate that is promised, as in the tag of the model version.
         key, rate = "capacity.sustainable_rate_infer_per_s", run.capacity.sustainable_rate_infer_per_s
         values |= {**_bounds(key, rate), key: rate.ci_low, f"{key}.estimate": rate.estimate}
+    if (alone := run.alone) is not None:
+        for name, figure in (("request_ms", alone.request_ms), ("model_ms", alone.model_ms)):
+            values |= _bounds(f"onnxruntime_alone.{name}", figure)
+        values |= {
+            **_bounds("onnxruntime_alone.model_ratio", alone.model_ratio),
+            "onnxruntime_alone.queue_ms": alone.queue_ms,
+        }
     if run.noise is not None:
         values |= {f"noise.{key}": getattr(run.noise, key) for key in _NOISE_FIGURES}
     failed = sum(1 for measurement in run.measurements if measurement.error is not None)
@@ -247,6 +254,9 @@ def _load_text(load: LoadPoint) -> str:
 def _prefix(measurement: Measurement, plan: SweepPlan, taken: Sequence[Measurement]) -> str:
     """The phase; then the loads that its blocks would mix (the default, at its own load and at the best one's)."""
     phase = "" if measurement.phase == "sweep" else f"{measurement.phase}."
+    if measurement.phase == "onnxruntime_alone":
+        # Both sides have the same variant, load and blocks.
+        phase += f"{measurement.profiler}."
     if len({load.client_batch_size for load in plan.loads}) > 1:
         phase += f"client_batch_{measurement.load.client_batch_size}."
     loads = {other.load.concurrency for other in taken if other.phase == measurement.phase}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hcopt.config.sections import Config, MlflowSection, ModelSection
+from hcopt.config.sections import Config, ConfirmationSection, MlflowSection, ModelSection
 from hcopt.errors import ConfigError
 from hcopt.job import plan
 from hcopt.job.plan import plan_job
@@ -41,3 +41,11 @@ def test_model_from_a_folder_can_have_no_alias(tmp_path: Path) -> None:
     config = Config(model=ModelSection(uri=str(SAMPLE_FOLDER)), mlflow=PROMOTE)
     with pytest.raises(ConfigError, match="no version in a registry"):
         plan_job(config, results=tmp_path)
+
+
+def test_dry_run_counts_onnxruntime_alone_where_it_is_measured(tmp_path: Path) -> None:
+    sample = Config(model=ModelSection(uri=str(SAMPLE_FOLDER)))
+    without = sample.model_copy(update={"confirmation": ConfirmationSection(onnxruntime_alone=False)})
+    asked, off = (plan_job(config, results=tmp_path) for config in (sample, without))
+    assert [one.as_json()["measurements"]["onnxruntime_alone"] for one in (asked, off)] == [12, 0]
+    assert 1 < asked.expected_s - off.expected_s <= 5

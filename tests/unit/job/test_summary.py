@@ -17,6 +17,7 @@ from tests.support.records import (
     LIGHT,
     default_variant,
     measurement,
+    model_alone,
     no_feasible_config_record,
     run_record,
     tied_record,
@@ -234,3 +235,10 @@ def test_reason_for_a_variant_says_how_far_its_answers_are_from_the_models() -> 
     assert said.startswith(model_of(run_record())["reason"]["sentence"])
     assert "'output' differs by at most 2.50% of its spread (0.02), on average by 0.50%" in said
     assert said.endswith("99.50% of the labels 'label' agree.")
+
+
+def test_summary_has_what_a_request_takes_beside_onnxruntime_alone() -> None:
+    alone = model_of(run_record(alone=model_alone()))["onnxruntime_alone"]
+    assert alone["request_ms"] == {"estimate": 2.1, "ci_low": 2.0, "ci_high": 2.3}
+    assert (alone["model_ratio"]["estimate"], alone["queue_ms"], alone["block_count"]) == (0.286, 0.51, 6)
+    assert model_of(run_record())["onnxruntime_alone"] is None

@@ -42,6 +42,7 @@ from tests.support.records import (
     RUN_ID,
     default_variant,
     measurement,
+    model_alone,
     model_artifact,
     no_feasible_config_record,
     run_record,
@@ -230,6 +231,22 @@ def test_run_metrics_hold_misses_equal_load_capacity_and_noise() -> None:
     assert "capacity.sustainable_rate_infer_per_s.ci_high" not in found, "no rate was found that fails"
     assert (found["noise.resolvable_ratio"], found["noise.window_s"]) == (0.052, 3.0)
     assert "noise.max_steal_ratio" not in found, "not known"
+
+
+def test_run_metrics_hold_what_triton_costs() -> None:
+    found = values(run_record(alone=model_alone()))
+    assert (found["onnxruntime_alone.request_ms"], found["onnxruntime_alone.model_ms"]) == (2.1, 0.6)
+    assert (found["onnxruntime_alone.model_ratio.ci_low"], found["onnxruntime_alone.queue_ms"]) == (0.27, 0.51)
+    assert not [key for key in values(run_record()) if key.startswith("onnxruntime_alone")]
+
+
+def test_both_sides_of_what_triton_costs_have_metrics_of_their_own() -> None:
+    """They have variant, load and block in common."""
+    one = replace(run_record().measurements[0], phase="onnxruntime_alone", block=0)
+    own = [replace(one, profiler=profiler) for profiler in ("perf_analyzer", "onnxruntime")]
+    keys = [point.key for point in variant_metrics(run_record().plan, own)]
+    assert len(keys) == len(set(keys))
+    assert "onnxruntime_alone.onnxruntime.latency_p99_ms" in keys
 
 
 def test_run_metrics_hold_the_memory_that_each_finalist_needs() -> None:

@@ -22,6 +22,7 @@ from hcopt.records.verdict import Capacity, Comparison, FailedWindows
 from hcopt.report import figures
 from hcopt.report.facts.hardware import hardware_answers
 from hcopt.report.facts.limit import lower_bound
+from hcopt.report.facts.model_alone import alone_line
 from hcopt.report.facts.names import other_parameters, short_name, swept_threads
 from hcopt.report.plain_table import plain_rows
 from hcopt.words import texts
@@ -65,9 +66,10 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
     console.print(table)
     loads = ", ".join(f"{load.concurrency}×{load.client_batch_size}" for load in plan.loads)
     console.print(f"Each at concurrency × rows a request: {loads}", highlight=False)
+    alone = f", {planned.alone_count} beside ONNX Runtime alone" if planned.alone_count else ""
     console.print(
         f"{plan.measurement_count} measurements in the sweep and up to {planned.confirmation_count} in the "
-        f"confirmation: about {duration(planned.expected_s)}. Nothing was measured or written.",
+        f"confirmation{alone}: about {duration(planned.expected_s)}. Nothing was measured or written.",
         highlight=False,
     )
 
@@ -186,6 +188,8 @@ def _beside_the_table(record: RunRecord) -> Iterator[str]:
     yield from (_failed(failed, record) for failed in found.failures)
     if record.capacity is not None:
         yield _sustained(record.capacity, record)
+    if record.alone is not None:
+        yield alone_line(record, record.alone, texts("en"))
 
 
 def _failed(failed: FailedWindows, record: RunRecord) -> str:
