@@ -409,7 +409,7 @@ def test_report_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tmp
 def test_report_that_cannot_be_made_is_an_output_error_and_keeps_the_older_one(tmp_path, monkeypatch):
     path = tmp_path / "report.pdf"
     path.write_bytes(b"older")
-    monkeypatch.setattr("hcopt.report.charts.drawing.to_svg", lambda chart: "no drawing")
+    monkeypatch.setattr("hcopt.report.pictures.to_svg", lambda *_: "no drawing")
     with pytest.raises(OutputError, match=f"cannot make the report on run {RUN_ID}"):
         write_pdf(run_record(), language="en", path=path)
     assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("report.pdf", b"older")]
