@@ -47,6 +47,7 @@ from tests.support.records import (
     tied_record,
     undecided_record,
 )
+from tests.support.reports import drawn_once
 
 BEST = f"{MODEL_NAME}_config_6"
 HALF_FAILED = f"{MODEL_NAME}_config_7"
@@ -323,6 +324,14 @@ def test_charts_are_opaque_png_images(language: Language, record: RunRecord) -> 
         image = Image.open(BytesIO(content)).convert("RGBA")
         assert min(image.size) > 200
         assert image.getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+def test_charts_that_a_report_has_shown_are_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_record()
+    drawn = drawn_once(run, "en")
+    before = chart_images(run, "en")
+    monkeypatch.setattr("hcopt.report.render.drawings.drawn_charts", lambda *_, **__: pytest.fail("drawn again"))
+    assert chart_images(run, "en", drawn) == before
 
 
 def test_run_in_which_nothing_was_measured_has_no_charts() -> None:
