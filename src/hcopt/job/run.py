@@ -374,11 +374,13 @@ class _Run:
         try:
             try:
                 with self._phase("report"):
-                    write_report(self.job.config, self.folder, record)
+                    drawn = write_report(self.job.config, self.folder, record)
             finally:
                 self.folder.show_as_latest()
             with self._phase("log"):
-                tracked = log_finished_run(self.job.config, self.folder, record, tracking_uri=self.job.tracking_uri)
+                tracked = log_finished_run(
+                    self.job.config, self.folder, record, tracking_uri=self.job.tracking_uri, drawn=drawn
+                )
         except OutputError as error:
             failure = error
         except KeyboardInterrupt as interruption:

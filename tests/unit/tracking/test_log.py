@@ -49,6 +49,7 @@ from tests.support.records import (
     tied_record,
     undecided_record,
 )
+from tests.support.reports import drawn_once
 from tests.support.variant_records import INT8_SHA256, variant_record
 
 BEST = f"{MODEL_NAME}_config_6"
@@ -343,6 +344,14 @@ def test_charts_are_opaque_png_images(language: Language, record: RunRecord) -> 
         image = Image.open(BytesIO(content)).convert("RGBA")
         assert min(image.size) > 200
         assert image.getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+def test_charts_that_a_report_has_shown_are_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_record()
+    drawn = drawn_once(run, "en")
+    before = chart_images(run, "en")
+    monkeypatch.setattr("hcopt.report.render.drawings.drawn_charts", lambda *_, **__: pytest.fail("drawn again"))
+    assert chart_images(run, "en", drawn) == before
 
 
 def test_run_in_which_nothing_was_measured_has_no_charts() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
 from hcopt.measure.search.belief import SURE, Belief, Taken, believe
@@ -139,6 +138,9 @@ class _Search:
 
         Source: Sobol' points, scrambled (Owen 1998).
         """
+        # Here, since it takes 0.6 s, and every run imports this module.
+        from scipy.stats import qmc
+
         grid = self._grid
         default = np.flatnonzero(grid.owner == 0)
         chosen = [int(default[len(default) // 2])]
