@@ -18,31 +18,41 @@ pytest_plugins = ["tests.support.services", "tests.support.docker_engine", "test
 # are to be interrupted would not notice.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files that cannot run beside each other: they share one Docker Engine; two Ray clusters that start at once choose the
-# same ports.
+# Files that stay together. Some cannot run beside each other: they share one Docker Engine; two Ray clusters that start
+# at once choose the same ports.
 _GROUPS = {
     **dict.fromkeys(("test_docker.py", "test_doctor.py", "test_mlops_environment.py"), "docker"),
     **dict.fromkeys(("test_ray.py", "test_ray_network.py"), "ray"),
+    # These could, and each process would start an MLflow server for its part of them, which costs as much as a test.
+    **dict.fromkeys(
+        (
+            "test_check_registered.py",
+            "test_finished_runs.py",
+            "test_mlflow_versions.py",
+            "test_model_source.py",
+            "test_secured_services.py",
+            "test_served_versions.py",
+            "test_tracking.py",
+        ),
+        "mlflow",
+    ),
 }
 # Groups and files that take half a minute or more, the longest first, so that all processes end at about the same time.
 _LONGEST = (
     "docker",
     "ray",
     "test_main_job.py",
+    "mlflow",
     "test_wheel.py",
     "test_pdf.py",
     "test_check.py",
-    "test_served_versions.py",
-    "test_mlflow_versions.py",
     "test_foreign_database.py",
     "test_bad_input.py",
     "test_several_models.py",
     "test_foreign_models.py",
     "test_full_disk.py",
     "test_resume.py",
-    "test_finished_runs.py",
     "test_remote.py",
-    "test_tracking.py",
     "test_supervision.py",
 )
 _WITH_REAL_PROGRAMS = ("integration", "faults")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.search.rows import Row
-from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, GREY, ORANGE, PALE, SKY, data, theme, to_svg
+from hcopt.report.charts.drawing import AMBER, BLUE, GREEN, GREY, ORANGE, PALE, SKY, data, theme
+from hcopt.report.pictures import to_svg
 
 if TYPE_CHECKING:
     import altair as alt

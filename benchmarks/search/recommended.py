@@ -1,7 +1,8 @@
 r"""What a search and the confirmation recommend together, on replays: its share of the best within the limit.
 
-The search proposes, with a bold finalist and without one; then the confirmation's own code looks at
-windows that are drawn from the recording, with the default budget, and replaces what it refutes.
+A search proposes: the adaptive one, with a bold finalist and without, Model Analyzer's brute and quick mode, or as
+many windows at random points as the adaptive search takes at most. Then the confirmation's own code looks at windows
+that are drawn from the recording, with the default budget, and replaces what it refutes.
 
 OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search.recommended benchmarks/recordings/*.npz --replays 50 --jobs 2
 """
@@ -9,7 +10,7 @@ OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.search.recommended benchmarks/r
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -18,18 +19,32 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.analyzer.config import Mode
+from benchmarks.analyzer.in_process import profile
 from benchmarks.recordings.recording import read
 from benchmarks.recordings.replay import Replay, Truth
+from benchmarks.search.rivals import analyzer_wall_s
+from hcopt.analysis.ranking import rank
 from hcopt.config.sections import Config
 from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
 from hcopt.measure.load.perf_analyzer import Window
+from hcopt.measure.search.grid import grid_of
 from hcopt.measure.search.order import rank_windows
-from hcopt.measure.search.search import search
+from hcopt.measure.search.search import most_windows, search
 from hcopt.measure.search.values import SearchSettings
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import Measurement
+from hcopt.records.verdict import Ranking
 from hcopt.store.replay import Replay as Known
+
+HEAD = (
+    "| recording | noise | proposed by | share of the best: median | 5th percentile | breaks the limit | search, s "
+    "| confirmation, s | rounds |\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+# What a search says, and its wall time in s.
+Proposed = tuple[Ranking, float]
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class Result:
 
     share: float
     breaks: bool
+    search_s: float
     confirmation_s: float
     rounds: int
 
@@ -62,14 +78,46 @@ def _truth(source: Path) -> Truth:
     return Truth(read(source))
 
 
-def play(source: Path, seed: int, *, noise_ratio: float | None, cautious: bool) -> Result:
-    truth = _truth(source)
-    recording, replay = truth.recording, Replay(truth, seed=seed, noise_ratio=noise_ratio)
+def _adaptive(truth: Truth, replay: Replay, seed: int, *, bold: bool) -> Proposed:
+    recording = truth.recording
     settings = SearchSettings(latency_p99_limit_ms=recording.limit_ms, seed=seed)
     measured = search(recording.plan, measure=replay.measure, clock=replay.clock, settings=settings)
     ranking = rank_windows(recording.plan, measured, latency_p99_limit_ms=recording.limit_ms)
-    if cautious:
-        ranking = replace(ranking, bold=None)
+    return ranking if bold else replace(ranking, bold=None), replay.wall_s
+
+
+def _model_analyzer(truth: Truth, replay: Replay, seed: int, *, mode: Mode) -> Proposed:
+    recording = truth.recording
+    run = profile(recording.plan, replay, mode, limit_ms=recording.limit_ms, seed=seed)
+    return rank(recording.plan, run.measurements, latency_p99_limit_ms=recording.limit_ms), analyzer_wall_s([run])
+
+
+def _at_random(truth: Truth, replay: Replay, seed: int) -> Proposed:
+    """The default at each load, as it is what the confirmation compares with, and random points."""
+    recording, random = truth.recording, np.random.default_rng(seed)
+    grid, window_s = grid_of(recording.plan), SearchSettings(latency_p99_limit_ms=None).window_s
+    default, others = np.flatnonzero(grid.owner == 0), np.flatnonzero(grid.owner != 0)
+    count = min(len(others), most_windows(len(grid)) - len(default))
+    points = [*default.tolist(), *random.choice(others, count, replace=False).tolist()]
+    measured = [
+        replay.measure(grid.variant(point), grid.loads[point], window_s, block) for block, point in enumerate(points)
+    ]
+    return rank(recording.plan, measured, latency_p99_limit_ms=recording.limit_ms), replay.wall_s
+
+
+SEARCHES: dict[str, Callable[[Truth, Replay, int], Proposed]] = {
+    "adaptive, safe": partial(_adaptive, bold=False),
+    "adaptive": partial(_adaptive, bold=True),
+    "brute": partial(_model_analyzer, mode="brute"),
+    "quick": partial(_model_analyzer, mode="quick"),
+    "random": _at_random,
+}
+
+
+def play(source: Path, seed: int, *, noise_ratio: float | None, proposed_by: str) -> Result:
+    truth = _truth(source)
+    recording, replay = truth.recording, Replay(truth, seed=seed, noise_ratio=noise_ratio)
+    ranking, search_s = SEARCHES[proposed_by](truth, replay, seed)
     began, windows, refuted = replay.wall_s, _Windows(replay), list[object]()
     runner = WindowRunner(
         served=windows,  # type: ignore[arg-type]
@@ -82,7 +130,7 @@ def play(source: Path, seed: int, *, noise_ratio: float | None, cautious: bool) 
     best = found.best
     kept = best is not None and truth.keeps_limit(best.variant, best.load)
     share = truth.share(best.variant, best.load) if best is not None and kept else 0.0
-    return Result(share, best is not None and not kept, replay.wall_s - began, 1 + len(refuted))
+    return Result(share, best is not None and not kept, search_s, replay.wall_s - began, 1 + len(refuted))
 
 
 def main() -> None:
@@ -90,30 +138,31 @@ def main() -> None:
     parser.add_argument("recordings", nargs="+", type=Path)
     parser.add_argument("--replays", type=int, default=50)
     parser.add_argument("--noise", nargs="*", default=["own", "0.03"])
+    parser.add_argument("--searches", nargs="*", default=list(SEARCHES), choices=SEARCHES)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    heads = "share: median", "5th percentile", "breaks the limit", "confirmation, s", "rounds"
-    print(f"| recording | noise | finalists | {' | '.join(heads)} |\n| --- | --- | --- |{' ---: |' * len(heads)}")
+    print(HEAD)
     with ProcessPoolExecutor(options.jobs) as pool:
         for source in options.recordings:
             for noise in options.noise:
-                for cautious in (True, False):
+                for name in options.searches:
                     played: Callable[[int], Result] = partial(
-                        play, source, noise_ratio=None if noise == "own" else float(noise), cautious=cautious
+                        play, source, noise_ratio=None if noise == "own" else float(noise), proposed_by=name
                     )
-                    _print(
-                        source, noise, list(pool.map(played, range(options.replays), chunksize=2)), cautious=cautious
-                    )
+                    results = list(pool.map(played, range(options.replays), chunksize=2))
+                    print(f"| {source.stem} | {noise} | {name} | {_line(results)} |", flush=True)
 
 
-def _print(source: Path, noise: str, results: list[Result], *, cautious: bool) -> None:
+def _line(results: Sequence[Result]) -> str:
     shares = [one.share for one in results]
-    print(
-        f"| {source.stem} | {noise} | {'safe' if cautious else 'bold and safe'} | {median(shares):.1%} "
-        f"| {np.quantile(shares, 0.05):.1%} | {sum(one.breaks for one in results) / len(results):.1%} "
-        f"| {median(one.confirmation_s for one in results):.0f} | {np.mean([one.rounds for one in results]):.2f} |",
-        flush=True,
-    )
+    ratios = median(shares), float(np.quantile(shares, 0.05)), _mean(one.breaks for one in results)
+    times = median(one.search_s for one in results), median(one.confirmation_s for one in results)
+    cells = [f"{ratio:.1%}" for ratio in ratios] + [f"{seconds:.0f}" for seconds in times]
+    return " | ".join([*cells, f"{_mean(one.rounds for one in results):.2f}"])
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 if __name__ == "__main__":

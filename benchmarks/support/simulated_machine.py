@@ -199,6 +199,10 @@ class SimulatedTools:
         return str(host_path.absolute())
 
     @property
+    def cpu_count(self) -> int:
+        return 2
+
+    @property
     def exports_tensors(self) -> bool:
         return False
 

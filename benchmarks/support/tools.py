@@ -22,6 +22,10 @@ class PassedOn:
         return self.tools.endpoint
 
     @property
+    def cpu_count(self) -> int:
+        return self.tools.cpu_count
+
+    @property
     def exports_tensors(self) -> bool:
         return self.tools.exports_tensors
 

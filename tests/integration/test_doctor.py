@@ -28,6 +28,7 @@ NAMES = [
     "Python",
     "platform",
     "CPUs",
+    "cores",
     "governor",
     "steal",
     "cgroup",

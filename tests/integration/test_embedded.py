@@ -20,6 +20,8 @@ from tritonclient.grpc import InferenceServerClient
 
 from hcopt.errors import RuntimeStartError
 from hcopt.records.note import Note
+from hcopt.system.cpu_list import format_cpu_list
+from hcopt.system.topology import read_cores
 from hcopt.triton.control import ModelControl
 from hcopt.triton.embedded.backends import find_native_backend
 from hcopt.triton.embedded.runtime import EmbeddedRuntime, EmbeddedServer
@@ -334,6 +336,34 @@ def test_server_and_its_instances_stay_on_their_cpus(repository: Path, tmp_path:
             control.load("identity")
         assert [os.sched_getaffinity(process.pid) for process in group(server.process.pid)] == [{cpu}] * 3
         assert (server.environment.cpuset, server.environment.cpu_count) == (str(cpu), 1)
+
+
+@pytest.mark.parametrize("runtime", [EmbeddedRuntime(), PYTHON_BASED], ids=["native", "Python-based"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_threads_that_are_left_to_onnxruntime_go_by_the_cores_of_the_server(
+    repository: Path, tmp_path: Path, runtime: EmbeddedRuntime, count: int
+) -> None:
+    """By itself it takes a thread for each core of the machine, and pins it to that core."""
+    own = [sorted(core.cpus) for core in read_cores(os.sched_getaffinity(0))[:count]]
+    if len(own) < count:
+        pytest.skip("needs two physical cores")
+    cpus = {cpu for core in own for cpu in core}
+    bound = replace(runtime, cpuset_server=format_cpu_list(cpus), cpuset_client=format_cpu_list(cpus))
+    with bound.serve(repository, tmp_path) as server, ModelControl(server.endpoint) as control:
+        control.load("identity")
+        found = affinities(server)
+        environment = server.environment
+    assert all(set(one) <= cpus for one in found)
+    # The first core is the caller's, which is pinned to nothing.
+    assert {tuple(core) for core in own[1:]} <= set(found)
+    assert environment.onnxruntime_thread_count == count
+    assert environment.client_cpuset == environment.cpuset == format_cpu_list(cpus)
+
+
+def affinities(server: EmbeddedServer) -> list[tuple[int, ...]]:
+    """The CPUs of each thread of the server and its children."""
+    threads = (thread.id for process in group(server.process.pid) for thread in process.threads())
+    return [tuple(sorted(os.sched_getaffinity(thread))) for thread in threads]
 
 
 def test_module_of_the_name_model_elsewhere_is_not_taken_for_the_backend(

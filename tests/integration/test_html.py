@@ -459,7 +459,7 @@ def test_page_that_cannot_be_written_is_an_output_error_and_keeps_the_older_one(
     def no_drawing(*arguments: Any) -> str:
         raise ValueError("no font")
 
-    monkeypatch.setattr("hcopt.report.charts.drawing.to_svg", no_drawing)
+    monkeypatch.setattr("hcopt.report.pictures.to_svg", no_drawing)
     with pytest.raises(OutputError, match=r"cannot draw the charts of run .*: no font"):
         write_html(run_record(), language="en", path=older)
     assert older.read_bytes() == b"older"

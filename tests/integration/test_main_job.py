@@ -58,7 +58,7 @@ def run(place: Workplace, *arguments: str) -> Run:
 # Model Analyzer's windows have answers on a very busy machine too.
 EVIDENCE = (
     *("--set=noise.gate=warn", "--set=capacity.max_minutes=0.2", "--set=constraints.latency_p99_ms=500"),
-    "--set=profiler.measurement_interval_ms=2500",
+    *("--set=profiler.measurement_interval_ms=2500", "--set=confirmation.onnxruntime_alone=true"),
 )
 
 
@@ -268,16 +268,36 @@ def test_run_has_the_noise_of_the_machine_before_and_the_sustainable_rate_after(
     answer, folder = first.answer, first.folder
     assert answer.returncode == 0, answer.stderr
     phases = list(dict.fromkeys(m.phase for m in read_measurements(folder)))
-    assert phases == ["noise", "sweep", "memory", "confirmation", "open_loop"]
+    assert [one for one in phases if one != "onnxruntime_alone"] == [
+        *("noise", "sweep", "memory", "confirmation", "open_loop"),
+    ]
     found = summary(first)
-    assert list(found["elapsed_phases_s"])[:7] == [
-        *("fetch", "serve", "load", "noise", "sweep", "confirmation", "open_loop"),
+    assert list(found["elapsed_phases_s"])[:8] == [
+        *("fetch", "serve", "load", "noise", "sweep", "confirmation", "onnxruntime_alone", "open_loop"),
     ]
     noise = found["models"][0]["noise"]
     assert noise["block_count"] >= 4
     assert "can be shown on this machine in the" in answer.stderr
     # On a machine this busy the load generator may lag in every window; then the run says so.
     assert found["models"][0]["capacity"] or "No rate of requests is promised" in answer.stderr
+
+
+def test_run_says_what_of_a_request_s_time_the_model_takes(first: Run) -> None:
+    found = summary(first)["models"][0]
+    alone, best = found["onnxruntime_alone"], found["best"]
+    if alone is None:
+        # The turns need a machine that starts a program within two seconds.
+        assert "What Triton costs, beside ONNX Runtime alone, is not measured" in first.answer.stderr
+        return
+    taken = [m for m in read_measurements(first.folder) if m.phase == "onnxruntime_alone"]
+    assert {(m.variant.config_name, m.load.concurrency) for m in taken} == {(best["config_name"], 1)}
+    assert sorted(m.profiler for m in taken) == 6 * ["onnxruntime"] + 6 * ["perf_analyzer"]
+    assert all((first.folder / str(m.samples_file)).is_file() for m in taken)
+    # The sample is a MatMul of some microseconds: what Triton and gRPC do takes longer on any machine.
+    assert 0 < alone["model_ms"]["estimate"] < alone["request_ms"]["estimate"]
+    ratio = alone["model_ratio"]
+    assert 0 < ratio["ci_low"] <= ratio["estimate"] <= ratio["ci_high"]
+    assert "are the model's (ONNX Runtime alone, in turns with it)" in first.answer.stdout
 
 
 def test_run_is_read_back_whole(first: Run) -> None:

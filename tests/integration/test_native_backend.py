@@ -373,7 +373,7 @@ def test_intra_op_thread_count_is_honoured_for_each_instance(triton: Triton, thr
 
 
 def test_threads_are_known_that_an_instance_gets_where_nobody_asks_for_any(triton: Triton, tmp_path: Path) -> None:
-    chosen = chosen_thread_count(tmp_path, None)
+    chosen = chosen_thread_count(tmp_path)
     assert chosen is not None
     assert_added_threads(triton, chosen, "")
 

@@ -50,7 +50,7 @@ def artifacts(tmp_path: Path) -> Path:
 def _charts_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts show neither a run's name nor its model."""
 
-    def images(run: RunRecord, language: Language) -> Mapping[str, bytes]:
+    def images(run: RunRecord, language: Language, _: object) -> Mapping[str, bytes]:
         key = f"{language} {replace(run, run_id='', model=model_artifact())}"
         if key not in IMAGES:
             IMAGES[key] = chart_images(run, language)

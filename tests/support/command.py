@@ -33,8 +33,9 @@ TINY = (
     "--set=sweep.max_queue_delay_us=[500]",
     "--set=sweep.concurrency=[8]",
     "--set=profiler.measurement_interval_ms=500",
-    # A block or two; what blocks become is tested elsewhere, and so are the noise before and the capacity after.
+    # A block or two; what blocks become is tested elsewhere, and so are the noise before and what comes after.
     "--set=confirmation.max_minutes=0.05",
+    "--set=confirmation.onnxruntime_alone=false",
     "--set=noise.gate=off",
     "--set=capacity.max_minutes=0",
     # Far above what a machine can take that has other work too.

@@ -70,6 +70,10 @@ class FakeTools:
         return f"{_INSIDE}{host.absolute()}"
 
     @property
+    def cpu_count(self) -> int:
+        return 2
+
+    @property
     def exports_tensors(self) -> bool:
         return False
 

@@ -11,13 +11,16 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 import alembic.script
 import altair
 import boto3
+import fontTools.subset
 import mlflow
 import mlflow.store.model_registry.dbmodels.models
 import mlflow.store.tracking.dbmodels.models
 import onnx
 import pytest
+import scipy.optimize
 import typer._adapters
 
 import hcopt.cli.app
 import hcopt.config.load
+import hcopt.job.batch
 import hcopt.job.plan

@@ -27,6 +27,7 @@ from hcopt.records.verdict import (
     ConfirmedVariant,
     Estimate,
     Feasibility,
+    ModelAlone,
     Noise,
     Ranking,
     RatePoint,
@@ -311,6 +312,20 @@ def capacity(**changes: Any) -> Capacity:
     return replace(found, **changes)
 
 
+def model_alone(**changes: Any) -> ModelAlone:
+    """Of 2.1 ms a request to config_6 takes, 0.6 are the model's, and a wait of 0.5 in the queue is Triton's."""
+    found = ModelAlone(
+        config_name=f"{MODEL_NAME}_config_6",
+        client_batch_size=1,
+        block_count=6,
+        request_ms=Estimate(estimate=2.1, ci_low=2.0, ci_high=2.3),
+        model_ms=Estimate(estimate=0.6, ci_low=0.58, ci_high=0.63),
+        model_ratio=Estimate(estimate=0.286, ci_low=0.27, ci_high=0.31),
+        queue_ms=0.51,
+    )
+    return replace(found, **changes)
+
+
 def _environment() -> Environment:
     return Environment(
         runtime="embedded",
@@ -324,6 +339,8 @@ def _environment() -> Environment:
         memory_mb=23904,
         governor=None,
         onnxruntime_thread_count=2,
+        client_cpuset="0-1",
+        numa_nodes="0",
         hcopt_version="0.1.0",
     )
 

@@ -19,6 +19,7 @@ from hcopt.analysis.ranking import Settings
 from hcopt.analysis.verdict import NOBODY, decide, is_settled, why_it_fails
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement, SweepPlan
+from hcopt.records.model import ModelArtifact
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
 
@@ -100,6 +101,14 @@ def unmeasured_default_first(found: Confirmation, plan: SweepPlan, swept: Iterab
     why = shorten(str(windows[0].error), _MAX_LETTERS, placeholder=" …")
     then = Note.of("nothing_to_compare_with") if found.reason.code == "default_unmeasured" else found.reason
     return replace(found, reason=Note.of("default_unmeasured_first", why=why, then=then))
+
+
+def with_outputs(found: Confirmation, model: ModelArtifact) -> Confirmation:
+    """The verdict; one for a variant of the model says with it how far that one's answers are from the model's."""
+    variant = None if found.best is None else model.variant_in(found.best.variant.model_file)
+    if variant is None or variant.outputs_note is None:
+        return found
+    return replace(found, reason=Note.of("winner_is_variant", then=found.reason, outputs=variant.outputs_note))
 
 
 def nothing_feasible(ranking: Ranking, refuted: Sequence[Confirmation], limit_ms: float | None) -> Confirmation:

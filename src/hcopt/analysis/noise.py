@@ -21,6 +21,8 @@ MIN_BLOCKS = 4
 _MAX_WINDOW_FACTOR = 4
 # Some hours.
 _MAX_BLOCKS = 5_000
+# Of the CPU time of its CPUs; what is left is little where answers come in bursts.
+_MAX_CLIENT_RATIO = 0.9
 _DIFFERENCES = (0.10, 0.05, 0.02)
 
 
@@ -151,6 +153,14 @@ def noise_notes(measurements: Iterable[Measurement], settings: NoiseSection) -> 
         return ()
     taken = tuple(m for m in measurements if m.error is None)
     return (*_steal(taken, settings), *_spread(taken, settings))
+
+
+def client_notes(measurements: Iterable[Measurement]) -> Iterator[Note]:
+    """That the load generator had hardly any CPU time left, so that it may have held the server back."""
+    known = [m.client_cpu_ratio for m in measurements if m.error is None and m.client_cpu_ratio is not None]
+    busy = [ratio for ratio in known if ratio > _MAX_CLIENT_RATIO]
+    if busy:
+        yield Note.of("client_saturated", limit=_MAX_CLIENT_RATIO, count=len(busy), windows=len(known))
 
 
 def _steal(taken: tuple[Measurement, ...], settings: NoiseSection) -> Iterable[Note]:

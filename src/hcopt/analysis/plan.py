@@ -40,6 +40,7 @@ def plan_sweep(
     model_name: str,
     instance_kind: InstanceKind,
     server_cores: int | None = None,
+    model_files: tuple[str, ...] = (),
 ) -> SweepPlan:
     """The grid over a default configuration.
 
@@ -52,6 +53,7 @@ def plan_sweep(
         model_name: The model's name on the server.
         instance_kind: Where the instances run.
         server_cores: CPUs that the server may use, for threads as a share of them; None where nobody knows.
+        model_files: Of the model's variants, each of which is swept as the model itself is.
 
     Raises:
         ConfigError: A dimension is empty, so that there is nothing to measure, or threads are listed in two places.
@@ -65,6 +67,7 @@ def plan_sweep(
     delays = _unique(sweep.max_queue_delay_us) if batches else (0,)
     client_batches = _unique(sweep.client_batch_size) if batches else (1,)
     accelerators = tuple(dict.fromkeys(sweep.execution_accelerator)) or (default.execution_accelerator,)
+    # The files of the model come before all, so that its own configurations have the same numbers without variants.
     # Model Analyzer's brute mode has instances outermost and the batch size innermost
     # (ManualModelConfigGenerator); later keys of its `model_config_parameters` vary faster than earlier ones.
     points = (
@@ -75,9 +78,11 @@ def plan_sweep(
             max_queue_delay_us=delay,
             parameters=_parameters(default, dict(parameters), instances, server_cores),
             preferred_batch_sizes=chosen,
+            model_file=model_file,
             execution_accelerator=accelerator,
         )
-        for instances, accelerator, delay, preferred, parameters, size in product(
+        for model_file, instances, accelerator, delay, preferred, parameters, size in product(
+            (default.model_file, *model_files),
             _unique(sweep.instance_count),
             accelerators,
             delays,
@@ -90,7 +95,8 @@ def plan_sweep(
     # A share of the cores may come to the same as another, or as a number that is listed too.
     distinct = {point.settings: point for point in points}
     variants = tuple(
-        replace(point, config_name=f"{model_name}_config_{index}") for index, point in enumerate(distinct.values())
+        replace(point, config_name=f"{model_name}_config_{index}{_suffix(point, default)}")
+        for index, point in enumerate(distinct.values())
     )
     if not variants:
         raise ConfigError(
@@ -268,6 +274,11 @@ def _swept_parameters(sweep: SweepSection, *, shared: bool) -> dict[str, tuple[s
     swept = {key: tuple(map(parameter_text, values)) for key, values in sweep.parameters.items() if key != THREADS}
     threads = tuple(text for text in _thread_texts(sweep) if shared or text not in THREAD_SHARES)
     return {**swept, THREADS: threads} if threads else swept
+
+
+def _suffix(point: ModelConfigVariant, default: ModelConfigVariant) -> str:
+    """Says of a configuration with another file than the model's own which one that is, wherever it is named."""
+    return "" if point.model_file == default.model_file else f"_{point.model_file.removesuffix('.onnx')}"
 
 
 def _unique(values: tuple[int, ...]) -> tuple[int, ...]:

@@ -75,6 +75,7 @@ def has_gaps(plan: SweepPlan) -> bool:
 def _settings(variant: ModelConfigVariant) -> tuple[Hashable, ...]:
     """One value for each axis along which Model Analyzer combines."""
     return (
+        variant.model_file,
         variant.instance_count,
         variant.execution_accelerator,
         variant.max_queue_delay_us,

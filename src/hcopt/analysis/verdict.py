@@ -144,12 +144,20 @@ class _Case:
             runner_up=other,
             improvement=improvement,
             runner_up_relation=relation,
-            advantage=None if other is None or relation is None else _advantage(best, other, relation),
+            advantage=None if other is None or relation is None else self._advantage(best, other, relation),
             block_count=best.block_count,
             equal_load=None if equal is None else self.compared.get((plan.best, equal)),
             default_at_best_load=None if equal is None else self.figures[equal],
             refuted=best.variant.config_name if best.feasibility == "infeasible" else None,
         )
+
+    def _advantage(self, one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
+        """As `_cheaper`; before all counts that one of two serves the model itself, and the other a variant of it."""
+        own = None if self.plan.default is None else self.plan.default.variant.model_file
+        ours, theirs = one.variant.model_file, other.variant.model_file
+        if relation.verdict == "tied" and ours != theirs and own in (ours, theirs):
+            return Note.of("models_own_file", theirs=theirs) if ours == own else None
+        return _cheaper(one, other, relation)
 
     def _verdict(self, plan: ComparisonPlan, improvement: Comparison | None) -> tuple[Verdict, Note]:
         best, default = self.figures[plan.best], self.every.default
@@ -242,7 +250,7 @@ def _preferred(case: _Case, plain: Confirmation) -> Confirmation | None:
     return replace(found, reason=reason)
 
 
-def _advantage(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
+def _cheaper(one: ConfirmedVariant, other: ConfirmedVariant, relation: Comparison) -> Note | None:
     """Why `one` is the cheaper of two that are equally fast; None where they are not, or it is not.
 
     Fewer instances, then a lower p99, then, unless its p99 is shown to be higher, a smaller batch size.

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from hcopt.analysis.memory import needed_memory_mb
 from hcopt.analysis.stats import positive_interval
 from hcopt.records.measurement import LoadPoint
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import MODEL_FILE, ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, Estimate, Feasibility, RankedVariant
@@ -101,10 +101,13 @@ class SweepPoint:
 def rows_of(sides: Sequence[Side]) -> tuple[Row, ...]:
     """Settings, swept parameters, load, figures; share of late requests and memory where one of them has it."""
     parameters = sorted({key for side in sides for key, _ in side.variant.parameters})
+    # Where all serve model.onnx there is nothing to say.
+    files = ("model_file",) if any(side.variant.model_file for side in sides) else ()
     if any(side.variant.execution_accelerator != "none" for side in sides):
         parameters.append(ACCELERATOR)
     settings = {
-        setting: tuple(setting_value(side.variant, setting) for side in sides) for setting in (*SETTINGS, *parameters)
+        setting: tuple(setting_value(side.variant, setting) for side in sides)
+        for setting in (*files, *SETTINGS, *parameters)
     }
     figures = ["load", "throughput_infer_per_s", "latency_p99_ms"]
     figures += [known for known in _NOT_ALWAYS if any(getattr(side, known) is not None for side in sides)]
@@ -116,6 +119,8 @@ def setting_value(variant: ModelConfigVariant, setting: str) -> int | str | None
     """A setting of a variant; None for a parameter left to the backend, and for the delay where nothing batches."""
     if setting == "max_queue_delay_us" and not batches(variant):
         return None
+    if setting == "model_file":
+        return variant.model_file or MODEL_FILE
     if setting in SETTINGS:
         value: int = getattr(variant, setting)
         return value
@@ -126,7 +131,9 @@ def deployed(variant: ModelConfigVariant, load: LoadPoint) -> dict[str, str | in
     """What files and MLflow name of every configuration: its settings and the load of its figures."""
     return {
         "config_name": variant.config_name,
-        **{setting: getattr(variant, setting) for setting in (*SETTINGS, ACCELERATOR)},
+        **{setting: getattr(variant, setting) for setting in SETTINGS},
+        "model_file": variant.model_file or MODEL_FILE,
+        ACCELERATOR: variant.execution_accelerator,
         "concurrency": load.concurrency,
         "client_batch_size": load.client_batch_size,
     }

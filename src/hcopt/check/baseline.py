@@ -86,6 +86,12 @@ def _of_version(uri: str, config: Config, *, tracking_uri: str, scratch: Path) -
     place = str(artifact.folder / artifact.onnx_file)
     if answer is None or answer.golden is None:
         return Baseline(uri=place, load=_highest_load(config), said=f"{named}: {_own(artifact, answer)}")
+    if answer.golden.variant is not None:
+        raise ConfigError(
+            f"{named}: its golden configuration (run {answer.run_id}) serves the variant {answer.golden.variant}, a "
+            "file that the registry does not have",
+            remedy="Give that run, or its folder golden/, as --baseline; or register the file.",
+        )
     # Beside the ONNX file, where it comes before every other.
     write_whole(artifact.folder / triton_config.CONFIG_FILE, answer.golden.config_pbtxt)
     return Baseline(uri=place, load=answer.golden.load, said=f"{named}: {_golden(answer, answer.golden)}")

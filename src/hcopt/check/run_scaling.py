@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,9 +22,10 @@ from hcopt.model.prepare import Prepared
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.store.run_folder import RunFolder
-from hcopt.system.machine import format_cpu_list
+from hcopt.system.cpu_list import format_cpu_list
 from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
+from hcopt.system.topology import read_cores
 from hcopt.tracking.registry import resolve_tracking
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
@@ -63,7 +64,7 @@ def run_scale_check(
     """
     record, best, golden = golden_of(folder, remedy="Give a run that has one.")
     cpus = cpus_per_server or record.environment.cpu_count
-    sets = disjoint_cpu_sets(sorted(os.sched_getaffinity(0)), servers=servers, cpus_per_server=cpus)
+    sets = disjoint_cpu_sets(core_by_core(os.sched_getaffinity(0)), servers=servers, cpus_per_server=cpus)
     if config.runtime.is_remote:
         raise ConfigError("hcopt scale-check starts servers of its own", remedy="Use another --runtime.")
     with temporary_folder("hcopt-scale-") as scratch:
@@ -86,6 +87,12 @@ def run_scale_check(
     if len(alone) < 2:
         raise ProfileError(f"only {len(alone)} of {blocks} blocks could be measured")
     return scaling_of(alone, together, cpus_per_server=cpus)
+
+
+def core_by_core(cpus: Collection[int]) -> list[int]:
+    """SMT siblings side by side, so that no two servers share a core where they need not."""
+    cores = read_cores(cpus)
+    return [cpu for core in cores for cpu in sorted(core.cpus)] if cores else sorted(cpus)
 
 
 def disjoint_cpu_sets(cpus: Sequence[int], *, servers: int, cpus_per_server: int) -> tuple[str, ...]:

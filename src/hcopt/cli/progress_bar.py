@@ -14,6 +14,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from hcopt.analysis.onnxruntime_alone import ONNXRUNTIME
 from hcopt.records.measurement import LoadPoint, Measurement
 from hcopt.records.model import ModelConfigVariant
 from hcopt.records.note import Note
@@ -31,6 +32,7 @@ _TITLES: Mapping[str, str] = {
     "cluster": "Measuring on the cluster",
     "memory": "Memory of the finalists",
     "confirmation": "Confirmation",
+    "onnxruntime_alone": "What Triton costs (in turns with ONNX Runtime alone)",
     "open_loop": "Capacity (requests arriving at random)",
     "report": "Writing the report",
     "log": "Logging to MLflow",
@@ -103,9 +105,9 @@ class TerminalProgress(Progress):
 
     def measured_in_turns(self, measurements: Sequence[Measurement]) -> None:
         """See `Progress.measured_in_turns`: a line a configuration and load, since there are dozens."""
-        by_side: dict[tuple[ModelConfigVariant, LoadPoint], list[Measurement]] = {}
+        by_side: dict[tuple[ModelConfigVariant, LoadPoint, str], list[Measurement]] = {}
         for one in measurements:
-            by_side.setdefault((one.variant, one.load), []).append(one)
+            by_side.setdefault((one.variant, one.load, one.profiler), []).append(one)
         for own in by_side.values():
             self._show(describe_blocks(own), steps=len(own))
 
@@ -174,7 +176,8 @@ def _where(measurement: Measurement) -> str:
     rows = f" × {load.client_batch_size} rows" if load.client_batch_size > 1 else ""
     rate = load.request_rate_per_s
     asked = f"concurrency {load.concurrency}" if rate is None else f"{figures.throughput(rate)} requests/s"
-    return f"{_short(measurement.variant.config_name)}, {asked}{rows}"
+    alone = " by ONNX Runtime alone" if measurement.profiler == ONNXRUNTIME else ""
+    return f"{_short(measurement.variant.config_name)}{alone}, {asked}{rows}"
 
 
 def describe(measurement: Measurement) -> str:

@@ -15,6 +15,7 @@ from pydantic import (
     field_serializer,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from hcopt.records.json import JsonObject
@@ -45,19 +46,58 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
+class ModelVariantSection(_Section):
+    uri: str | None = Field(None, min_length=1)
+    quantize: Literal["dynamic"] | None = None
+    optimize: Annotated[bool, Field(strict=True)] = False
+
+    _public_uri = field_serializer("uri")(_public)
+
+    @model_validator(mode="after")
+    def _one(self) -> ModelVariantSection:
+        if [self.uri is not None, self.quantize is not None, self.optimize].count(True) != 1:
+            raise ValueError("expected one of uri, quantize: dynamic, optimize: true")
+        return self
+
+
+class ToleranceSection(_Section):
+    max_difference_ratio: Annotated[Number, Field(ge=0)] = 0.05
+    min_agreement_ratio: Ratio = 0.99
+
+
+# A variant's file is called so, before `.onnx`.
+VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+
+
 class ModelSection(_Section):
     uri: str = Field("models:/HomeCreditDefaultModel@prod", min_length=1)
     name: str | None = None
     input_shapes: dict[str, tuple[Dimension, ...]] = Field(default_factory=dict)
     input_example: str = "auto"
     correct_outputs: Annotated[bool, Field(strict=True)] = False
+    variants: dict[VariantName, ModelVariantSection] = Field(default_factory=dict)
+    tolerance: ToleranceSection = ToleranceSection()
 
     _public_uri = field_serializer("uri")(_public)
 
 
+_CPU_LIST = r"^(auto|[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)$"
+
+
 class CpusetSection(_Section):
-    server: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
-    client: str | None = Field(None, pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")
+    server: str | None = Field("auto", pattern=_CPU_LIST)
+    client: str | None = Field("auto", pattern=_CPU_LIST)
+
+    @field_validator("server", "client", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """A single CPU without quotes is a number to YAML."""
+        return str(value) if type(value) is int else value
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether hcopt is to divide the CPUs where there are enough."""
+        return self.server == self.client == "auto"
 
 
 class DockerSection(_Section):
@@ -133,6 +173,7 @@ class ConfirmationSection(_Section):
     max_minutes: Annotated[Number, Field(gt=0)] = 4
     alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.01
     indifference_ratio: Annotated[Number, Field(gt=0, lt=0.5)] = 0.02
+    onnxruntime_alone: Annotated[bool, Field(strict=True)] = True
 
 
 class CapacitySection(_Section):

@@ -39,6 +39,7 @@ def probes(config: Config, results: Path, *, fix: bool) -> tuple[Probe, ...]:
         Probe(name="Python", look=machine.look_at_python),
         Probe(name="platform", look=machine.look_at_platform),
         Probe(name="CPUs", look=lambda: machine.look_at_cpus(config.runtime.cpuset)),
+        Probe(name="cores", look=lambda: machine.look_at_cores(config)),
         Probe(name="governor", look=machine.look_at_governor),
         Probe(name="steal", look=lambda: machine.look_at_steal(config.noise)),
         Probe(name="cgroup", look=machine.look_at_cgroup),

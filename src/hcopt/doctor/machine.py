@@ -9,17 +9,20 @@ import sys
 import time
 from pathlib import Path
 
-from hcopt.config.sections import CpusetSection, NoiseSection
+from hcopt.config.sections import Config, CpusetSection, NoiseSection
 from hcopt.doctor.findings import Finding, fail, ok, warn
 from hcopt.system.cgroup import read_cpu_quota
+from hcopt.system.cpu_list import format_cpu_list
 from hcopt.system.machine import (
-    format_cpu_list,
+    cpus_of,
     read_cpu_model,
     read_cpu_times,
     read_governor,
     read_memory_mb,
     steal_ratio,
 )
+from hcopt.system.topology import numa_nodes, read_cores, shared_cores, smt_siblings
+from hcopt.triton.choose import cpu_sets
 from hcopt.triton.local_tools import check_cpuset
 
 _MIN_GLIBC = (2, 35)
@@ -62,6 +65,28 @@ def look_at_cpus(section: CpusetSection) -> Finding:
     if len(cpus) < 2:
         return warn(
             f"{said}; the load generator takes its share of the server's only CPU", "Use a machine with two or more."
+        )
+    return ok(said)
+
+
+def look_at_cores(config: Config) -> Finding:
+    """Physical cores and NUMA nodes, and which of them server and load generator would get."""
+    sets, cores = cpu_sets(config), read_cores(os.sched_getaffinity(0))
+    server, client = cpus_of(sets.server), cpus_of(sets.client)
+    siblings = smt_siblings(cores)
+    seen = (
+        f"{len(cores)} cores, {f'SMT siblings {siblings}' if siblings else 'no SMT'}, NUMA node {numa_nodes(cores)}"
+        if cores
+        else "the machine does not show its cores"
+    )
+    if config.runtime.is_remote:
+        return ok(f"{seen}; the server is elsewhere")
+    if server & client:
+        return ok(f"{seen}; server and load generator share the CPUs {format_cpu_list(server & client)}")
+    said = f"{seen}; server on the CPUs {sets.server}, load generator on {sets.client}"
+    if shared := shared_cores(cores, server, client):
+        return warn(
+            f"{said}: they share physical cores ({format_cpu_list(shared)})", "Give whole cores in runtime.cpuset."
         )
     return ok(said)
 

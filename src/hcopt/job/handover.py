@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hcopt.deploy.scaling import read_scaling
 from hcopt.job.summary import summarize
 from hcopt.records.run import RunRecord
 from hcopt.report.pages.content import build
-from hcopt.report.render.drawings import drawn_charts
+from hcopt.report.render.drawings import Drawing, drawn_charts
 from hcopt.report.render.html import write_html
 from hcopt.report.render.pdf import write_pdf
 from hcopt.store.run_folder import RunFolder, read_record, recorded_config
@@ -20,24 +20,42 @@ from hcopt.tracking.log import TrackedRun, log_run, promote
 from hcopt.tracking.registry import resolve_tracking
 
 
-def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Path:
-    """Makes a finished run's PDF and its interactive page, or makes them again; returns where the PDF is.
+def write_report(config: Config, folder: RunFolder, record: RunRecord) -> Mapping[str, Drawing]:
+    """Makes a finished run's PDF and its interactive page, or makes them again; returns the charts that they show.
 
     Raises:
         ConfigError: What `hcopt scale-check` has left in the folder is damaged.
         OutputError: They cannot be made or written.
     """
     language, price = config.report.language, config.report.price_of(record.environment.cpu_model)
-    path = folder.report_folder(record.model.name) / "result_summary.pdf"
+    path = _report_path(folder, record)
     drawn, scaling = drawn_charts(record, language=language, in_worker=True), read_scaling(folder.path)
     content = build(record, language=language, price_per_hour=price, scaling=scaling)
     write_pdf(content, drawn, path, in_worker=True)
     write_html(content, drawn, path.with_suffix(".html"))
-    return path
+    return drawn
 
 
-def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tracking_uri: str) -> TrackedRun:
+def _report_path(folder: RunFolder, record: RunRecord) -> Path:
+    return folder.report_folder(record.model.name) / "result_summary.pdf"
+
+
+def log_finished_run(
+    config: Config,
+    folder: RunFolder,
+    record: RunRecord,
+    *,
+    tracking_uri: str,
+    drawn: Mapping[str, Drawing] | None = None,
+) -> TrackedRun:
     """Logs a finished run to MLflow and notes in summary.json where it is; again completes what is missing.
+
+    Args:
+        config: Of the run.
+        folder: Of the run.
+        record: The run.
+        tracking_uri: The MLflow.
+        drawn: Its charts, where its report was written just now.
 
     Raises:
         OutputError: MLflow does not take it; the results on disk are complete all the same.
@@ -49,6 +67,7 @@ def log_finished_run(config: Config, folder: RunFolder, record: RunRecord, *, tr
         artifacts=folder.path,
         config=config,
         part_of=folder.part_of,
+        drawn=drawn,
     )
     where = {"tracking_uri": tracked.tracking_uri, "run_id": tracked.run_id}
     folder.write_summary(summarize(record, tracking=where))
@@ -85,7 +104,9 @@ def report_again(folder: RunFolder, overrides: Sequence[str] = ()) -> Path:
         ConfigError: The run is not finished, or its files are damaged.
         OutputError: The report cannot be made or written.
     """
-    return write_report(_config(folder, overrides), folder, read_record(folder))
+    record = read_record(folder)
+    write_report(_config(folder, overrides), folder, record)
+    return _report_path(folder, record)
 
 
 def _config(folder: RunFolder, overrides: Sequence[str]) -> Config:

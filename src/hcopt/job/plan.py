@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from hcopt.analysis.sequential import first_look
 from hcopt.config.sections import Config
 from hcopt.errors import HcoptError, OutputError
 from hcopt.measure.noise import BLOCKS, FINALISTS
+from hcopt.measure.onnxruntime_alone import BLOCKS as ALONE_BLOCKS
+from hcopt.measure.onnxruntime_alone import expected_s as expected_alone_s
 from hcopt.measure.turns.pace import QUICK
 from hcopt.model.prepare import delivered_config, prepare
 from hcopt.model.repository import write_repository
@@ -30,6 +31,7 @@ from hcopt.system.process import temporary_folder
 from hcopt.system.progress import Progress
 from hcopt.system.redaction import without_credentials
 from hcopt.tracking.registry import SAMPLE_MODEL, SAMPLE_URI, looking_only, resolve_tracking, seed_sample_model
+from hcopt.triton.choose import server_cores
 from hcopt.words.notes import sentence
 
 _SECONDS_AROUND = 25.0
@@ -49,6 +51,7 @@ class PlannedJob:
     confirmation_count: int
     expected_s: float
     noise_count: int = 0
+    alone_count: int = 0
 
     def as_json(self) -> JsonObject:
         """The same for machines."""
@@ -60,6 +63,7 @@ class PlannedJob:
                 "noise": self.noise_count,
                 "sweep": self.plan.measurement_count,
                 "confirmation": self.confirmation_count,
+                "onnxruntime_alone": self.alone_count,
             },
             "expected_s": round(self.expected_s, 1),
         }
@@ -109,16 +113,18 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
         mlflow = source.mlflow.model_copy(update={"promote_alias": None})
         source = source.model_copy(update={"model": section, "mlflow": mlflow})
     with temporary_folder() as folder:
-        prepared = prepare(source, into=folder, tracking_uri=tracking_uri)
+        prepared = prepare(source, into=folder, tracking_uri=tracking_uri, server_cores=server_cores(source))
     plan = prepared.plan
     noise_count = 0 if config.noise.gate == "off" else 2 * BLOCKS + 1
     noise_s = noise_count / 2 * QUICK.block_s(2)
     confirmation_count = FINALISTS * first_look(config.confirmation.alpha, COMPARISONS)
-    noise = _last_noise(results)
+    noise = _last_noise(results, plan.server_cores)
     confirmation_s = min(60 * config.confirmation.max_minutes, _expected_confirmation_s(noise, config))
     known = () if noise is None else (Note.of("last_noise", said=resolution_note(noise, config.confirmation)),)
     checks_capacity = config.constraints.latency_p99_ms is not None
     capacity_s = 60 * config.capacity.max_minutes if checks_capacity else 0.0
+    asks_alone = config.confirmation.onnxruntime_alone and not config.runtime.is_remote
+    alone_count, alone_s = (2 * ALONE_BLOCKS, expected_alone_s()) if asks_alone else (0, 0.0)
     sweep_s = expected_sweep_s(plan, interval_ms=config.profiler.measurement_interval_ms)
     return PlannedJob(
         plan=plan,
@@ -126,17 +132,18 @@ def plan_job(config: Config, *, results: Path) -> PlannedJob:
         notes=(*prepared.notes, *known),
         noise_count=noise_count,
         confirmation_count=confirmation_count,
-        expected_s=_SECONDS_AROUND + noise_s + sweep_s + confirmation_s + capacity_s,
+        alone_count=alone_count,
+        expected_s=_SECONDS_AROUND + noise_s + sweep_s + confirmation_s + alone_s + capacity_s,
     )
 
 
-def _last_noise(results: Path) -> Noise | None:
-    """What the latest run on this machine has measured of it."""
+def _last_noise(results: Path, cores: int | None) -> Noise | None:
+    """What the latest run on this machine, with as many CPUs for the server, has measured of it."""
     try:
         run = read_record(find_run(str(results), results=results))
     except HcoptError:
         return None
-    same = (run.environment.cpu_model, run.environment.cpu_count) == (read_cpu_model(), len(os.sched_getaffinity(0)))
+    same = (run.environment.cpu_model, run.environment.cpu_count) == (read_cpu_model(), cores)
     return run.noise if same else None
 
 
@@ -159,7 +166,7 @@ def fetch_repository(config: Config, *, results: Path, progress: Progress) -> Pa
     """
     tracking_uri = open_tracking(config, results=results, progress=progress)
     with temporary_folder() as folder:
-        prepared = prepare(config, into=folder, tracking_uri=tracking_uri)
+        prepared = prepare(config, into=folder, tracking_uri=tracking_uri, server_cores=server_cores(config))
         for note in prepared.notes:
             progress.note(note)
         root = results / "model_repository"

@@ -13,8 +13,8 @@ from dataclasses import InitVar, asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from hcopt.analysis.confirmation import unmeasured_default_first
-from hcopt.analysis.noise import noise_notes
+from hcopt.analysis.confirmation import unmeasured_default_first, with_outputs
+from hcopt.analysis.noise import client_notes, noise_notes
 from hcopt.analysis.plan import thread_notes
 from hcopt.analysis.ranking import unmeasured, why_nothing_was_measured
 from hcopt.config.sections import Config
@@ -51,6 +51,7 @@ from hcopt.system.files import check_room, write_whole
 from hcopt.system.progress import Progress
 from hcopt.tracking.log import TrackedRun
 from hcopt.tracking.registry import check_tracking
+from hcopt.triton.choose import server_cores
 from hcopt.words.notes import sentence
 
 
@@ -278,7 +279,7 @@ class _Run:
                 self.job.config,
                 into=self.folder.path / "model",
                 tracking_uri=self.job.tracking_uri,
-                server_cores=self.job.executor.server_cores,
+                server_cores=self.job.executor.server_cores or server_cores(self.job.config),
             )
             for variant in prepared.plan.all_variants:
                 text = config_text(prepared, variant)
@@ -326,7 +327,7 @@ class _Run:
         self, prepared: Prepared, environment: Environment, noise: Noise | None, ranking: Ranking, proof: Proof
     ) -> RunRecord:
         best = proof.confirmation.best
-        for note in noise_notes(self.taken, self.job.config.noise):
+        for note in (*noise_notes(self.taken, self.job.config.noise), *client_notes(self.taken)):
             self._note(note)
         return RunRecord(
             run_id=self.folder.run_id,
@@ -338,13 +339,16 @@ class _Run:
             environment=environment,
             measurements=tuple(self.taken),
             ranking=ranking,
-            confirmation=unmeasured_default_first(proof.confirmation, prepared.plan, self._swept),
+            confirmation=with_outputs(
+                unmeasured_default_first(proof.confirmation, prepared.plan, self._swept), prepared.artifact
+            ),
             alpha=self.job.config.confirmation.alpha,
             indifference_ratio=self.job.config.confirmation.indifference_ratio,
             default_config_pbtxt=config_text(prepared, prepared.plan.default),
             best_config_pbtxt=None if best is None else config_text(prepared, best.variant),
             noise=noise,
             capacity=proof.capacity,
+            alone=proof.alone,
             elapsed_s=self.context.stopwatch.elapsed_s,
             decisions=read_decisions(self.folder.path),
             notes=tuple(self.notes),
@@ -356,7 +360,7 @@ class _Run:
         best = record.confirmation.best
         if best is not None:
             config = delivered_config(prepared, best.variant)
-            write_repository(self.folder.golden, prepared.artifact, config)
+            write_repository(self.folder.golden, prepared.artifact.served_from(best.variant.model_file), config)
         shutil.rmtree(self.folder.path / "model", ignore_errors=True)
         # Before the report: should that fail or be cut off, `hcopt report` and `hcopt log` can still make it good.
         self._write_state("measured", record)
@@ -370,11 +374,13 @@ class _Run:
         try:
             try:
                 with self._phase("report"):
-                    write_report(self.job.config, self.folder, record)
+                    drawn = write_report(self.job.config, self.folder, record)
             finally:
                 self.folder.show_as_latest()
             with self._phase("log"):
-                tracked = log_finished_run(self.job.config, self.folder, record, tracking_uri=self.job.tracking_uri)
+                tracked = log_finished_run(
+                    self.job.config, self.folder, record, tracking_uri=self.job.tracking_uri, drawn=drawn
+                )
         except OutputError as error:
             failure = error
         except KeyboardInterrupt as interruption:
@@ -401,11 +407,13 @@ class _Run:
 def _model_conditions(prepared: Prepared, rows: SentRows) -> JsonObject:
     """What else than the configuration decides on what is measured."""
     variants = "".join(config_text(prepared, variant) for variant in prepared.plan.all_variants)
+    files = {variant.name: variant.sha256 for variant in prepared.artifact.measured_variants}
     return {
         "model": {
             "sha256": prepared.artifact.sha256,
             "config.pbtxt": config_text(prepared, prepared.plan.default),
             "variants": hashlib.sha256(variants.encode()).hexdigest(),
             "rows": rows.sha256,
+            **({"variant_files": files} if files else {}),
         }
     }

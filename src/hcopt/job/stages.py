@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +21,7 @@ from hcopt.measure.choose import choose_profiler
 from hcopt.measure.confirmation import confirm_finalists
 from hcopt.measure.context import RunContext
 from hcopt.measure.noise import measure_noise
+from hcopt.measure.onnxruntime_alone import measure_alone
 from hcopt.measure.profiler import ProfileJob
 from hcopt.measure.window import WindowRunner, open_runner
 from hcopt.model.inputs.perf_analyzer_json import write_perf_analyzer_json
@@ -29,9 +29,9 @@ from hcopt.model.prepare import Prepared, config_json
 from hcopt.model.repository import write_repository
 from hcopt.records.measurement import Environment
 from hcopt.records.note import Note
-from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
-from hcopt.system.cgroup import read_cpu_quota
-from hcopt.system.machine import usable_cpu_count
+from hcopt.records.verdict import Capacity, Confirmation, ModelAlone, Noise, Ranking
+from hcopt.system.cpu_list import format_cpu_list, parse_cpu_list
+from hcopt.system.topology import read_cores, shared_cores
 from hcopt.triton.base import Server
 from hcopt.triton.choose import choose_runtime
 from hcopt.triton.control import ModelControl
@@ -65,6 +65,7 @@ class Proof:
 
     confirmation: Confirmation
     capacity: Capacity | None
+    alone: ModelAlone | None = None
 
 
 class Stages(Protocol):
@@ -81,15 +82,24 @@ class Stages(Protocol):
         """Measures the plan; records what it finds."""
 
     def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proof:
-        """Finalists and default against each other, and the rate that the best sustains."""
+        """Finalists and default against each other; what the best costs a request, and the rate that it sustains."""
 
 
-def _quota_note() -> Note | None:
-    """That this process, and so its server, has less CPU time than the CPUs that it sees."""
-    cpus, quota = os.sched_getaffinity(0), read_cpu_quota()
-    if quota is None or quota >= len(cpus):
-        return None
-    return Note.of("cpu_quota", quota=quota, cpus=len(cpus), counted=usable_cpu_count(cpus))
+def machine_notes(found: Environment, *, planned: bool) -> Iterator[Note]:
+    """Which CPUs are whose where hcopt has planned that, and what disturbs a server on this machine all the time."""
+    if found.runtime == "remote" or found.client_cpuset is None:
+        return
+    server, client = parse_cpu_list(found.cpuset), parse_cpu_list(found.client_cpuset)
+    if found.cpu_quota is not None and found.cpu_quota < len(server):
+        yield Note.of("cpu_quota", quota=found.cpu_quota, cpus=len(server), counted=found.cpu_count)
+    if found.governor not in (None, "performance"):
+        yield Note.of("governor", governor=found.governor)
+    if server & client:
+        return
+    if planned:
+        yield Note.of("cores_divided", server=found.cpuset, client=found.client_cpuset)
+    if shared := shared_cores(read_cores(server | client), server, client):
+        yield Note.of("siblings_shared", cpus=format_cpu_list(shared))
 
 
 @contextmanager
@@ -111,8 +121,8 @@ def served_stages(run: ModelRun) -> Iterator[ServedStages]:
                     context.note(choice.note)
                 server = stack.enter_context(choice.runtime.serve(repository, run.folder))
             run = run.on(server.environment)
-            if server.environment.runtime == "embedded" and (quota := _quota_note()) is not None:
-                context.note(quota)
+            for note in machine_notes(server.environment, planned=run.config.runtime.cpuset.is_auto):
+                context.note(note)
             runner = open_runner(
                 run.prepared,
                 server,
@@ -145,7 +155,8 @@ class ServedStages:
     def noise(self) -> Noise | None:
         """See `Stages.noise`; compares accelerators before, loads the default, and notes how long that takes."""
         plan, context = self.run.prepared.plan, self.run.context
-        for note in check_accelerators(self.runner.served, self.run.prepared, self.environment):
+        tolerance = self.run.config.model.tolerance
+        for note in check_accelerators(self.runner.served, self.run.prepared, self.environment, tolerance):
             context.note(note)
         # How long a pod would take; a default that cannot be loaded shows in its measurements.
         with context.stopwatch.phase("load"), suppress(RuntimeStartError):
@@ -188,6 +199,8 @@ class ServedStages:
             # Nothing that a search has kept loaded may be there beside what is measured now.
             self.runner.served.unload()
             confirmation = confirm_finalists(self.runner, plan, ranking, config, window_s=window_s)
+        with context.stage("onnxruntime_alone"):
+            alone = measure_alone(self.runner, confirmation.best, self.run.prepared, config, self.environment)
         with context.stage("open_loop"):
             capacity = find_capacity(self.runner, confirmation.best, config)
-        return Proof(confirmation=confirmation, capacity=capacity)
+        return Proof(confirmation=confirmation, capacity=capacity, alone=alone)

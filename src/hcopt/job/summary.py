@@ -13,7 +13,7 @@ from hcopt.analysis.view import deployed, improvement
 from hcopt.deploy.capacity import PriceOf, sustained_cost
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import LoadPoint
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant, ModelVariant
 from hcopt.records.run import ModelOutcome, RunRecord
 from hcopt.records.verdict import (
     Capacity,
@@ -131,6 +131,7 @@ def _model(run: RunRecord) -> JsonObject:
             "source_uri": run.model.source_uri,
             "version": run.model.version,
             "sha256": run.model.sha256,
+            "variants": [*map(_variant, run.model.variants)],
         },
         "latency_p99_limit_ms": run.ranking.latency_p99_limit_ms,
         "memory_limit_mb": run.memory_limit_mb,
@@ -147,7 +148,27 @@ def _model(run: RunRecord) -> JsonObject:
         "notes": [*map(worded, run.notes)],
         "noise": _noise(run.noise),
         "capacity": _capacity(run.capacity),
+        "onnxruntime_alone": None if run.alone is None else asdict(run.alone),
         "nodes": _nodes(run),
+    }
+
+
+def _variant(variant: ModelVariant) -> JsonObject:
+    return {
+        "name": variant.name,
+        "origin": variant.origin,
+        "model_file": variant.model_file,
+        "sha256": variant.sha256 or None,
+        "measured": variant.refused is None,
+        "refused": None if variant.refused is None else worded(variant.refused),
+        "outputs": [
+            {
+                **asdict(found),
+                "max_difference_ratio": found.max_ratio,
+                "mean_difference_ratio": found.mean_ratio,
+            }
+            for found in variant.outputs
+        ],
     }
 
 

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcopt.analysis.plan import thread_count, with_other_threads_in_openvino
+from hcopt.config.sections import ToleranceSection
 from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.served_model import ServedModel
 from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.output_check import beyond, compare_answers
 from hcopt.model.prepare import Prepared, variant_config
 from hcopt.model.triton_config import openvino_parameters
+from hcopt.model.variants import beyond_note, difference_note, rows_note
 from hcopt.records.measurement import Environment
-from hcopt.records.model import ExecutionAccelerator, OutputDifference
+from hcopt.records.model import MODEL_FILE, ExecutionAccelerator, ModelConfigVariant
 from hcopt.records.note import Note
 from hcopt.triton.openvino import PLUGIN, how_to_have_openvino
 from hcopt.triton.programs import installed_version
@@ -31,19 +33,18 @@ _ROWS = 64
 # A slow model is asked for fewer, and one with large outputs.
 _LIMIT_S = 5.0
 _MAX_BYTES = 64 << 20
-# Sums in another order stay below the first, as between a row alone and in a batch; labels turn over where a number was
-# at their border.
-_MAX_DIFFERENCE_RATIO = 1e-3
-_MIN_AGREEMENT_RATIO = 0.99
 
 
-def check_accelerators(served: ServedModel, prepared: Prepared, environment: Environment) -> Iterator[Note]:
-    """Loads the default with and without OpenVINO and compares the answers, before anything is measured.
+def check_accelerators(
+    served: ServedModel, prepared: Prepared, environment: Environment, tolerance: ToleranceSection
+) -> Iterator[Note]:
+    """Compares OpenVINO's answers, on each file of the model, with the model's own, before anything is measured.
 
     Args:
         served: The model on the server; nothing of it is loaded afterwards.
         prepared: The model, with its plan on this server.
         environment: The server's.
+        tolerance: How far the answers may be apart.
 
     Yields:
         How far the answers are apart, in which precision they were computed, and with how many threads; nothing where
@@ -70,27 +71,30 @@ def check_accelerators(served: ServedModel, prepared: Prepared, environment: Env
     requests = [_request(load, row, batched=batched) for row in rows]
     served.reload(without)
     own = [*_within_limits(map(served.answers, requests))]
-    try:
-        served.reload(with_openvino)
-        others = [*map(served.answers, requests[: len(own)])]
-    except ModelLoadError as error:
-        # Without Triton's words around it.
-        reason = error.message.rpartition(" state: ")[2].strip(" ;\n")
-        raise RuntimeStartError(
-            f"sweep.execution_accelerator lists openvino, which does not serve the model here: {reason}",
-            remedy=how_to_have_openvino(environment.runtime),
-            log=error.log,
-        ) from error
+    outputs = [spec for spec in prepared.artifact.signature.outputs if spec.name in own[0]]
+    for file in dict.fromkeys(variant.model_file for variant in plan.all_variants if _has_openvino(variant)):
+        name = file or MODEL_FILE
+        try:
+            served.reload(replace(with_openvino, model_file=file))
+        except ModelLoadError as error:
+            # Without Triton's words around it.
+            reason = error.message.rpartition(" state: ")[2].strip(" ;\n")
+            raise RuntimeStartError(
+                f"sweep.execution_accelerator lists openvino, which does not serve {name} here: {reason}",
+                remedy=how_to_have_openvino(environment.runtime),
+                log=error.log,
+            ) from error
+        others = map(served.answers, requests)
+        found = compare_answers(outputs, zip(own, others, strict=False))
+        on_rows = rows_note(load, found.row_count)
+        if far := beyond(found.outputs, **tolerance.model_dump()):
+            raise ProfileError(
+                f"with OpenVINO {name} answers otherwise: {sentence(beyond_note(far, on_rows, tolerance))}",
+                remedy="Leave openvino out of sweep.execution_accelerator, or allow more in model.tolerance.",
+            )
+        differences = tuple(map(difference_note, found.outputs))
+        yield Note.of("openvino_answers", file=name, rows=on_rows, outputs=differences)
     served.unload()
-    found = compare_answers(own, others)
-    said = Note.of("openvino_answers", rows=len(own), outputs=tuple(map(_said, found)))
-    if beyond(found, max_difference_ratio=_MAX_DIFFERENCE_RATIO, min_agreement_ratio=_MIN_AGREEMENT_RATIO):
-        raise ProfileError(
-            f"with OpenVINO the model answers otherwise. {sentence(said)} At most {_MAX_DIFFERENCE_RATIO:.1%} of the "
-            f"range is allowed, and of labels at least {_MIN_AGREEMENT_RATIO:.0%} the same",
-            remedy="Leave openvino out of sweep.execution_accelerator.",
-        )
-    yield said
     if environment.backend.implementation == "native":
         yield Note.of("openvino_precision", precision=_EXACT)
         yield Note.of("openvino_threads_own", cpus=environment.cpu_count)
@@ -115,15 +119,5 @@ def _request(load: LoadData, row: int, *, batched: bool) -> Sequence[LoadTensor]
     return [replace(tensor, rows=np.asarray(tensor.rows[chosen])) for tensor in load.tensors]
 
 
-def _said(found: OutputDifference) -> Note:
-    if found.incomparable:
-        return Note.of("output_incomparable", output=found.output, count=found.incomparable)
-    if found.agreement_ratio is not None:
-        return Note.of("output_labels", output=found.output, agreement=found.agreement_ratio)
-    return Note.of(
-        "output_numbers",
-        output=found.output,
-        largest=found.max_difference or 0.0,
-        ratio=found.max_ratio or 0.0,
-        mean=found.mean_difference or 0.0,
-    )
+def _has_openvino(variant: ModelConfigVariant) -> bool:
+    return variant.execution_accelerator == "openvino"

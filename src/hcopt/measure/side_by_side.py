@@ -24,7 +24,8 @@ def prepare_side(config: Config, uri: str, *, name: str, label: str, into: Path,
         ModelSourceError: The model cannot be had or served.
         ConfigError: An input's shape is open.
     """
-    model = config.model.model_copy(update={"uri": uri, "name": name})
+    # The file is the one that is meant, whatever variants of another one the configuration asks for.
+    model = config.model.model_copy(update={"uri": uri, "name": name, "variants": {}})
     mlflow = config.mlflow.model_copy(update={"promote_alias": None})
     given = config.model_copy(update={"model": model, "mlflow": mlflow})
     prepared = prepare(given, into=into / name, tracking_uri=tracking_uri)

@@ -148,6 +148,7 @@ def recorded_turns(
     context: RunContext,
     restart_server_if_dead: Callable[[], str | None],
     on_restart: Callable[[], None],
+    failed_for: Callable[[str], Note] = lambda why: Note.of("turns_failed", why=why),
 ) -> list[Measurement] | None:
     """Blocks that are measured in turns; each measurement is recorded, and a failure is a note.
 
@@ -157,6 +158,7 @@ def recorded_turns(
         context: See `RunContext`.
         restart_server_if_dead: See `Server.restart_if_dead`.
         on_restart: Called where the server had died and is there again.
+        failed_for: What is said of a failure, given its reason.
 
     Returns:
         None where that did not work: nothing was measured then.
@@ -176,7 +178,7 @@ def recorded_turns(
     except (ProfileError, RuntimeStartError) as error:
         if restart_server_if_dead() is not None:
             on_restart()
-        context.note(Note.of("turns_failed", why=error.message))
+        context.note(failed_for(error.message))
         return None
     found = [replace(one, elapsed_s=replay.end(phase, began)) for one in found]
     for one in found:

@@ -69,22 +69,40 @@ def check_servable(
     """
     session = open_session(onnx_file)
     seen = as_seen_by(session, signature)
-    batched = has_batch_dimension(signature)
-    feeds = {spec.name: _as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
+    feeds = _feeds(signature, rows)
+    count, row_feed = row_feeds(signature, rows)
 
     def run(feed: Rows) -> Rows:
         return run_model(session, seen, feed)
 
     def run_row(row: int) -> None:
-        run({name: values[row : row + 1] if batched else values[row, ...] for name, values in feeds.items()})
+        run(row_feed(row))
 
-    count = len(next(iter(feeds.values())))
     sampled = _refuse_bad_rows(run_row, count, row_check_s)
     if not has_batch_dimension(seen):
         why = _why_unbatched(run, signature, seen, feeds)
         return BatchCheck(batchable=False, signature=seen, reason=why, sampled=sampled)
     batchable, reason = _batches(run, seen, feeds)
     return BatchCheck(batchable=batchable, signature=seen, reason=reason, sampled=sampled)
+
+
+def row_feeds(signature: ModelSignature, rows: Rows) -> tuple[int, Callable[[int], Rows]]:
+    """How many rows there are, and what the model takes for each of them alone; `rows` as in `check_servable`.
+
+    Raises:
+        ModelSourceError: They do not fit its inputs.
+    """
+    batched, feeds = has_batch_dimension(signature), _feeds(signature, rows)
+
+    def feed(row: int) -> Rows:
+        return {name: values[row : row + 1] if batched else values[row, ...] for name, values in feeds.items()}
+
+    return len(next(iter(feeds.values()))), feed
+
+
+def _feeds(signature: ModelSignature, rows: Rows) -> Rows:
+    batched = has_batch_dimension(signature)
+    return {spec.name: as_the_graph_takes(spec, rows[spec.name], batched=batched) for spec in signature.inputs}
 
 
 def _refuse_bad_rows(run_row: Callable[[int], None], count: int, row_check_s: float | None) -> Note | None:
@@ -188,7 +206,7 @@ def _larger(values: NDArray[Any]) -> NDArray[Any]:
     return np.full_like(values, np.iinfo(values.dtype).max) if _is_byte(values) else values
 
 
-def _as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:
+def as_the_graph_takes(spec: TensorSpec, values: NDArray[Any], *, batched: bool) -> NDArray[Any]:
     """Rows in the model's own rank, which config.pbtxt may differ from.
 
     Triton has no scalars, so that a client sends [1], and max_batch_size 0 has the batch dimension in each row.

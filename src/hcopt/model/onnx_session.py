@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BFLOAT16 = 16
 
 
-def _runtime_errors() -> tuple[type[Exception], ...]:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """ONNX Runtime's exceptions, which have no base class of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -47,7 +47,7 @@ def open_session(onnx_file: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(str(onnx_file), options, providers=["CPUExecutionProvider"])
-    except _runtime_errors() as error:
+    except runtime_errors() as error:
         version = f"ONNX Runtime {onnxruntime.__version__}"
         what, remedy = _lacking(str(error))
         raise ModelSourceError(f"{version} cannot open {onnx_file}: {what}", remedy=remedy) from error
@@ -88,10 +88,10 @@ def _lacking(message: str) -> tuple[str, str]:
     for pattern, what, remedy in _LACKING:
         if match := re.search(pattern, message, re.DOTALL):
             return what.format(**match.groupdict()), remedy
-    return _first_line(message), "Check the model with onnx.checker.check_model, and export it again."
+    return first_line(message), "Check the model with onnx.checker.check_model, and export it again."
 
 
-def _first_line(message: str) -> str:
+def first_line(message: str) -> str:
     """The message itself, without ONNX Runtime's error number and the place in its source."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message.strip())
     text = re.sub(r"/onnxruntime_src/\S+ .*?\) (?=\S)", "", text, count=1)
@@ -124,8 +124,8 @@ def run_model(session: onnxruntime.InferenceSession, signature: ModelSignature, 
         if any(spec.datatype == "BF16" for spec in specs):
             return _outputs_with_bfloat16(session, signature, feed, options)
         return dict(zip(names, session.run(names, dict(feed), options), strict=True))
-    except _runtime_errors() as error:
-        raise RunError(_first_line(str(error))) from error
+    except runtime_errors() as error:
+        raise RunError(first_line(str(error))) from error
 
 
 def _outputs_with_bfloat16(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +20,10 @@ from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import has_batch_dimension
 from hcopt.model.output_rows import corrected_copy, correction_note, outputs_with_fixed_rows
 from hcopt.model.triton_config import variant_of
+from hcopt.model.variants import Original, model_variants, variant_notes
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact, ModelConfigVariant
 from hcopt.records.note import Note
-from hcopt.system.machine import parse_cpu_list, usable_cpu_count
 from hcopt.words.notes import sentence
 
 if TYPE_CHECKING:
@@ -61,14 +60,14 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         config: The configuration.
         into: A folder for the model's files.
         tracking_uri: The MLflow that `models:/` and `runs:/` refer to.
-        server_cores: CPUs of the machine that serves, where that is not this one.
+        server_cores: CPUs that the server will have; None where nobody knows.
 
     Raises:
         ModelSourceError: The model cannot be had or served.
         ConfigError: The sweep has no points or a parameter that the backend does not take, an input's shape is open,
-            there is no version to promote, outputs are to be corrected that are right, or a remote server's memory is
-            limited.
-        OutputError: A corrected copy cannot be written.
+            there is no version to promote, outputs are to be corrected that are right, a variant of the model has the
+            name of another file, or a remote server's memory is limited.
+        OutputError: A corrected copy or a variant cannot be written.
     """
     if config.profiler.kind == "model-analyzer" and config.profiler.max_minutes is not None:
         raise ConfigError(
@@ -109,17 +108,22 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
         # What the file leaves open and ONNX Runtime knows belongs into config.pbtxt: the native backend compares.
         artifact = replace(artifact, signature=check.signature)
         base, load = _base_and_load(config, artifact, batchable=check.batchable)
+    original = Original(artifact=artifact, config=base.config, load=load, batchable=check.batchable)
+    variants = model_variants(config, original, into=into, tracking_uri=tracking_uri)
+    artifact = replace(artifact, variants=variants)
     default = variant_of(base.config, f"{artifact.name}_config_default")
     plan = plan_sweep(
         config.sweep,
         default,
         model_name=artifact.name,
         instance_kind=config.instance_kind,
-        server_cores=_server_cores(config) if server_cores is None else server_cores,
+        server_cores=server_cores,
+        model_files=tuple(variant.model_file for variant in artifact.measured_variants),
     )
     checked = [note for note in (check.sampled if is_example else None, check.reason) if note is not None]
     parameters = parameter_notes(base.config.parameters)
-    notes = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base), *load.notes, *checked, *parameters)
+    of_the_model = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base))
+    notes = (*of_the_model, *load.notes, *checked, *parameters, *variant_notes(variants))
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=(*notes, *plan.notes))
 
 
@@ -161,15 +165,6 @@ def _corrected(config: Config, artifact: ModelArtifact, *, into: Path) -> tuple[
         )
     copy = corrected_copy(artifact, into / f"{artifact.name}_corrected")
     return copy, (correction_note(artifact, copy),)
-
-
-def _server_cores(config: Config) -> int | None:
-    """CPUs that the server may use; None where it runs elsewhere."""
-    if config.runtime.is_remote:
-        return None
-    if config.runtime.cpuset.server is not None:
-        return usable_cpu_count(parse_cpu_list(config.runtime.cpuset.server))
-    return usable_cpu_count(os.sched_getaffinity(0))
 
 
 def _base_and_load(config: Config, artifact: ModelArtifact, *, batchable: bool) -> tuple[BaseConfiguration, LoadData]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,12 @@ from hcopt.errors import ConfigError, ModelSourceError, OutputError
 from hcopt.model import untrusted
 from hcopt.model.onnx_file import resolve_inside
 from hcopt.model.triton_config import CONFIG_FILE, CORRECT, to_text
-from hcopt.records.model import ModelArtifact
+from hcopt.records.model import MODEL_FILE, ModelArtifact
 from hcopt.system.files import copy_whole, write_whole
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-_MODEL_FILE = "model.onnx"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -40,7 +41,7 @@ def check_model_name(name: str) -> None:
 
 
 def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -> Path:
-    """Writes `<root>/<name>/` with config.pbtxt, what that names, and the version's folder: ONNX file, external data.
+    """Writes `<root>/<name>/` with config.pbtxt, what that names, and the version's folder: ONNX files, external data.
 
     The folder appears whole or not at all; one that is there already is replaced.
 
@@ -54,7 +55,7 @@ def write_repository(root: Path, artifact: ModelArtifact, config: ModelConfig) -
     """
     check_model_name(artifact.name)
     target = root / artifact.name
-    copies = _copies(artifact, config)
+    copies = [*_copies(artifact, config), *_copies_of_variants(artifact, config)]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=f".{artifact.name}.") as temporary:
@@ -98,7 +99,7 @@ def add_name(root: Path, name: str, other: str) -> None:
 
 def model_file_name(config: ModelConfig) -> str:
     """The name of the ONNX file in the version's folder."""
-    return config.default_model_filename or _MODEL_FILE
+    return config.default_model_filename or MODEL_FILE
 
 
 def names_in_version_folder(artifact: ModelArtifact, config: ModelConfig) -> tuple[str, ...]:
@@ -109,6 +110,14 @@ def names_in_version_folder(artifact: ModelArtifact, config: ModelConfig) -> tup
         model_file_name(config) if name == artifact.onnx_file else str(PurePosixPath(name).relative_to(folder))
         for name in artifact.files
     )
+
+
+def _copies_of_variants(artifact: ModelArtifact, config: ModelConfig) -> Iterator[tuple[Path, str]]:
+    """The files of the variants, which a configuration chooses by its `default_model_filename`."""
+    for variant in artifact.measured_variants:
+        own = deepcopy(config)
+        own.default_model_filename = variant.model_file
+        yield from _copies(artifact.served_from(variant.model_file), own)
 
 
 def _copies(artifact: ModelArtifact, config: ModelConfig) -> list[tuple[Path, str]]:

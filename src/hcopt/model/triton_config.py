@@ -75,6 +75,7 @@ def variant_of(config: ModelConfig, config_name: str) -> ModelConfigVariant:
         parameters=tuple(parameters),
         dynamic_batching=config.max_batch_size == 0 or config.HasField("dynamic_batching"),
         preferred_batch_sizes=tuple(sorted(set(config.dynamic_batching.preferred_batch_size))),
+        model_file=config.default_model_filename,
         execution_accelerator=_accelerator(config),
     )
 
@@ -94,6 +95,7 @@ def has_rate_limiter(config: ModelConfig) -> bool:
 def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind: InstanceKind) -> ModelConfig:
     """A configuration that differs from `base` only in what the variant sets."""
     config = deepcopy(base)
+    config.default_model_filename = variant.model_file
     config.max_batch_size = variant.max_batch_size
     del config.instance_group[:]
     config.instance_group.append(_instance_group(base, variant.instance_count, instance_kind))

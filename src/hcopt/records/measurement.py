@@ -11,14 +11,16 @@ from typing import Literal
 from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
 
-Phase = Literal["noise", "sweep", "memory", "confirmation", "open_loop"]
+Phase = Literal["noise", "sweep", "memory", "confirmation", "onnxruntime_alone", "open_loop"]
 FailureCause = Literal["refused", "unanswered", "other"]
 
 # The kernel keeps some of the memory for itself, a little more or less with each of its versions and each start. Less
 # than what machines or memory limits that are really different differ by.
 _MEMORY_TOLERANCE_RATIO = 0.02
+# Older runs have none of them, and no load generator's CPUs by which to know one that has.
+_PLACEMENT = ("client_cpuset", "smt_siblings", "numa_nodes", "cpu_quota")
 # Each machine's own, as a container gets them: the CPUs' numbers. How many there are counts.
-OWN_CONDITIONS = ("cpuset",)
+OWN_CONDITIONS = ("cpuset", "client_cpuset", "smt_siblings", "numa_nodes")
 # Words of a CPU's name that say nothing of what tells it from others.
 _NOT_TELLING = re.compile(
     r"@.*| with .*|\((?:R|TM)\)|\b(?:AMD|Intel|CPU|Processor|\d+-Core|\d+th|Gen)\b", re.IGNORECASE
@@ -109,7 +111,7 @@ class Measurement:
         phase: Which stage asked for it.
         block: The block, where the phase measures in blocks; in a sweep only where several nodes share it, or a search
             has any.
-        profiler: Which program measured: `model-analyzer` or `perf_analyzer`.
+        profiler: Which program measured: `model-analyzer` or `perf_analyzer`; `onnxruntime` where no server took part.
         variant: What was served.
         load: What was asked of it.
         started_at: UTC, ISO 8601.
@@ -124,7 +126,8 @@ class Measurement:
         steal_ratio: Share of the CPU time that the hypervisor gave to others during the window.
         throttled_ratio: Share of the window in which the control group was held back by its CPU quota; None where it
             has none.
-        client_cpu_ratio: Share of the machine's CPU time that the load generator used.
+        client_cpu_ratio: Share of the CPU time of its CPUs that the load generator used; these are the machine's where
+            it shares them with the server.
         server_memory_mb: The most memory that the server was seen to hold during the window, what earlier variants have
             left in it included; in the phase `memory`, of a server that has just started, while it loaded the variant
             too. None where several variants were loaded, which nobody can tell apart, or where it cannot be read.
@@ -225,6 +228,11 @@ class Environment:
         sdk_image: The same of the measuring programs' container.
         onnxruntime_thread_count: Threads of an instance where config.pbtxt leaves them to ONNX Runtime; None where
             nobody can tell, and in older runs.
+        client_cpuset: CPUs of the load generator; None in older runs.
+        smt_siblings: CPUs of server and load generator that share a physical core: 0-2+4-6 is 0 with 4, 1 with 5, 2
+            with 6. None where each is a core of its own or the machine does not tell, and in older runs.
+        numa_nodes: Those of the server's CPUs; None where the machine does not tell, and in older runs.
+        cpu_quota: CPUs' worth of time that the server and the load generator may use together; None without a quota.
         server_settings: What a server of somebody else's says it has on that costs time or answers by itself, by
             Triton's own names, e.g. `log_verbose_level=1, response_cache`; None where it says nothing of the kind.
     """
@@ -244,6 +252,10 @@ class Environment:
     sdk_image: str | None = None
     onnxruntime_thread_count: int | None = None
     server_settings: str | None = None
+    client_cpuset: str | None = None
+    smt_siblings: str | None = None
+    numa_nodes: str | None = None
+    cpu_quota: float | None = None
 
     def same_conditions(self, other: Environment, *, but: Collection[str] = ()) -> bool:
         """Whether figures of the one may be ranked with those of the other; the only place that decides it.
@@ -258,7 +270,8 @@ class Environment:
 
     def differing_conditions(self, other: Environment, *, but: Collection[str] = ()) -> tuple[str, ...]:
         """The fields that forbid it, see `same_conditions`; the same whichever of the two is asked."""
-        names = (field.name for field in fields(self) if field.name not in but)
+        unasked = _PLACEMENT if None in (self.client_cpuset, other.client_cpuset) else ()
+        names = (field.name for field in fields(self) if field.name not in (*but, *unasked))
         return tuple(name for name in names if not _same_condition(name, getattr(self, name), getattr(other, name)))
 
     @property

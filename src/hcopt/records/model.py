@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from hcopt.records.note import Note
 
 InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
+# What Triton serves where config.pbtxt names no `default_model_filename`.
+MODEL_FILE = "model.onnx"
 # What may compute in the place of ONNX Runtime's own CPU kernels, by Triton's name.
 ExecutionAccelerator = Literal["none", "openvino"]
 
@@ -78,6 +80,45 @@ class OutputDifference:
         """The largest difference as a share of the spread."""
         return None if self.max_difference is None or self.spread is None else self.max_difference / self.spread
 
+    @property
+    def mean_ratio(self) -> float | None:
+        """The mean difference as a share of the spread."""
+        return None if self.mean_difference is None or self.spread is None else self.mean_difference / self.spread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVariant:
+    """Another ONNX file that is to answer as the model does, faster: quantized, optimized, or made elsewhere.
+
+    Attributes:
+        name: As in `model.variants`.
+        origin: How it came: a URI, `quantize: dynamic` or `optimize: true`.
+        sha256: As `ModelArtifact.sha256`; empty where there is no file.
+        folder: Local folder that holds `files`.
+        onnx_file: The ONNX file, relative to `folder`.
+        files: The ONNX file first, then its external-data files.
+        outputs: How far its answers are from the model's.
+        outputs_note: The same as a sentence, with the rows that it holds for; None where nothing was compared.
+        batch_note: What its rows owe to their neighbours in a batch; None where that is nothing.
+        refused: Why it is not measured; None where it is.
+    """
+
+    name: str
+    origin: str
+    sha256: str = ""
+    folder: Path = Path()
+    onnx_file: str = ""
+    files: tuple[str, ...] = ()
+    outputs: tuple[OutputDifference, ...] = ()
+    outputs_note: Note | None = None
+    batch_note: Note | None = None
+    refused: Note | None = None
+
+    @property
+    def model_file(self) -> str:
+        """Its ONNX file's name in the version's folder, beside the model's own."""
+        return f"{self.name}.onnx"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelArtifact:
@@ -99,6 +140,7 @@ class ModelArtifact:
         named_files: What config.pbtxt names beside that folder (labels, warm-up data): paths in the model's folder.
         named_folder: Local folder that holds `named_files`.
         notes: What the user has to know of the way it came.
+        variants: Its variants, those that are not measured too.
     """
 
     name: str
@@ -116,6 +158,31 @@ class ModelArtifact:
     named_files: tuple[str, ...] = ()
     named_folder: Path | None = None
     notes: tuple[Note, ...] = ()
+    variants: tuple[ModelVariant, ...] = ()
+
+    @property
+    def measured_variants(self) -> tuple[ModelVariant, ...]:
+        """Those whose answers are the model's, within the tolerance."""
+        return tuple(variant for variant in self.variants if variant.refused is None)
+
+    def variant_in(self, model_file: str) -> ModelVariant | None:
+        """The variant that a configuration with this `default_model_filename` serves; None for the model itself."""
+        return next((variant for variant in self.measured_variants if variant.model_file == model_file), None)
+
+    def served_from(self, model_file: str) -> ModelArtifact:
+        """What a configuration with this `default_model_filename` serves, as a model without variants."""
+        found = self.variant_in(model_file)
+        if found is None:
+            return replace(self, variants=())
+        return replace(
+            self,
+            sha256=found.sha256,
+            folder=found.folder,
+            onnx_file=found.onnx_file,
+            files=found.files,
+            registered_version=None,
+            variants=(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +190,7 @@ class ModelConfigVariant:
     """A model configuration variant: what the sweep sets, and the name it goes by.
 
     Attributes:
-        config_name: `<model>_config_default` or `<model>_config_<N>`.
+        config_name: `<model>_config_default` or `<model>_config_<N>`, with `_<name>` for a variant of the model.
         max_batch_size: 0 for a model that cannot batch.
         instance_count: Instances of the model on this server.
         max_queue_delay_us: Longest wait of dynamic batching; 0 sends what is there at once.
@@ -131,6 +198,7 @@ class ModelConfigVariant:
         dynamic_batching: Whether the server may put requests together; True where `max_batch_size` is 0. Only a
             user's configuration without `dynamic_batching` has it False: a delay of 0 is another thing.
         preferred_batch_sizes: Batches of these sizes go at once, in ascending order; none where there is no such wish.
+        model_file: `default_model_filename` of config.pbtxt; empty where that leaves it out, for Triton's model.onnx.
         execution_accelerator: The `cpu_execution_accelerator` of config.pbtxt.
     """
 
@@ -141,6 +209,7 @@ class ModelConfigVariant:
     parameters: tuple[tuple[str, str], ...] = ()
     dynamic_batching: bool = True
     preferred_batch_sizes: tuple[int, ...] = ()
+    model_file: str = ""
     execution_accelerator: ExecutionAccelerator = "none"
 
     def __post_init__(self) -> None:
@@ -148,7 +217,7 @@ class ModelConfigVariant:
             raise ValueError(f"not a model configuration: {self}")
 
     @property
-    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str]:
+    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str, str]:
         """What distinguishes this variant from others; two variants with equal settings are the same one."""
         return (
             self.max_batch_size,
@@ -157,5 +226,6 @@ class ModelConfigVariant:
             self.parameters,
             self.dynamic_batching,
             self.preferred_batch_sizes,
+            self.model_file,
             self.execution_accelerator,
         )

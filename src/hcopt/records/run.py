@@ -11,7 +11,7 @@ from hcopt.records.measurement import Environment, Measurement, SweepPlan
 from hcopt.records.model import ModelArtifact
 from hcopt.records.note import Note
 from hcopt.records.search import Decision
-from hcopt.records.verdict import Capacity, Confirmation, Noise, Ranking
+from hcopt.records.verdict import Capacity, Confirmation, ModelAlone, Noise, Ranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ class RunRecord:
         best_config_pbtxt: Text of the golden config.pbtxt, or None.
         noise: The A/A measurement; None where it was switched off.
         capacity: The open-loop check of the best configuration; None where there is no limit or nothing to check.
+        alone: The best configuration's requests beside ONNX Runtime alone; None where that was not measured.
         elapsed_s: Seconds a phase, in order.
         decisions: Of the adaptive search, in order; none where another profiler measured.
         notes: What the user has to know about this run (conversions, dropped dimensions, noise …).
@@ -71,11 +72,18 @@ class RunRecord:
     best_config_pbtxt: str | None
     noise: Noise | None = None
     capacity: Capacity | None = None
+    alone: ModelAlone | None = None
     elapsed_s: Mapping[str, float] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
     notes: tuple[Note, ...] = ()
     rows: SentRows | None = None
     memory_limit_mb: float | None = None
+
+    @property
+    def golden_model(self) -> ModelArtifact:
+        """The files that the best configuration serves; those of the model where there is none."""
+        best = self.confirmation.best
+        return self.model.served_from("" if best is None else best.variant.model_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What measurements have shown: order, verdict, noise, capacity. Ratios are 0–1."""
+"""What measurements have shown: order, verdict, noise, capacity, and what Triton costs. Ratios are 0–1."""
 
 from __future__ import annotations
 
@@ -231,6 +231,31 @@ class Noise:
     def window_sd_ratio(self) -> float:
         """Of one window: a pair has that of two."""
         return self.pair_sd_ratio / math.sqrt(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAlone:
+    """What a request takes with no other under way: served by Triton, and of ONNX Runtime alone, both in turns.
+
+    Attributes:
+        config_name: What was served; ONNX Runtime had its threads and session options, and one session.
+        client_batch_size: Rows a request.
+        block_count: Blocks that have both.
+        request_ms: Median time of a request at the client, through Triton; median of the blocks, and their lowest and
+            highest as an interval of 95 % at least.
+        model_ms: Median time of ONNX Runtime's `run` with the same rows; likewise.
+        model_ratio: `model_ms` / `request_ms` of a block; likewise.
+        queue_ms: Mean time that a block's requests waited in Triton's queue, which is long where the configuration has
+            a queue delay; median of the blocks. None without Triton's statistics.
+    """
+
+    config_name: str
+    client_batch_size: int
+    block_count: int
+    request_ms: Estimate
+    model_ms: Estimate
+    model_ratio: Estimate
+    queue_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from hcopt.report.facts.names import load_value
 from hcopt.words import texts
 
 _LABELS = {
+    "model_file": "model file",
     "max_batch_size": "max batch size",
     "instance_count": "instances",
     "max_queue_delay_us": "queue delay (µs)",

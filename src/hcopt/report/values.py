@@ -142,6 +142,7 @@ class MeasurementRow:
     batch: str
     instances: str
     delay: str
+    model_file: str
     threads: str
     parameters: str
     load: str
@@ -179,6 +180,7 @@ class Report:
     measurements: tuple[MeasurementRow, ...]
     measurements_title: str
     measurements_caption: str
+    has_files: bool
     has_threads: bool
     has_parameters: bool
     has_limit: bool

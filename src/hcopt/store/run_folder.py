@@ -212,7 +212,8 @@ def _check_names(record: RunRecord) -> None:
     try:
         found = record.confirmation
         advantage = () if found.advantage is None else (found.advantage,)
-        list(map(sentence, (*record.notes, *record.plan.notes, found.reason, *advantage)))
+        said = (note for one in record.model.variants for note in (one.refused, one.outputs_note) if note is not None)
+        list(map(sentence, (*record.notes, *record.plan.notes, found.reason, *advantage, *said)))
     except (LookupError, ValueError) as error:
         raise ConfigError(
             f"run {record.run_id} has a note or a reason without its values: {error}", remedy="Give another run."

@@ -15,7 +15,9 @@ import psutil
 from hcopt import __version__
 from hcopt.records.measurement import Backend, Environment
 from hcopt.system.cgroup import read_cpu_quota, read_memory_limit, read_throttled_s
+from hcopt.system.cpu_list import format_cpu_list, parse_cpu_list
 from hcopt.system.files import text_or_none
+from hcopt.system.topology import numa_nodes, read_cores, smt_siblings
 
 _PROC = Path("/proc")
 _CPU_FOLDERS = Path("/sys/devices/system/cpu")
@@ -67,37 +69,15 @@ def _share(part_s: float, passed_s: float) -> float | None:
     return min(1.0, max(0.0, part_s / passed_s)) if passed_s > 0 else None
 
 
+def cpus_of(cpuset: str | None) -> frozenset[int]:
+    """The CPUs of a list; None: those that this process may use."""
+    return parse_cpu_list(cpuset) if cpuset else frozenset(os.sched_getaffinity(0))
+
+
 def usable_cpu_count(cpus: Collection[int]) -> int:
     """How many of these CPUs this process's quota leaves, in whole ones, and one at least."""
     quota = read_cpu_quota()
     return len(cpus) if quota is None else max(1, min(len(cpus), int(quota)))
-
-
-def parse_cpu_list(text: str) -> frozenset[int]:
-    """CPU numbers from a list as Linux writes it, such as `0-3,8`.
-
-    Raises:
-        ValueError: It is no such list.
-    """
-    cpus: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        numbers = range(int(first), int(last if dash else first) + 1)
-        if not numbers:
-            raise ValueError(f"not a CPU list: {text}")
-        cpus.update(numbers)
-    return frozenset(cpus)
-
-
-def format_cpu_list(cpus: Iterable[int]) -> str:
-    """The opposite of `parse_cpu_list`: {0, 1, 2, 8} is `0-2,8`."""
-    runs: list[list[int]] = []
-    for cpu in sorted(cpus):
-        if runs and cpu == runs[-1][-1] + 1:
-            runs[-1].append(cpu)
-        else:
-            runs.append([cpu])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def parse_cpu_model(cpuinfo: str) -> str:
@@ -126,6 +106,7 @@ def read_environment(
     onnxruntime_version: str | None,
     perf_analyzer_version: str | None,
     server_cpuset: str | None = None,
+    client_cpuset: str | None = None,
     onnxruntime_thread_count: int | None = None,
 ) -> Environment:
     """What figures measured on this machine, with this server, are to be compared with.
@@ -137,12 +118,14 @@ def read_environment(
         onnxruntime_version: None where the server does not tell.
         perf_analyzer_version: None where it is not known.
         server_cpuset: The server's CPUs where it is bound to some, else it has those of this process.
+        client_cpuset: The same of the load generator.
         onnxruntime_thread_count: None where nobody can tell.
 
     Raises:
         OSError: The machine shows no /proc.
     """
-    cpus = parse_cpu_list(server_cpuset) if server_cpuset else os.sched_getaffinity(0)
+    cpus, client = (cpus_of(cpuset) for cpuset in (server_cpuset, client_cpuset))
+    cores = read_cores(cpus | client)
     return Environment(
         runtime=runtime,
         backend=backend,
@@ -150,12 +133,17 @@ def read_environment(
         onnxruntime_version=onnxruntime_version,
         perf_analyzer_version=perf_analyzer_version,
         cpu_model=read_cpu_model(),
-        cpu_count=usable_cpu_count(cpus),
+        cpu_count=len(cpus) if runtime == "docker" else usable_cpu_count(cpus),
         cpuset=format_cpu_list(cpus),
         memory_mb=read_memory_mb(),
         governor=read_governor(cpus),
         hcopt_version=__version__,
         onnxruntime_thread_count=onnxruntime_thread_count,
+        client_cpuset=format_cpu_list(client),
+        smt_siblings=smt_siblings(cores),
+        numa_nodes=numa_nodes(core for core in cores if core.cpus & cpus),
+        # Containers of an engine are in no control group of this process.
+        cpu_quota=read_cpu_quota() if runtime == "embedded" else None,
     )
 
 

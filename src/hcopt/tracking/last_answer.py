@@ -54,6 +54,7 @@ class GoldenAnswer:
         load: Its best load.
         throughput_infer_per_s: Confirmed by the run, at that load; `latency_p99_ms` likewise.
         cpu_model: Of the machine.
+        variant: The variant of the model whose file it serves; None where that is the version's own.
     """
 
     config_pbtxt: str
@@ -62,6 +63,7 @@ class GoldenAnswer:
     throughput_infer_per_s: float
     latency_p99_ms: float
     cpu_model: str
+    variant: str | None = None
 
 
 def read_answer(version: RegisteredVersion, *, tracking_uri: str, config: Config) -> VersionAnswer | None:
@@ -94,6 +96,8 @@ def _answer(client: MlflowClient, run_id: str, whose: str) -> VersionAnswer:
 
 
 def _golden(config_pbtxt: str, summary: JsonObject, best: JsonObject) -> GoldenAnswer:
+    # Older runs know of no variants.
+    variants, file = summary["models"][0]["model"].get("variants", ()), best.get("model_file")
     return GoldenAnswer(
         config_pbtxt=config_pbtxt,
         config_name=best["config_name"],
@@ -101,6 +105,7 @@ def _golden(config_pbtxt: str, summary: JsonObject, best: JsonObject) -> GoldenA
         throughput_infer_per_s=float(best["throughput_infer_per_s"]["estimate"]),
         latency_p99_ms=float(best["latency_p99_ms"]["estimate"]),
         cpu_model=summary["environment"]["cpu_model"],
+        variant=next((one["name"] for one in variants if one["measured"] and one["model_file"] == file), None),
     )
 
 

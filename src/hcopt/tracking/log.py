@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from hcopt.report.render.drawings import Drawing
+
 _RUN_ID_TAG = "hcopt.run_id"
 _PARENT_TAG = "mlflow.parentRunId"
 _CONFIG_NAME_TAG = "hcopt.config_name"
@@ -75,6 +77,7 @@ def log_run(
     artifacts: Path,
     config: Config | None = None,
     part_of: str | None = None,
+    drawn: Mapping[str, Drawing] | None = None,
 ) -> TrackedRun:
     """Logs a finished run to MLflow; logged again, it completes what is missing and doubles nothing.
 
@@ -85,6 +88,7 @@ def log_run(
         artifacts: The run's folder with report, summary.json and measurements.jsonl; what is not there is left out.
         config: How MLflow, and S3 where it leaves its artifacts to that, are reached.
         part_of: The run of a batch of models that this one belongs to: it is put under that one's.
+        drawn: Its charts, where they have been drawn before in the language of the configuration's report.
 
     Raises:
         OutputError: MLflow cannot be reached, or does not take it.
@@ -94,7 +98,7 @@ def log_run(
             experiment_id = ensure_experiment(client, tracking_uri, experiment)
             language = (config or Config()).report.language
             whole = None if part_of is None else _parent(client, experiment_id, part_of, run.started_at)
-            run_id = _log_parent(client, experiment_id, run, artifacts, language=language, whole=whole)
+            run_id = _log_parent(client, experiment_id, run, artifacts, language=language, whole=whole, drawn=drawn)
             if run.model.registered_version is not None:
                 _tag_version(client, run.model.registered_version, version_tags(run, run_id))
     except OutputError as error:
@@ -123,6 +127,8 @@ def promote(run: RunRecord, alias: str, *, tracking_uri: str, config: Config | N
         return f"no version got the alias {alias}: the verdict is {run.confirmation.verdict.replace('_', ' ')}"
     if best is None or not best.feasible:
         return f"no version got the alias {alias}: the best is not shown to keep the latency limit"
+    if (variant := run.model.variant_in(best.variant.model_file)) is not None:
+        return f"no version got the alias {alias}: the best serves the variant {variant.name}, which is another file"
     version = run.model.registered_version
     if version is None:
         raise OutputError(
@@ -142,6 +148,7 @@ def _log_parent(
     *,
     language: Literal["ko", "en"],
     whole: Run | None,
+    drawn: Mapping[str, Drawing] | None,
 ) -> str:
     parent = _parent(client, experiment_id, run.run_id, run.started_at)
     run_id = str(parent.info.run_id)
@@ -151,7 +158,7 @@ def _log_parent(
     _log_values(client, parent, params=run_params(run), metrics=run_metrics(run), tags={**run_tags(run), **under})
     _log_variants(client, experiment_id, run_id, run)
     _log_artifacts(client, run_id, run, artifacts)
-    _log_charts(client, run_id, chart_images(run, language))
+    _log_charts(client, run_id, chart_images(run, language, drawn))
     if parent.info.status == "RUNNING":
         end_ms = epoch_ms(run.started_at) + round(1000 * sum(run.elapsed_s.values()))
         client.set_terminated(run_id, end_time=end_ms)

@@ -10,14 +10,16 @@ import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from textwrap import shorten
 
 from hcopt.analysis.view import ACCELERATOR, SETTINGS, deployed, improvement
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import MODEL_FILE, ModelConfigVariant, ModelVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate
 from hcopt.system.clock import read_time
 from hcopt.tracking.note import run_note
+from hcopt.words.notes import sentence
 
 # On a model version: where its last answer is.
 MLFLOW_RUN_TAG = "hcopt.mlflow_run_id"
@@ -30,6 +32,8 @@ _NOISE_FIGURES = (
     "max_steal_ratio",
     "max_throttled_ratio",
 )
+# A parameter of MLflow 2.3 has 500.
+_MAX_LETTERS = 450
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,7 @@ def run_params(run: RunRecord) -> dict[str, str]:
         "model.source_uri": run.model.source_uri,
         "model.version": run.model.version,
         "model.sha256": run.model.sha256,
+        **{f"model.variants.{variant.name}": _said_of(variant) for variant in run.model.variants},
         "load.rows": run.rows,
         "constraints.latency_p99_ms": run.ranking.latency_p99_limit_ms,
         "constraints.memory_mb": run.memory_limit_mb,
@@ -71,9 +76,16 @@ def run_params(run: RunRecord) -> dict[str, str]:
     return _texts(params)
 
 
+def _said_of(variant: ModelVariant) -> str:
+    if variant.refused is not None:
+        return shorten(sentence(variant.refused), _MAX_LETTERS, placeholder=" …")
+    return f"{variant.origin}, sha256 {variant.sha256}"
+
+
 def _swept(plan: SweepPlan) -> dict[str, str]:
     variants, loads = plan.variants, plan.loads
     dimensions: dict[str, Iterable[object]] = {
+        "model_file": (variant.model_file or MODEL_FILE for variant in variants),
         "max_batch_size": (variant.max_batch_size for variant in variants),
         "instance_count": (variant.instance_count for variant in variants),
         "max_queue_delay_us": (variant.max_queue_delay_us for variant in variants),
@@ -106,7 +118,7 @@ def _key(text: str) -> str:
 
 def run_metrics(run: RunRecord) -> list[MetricPoint]:
     """What was found, most important first since MLflow keeps the order: improvement, confirmed figures with their
-    intervals, capacity, noise, counts, and seconds a phase.
+    intervals, capacity, what Triton costs, noise, counts, and seconds a phase.
     """
     found = run.confirmation
     values: dict[str, float | None] = {}
@@ -125,6 +137,13 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         # Under the plain name the rate that is promised, as in the tag of the model version.
         key, rate = "capacity.sustainable_rate_infer_per_s", run.capacity.sustainable_rate_infer_per_s
         values |= {**_bounds(key, rate), key: rate.ci_low, f"{key}.estimate": rate.estimate}
+    if (alone := run.alone) is not None:
+        for name, figure in (("request_ms", alone.request_ms), ("model_ms", alone.model_ms)):
+            values |= _bounds(f"onnxruntime_alone.{name}", figure)
+        values |= {
+            **_bounds("onnxruntime_alone.model_ratio", alone.model_ratio),
+            "onnxruntime_alone.queue_ms": alone.queue_ms,
+        }
     if run.noise is not None:
         values |= {f"noise.{key}": getattr(run.noise, key) for key in _NOISE_FIGURES}
     failed = sum(1 for measurement in run.measurements if measurement.error is not None)
@@ -133,10 +152,27 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         "measurements.done": len(run.measurements) - failed,
         "measurements.failed": failed,
         "confirmation.block_count": found.block_count,
+        **_outputs_figures(run.model.variants),
         "elapsed_s": sum(run.elapsed_s.values()),
         **{f"elapsed_s.{_key(phase)}": seconds for phase, seconds in run.elapsed_s.items()},
     }
     return list(_points(values, step=0, timestamp_ms=epoch_ms(run.started_at)))
+
+
+def _outputs_figures(variants: Iterable[ModelVariant]) -> dict[str, float | None]:
+    """How far the answers of each variant are from the model's, by its name and the output's."""
+    figures: dict[str, float | None] = {}
+    for name, found in ((variant.name, found) for variant in variants for found in variant.outputs):
+        # An output may have any name, and MLflow takes no a//b, and 250 letters in all.
+        key = f"variants.{name}." + _key(found.output).replace("/", "_")[:100]
+        figures |= {
+            f"{key}.max_difference": found.max_difference,
+            f"{key}.max_difference_ratio": found.max_ratio,
+            f"{key}.mean_difference": found.mean_difference,
+            f"{key}.mean_difference_ratio": found.mean_ratio,
+            f"{key}.agreement_ratio": found.agreement_ratio,
+        }
+    return figures
 
 
 def _confirmed_figures(role: str, confirmed: ConfirmedVariant) -> dict[str, float | None]:
@@ -168,8 +204,11 @@ def _points(values: Mapping[str, float | None], *, step: int, timestamp_ms: int)
 
 def variant_params(variant: ModelConfigVariant) -> dict[str, str]:
     """A variant's settings."""
-    settings = {setting: getattr(variant, setting) for setting in (*SETTINGS, ACCELERATOR)}
-    return _texts({"config_name": variant.config_name, **settings, **_batching_and_parameters(variant)})
+    settings: dict[str, object] = {"config_name": variant.config_name}
+    settings |= {setting: getattr(variant, setting) for setting in SETTINGS}
+    settings["model_file"] = variant.model_file or MODEL_FILE
+    settings[ACCELERATOR] = variant.execution_accelerator
+    return _texts({**settings, **_batching_and_parameters(variant)})
 
 
 def variant_metrics(plan: SweepPlan, taken: Sequence[Measurement]) -> list[MetricPoint]:
@@ -217,6 +256,9 @@ def _load_text(load: LoadPoint) -> str:
 def _prefix(measurement: Measurement, plan: SweepPlan, taken: Sequence[Measurement]) -> str:
     """The phase; then the loads that its blocks would mix (the default, at its own load and at the best one's)."""
     phase = "" if measurement.phase == "sweep" else f"{measurement.phase}."
+    if measurement.phase == "onnxruntime_alone":
+        # Both sides have the same variant, load and blocks.
+        phase += f"{measurement.profiler}."
     if len({load.client_batch_size for load in plan.loads}) > 1:
         phase += f"client_batch_{measurement.load.client_batch_size}."
     loads = {other.load.concurrency for other in taken if other.phase == measurement.phase}

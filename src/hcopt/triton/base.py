@@ -31,6 +31,10 @@ class Tools(Protocol):
         """The server as the tools reach it."""
 
     @property
+    def cpu_count(self) -> int:
+        """How many CPUs they may use."""
+
+    @property
     def exports_tensors(self) -> bool:
         """Whether perf_analyzer's export has every row and answer, and not times alone."""
 

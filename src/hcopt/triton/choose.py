@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError, RuntimeStartError
 from hcopt.records.note import Note
+from hcopt.system.cgroup import read_cpu_quota
+from hcopt.system.cpu_list import parse_cpu_list
+from hcopt.system.machine import cpus_of, usable_cpu_count
 from hcopt.system.progress import Progress
+from hcopt.system.topology import CpuSets, plan_sets, read_cores
 from hcopt.triton.base import Runtime
 from hcopt.words.notes import sentence
 
@@ -55,6 +60,38 @@ def choose_runtime(
             return Choice(runtime=_embedded(config, "use --runtime docker or remote", note))
 
 
+def cpu_sets(config: Config) -> CpuSets:
+    """The CPUs of server and load generator: those of the configuration, else disjoint cores where there are enough.
+
+    hcopt divides for its own backends alone, which have ONNX Runtime choose threads by the server's cores. In NVIDIA's
+    it would take one for each core of the machine: the default would be slow for what hcopt has taken from it.
+    """
+    section = config.runtime.cpuset
+    if section.is_auto:
+        planned = plan_sets(read_cores(os.sched_getaffinity(0)), quota=read_cpu_quota())
+        return planned if planned is not None and _is_embedded(config) else CpuSets()
+    server, client = (None if one == "auto" else one for one in (section.server, section.client))
+    return CpuSets(server=server, client=client)
+
+
+def server_cores(config: Config) -> int | None:
+    """CPUs that the server will have; None where it runs elsewhere."""
+    if config.runtime.is_remote:
+        return None
+    server = cpu_sets(config).server
+    if config.runtime.kind == "docker":
+        return len(parse_cpu_list(server)) if server else os.cpu_count()
+    return usable_cpu_count(cpus_of(server))
+
+
+def _is_embedded(config: Config) -> bool:
+    if config.runtime.kind != "auto":
+        return config.runtime.kind == "embedded"
+    from hcopt.triton.docker.images import image_names
+
+    return _what_docker_lacks(image_names(config.runtime.docker.release).both) is not None
+
+
 def _automatic(config: Config, progress: Progress, note: Callable[[Note], None]) -> Choice:
     """Docker where it is ready to go; its images are over 10 GB, so that nothing is pulled unasked."""
     from hcopt.triton.docker.images import image_names, pull_commands
@@ -87,10 +124,10 @@ def _docker(config: Config, progress: Progress, note: Callable[[Note], None]) ->
     from hcopt.triton.docker.containers import Limits
     from hcopt.triton.docker.runtime import DockerRuntime
 
-    section = config.runtime
+    section, sets = config.runtime, cpu_sets(config)
     limits = Limits(
-        cpuset_server=section.cpuset.server,
-        cpuset_client=section.cpuset.client,
+        cpuset_server=sets.server,
+        cpuset_client=sets.client,
         memory_mb=section.docker.memory_mb,
         gpus=config.instance_kind == "KIND_GPU",
     )
@@ -104,8 +141,8 @@ def _embedded(config: Config, otherwise: str, note: Callable[[Note], None]) -> R
         raise ConfigError(
             "instance_kind is KIND_GPU, and the embedded runtime has no GPU", remedy=f"For a GPU, {otherwise}."
         )
-    section = config.runtime
-    return EmbeddedRuntime(cpuset_server=section.cpuset.server, cpuset_client=section.cpuset.client, note=note)
+    sets = cpu_sets(config)
+    return EmbeddedRuntime(cpuset_server=sets.server, cpuset_client=sets.client, note=note)
 
 
 def _remote(config: Config, note: Callable[[Note], None], *, carries_models: bool) -> Runtime:
@@ -114,5 +151,5 @@ def _remote(config: Config, note: Callable[[Note], None], *, carries_models: boo
     section = config.runtime.remote
     endpoint = remote_endpoint(section.grpc, section.http, section.metrics)
     return RemoteRuntime(
-        endpoint=endpoint, note=note, cpuset_client=config.runtime.cpuset.client, carries_models=carries_models
+        endpoint=endpoint, note=note, cpuset_client=cpu_sets(config).client, carries_models=carries_models
     )

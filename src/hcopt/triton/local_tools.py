@@ -16,8 +16,9 @@ from pathlib import Path
 
 from hcopt.errors import RuntimeStartError
 from hcopt.system import process
+from hcopt.system.cpu_list import format_cpu_list, parse_cpu_list
 from hcopt.system.environ import environment_variables
-from hcopt.system.machine import format_cpu_list, parse_cpu_list
+from hcopt.system.machine import cpus_of
 from hcopt.system.process import Finished
 from hcopt.system.redaction import without_secrets
 from hcopt.triton.base import Endpoint, Tool
@@ -58,6 +59,11 @@ class LocalTools:
         if not link.is_symlink():
             link.symlink_to(path.parent)
         return str(link / path.name)
+
+    @property
+    def cpu_count(self) -> int:
+        """See `Tools.cpu_count`."""
+        return len(cpus_of(self.cpuset))
 
     @property
     def exports_tensors(self) -> bool:
@@ -159,7 +165,7 @@ def check_cpuset(key: str, cpuset: str | None) -> None:
         RuntimeStartError: It may not; names the key of the configuration.
     """
     allowed = os.sched_getaffinity(0)
-    if cpuset is not None and not parse_cpu_list(cpuset) <= allowed:
+    if cpuset not in (None, "auto") and not parse_cpu_list(cpuset) <= allowed:
         raise RuntimeStartError(
             f"{key} is {cpuset}, but this process may only use the CPUs {format_cpu_list(allowed)}",
             remedy=f"Set {key} to some of those, or to null.",

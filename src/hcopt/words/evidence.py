@@ -67,6 +67,14 @@ EN = {
     "batch it is in. At a fixed concurrency throughput is concurrency / mean latency (Little).",
     "breakdown_outside": "{name}: {share:.0%} of a request's mean time is outside of Triton's statistics: in gRPC, in "
     "the load generator, and in waiting for a CPU. Triton's settings change the rest only.",
+    "alone": "Of the {request} of a request to {name} with no other under way, {model} ({share}{interval}) are the "
+    "model's (ONNX Runtime alone, in turns with it); {rest}.",
+    "alone_rest": "Triton, gRPC and the client add {cost}{queue}",
+    "alone_rest_unclear": "what Triton, gRPC and the client add does not show: it is too little, or the machine too "
+    "busy",
+    "alone_queue": ", {queue} of it in the queue",
+    "alone_interval": ", 95% interval {range}",
+    "alone_loaded": "At concurrency {load} it takes {total}, {queue} of them in the queue.",
     "breakdown_caption": "Mean time of a request inside the server, by its parts.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "Part of the latency",
@@ -100,7 +108,7 @@ EN = {
     "fact_throttled": "CPU quota",
     "fact_throttled_value": "held back for {mean} of a window on average, at most {highest}",
     "fact_client": "Load generator",
-    "fact_client_value": "mean {mean}, highest {highest} of the CPU time",
+    "fact_client_value": "mean {mean}, highest {highest} of the time of its CPUs",
 }
 
 KO = {
@@ -162,6 +170,13 @@ KO = {
     "계상됨. concurrency가 고정되면 처리량 = concurrency / 평균 지연 시간(Little의 법칙).",
     "breakdown_outside": "{name}: 요청 평균 시간의 {share:.0%}가 Triton 통계 밖(gRPC, 부하 생성기, CPU 대기)에서 소요. "
     "Triton 설정은 나머지에만 영향을 줌.",
+    "alone": "다른 요청이 없을 때 {name}에 대한 요청 하나에 걸리는 {request} 중 모델 몫은 {model}({share}{interval}): "
+    "ONNX Runtime 단독으로 번갈아 측정. {rest}.",
+    "alone_rest": "나머지 {cost}는 Triton, gRPC, 클라이언트의 비용{queue}",
+    "alone_rest_unclear": "Triton, gRPC, 클라이언트의 비용은 확인되지 않음: 너무 작거나 장비에 다른 부하가 많음",
+    "alone_queue": "(이 중 queue에서 {queue})",
+    "alone_interval": ", 95% 신뢰구간 {range}",
+    "alone_loaded": "concurrency {load}에서는 {total}, 이 중 queue에서 {queue}.",
     "breakdown_caption": "요청이 서버 안에서 보낸 평균 시간의 구성.",
     "breakdown_column": "{name} (concurrency {load})",
     "column_part": "지연 시간 구간",
@@ -194,5 +209,5 @@ KO = {
     "fact_throttled": "CPU quota 제한",
     "fact_throttled_value": "측정 구간의 평균 {mean}, 최대 {highest}",
     "fact_client": "부하 생성기",
-    "fact_client_value": "CPU 시간의 평균 {mean}, 최대 {highest}",
+    "fact_client_value": "할당된 CPU 시간의 평균 {mean}, 최대 {highest}",
 }

@@ -43,6 +43,14 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "noise_variation": "variation between blocks {share:.0%} (limit {limit:.0%})",
         "cpu_quota": "A CPU quota of {quota:g} holds here, and {cpus} CPUs are seen: counted as {counted}. "
         "Beyond it the kernel holds server and load generator back; a CPU set is measured better.",
+        "governor": "The CPU frequency governor is {governor}: the clock changes while something is measured. "
+        "`performance` keeps it.",
+        "cores_divided": "The server has the CPUs {server}, the load generator {client}: physical cores of their own "
+        "(runtime.cpuset).",
+        "siblings_shared": "Server and load generator have different CPUs, but share physical cores (SMT siblings "
+        "{cpus}), on which they slow each other down.",
+        "client_saturated": "The load generator used more than {limit:.0%} of the CPU time of its CPUs in {count} of "
+        "{windows} windows, and may have held the server back: give it more in runtime.cpuset, or null for both.",
         "steal_seen": "The hypervisor took more than {limit:.0%} of the CPU time in {count} of {windows} windows "
         "(at most {most:.0%}): other guests share this machine.",
         "variation_seen": "Throughput of one configuration varied by {share:.0%} on average between blocks (limit "
@@ -109,6 +117,27 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "largest value, whatever the other row is: rows are independent, and the difference is rounding.",
         "row_count_matters": "Two rows in one batch give another output {name!r} than each alone, whatever the other "
         "row is: the number of rows goes into the answer.",
+        "variant_refused": "The variant {name} ({origin}) is not measured: {why}.",
+        "variant_not_made": "the tool of ONNX Runtime fails on this model ({reason})",
+        "variant_unchanged": "ONNX Runtime finds nothing to change in this model",
+        "variant_same_bytes": "its file is that of the model",
+        "variant_file_taken": "its file {file!r} would lie on another one of that name in the version's folder",
+        "variant_other_tensors": "its inputs or outputs are not those of the model, in name, type or shape ({names})",
+        "variant_bfloat16": "outputs of type BF16 cannot be compared",
+        "variant_cannot_run": "{reason}",
+        "variant_batches_otherwise": "it does not batch as the model does. {reason}",
+        "variant_batches": "It batches, and the model does not",
+        "variant_beyond": "on {rows} {outputs}; model.tolerance allows {difference:.2%} of the spread "
+        "and wants {agreement:.2%} of the labels to agree",
+        "variant_outputs": "The variant {name} ({origin}) against the model: on {rows} {outputs}.",
+        "variant_in_batches": "The variant {name}: {reason}",
+        "variant_numbers": "the output {output!r} differs by at most {largest_ratio:.2%} of its spread "
+        "({largest:.3g}), on average by {mean_ratio:.2%} ({mean:.3g})",
+        "variant_labels": "{agreement:.2%} of the labels {output!r} agree",
+        "variant_incomparable": "{count} values of {output!r} have nothing to be compared with (NaN, infinite, or "
+        "another shape)",
+        "variant_rows_example": "{checked} of the {count} rows of the input example",
+        "variant_rows_synthetic": "{checked} of the {count} synthetic rows, which tell less than real ones,",
         "batch_not_swept": "The model cannot batch (max_batch_size 0), so max_batch_size and queue delay are not "
         "swept and a request holds one row: {variants} variants are left.",
         "same_as_default": "{config} is the default once more, as a point of the grid: in the sweep the two differ by "
@@ -123,10 +152,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "takes for the default by itself.",
         "threads_beyond_cpus": "The default leaves its threads to ONNX Runtime, which takes {threads} an instance, one "
         "for each physical core of the machine, and pins them there; the server is to have {cpus} CPUs.",
-        "openvino_answers": "Answers of OpenVINO beside those of ONNX Runtime, {rows} rows, each alone: {outputs}.",
-        "output_numbers": "{output} differs by at most {largest:.2g} ({ratio:.2%} of its range), on average {mean:.2g}",
-        "output_labels": "{output} is the same in {agreement:.2%}",
-        "output_incomparable": "{output} has {count} values that cannot be compared",
+        "openvino_answers": "OpenVINO on {file} against ONNX Runtime on the model: on {rows} {outputs}.",
         "openvino_precision": "OpenVINO computes in {precision}.",
         "openvino_threads": "OpenVINO ({plugin}) and ONNX Runtime have equal threads: both get the "
         "intra_op_thread_count of each configuration, OpenVINO as INFERENCE_NUM_THREADS. Where it is left open, each "
@@ -184,6 +210,12 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "of random arrivals).",
         "rates_invalid": "From {rate} infer/s on there was no valid window: {reason}",
         "capacity_failed": "The sustainable rate could not be measured: {reason}",
+        "alone_not_measured": "What Triton costs, beside ONNX Runtime alone, is not measured: {why}.",
+        "alone_on_remote": "ONNX Runtime here would not have the CPUs of the remote server",
+        "alone_on_docker": "the programs that measure are in a container that has no ONNX Runtime",
+        "alone_on_gpu": "the instances are on GPUs",
+        "alone_with_accelerator": "an accelerator of config.pbtxt computes in ONNX Runtime's place",
+        "alone_too_slow": "requests take too long, or are too large, for turns of a fraction of a second",
         "of_model": "{name}: {note}",
         "model_failed": "{name} failed: {reason}",
         "task_lost": "A task was lost on {node} ({reason}); it begins again, and nothing of its first part counts.",
@@ -192,6 +224,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "nothing_to_resume": "No unfinished run of this configuration, so this is a new one.",
         "nothing_alike_to_resume": "No unfinished run of this configuration, so this is a new one. {run_id} "
         "differs: {differences}.",
+        "winner_is_variant": "{then} {outputs}",
         "winner_not_measured": "The sweep's winner could not be measured again, so nothing is known beyond the sweep.",
         "refuted": "{name} {why}.",
         "fails_windows": "failed in {failed} of {windows} windows on its own account, where 1% of the requests may: "
@@ -219,6 +252,7 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "runner_up_proved": "Of {name} and the sweep's winner {swept} only {name} is shown to be better than the "
         "default. {then}",
         "runner_up_cheaper": "{name} gives as much throughput as the sweep's winner {swept} with {advantage}. {then}",
+        "models_own_file": "the file of the model itself instead of {theirs}",
         "fewer_instances": "{ours} instead of {theirs} instances",
         "lower_p99": "a p99 lower by {less:.1%}",
         "smaller_batch": "a batch size of {ours} instead of {theirs}",
@@ -282,6 +316,12 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "noise_variation": "블록 간 변동 {share:.0%}(한도 {limit:.0%})",
         "cpu_quota": "CPU quota {quota:g}개가 적용됨(보이는 CPU {cpus}개보다 적음): CPU {counted}개로 계산. 초과분은 "
         "커널이 제한하므로 CPU 집합(cpuset)으로 할당하는 편이 측정에 유리.",
+        "governor": "CPU 주파수 governor가 {governor}: 측정 중 클록이 변동. `performance`로 고정 권장.",
+        "cores_divided": "서버 CPU {server}, 부하 생성기 CPU {client}: 물리 코어를 나누어 사용(runtime.cpuset).",
+        "siblings_shared": "서버와 부하 생성기의 CPU는 다르지만 물리 코어를 공유(SMT sibling {cpus}): 서로의 속도를 "
+        "떨어뜨림.",
+        "client_saturated": "측정 구간 {windows}개 중 {count}개에서 부하 생성기가 할당된 CPU 시간의 {limit:.0%} 넘게 "
+        "사용: 서버 성능이 실제보다 낮게 측정되었을 수 있음. runtime.cpuset으로 CPU를 더 할당하거나 둘 다 null로 지정.",
         "steal_seen": "측정 구간 {windows}개 중 {count}개에서 CPU steal {limit:.0%} 초과(최대 {most:.0%}): 같은 "
         "호스트의 다른 VM과 CPU 공유.",
         "variation_seen": "같은 설정의 처리량이 블록 간에 평균 {share:.0%} 변동(한도 {limit:.0%}): 더 명확한 판정을 "
@@ -343,6 +383,26 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "다르지만 다른 행의 내용과는 무관함: 행은 서로 독립이며 차이는 반올림에 의한 것임.",
         "row_count_matters": "두 행을 한 배치로 실행한 출력 {name!r} 값이 다른 행의 내용과 무관하게 따로 실행할 때와 "
         "다름: 행의 수가 결과에 영향을 줌.",
+        "variant_refused": "변형 {name}({origin})은(는) 측정하지 않음: {why}.",
+        "variant_not_made": "ONNX Runtime 자체 도구가 이 모델에서 실패({reason})",
+        "variant_unchanged": "이 모델에는 ONNX Runtime 자체 도구가 바꿀 것이 없음",
+        "variant_same_bytes": "모델과 같은 파일",
+        "variant_file_taken": "버전 폴더에 같은 이름의 다른 파일 {file!r}이(가) 있음",
+        "variant_other_tensors": "입력 또는 출력의 이름, 타입, 형상이 모델과 다름({names})",
+        "variant_bfloat16": "BF16 타입 출력은 비교할 수 없음",
+        "variant_cannot_run": "{reason}",
+        "variant_batches_otherwise": "배치 동작이 모델과 다름. {reason}",
+        "variant_batches": "모델과 달리 배치 가능",
+        "variant_beyond": "{rows}에서 {outputs}; model.tolerance 허용값은 값 범위의 {difference:.2%}, 레이블 일치율 "
+        "{agreement:.2%} 이상",
+        "variant_outputs": "변형 {name}({origin})의 모델 대비 출력: {rows}에서 {outputs}.",
+        "variant_in_batches": "변형 {name}: {reason}",
+        "variant_numbers": "출력 {output!r}의 최대 차이 값 범위의 {largest_ratio:.2%}({largest:.3g}), 평균 차이 "
+        "{mean_ratio:.2%}({mean:.3g})",
+        "variant_labels": "레이블 {output!r} 일치율 {agreement:.2%}",
+        "variant_incomparable": "{output!r} 값 {count}개는 비교 불가(NaN, 무한대 또는 다른 형상)",
+        "variant_rows_example": "입력 예시 {count}행 중 {checked}행",
+        "variant_rows_synthetic": "합성 데이터 {count}행 중 {checked}행(실제 데이터보다 근거가 약함)",
         "batch_not_swept": "모델이 배치를 지원하지 않으므로(max_batch_size 0) max_batch_size와 queue delay는 "
         "스윕하지 않고 요청 하나에 한 행만 보냄: 남은 설정 {variants}개.",
         "same_as_default": "{config}은(는) 스윕에 포함된 기본 설정 자체임: 스윕에서 보이는 둘의 차이는 잡음일 뿐이며, "
@@ -357,10 +417,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "같음.",
         "threads_beyond_cpus": "기본 설정은 스레드 수를 ONNX Runtime에 맡김: 머신의 물리 코어 수에 맞춰 인스턴스당 "
         "{threads}개를 만들고 코어에 고정하지만, 서버에 할당된 CPU는 {cpus}개.",
-        "openvino_answers": "OpenVINO와 ONNX Runtime의 응답 비교({rows}행, 한 행씩 요청): {outputs}.",
-        "output_numbers": "{output} 최대 차이 {largest:.2g}(값 범위의 {ratio:.2%}), 평균 {mean:.2g}",
-        "output_labels": "{output} 일치율 {agreement:.2%}",
-        "output_incomparable": "{output} 비교할 수 없는 값 {count}개",
+        "openvino_answers": "OpenVINO({file})와 ONNX Runtime(원본 모델)의 응답 비교: {rows}에서 {outputs}.",
         "openvino_precision": "OpenVINO 연산 정밀도: {precision}.",
         "openvino_threads": "OpenVINO({plugin})와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 "
         "intra_op_thread_count를 사용(OpenVINO에는 INFERENCE_NUM_THREADS로 전달), 지정하지 않으면 각자 정함.",
@@ -411,6 +468,12 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "{windows}구간).",
         "rates_invalid": "{rate} infer/s부터 유효한 측정 구간 없음: {reason}",
         "capacity_failed": "지속 가능한 처리율을 측정하지 못함: {reason}",
+        "alone_not_measured": "ONNX Runtime 단독 대비 Triton의 비용을 측정하지 않음: {why}.",
+        "alone_on_remote": "이 장비의 ONNX Runtime은 원격 서버의 CPU를 사용할 수 없음",
+        "alone_on_docker": "측정 프로그램의 컨테이너에 ONNX Runtime이 없음",
+        "alone_on_gpu": "instance가 GPU에서 실행됨",
+        "alone_with_accelerator": "config.pbtxt의 accelerator가 ONNX Runtime 대신 계산함",
+        "alone_too_slow": "요청이 너무 오래 걸리거나 너무 커서 짧은 간격으로 번갈아 측정할 수 없음",
         "of_model": "{name}: {note}",
         "model_failed": "{name} 실패: {reason}",
         "task_lost": "{node} 노드에서 작업 유실({reason}): 처음부터 다시 측정하며 중단된 부분은 사용하지 않음.",
@@ -418,6 +481,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "resumed": "{began}에 시작한 실행이 중단되어 이어서 진행함: 그 전의 측정 {count}건 사용.",
         "nothing_to_resume": "이 구성의 미완료 실행이 없어 새로 시작.",
         "nothing_alike_to_resume": "이 구성의 미완료 실행이 없어 새로 시작. {run_id} 와의 차이: {differences}.",
+        "winner_is_variant": "{then} {outputs}",
         "winner_not_measured": "스윕 1위를 다시 측정하지 못해 스윕 이후의 결과 없음.",
         "refuted": "{name}: {why}.",
         "fails_windows": "{windows}구간 중 {failed}구간에서 자체 원인으로 실패(요청의 1%까지 허용): {reason}",
@@ -441,6 +505,7 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "runner_up_faster": "검증 측정에서 {name} 설정이 스윕 1위 {swept} 설정보다 빠름. {then}",
         "runner_up_proved": "{name} 설정과 스윕 1위 {swept} 설정 중 {name} 설정만 기본 설정보다 나음을 확인. {then}",
         "runner_up_cheaper": "{name} 설정의 처리량은 스윕 1위 {swept} 설정과 같음({advantage}). {then}",
+        "models_own_file": "{theirs} 대신 모델 자체의 파일",
         "fewer_instances": "인스턴스 {theirs}개 → {ours}개",
         "lower_p99": "p99 {less:.1%} 낮음",
         "smaller_batch": "배치 크기 {theirs} → {ours}",

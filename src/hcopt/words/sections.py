@@ -31,10 +31,10 @@ EN = {
     "sweep_caption": "Throughput against p99: each configuration at its best load in the sweep, a single measurement "
     "that only proposes candidates; finalists as the confirmation measured them.",
     "sweep_caption_lines": " Thin lines: the same configuration at other loads.",
-    "heat_map_caption": "Highest throughput of the sweep within the limit at any load and number of threads, by max "
+    "heat_map_caption": "Highest throughput of the sweep within the limit at any load, number of threads and file, by "
+    "max batch size and instances, one map for each queue delay; single measurements.",
+    "heat_map_caption_no_limit": "Highest throughput of the sweep at any load, number of threads and file, by max "
     "batch size and instances, one map for each queue delay; single measurements.",
-    "heat_map_caption_no_limit": "Highest throughput of the sweep at any load and number of threads, by max batch size "
-    "and instances, one map for each queue delay; single measurements.",
     "load_curve_caption": "p99 latency and throughput against concurrency; single measurements of the sweep.",
     "section_measurements": "All measurements of the sweep",
     "measurements_caption": "In order of rank; bold: the load at which a configuration ranks. p99 limit: {limit}.",
@@ -88,10 +88,10 @@ KO = {
     "sweep_caption": "처리량과 p99: 각 설정의 최적 부하 기준, 스윕의 1회 측정값으로 후보 선정에만 사용. 최종 후보는 "
     "검증 측정값.",
     "sweep_caption_lines": " 가는 선은 같은 설정의 다른 부하.",
-    "heat_map_caption": "스윕에서 한도를 충족한 부하와 스레드 수 중 최고 처리량, max batch size와 instance 수 기준, "
-    "queue delay별. 1회 측정값.",
-    "heat_map_caption_no_limit": "스윕에서 모든 부하와 스레드 수 중 최고 처리량, max batch size와 instance 수 기준, "
-    "queue delay별. 1회 측정값.",
+    "heat_map_caption": "스윕에서 한도를 충족한 부하, 스레드 수, 모델 파일 중 최고 처리량, max batch size와 instance "
+    "수 기준, queue delay별. 1회 측정값.",
+    "heat_map_caption_no_limit": "스윕에서 모든 부하, 스레드 수, 모델 파일 중 최고 처리량, max batch size와 instance "
+    "수 기준, queue delay별. 1회 측정값.",
     "load_curve_caption": "Concurrency에 따른 p99 지연 시간과 처리량, 스윕의 1회 측정값.",
     "section_measurements": "스윕 측정값 전체",
     "measurements_caption": "순위순, 굵은 글씨는 순위에 사용한 부하. p99 한도 {limit}.",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hcopt.analysis.noise import assess, gate_note, minutes_to_decide, noise_notes, resolution_note
+from hcopt.analysis.noise import assess, client_notes, gate_note, minutes_to_decide, noise_notes, resolution_note
 from hcopt.analysis.stats import resolvable_ratio
 from hcopt.config.sections import ConfirmationSection, NoiseSection
 from hcopt.records.measurement import Measurement
@@ -20,6 +20,15 @@ SETTINGS = NoiseSection(max_steal_ratio=0.05, max_block_cv_ratio=0.15)
 
 def _windows(*steal: float | None) -> list[Measurement]:
     return [measurement(default_variant(), HEAVY, (5000.0, 8.0), steal_ratio=ratio) for ratio in steal]
+
+
+@pytest.mark.parametrize(("ratios", "busy"), [((0.3, 0.9, None), None), ((0.3, 0.95, 0.91, None), (2, 3)), ((), None)])
+def test_load_generator_without_time_left_is_told(
+    ratios: tuple[float | None, ...], busy: tuple[int, int] | None
+) -> None:
+    taken = [measurement(default_variant(), HEAVY, (5000.0, 8.0), client_cpu_ratio=ratio) for ratio in ratios]
+    found = [(note.values["count"], note.values["windows"]) for note in client_notes(taken)]
+    assert found == ([] if busy is None else [busy])
 
 
 def _blocks(*throughputs: float, variant: int = 0) -> list[Measurement]:

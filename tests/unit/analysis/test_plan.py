@@ -360,6 +360,21 @@ def test_nothing_is_told_of_a_sweep_that_takes_as_long_as_was_asked() -> None:
     assert slow_sweep_note(plan(), asked_ms=60_000, infer_per_s=8.0) is None
 
 
+def test_each_file_of_the_model_is_swept_at_every_setting_after_the_models_own() -> None:
+    section = SweepSection(intra_op_thread_count=())
+    alone = plan_sweep(section, default_variant(), model_name="M", instance_kind="KIND_CPU")
+    found = plan_sweep(
+        section, default_variant(), model_name="M", instance_kind="KIND_CPU", model_files=("a.onnx", "b.onnx")
+    )
+    count = len(alone.variants)
+    assert found.variants[:count] == alone.variants
+    assert [one.model_file for one in found.variants] == [""] * count + ["a.onnx"] * count + ["b.onnx"] * count
+    assert len({one.settings for one in found.variants}) == 3 * count
+    assert found.variants[count].config_name == f"M_config_{count}_a"
+    assert not has_gaps(found)
+    assert found.measurement_count - len(alone.loads) == 3 * (alone.measurement_count - len(alone.loads))
+
+
 def test_accelerators_are_crossed_with_instances_and_threads() -> None:
     found = plan(
         max_batch_size=[8],

@@ -21,11 +21,19 @@ from tests.support.records import default_variant
 
 NOTE = Note.of("batch_not_swept", variants=3)
 COUNTS = st.integers(1, 9)
+FILES = st.sampled_from(((), ("int8.onnx",), ("int8.onnx", "ours.onnx")))
 
 
-def plan(default: ModelConfigVariant | None = None, **sweep: object) -> SweepPlan:
+def plan(default: ModelConfigVariant | None = None, *, model_files: tuple[str, ...] = (), **sweep: object) -> SweepPlan:
     section = SweepSection.model_validate({"intra_op_thread_count": [], **sweep})
-    found = plan_sweep(section, default or default_variant(), model_name="M", instance_kind="KIND_CPU", server_cores=8)
+    found = plan_sweep(
+        section,
+        default or default_variant(),
+        model_name="M",
+        instance_kind="KIND_CPU",
+        server_cores=8,
+        model_files=model_files,
+    )
     return replace(found, notes=(NOTE,))
 
 
@@ -39,6 +47,7 @@ def full_plans(draw: st.DrawFn) -> SweepPlan:
     default = replace(default_variant(), max_batch_size=draw(st.sampled_from((0, 16))))
     return plan(
         default,
+        model_files=draw(FILES),
         max_batch_size=draw(some(8, 16, 32, 64)),
         instance_count=draw(some(1, 2, 3, 4, 6, 8)),
         max_queue_delay_us=draw(some(0, 100, 500)),
@@ -52,6 +61,7 @@ def full_plans(draw: st.DrawFn) -> SweepPlan:
 def ragged_plans(draw: st.DrawFn) -> SweepPlan:
     """Threads belong to the instances, and some preferred sizes are above the largest batch."""
     return plan(
+        model_files=draw(FILES),
         max_batch_size=draw(some(4, 8, 16, 32)),
         instance_count=draw(some(1, 2, 3, 4, 8)),
         max_queue_delay_us=draw(some(0, 100, 500)),
@@ -71,9 +81,12 @@ def combinations(found: SweepPlan) -> set[tuple[object, ...]]:
         asked["instance_group"][0]["count"],
         batching.get("max_queue_delay_microseconds", [0]),
         product(*texts),
+        [True],
         [tuple(sizes) for sizes in batching.get("preferred_batch_size", [[]])],
+        asked.get("default_model_filename", [""]),
+        ["none"],
     )
-    return {(size, count, delay, pairs, True, preferred, "none") for size, count, delay, pairs, preferred in points}
+    return set(points)
 
 
 def settings_of(found: SweepPlan) -> set[tuple[object, ...]]:

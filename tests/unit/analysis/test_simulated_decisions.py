@@ -5,6 +5,8 @@ The bounds leave room beside the true rates, which stand in benchmarks/README.md
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from benchmarks.decisions.simulate import (
@@ -22,6 +24,7 @@ from benchmarks.decisions.simulate import (
     upper_bound,
 )
 from hcopt.config.sections import ConfirmationSection
+from hcopt.records.verdict import Confirmation
 
 SETTINGS = ConfirmationSection()
 HIDDEN = Machine(block_sd=0.03, default_first=True, runner_up_gain_ratio=1.05)
@@ -30,8 +33,13 @@ REFUSING = Machine(gain_ratio=1.3, failing_ratio=0.67)
 HARDEST = Machine(miss_ratio=0.015, default_miss_ratio=0.0, miss_log_sd=1.0, block_sd=0.01)
 
 
+@cache
+def simulated(machine: Machine, runs: int) -> tuple[Confirmation, ...]:
+    return tuple(simulate(machine, runs, SETTINGS))
+
+
 def count(machine: Machine, event: Event, runs: int) -> int:
-    return sum(event(machine, found) for found in simulate(machine, runs, SETTINGS))
+    return sum(event(machine, found) for found in simulated(machine, runs))
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,17 @@ def test_with_as_many_instances_the_lower_p99_is_cheaper(p99_ms: float, winner: 
     assert said in sentence(found.reason)
 
 
+def test_model_itself_is_before_a_variant_of_it_that_is_as_fast() -> None:
+    variant = replace(CHEAPER, model_file="int8.onnx")
+    found = compared(variant, BEST, (times(1.3), times(1.3)))
+    assert found.best is not None
+    assert found.best.variant == BEST
+    assert "the file of the model itself instead of int8.onnx" in sentence(found.reason)
+    stays = compared(BEST, variant, (times(1.3), times(1.3)))
+    assert stays.best is not None
+    assert stays.best.variant == BEST
+
+
 def test_with_equal_p99_the_smaller_batch_is_cheaper() -> None:
     small, large = grid_variants()[4], grid_variants()[5]
     assert small.max_batch_size < large.max_batch_size

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from hcopt.check import run_scaling
 from hcopt.check.run_scaling import disjoint_cpu_sets
 from hcopt.errors import ConfigError
-from hcopt.system.machine import parse_cpu_list
+from hcopt.system.cpu_list import parse_cpu_list
+from hcopt.system.topology import Core
 
 
 def test_no_cpu_belongs_to_two_servers() -> None:
@@ -14,6 +16,15 @@ def test_no_cpu_belongs_to_two_servers() -> None:
     assert sets == ("0-1", "2-3", "8-9")
     cpus = [parse_cpu_list(one) for one in sets]
     assert sum(map(len, cpus)) == len(frozenset[int]().union(*cpus))
+
+
+def test_siblings_go_to_the_same_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = tuple(Core(cpus=frozenset({cpu, cpu + 4})) for cpu in range(4))
+    monkeypatch.setattr(run_scaling, "read_cores", lambda _: cores)
+    sets = disjoint_cpu_sets(run_scaling.core_by_core(range(8)), servers=2, cpus_per_server=4)
+    assert sets == ("0-1,4-5", "2-3,6-7")
+    monkeypatch.setattr(run_scaling, "read_cores", lambda _: ())
+    assert run_scaling.core_by_core({3, 1}) == [1, 3]
 
 
 def test_small_machine_is_said_with_what_it_would_take() -> None:

@@ -298,6 +298,22 @@ def _keys(data: object) -> object:
     return {key: _keys(value) for key, value in data.items()} if isinstance(data, dict) else None
 
 
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [
+        ("{}", ("auto", "auto")),
+        ("{server: null}", (None, "auto")),
+        ("{server: 0, client: 1}", ("0", "1")),
+        ("{server: 0-3, client: auto}", ("0-3", "auto")),
+    ],
+)
+def test_cpus_are_a_list_or_one_or_left_to_hcopt_or_the_kernel(
+    load: Load, text: str, cpus: tuple[str | None, str | None]
+) -> None:
+    found = load(f"runtime: {{cpuset: {text}}}").runtime.cpuset
+    assert (found.server, found.client, found.is_auto) == (*cpus, text == "{}")
+
+
 def test_schema_file_is_up_to_date() -> None:
     assert config_schema.TARGET.read_text(encoding="utf-8") == config_schema.text(), "run scripts/config_schema.py"
 

@@ -18,6 +18,8 @@ from hcopt.doctor.examination import examine, probes
 from hcopt.doctor.findings import Finding, Probe, as_json, find, ok
 from hcopt.errors import RuntimeStartError
 from hcopt.system.machine import CpuTimes
+from hcopt.system.topology import Core
+from hcopt.triton import choose
 from hcopt.triton.embedded.backends import NativeBackendError
 
 
@@ -92,6 +94,49 @@ def test_configured_cpus_that_are_not_there_are_an_error() -> None:
     probe = Probe(name="CPUs", look=lambda: machine.look_at_cpus(CpusetSection(client="100000")))
     found = find(probe)
     assert (found.status, "runtime.cpuset.client is 100000" in found.said) == ("error", True)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "status", "said"),
+    [
+        (
+            {},
+            "ok",
+            "4 cores, SMT siblings 0-3+4-7, NUMA node 0; server on the CPUs 0-2,4-6, load generator on 3,7",
+        ),
+        (
+            {"cpuset": {"server": None}},
+            "ok",
+            "4 cores, SMT siblings 0-3+4-7, NUMA node 0; server and load generator share the CPUs 0-7",
+        ),
+        (
+            {"cpuset": {"server": "0-3", "client": "7"}},
+            "warning",
+            "4 cores, SMT siblings 0-3+4-7, NUMA node 0; server on the CPUs 0-3, load generator on 7: "
+            "they share physical cores (3,7)",
+        ),
+        ({"kind": "remote"}, "ok", "4 cores, SMT siblings 0-3+4-7, NUMA node 0; the server is elsewhere"),
+    ],
+)
+def test_cores_are_named_with_whose_they_would_be(
+    monkeypatch: pytest.MonkeyPatch, runtime: dict[str, object], status: str, said: str
+) -> None:
+    cores = tuple(Core(cpus=frozenset({cpu, cpu + 4})) for cpu in range(4))
+    for module in (machine, choose):
+        monkeypatch.setattr(module, "read_cores", lambda _: cores)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(choose, "read_cpu_quota", lambda: None)
+    config = Config.model_validate({"runtime": {"kind": "embedded", **runtime}})
+    found = machine.look_at_cores(config)
+    assert (found.status, found.said) == (status, said)
+
+
+def test_machine_that_hides_its_cores_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (machine, choose):
+        monkeypatch.setattr(module, "read_cores", lambda _: ())
+    found = machine.look_at_cores(Config())
+    assert found.status == "ok"
+    assert found.said.startswith("the machine does not show its cores; server and load generator share the CPUs")
 
 
 @pytest.mark.parametrize(

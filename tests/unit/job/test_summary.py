@@ -17,11 +17,13 @@ from tests.support.records import (
     LIGHT,
     default_variant,
     measurement,
+    model_alone,
     no_feasible_config_record,
     run_record,
     tied_record,
     undecided_record,
 )
+from tests.support.variant_records import variant_record
 from tests.support.verdict_records import (
     default_beats_record,
     equal_load_record,
@@ -215,3 +217,28 @@ def test_failed_windows_are_told_with_their_account() -> None:
     assert (default["windows"], default["failed_on_own_account"], default["failed_otherwise"]) == (36, 24, 0)
     assert (best["failed_on_own_account"], best["failed_otherwise"]) == (0, 1)
     assert default["reason"].endswith("Exceeds maximum queue size")
+
+
+def test_variants_have_their_figures_and_the_best_the_file_that_it_serves() -> None:
+    model = model_of(variant_record())
+    assert (model["best"]["model_file"], model["default"]["model_file"]) == ("int8.onnx", "model.onnx")
+    int8, far = model["model"]["variants"]
+    assert (int8["measured"], int8["refused"], far["measured"]) == (True, None, False)
+    assert far["refused"]["code"] == "variant_refused"
+    numbers, labels = int8["outputs"]
+    assert (numbers["max_difference_ratio"], numbers["mean_difference_ratio"]) == pytest.approx((0.025, 0.005))
+    assert (labels["agreement_ratio"], labels["max_difference_ratio"]) == (0.995, None)
+
+
+def test_reason_for_a_variant_says_how_far_its_answers_are_from_the_models() -> None:
+    said = model_of(variant_record())["reason"]["sentence"]
+    assert said.startswith(model_of(run_record())["reason"]["sentence"])
+    assert "'output' differs by at most 2.50% of its spread (0.02), on average by 0.50%" in said
+    assert said.endswith("99.50% of the labels 'label' agree.")
+
+
+def test_summary_has_what_a_request_takes_beside_onnxruntime_alone() -> None:
+    alone = model_of(run_record(alone=model_alone()))["onnxruntime_alone"]
+    assert alone["request_ms"] == {"estimate": 2.1, "ci_low": 2.0, "ci_high": 2.3}
+    assert (alone["model_ratio"]["estimate"], alone["queue_ms"], alone["block_count"]) == (0.286, 0.51, 6)
+    assert model_of(run_record())["onnxruntime_alone"] is None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hcopt.config.sections import ToleranceSection
 from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.accelerator_check import check_accelerators
 from hcopt.measure.served_model import ServedModel
@@ -32,8 +33,8 @@ WITH_OPENVINO = (
 )
 
 
-def prepared(*accelerators: str, more: str = "", threads: str | None = None) -> Prepared:
-    """The sample model, with a variant for each accelerator beside its default."""
+def prepared(*accelerators: str, more: str = "", threads: str | None = None, file: str = "") -> Prepared:
+    """The sample model, with a variant for each accelerator beside its default; the last one has `file`."""
     base = parse_text(DEFAULT_TEXT + more)
     default = variant_of(base, f"{MODEL_NAME}_config_default")
     own = () if threads is None else (("intra_op_thread_count", threads),)
@@ -41,6 +42,7 @@ def prepared(*accelerators: str, more: str = "", threads: str | None = None) -> 
         replace(default, config_name=f"{MODEL_NAME}_config_{i}", execution_accelerator=one, parameters=own)  # type: ignore[arg-type]
         for i, one in enumerate(accelerators)
     )
+    variants = (*variants[:-1], replace(variants[-1], model_file=file))
     return Prepared(
         artifact=model_artifact(),
         base=BaseConfiguration(config=base),
@@ -79,7 +81,7 @@ class AnsweringControl(FakeControl):
 
 def check(control: AnsweringControl, found: Prepared, here: Environment | None = None) -> list[Note]:
     served = ServedModel(control, MODEL_NAME, lambda variant: config_json(found, variant))  # type: ignore[arg-type]
-    return [*check_accelerators(served, found, here or environment())]
+    return [*check_accelerators(served, found, here or environment(), ToleranceSection(max_difference_ratio=1e-3))]
 
 
 def test_answers_threads_and_precision_are_said_of_a_sweep_with_openvino() -> None:
@@ -87,13 +89,21 @@ def test_answers_threads_and_precision_are_said_of_a_sweep_with_openvino() -> No
     answers, precision, threads = check(control, prepared("none", "openvino"))
     # The rows' sums are 45 and 145.
     assert said(answers) == (
-        "Answers of OpenVINO beside those of ONNX Runtime, 2 rows, each alone: output differs by at most 0.062 "
-        "(0.06% of its range), on average 0.062."
+        "OpenVINO on model.onnx against ONNX Runtime on the model: on 2 of the 2 synthetic rows, which tell less than "
+        "real ones, the output 'output' differs by at most 0.06% of its spread (0.0625), on average by 0.06% (0.0625)."
     )
     assert said(precision) == "OpenVINO computes in f32."
     assert threads.code == "openvino_threads"
     assert control.asked == [(1, 10)] * 4
     assert control.loaded[-1] == f"{MODEL_NAME} unloaded"
+
+
+def test_answers_on_each_file_are_compared_with_the_model_s_own() -> None:
+    control = AnsweringControl()
+    first, second, *_ = check(control, prepared("openvino", "none", "openvino", file="int8.onnx"))
+    assert (first.values["file"], second.values["file"]) == ("model.onnx", "int8.onnx")
+    files = [json.loads(one).get("default_model_filename", "") for one in control.loaded if one.startswith("{")]
+    assert files == ["", "", "int8.onnx"]
 
 
 def test_what_is_loaded_differs_in_the_accelerator_alone() -> None:
@@ -113,13 +123,13 @@ def test_nothing_is_loaded_where_all_configurations_have_the_same(accelerators: 
 
 
 def test_answers_that_are_too_far_apart_are_refused_with_figures() -> None:
-    with pytest.raises(ProfileError, match=r"output differs by at most 0\.5 \(0\.50% of its range\)") as caught:
+    with pytest.raises(ProfileError, match=r"'output' differs by at most 0\.50% of its spread \(0\.5\)") as caught:
         check(AnsweringControl(error=0.5), prepared("openvino"))
-    assert "0.1% of the range" in caught.value.message
+    assert "model.tolerance allows 0.10% of the spread" in caught.value.message
 
 
 def test_server_without_openvino_is_refused_with_its_words_and_the_cure() -> None:
-    with pytest.raises(RuntimeStartError, match=r"does not serve the model here: no plugin$") as caught:
+    with pytest.raises(RuntimeStartError, match=r"does not serve model.onnx here: no plugin$") as caught:
         check(AnsweringControl(without="no plugin"), prepared("openvino"))
     assert str(caught.value.remedy).endswith("-m pip install onnxruntime-ep-openvino")
     with pytest.raises(RuntimeStartError) as caught:
@@ -137,7 +147,8 @@ def test_large_answers_are_compared_on_fewer_rows(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("hcopt.measure.accelerator_check._MAX_BYTES", 1)
     control = AnsweringControl()
     answers, *_ = check(control, prepared("openvino"))
-    assert (answers.values["rows"], len(control.asked)) == (1, 2)
+    assert len(control.asked) == 2
+    assert "on 1 of the 2 synthetic rows" in said(answers)
 
 
 def test_precision_of_the_default_s_own_accelerator_is_said() -> None:

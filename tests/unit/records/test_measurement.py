@@ -98,6 +98,14 @@ def test_plan_counts_the_default_too() -> None:
     assert plan.measurement_count == 9 * 2
 
 
+def test_older_run_that_names_no_load_generator_s_cpus_is_of_the_same_conditions() -> None:
+    older = replace(ONE, client_cpuset=None, numa_nodes=None)
+    placed = replace(ONE, client_cpuset="0-1", numa_nodes="0", smt_siblings="0+1", cpu_quota=2.0)
+    assert placed.same_conditions(older)
+    assert older.same_conditions(placed)
+    assert not placed.same_conditions(replace(placed, smt_siblings=None))
+
+
 @pytest.mark.parametrize(
     ("cpu_model", "cpu_count", "expected"),
     [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcopt.records.measurement import Backend
-from hcopt.system import machine
+from hcopt.system import cpu_list, machine
 from hcopt.system.machine import CpuTimes, steal_ratio
 
 
@@ -36,22 +36,22 @@ def test_steal_ratio_stays_a_ratio_when_the_counter_steps_back() -> None:
     ("text", "cpus"), [("0", {0}), ("0-1", {0, 1}), ("0-2,8", {0, 1, 2, 8}), ("3,1", {1, 3}), ("5-5", {5})]
 )
 def test_cpu_list_is_read_as_linux_writes_it(text: str, cpus: set[int]) -> None:
-    assert machine.parse_cpu_list(text) == cpus
+    assert cpu_list.parse_cpu_list(text) == cpus
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "3-1", "0,,1"])
 def test_cpu_list_rejects_what_is_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"CPU|int"):
-        machine.parse_cpu_list(text)
+        cpu_list.parse_cpu_list(text)
 
 
 @given(st.frozensets(st.integers(0, 300), min_size=1))
 def test_cpu_list_survives_writing_and_reading(cpus: frozenset[int]) -> None:
-    assert machine.parse_cpu_list(machine.format_cpu_list(cpus)) == cpus
+    assert cpu_list.parse_cpu_list(cpu_list.format_cpu_list(cpus)) == cpus
 
 
 def test_cpu_list_is_written_with_ranges() -> None:
-    assert machine.format_cpu_list({8, 0, 2, 1}) == "0-2,8"
+    assert cpu_list.format_cpu_list({8, 0, 2, 1}) == "0-2,8"
 
 
 def test_cpu_model_is_the_first_model_name() -> None:
@@ -119,5 +119,5 @@ def test_environment_describes_the_cpus_of_this_process_where_the_server_is_boun
         onnxruntime_version=None,
         perf_analyzer_version=None,
     )
-    assert machine.parse_cpu_list(found.cpuset) == os.sched_getaffinity(0)
+    assert cpu_list.parse_cpu_list(found.cpuset) == os.sched_getaffinity(0)
     assert found.cpu_count == len(os.sched_getaffinity(0))

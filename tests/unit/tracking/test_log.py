@@ -12,6 +12,7 @@ from PIL import Image
 from hcopt.config.sections import Config, S3Section
 from hcopt.errors import OutputError
 from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.model import OutputDifference
 from hcopt.records.note import Note
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Capacity, Estimate, Feasibility, Noise
@@ -41,12 +42,15 @@ from tests.support.records import (
     RUN_ID,
     default_variant,
     measurement,
+    model_alone,
     model_artifact,
     no_feasible_config_record,
     run_record,
     tied_record,
     undecided_record,
 )
+from tests.support.reports import drawn_once
+from tests.support.variant_records import INT8_SHA256, variant_record
 
 BEST = f"{MODEL_NAME}_config_6"
 HALF_FAILED = f"{MODEL_NAME}_config_7"
@@ -149,6 +153,7 @@ def test_variant_params_hold_its_settings() -> None:
         "max_batch_size": "16",
         "instance_count": "1",
         "max_queue_delay_us": "0",
+        "model_file": "model.onnx",
         "execution_accelerator": "none",
         "dynamic_batching": "true",
         "parameters.intra_op_thread_count": "2",
@@ -228,6 +233,22 @@ def test_run_metrics_hold_misses_equal_load_capacity_and_noise() -> None:
     assert "capacity.sustainable_rate_infer_per_s.ci_high" not in found, "no rate was found that fails"
     assert (found["noise.resolvable_ratio"], found["noise.window_s"]) == (0.052, 3.0)
     assert "noise.max_steal_ratio" not in found, "not known"
+
+
+def test_run_metrics_hold_what_triton_costs() -> None:
+    found = values(run_record(alone=model_alone()))
+    assert (found["onnxruntime_alone.request_ms"], found["onnxruntime_alone.model_ms"]) == (2.1, 0.6)
+    assert (found["onnxruntime_alone.model_ratio.ci_low"], found["onnxruntime_alone.queue_ms"]) == (0.27, 0.51)
+    assert not [key for key in values(run_record()) if key.startswith("onnxruntime_alone")]
+
+
+def test_both_sides_of_what_triton_costs_have_metrics_of_their_own() -> None:
+    """They have variant, load and block in common."""
+    one = replace(run_record().measurements[0], phase="onnxruntime_alone", block=0)
+    own = [replace(one, profiler=profiler) for profiler in ("perf_analyzer", "onnxruntime")]
+    keys = [point.key for point in variant_metrics(run_record().plan, own)]
+    assert len(keys) == len(set(keys))
+    assert "onnxruntime_alone.onnxruntime.latency_p99_ms" in keys
 
 
 def test_run_metrics_hold_the_memory_that_each_finalist_needs() -> None:
@@ -324,6 +345,14 @@ def test_charts_are_opaque_png_images(language: Language, record: RunRecord) -> 
         image = Image.open(BytesIO(content)).convert("RGBA")
         assert min(image.size) > 200
         assert image.getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+def test_charts_that_a_report_has_shown_are_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_record()
+    drawn = drawn_once(run, "en")
+    before = chart_images(run, "en")
+    monkeypatch.setattr("hcopt.report.render.drawings.drawn_charts", lambda *_, **__: pytest.fail("drawn again"))
+    assert chart_images(run, "en", drawn) == before
 
 
 def test_run_in_which_nothing_was_measured_has_no_charts() -> None:
@@ -426,3 +455,28 @@ def test_promotion_of_a_model_from_no_registry_is_refused() -> None:
     run = run_record(model=model_artifact(registered_version=None, source_uri="s3://bucket/model.onnx"))
     with pytest.raises(OutputError, match="no version in a registry"):
         promote(run, "prod", tracking_uri="http://127.0.0.1:1")
+
+
+def test_version_gets_no_alias_for_a_variant_which_is_another_file() -> None:
+    said = promote(variant_record(), "prod", tracking_uri="http://127.0.0.1:1")
+    assert said == "no version got the alias prod: the best serves the variant int8, which is another file"
+
+
+def test_outputs_of_any_name_have_keys_that_mlflow_takes() -> None:
+    run = variant_record()
+    odd = replace(run.model.variants[0], outputs=(OutputDifference(output="a//b:" + 300 * "c", agreement_ratio=1.0),))
+    run = replace(run, model=replace(run.model, variants=(odd,)))
+    (key,) = [point.key for point in run_metrics(run) if point.key.startswith("variants.")]
+    assert key == f"variants.int8.a__b_{95 * 'c'}.agreement_ratio"
+
+
+def test_parameters_and_metrics_have_the_variants() -> None:
+    run = variant_record()
+    params, metrics = run_params(run), {point.key: point.value for point in run_metrics(run)}
+    assert params["model.variants.int8"] == f"quantize: dynamic, sha256 {INT8_SHA256}"
+    assert params["model.variants.far"].startswith("The variant far (far.onnx) is not measured: on 200 of the 200 rows")
+    assert (params["best.model_file"], params["sweep.model_file"]) == ("int8.onnx", "model.onnx, int8.onnx")
+    assert metrics["variants.int8.output.max_difference_ratio"] == pytest.approx(0.025)
+    assert metrics["variants.far.output.max_difference_ratio"] == 0.5
+    assert metrics["variants.int8.label.agreement_ratio"] == 0.995
+    assert "99.50% of the labels" in run_tags(run)["mlflow.note.content"]

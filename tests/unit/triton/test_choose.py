@@ -9,6 +9,8 @@ import pytest
 from hcopt.config.sections import Config
 from hcopt.errors import ConfigError
 from hcopt.system.progress import Progress
+from hcopt.system.topology import Core, CpuSets
+from hcopt.triton import choose
 from hcopt.triton.choose import Choice, choose_runtime
 from hcopt.triton.docker.runtime import DockerRuntime
 from hcopt.triton.embedded.runtime import EmbeddedRuntime
@@ -58,6 +60,54 @@ def test_docker_gets_what_the_configuration_says() -> None:
     assert runtime.release == "25.12"
     limits = runtime.limits
     assert (limits.cpuset_server, limits.cpuset_client, limits.memory_mb, limits.gpus) == ("0-2", "3", 4096, True)
+
+
+EIGHT_CPUS = tuple(Core(cpus=frozenset({cpu, cpu + 4})) for cpu in range(4))
+DIVIDED = CpuSets(server="0-2,4-6", client="3,7")
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "read_cores", lambda _: EIGHT_CPUS)
+    monkeypatch.setattr(choose, "read_cpu_quota", lambda: None)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(
+    ("runtime", "sets", "cores"),
+    [
+        ({"kind": "embedded"}, DIVIDED, 6),
+        ({"kind": "auto"}, DIVIDED, 6),
+        ({"kind": "docker"}, CpuSets(), 8),
+        ({"kind": "remote"}, CpuSets(), None),
+        ({"kind": "embedded", "cpuset": {"server": None, "client": None}}, CpuSets(), 8),
+        ({"kind": "embedded", "cpuset": {"server": "0-1"}}, CpuSets(server="0-1"), 2),
+        ({"kind": "embedded", "cpuset": {"client": "7"}}, CpuSets(client="7"), 8),
+        ({"kind": "embedded", "cpuset": {"server": "0", "client": "1"}}, CpuSets(server="0", client="1"), 1),
+        ({"kind": "docker", "cpuset": {"server": "0-3", "client": "4"}}, CpuSets(server="0-3", client="4"), 4),
+        ({"kind": "remote", "cpuset": {"client": "4"}}, CpuSets(client="4"), None),
+    ],
+)
+def test_cores_are_divided_unless_the_configuration_says_otherwise(
+    runtime: object, sets: CpuSets, cores: int | None
+) -> None:
+    config = Config.model_validate({"runtime": runtime})
+    assert (choose.cpu_sets(config), choose.server_cores(config)) == (sets, cores)
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_quota_leaves_the_cpus_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "read_cpu_quota", lambda: 3.0)
+    monkeypatch.setattr("hcopt.system.machine.read_cpu_quota", lambda: 3.0)
+    config = Config.model_validate({"runtime": {"kind": "embedded"}})
+    assert (choose.cpu_sets(config), choose.server_cores(config)) == (CpuSets(), 3)
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_embedded_runtime_gets_its_cores() -> None:
+    assert chosen({"kind": "embedded"}).runtime == EmbeddedRuntime(cpuset_server="0-2,4-6", cpuset_client="3,7")
 
 
 def test_remote_gets_the_addresses() -> None:

@@ -22,6 +22,7 @@ from hcopt.records.verdict import Capacity, Comparison, FailedWindows
 from hcopt.report import figures
 from hcopt.report.facts.hardware import hardware_answers
 from hcopt.report.facts.limit import lower_bound
+from hcopt.report.facts.model_alone import alone_line
 from hcopt.report.facts.names import other_parameters, short_name, swept_threads
 from hcopt.report.plain_table import plain_rows
 from hcopt.words import texts
@@ -33,7 +34,15 @@ _VERDICTS = {
     "undecided": ("undecided", "bold yellow"),
     "no_feasible_config": ("no configuration meets the limit", "bold red"),
 }
-_PLAN_COLUMNS = ("configuration", "max batch size", "instances", "queue delay (µs)", "threads", "parameters")
+_PLAN_COLUMNS = (
+    "configuration",
+    "model file",
+    "max batch size",
+    "instances",
+    "queue delay (µs)",
+    "threads",
+    "parameters",
+)
 _OUTCOME_COLUMNS = ("verdict", "to deploy", "throughput × default", "sustained (infer/s)")
 
 _STATUS_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -57,9 +66,10 @@ def print_plan(console: Console, planned: PlannedJob) -> None:
     console.print(table)
     loads = ", ".join(f"{load.concurrency}×{load.client_batch_size}" for load in plan.loads)
     console.print(f"Each at concurrency × rows a request: {loads}", highlight=False)
+    alone = f", {planned.alone_count} beside ONNX Runtime alone" if planned.alone_count else ""
     console.print(
         f"{plan.measurement_count} measurements in the sweep and up to {planned.confirmation_count} in the "
-        f"confirmation: about {duration(planned.expected_s)}. Nothing was measured or written.",
+        f"confirmation{alone}: about {duration(planned.expected_s)}. Nothing was measured or written.",
         highlight=False,
     )
 
@@ -81,6 +91,8 @@ def print_models(console: Console, finished: FinishedBatch, price_of: PriceOf) -
         hardware = [Text(printable(outcome.hardware or ""))] if has_kinds else []
         table.add_row(name, *hardware, *cells)
     console.print(table)
+    for line in filter(None, map(_outputs, finished.outcomes)):
+        console.print(Text(line), soft_wrap=not console.is_terminal)
     for answer in hardware_answers(finished.outcomes, price_of, texts("en")) if has_kinds else ():
         for line in (f"{answer.title}: {answer.sentence}", *answer.figures, *answer.left_out):
             # The pages' figures and units are held together by a sign that a terminal need not know.
@@ -96,6 +108,15 @@ def print_models(console: Console, finished: FinishedBatch, price_of: PriceOf) -
         console.print(Text(f"{label + ':':<24}{path}"), highlight=False)
     if finished.tracked is not None:
         console.print(Text(f"{'MLflow:':<24}{finished.tracked.page_command}"), highlight=False)
+
+
+def _outputs(outcome: ModelOutcome) -> str | None:
+    """How far the best's answers are from the model's, where it serves a variant."""
+    record, best = outcome.record, None if outcome.record is None else outcome.record.confirmation.best
+    variant = None if record is None or best is None else record.model.variant_in(best.variant.model_file)
+    if variant is None or variant.outputs_note is None:
+        return None
+    return f"{printable(outcome.label)}: {printable(sentence(variant.outputs_note))}"
 
 
 def _outcome(outcome: ModelOutcome) -> tuple[Text, ...]:
@@ -167,6 +188,8 @@ def _beside_the_table(record: RunRecord) -> Iterator[str]:
     yield from (_failed(failed, record) for failed in found.failures)
     if record.capacity is not None:
         yield _sustained(record.capacity, record)
+    if record.alone is not None:
+        yield alone_line(record, record.alone, texts("en"))
 
 
 def _failed(failed: FailedWindows, record: RunRecord) -> str:
@@ -207,6 +230,7 @@ def _table(record: RunRecord) -> Table:
 
 
 def _settings(variant: ModelConfigVariant) -> tuple[str, ...]:
-    """Max batch size, instances, queue delay, threads and further parameters, as they are shown."""
+    """Model file, max batch size, instances, queue delay, threads and further parameters, as they are shown."""
     settings = (variant.max_batch_size, variant.instance_count, variant.max_queue_delay_us)
-    return *map(str, settings), printable(swept_threads(variant)), printable(other_parameters(variant))
+    texts = (variant.model_file, *map(str, settings), swept_threads(variant), other_parameters(variant))
+    return tuple(map(printable, texts))

@@ -10,7 +10,8 @@ from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.deploy.simulation import Moment, Simulation
 from hcopt.errors import ConfigError, OutputError
 from hcopt.records.json import JsonObject
-from hcopt.report.charts.drawing import BLUE, GREY, ORANGE, PRINT_THEME, to_svg
+from hcopt.report.charts.drawing import BLUE, GREY, ORANGE, PRINT_THEME
+from hcopt.report.pictures import to_svg
 from hcopt.system.files import whole_file
 
 if TYPE_CHECKING:

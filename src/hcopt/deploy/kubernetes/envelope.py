@@ -44,7 +44,7 @@ def validity_envelope(record: RunRecord) -> JsonObject:
     """What the run's figures hold for."""
     best, found, environment = record.confirmation.best, record.capacity, record.environment
     return {
-        "model": f"{record.model.name} sha256:{record.model.sha256}",
+        "model": f"{record.model.name} sha256:{record.golden_model.sha256}",
         "backend": str(environment.backend),
         "onnxruntime": _onnxruntime(record),
         "triton": environment.server_image or environment.triton_version,

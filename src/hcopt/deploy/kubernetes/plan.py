@@ -195,14 +195,14 @@ def plan_deployment(
 def _model(record: RunRecord, options: Options, name: str) -> Model:
     text = deployed_config(record)
     # By content, so that a new model never changes what an old Deployment fetches.
-    uri = options.model_uri or f"s3://hcopt-models/{name}/{record.model.sha256[:_SHA_LENGTH]}"
+    uri = options.model_uri or f"s3://hcopt-models/{name}/{record.golden_model.sha256[:_SHA_LENGTH]}"
     return Model(
         uri=uri.rstrip("/") + "/",
         config_text=text,
         config_sha256=hashlib.sha256(text.encode()).hexdigest()[:_SHA_LENGTH],
         config_facts=_config_facts(record),
         warm_up=has_warm_up(text),
-        script=fetch_script(record.model, text),
+        script=fetch_script(record.golden_model, text),
     )
 
 

@@ -22,7 +22,7 @@ from hcopt.job.cluster.values import Node, Outcome
 from hcopt.job.stages import ModelRun, Proof
 from hcopt.measure.choose import choose_profiler
 from hcopt.model.triton_config import to_text
-from hcopt.records.measurement import Environment, Measurement, SweepPlan
+from hcopt.records.measurement import Environment, Measurement, Phase, SweepPlan
 from hcopt.records.run import RunFailure
 from hcopt.records.verdict import Noise, Ranking
 from hcopt.system.files import write_whole, write_whole_bytes
@@ -146,10 +146,11 @@ class ClusterStages:
     def prove(self, ranking: Ranking, found_noise: Noise | None) -> Proof:
         """See `Stages.prove`: finalists and default on one and the same node."""
         replay = self.run.context.replay
-        known = (*replay.of("memory"), *replay.of("confirmation"), *replay.of("open_loop"))
+        phases: tuple[Phase, ...] = ("memory", "confirmation", "onnxruntime_alone", "open_loop")
+        known = tuple(one for phase in phases for one in replay.of(phase))
         node, outcome = self._on_node("proof", known, noise=found_noise, ranking=ranking)
         self._take(node, outcome, "proof")
-        self._count_time(outcome, "confirmation", "open_loop")
+        self._count_time(outcome, "confirmation", "onnxruntime_alone", "open_loop")
         assert isinstance(outcome.found, Proof)
         return outcome.found
 

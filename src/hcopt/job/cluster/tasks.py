@@ -21,7 +21,7 @@ from hcopt.model.prepare import Prepared
 from hcopt.model.triton_config import parse_text
 from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Measurement, SweepPlan
-from hcopt.records.model import ModelArtifact
+from hcopt.records.model import ModelArtifact, ModelVariant
 from hcopt.records.note import Note
 from hcopt.records.run import RunFailure
 from hcopt.records.verdict import Noise, Ranking
@@ -36,8 +36,8 @@ from hcopt.triton.choose import choose_runtime
 
 Stage = Literal["noise", "sweep", "proof"]
 
-# In a node's folder: the model, and what its config.pbtxt names.
-_MODEL, _NAMED = "model", "named"
+# In a node's folder: the model, what its config.pbtxt names, and a folder for each variant.
+_MODEL, _NAMED, _VARIANTS = "model", "named", "variants"
 # What was measured there before may still be ending.
 _PATIENCE_S = 60.0
 _BETWEEN_TRIES_S = 0.5
@@ -179,13 +179,23 @@ def _unpacked(artifact: ModelArtifact, files: Files, folder: Path) -> ModelArtif
     (folder / "run").mkdir()
     for name, content in files.items():
         write_whole_bytes(folder / name, content)
-    found = sha256_of(target, artifact.files)
-    if found != artifact.sha256:
+    _check(artifact.name, target, artifact)
+    variants = tuple(
+        replace(variant, folder=folder / _VARIANTS / variant.name) for variant in artifact.measured_variants
+    )
+    for variant in variants:
+        _check(f"{artifact.name}, variant {variant.name},", variant.folder, variant)
+    named = folder / _NAMED if artifact.named_files else None
+    return replace(artifact, folder=target, named_folder=named, variants=variants)
+
+
+def _check(name: str, folder: Path, sent: ModelArtifact | ModelVariant) -> None:
+    found = sha256_of(folder, sent.files)
+    if found != sent.sha256:
         raise ModelSourceError(
-            f"{artifact.name} came to the node with SHA-256 {found}, and {artifact.sha256} was sent",
+            f"{name} came to the node with SHA-256 {found}, and {sent.sha256} was sent",
             remedy="Run it again; is the cluster's object store full?",
         )
-    return replace(artifact, folder=target, named_folder=folder / _NAMED if artifact.named_files else None)
 
 
 def model_files(artifact: ModelArtifact) -> dict[str, bytes]:
@@ -193,6 +203,8 @@ def model_files(artifact: ModelArtifact) -> dict[str, bytes]:
     files = {f"{_MODEL}/{name}": artifact.folder / name for name in artifact.files}
     if artifact.named_folder is not None:
         files |= {f"{_NAMED}/{name}": artifact.named_folder / name for name in artifact.named_files}
+    for variant in artifact.measured_variants:
+        files |= {f"{_VARIANTS}/{variant.name}/{name}": variant.folder / name for name in variant.files}
     return {name: path.read_bytes() for name, path in files.items()}
 
 

@@ -9,7 +9,6 @@ that many in the record. Where an answer came in between it waits for ever; on t
 from __future__ import annotations
 
 import math
-import os
 import re
 import time
 from collections import deque
@@ -196,7 +195,7 @@ class PerfAnalyzer:
             server=server_after(),
             steal_ratio=steal_ratio(cpu_before, cpu_after),
             throttled_ratio=throttled_ratio(cpu_before, cpu_after),
-            client_cpu_ratio=cpu_ratio(finished),
+            client_cpu_ratio=cpu_ratio(finished, cpu_count=self.tools.cpu_count),
             server_memory_mb=memory.peak_mb(),
             samples_file=name,
         )
@@ -310,11 +309,11 @@ def sample_name(phase: Phase, variant: ModelConfigVariant, load: LoadPoint, bloc
     return f"samples/{phase}/{stem}.npz"
 
 
-def cpu_ratio(finished: Finished) -> float | None:
-    """Share of the machine's CPU time that a program used while it ran."""
+def cpu_ratio(finished: Finished, *, cpu_count: int) -> float | None:
+    """Share of the CPU time of so many CPUs that a program used while it ran."""
     if finished.cpu_s is None or finished.elapsed_s <= 0:
         return None
-    return min(1.0, finished.cpu_s / (finished.elapsed_s * (os.cpu_count() or 1)))
+    return min(1.0, finished.cpu_s / (finished.elapsed_s * cpu_count))
 
 
 def failed(window: Window, reason: str, *, cause: FailureCause = "other") -> Measurement:

@@ -104,7 +104,9 @@ def _model_config_parameters(
     Model Analyzer writes it over the default's configuration: groups as a whole, what is in braces key by key.
     """
     group = {**(more_of_a_group or {}), "kind": plan.instance_kind}
-    parameters: JsonObject = {"instance_group": [{**group, "count": _values(v.instance_count for v in plan.variants)}]}
+    files = list(dict.fromkeys(v.model_file for v in plan.variants))
+    parameters: JsonObject = {} if files == [plan.default.model_file] else {"default_model_filename": files}
+    parameters |= {"instance_group": [{**group, "count": _values(v.instance_count for v in plan.variants)}]}
     if accelerators is not None:
         parameters["optimization"] = {"execution_accelerators": {"cpu_execution_accelerator": accelerators}}
     if plan.default.max_batch_size > 0:

@@ -268,13 +268,14 @@ def _refuse_other(written: Mapping[str, Any], measured: Mapping[str, Any], name:
 
 def _combines(plan: SweepPlan, settings: Settings) -> bool:
     """Whether each of the settings, and of the parameters, is that of some variant of the plan."""
-    size, instances, delay, parameters, batching, preferred, accelerator = settings
+    size, instances, delay, parameters, batching, preferred, model_file, accelerator = settings
     variants = plan.variants
     return (
         any((v.max_batch_size, v.dynamic_batching) == (size, batching) for v in variants)
         and any(v.instance_count == instances for v in variants)
         and any(v.max_queue_delay_us == delay for v in variants)
         and any(v.preferred_batch_sizes == preferred for v in variants)
+        and any(v.model_file == model_file for v in variants)
         and any(v.execution_accelerator == accelerator for v in variants)
         and all(any(pair in v.parameters for v in variants) for pair in parameters)
     )

@@ -90,8 +90,8 @@ def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]], server_cor
         lambda _, load: math.log2(load.client_batch_size),
     )
     columns = [[measure(*point) for point in points] for measure in measures]
-    preferred = [variant.preferred_batch_sizes for variant, _ in points]
-    columns += [[float(value == sizes) for value in preferred] for sizes in _distinct(preferred)[1:]]
+    words = ([v.preferred_batch_sizes for v, _ in points], [v.model_file for v, _ in points])
+    columns += [[float(value == word) for value in values] for values in words for word in _distinct(values)[1:]]
     keys = sorted({key for variant, _ in points for key, _ in variant.parameters})
     for key in keys:
         if key == THREADS and server_cores is not None:

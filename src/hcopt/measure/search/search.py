@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
 from hcopt.measure.search.belief import SURE, Belief, Taken, believe
@@ -27,7 +26,7 @@ from hcopt.records.search import Action, Decision, DropCause, StopCause
 
 # Windows at most, over the square root of the number of points: cost grows slower than the grid. On the smallest grids
 # that would be more than Model Analyzer's whole grid is worth.
-_WINDOWS_A_ROOT = 10.0
+_WINDOWS_A_ROOT = 20.0
 _WINDOWS_A_POINT = 1.75
 _MIN_WINDOWS = 12
 _FIRST_A_ROOT = 1.5
@@ -131,7 +130,7 @@ class _Search:
             draws = belief.draws(points, _DRAWS, self._random)
             if self._is_over(belief, best, points, draws):
                 return
-            left = _max_windows(len(self._grid)) - len(self._measurements)
+            left = most_windows(len(self._grid)) - len(self._measurements)
             self._measure_block("race", self._next_block(belief, best, points, draws)[:left])
 
     def _first_points(self) -> list[int]:
@@ -139,6 +138,9 @@ class _Search:
 
         Source: Sobol' points, scrambled (Owen 1998).
         """
+        # Here, since it takes 0.6 s, and every run imports this module.
+        from scipy.stats import qmc
+
         grid = self._grid
         default = np.flatnonzero(grid.owner == 0)
         chosen = [int(default[len(default) // 2])]
@@ -273,7 +275,7 @@ class _Search:
             goal = _GAIN_SHARE * self._settings.indifference_ratio
             if gain <= goal:
                 return self._stop("gain", f"going on would gain {gain:.2%} on average, less than {goal:.2%}", gain)
-        if len(self._measurements) >= _max_windows(len(self._grid)):
+        if len(self._measurements) >= most_windows(len(self._grid)):
             left = "" if gain is None else f"; going on would gain {gain:.2%} on average"
             reason = f"{len(self._measurements)} windows are what {len(self._grid)} points are worth{left}"
             return self._stop("windows", reason, gain)
@@ -380,5 +382,6 @@ class _Search:
         self._decided(decision)
 
 
-def _max_windows(points: int) -> int:
+def most_windows(points: int) -> int:
+    """How many windows a search of so many points takes at most; noise decides how many of them it needs."""
     return max(_MIN_WINDOWS, math.ceil(min(_WINDOWS_A_ROOT * math.sqrt(points), _WINDOWS_A_POINT * points)))

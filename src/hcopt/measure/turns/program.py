@@ -1,5 +1,7 @@
 """Several perf_analyzer processes on one server, of which one at a time runs: the others are stopped.
 
+A process that needs no server and behaves as they do may be among them.
+
 Runs where perf_analyzer is, with the Python of that place (3.8 or newer), and so imports nothing but its library:
 
     python3 turns.py PLAN
@@ -13,7 +15,8 @@ turns are cut where the machine is late. `PLAN` is a JSON file:
     limit_s   for any answer of the server, and for the first answered request of a side
     warm_s    how long a side's load lasts before its first stop
     sides     of each its `name` on the server, `config` (JSON text) to load it with and `command` of perf_analyzer, in
-              which INTERVAL_MS stands for the interval
+              which INTERVAL_MS stands for the interval. One that needs no server has `ready` in place of name and
+              config: a file that is there once it has answered
     turns     [side, seconds, whether it begins with a load] each
 
 It ends with 0, or, where anything goes wrong, with 1 and what that was on stderr; nothing that it started outlives it.
@@ -36,6 +39,8 @@ _START_S, BETWEEN_S = 0.4, 0.02
 # perf_analyzer sleeps so many intervals, from the moment that it is ready, which takes it some time.
 _OVERRUN_RATIO, _READY_S = 1.2, 0.1
 _MIN_TURN_RATIO = 0.3
+# Of a side that needs no server.
+_NOTHING_COUNTED = {"inference_stats": {"success": {"count": 0}}}
 
 
 class _Server:
@@ -54,31 +59,43 @@ class _Server:
 
     def load(self, side: dict[str, Any]) -> None:
         """Loads a side's variant; one that is there is unloaded first, which is quicker than a change of instances."""
+        if "ready" in side:
+            return
         path = f"/v2/repository/models/{side['name']}/"
         self.ask(path + "unload", {})
         self.ask(path + "load", {"parameters": {"config": side["config"]}})
 
     def counters(self, side: dict[str, Any]) -> dict[str, Any]:
         """What Triton has counted of a side's model since it was loaded."""
+        if "ready" in side:
+            return _NOTHING_COUNTED
         answer: dict[str, Any] = self.ask(f"/v2/models/{side['name']}/stats")["model_stats"][0]
         return answer
+
+
+def _called(side: dict[str, Any]) -> str:
+    return f"perf_analyzer of {side['name']}" if "name" in side else "a side without a server"
 
 
 def _answered(counters: dict[str, Any]) -> int:
     return int(counters["inference_stats"]["success"]["count"])
 
 
+def _has_answered(server: _Server, side: dict[str, Any]) -> bool:
+    return Path(side["ready"]).exists() if "ready" in side else _answered(server.counters(side)) > 0
+
+
 def _started(server: _Server, side: dict[str, Any], plan: dict[str, Any], ends: float) -> subprocess.Popen[bytes]:
-    """A side's perf_analyzer, under load for a moment and then stopped; it measures until `ends`."""
+    """A side's process, under load for a moment and then stopped; a perf_analyzer measures until `ends`."""
     server.load(side)
     interval_ms = str(int(1000 * (ends - time.monotonic() - _READY_S) / _OVERRUN_RATIO))
     command = [interval_ms if argument == "INTERVAL_MS" else argument for argument in side["command"]]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     deadline = time.monotonic() + plan["limit_s"]
-    while not _answered(server.counters(side)):
+    while not _has_answered(server, side):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
-            raise SystemExit(f"perf_analyzer of {side['name']} sends nothing: {process.wait()}")
+            raise SystemExit(f"{_called(side)} sends nothing: {process.wait()}")
         time.sleep(_POLL_S)
     time.sleep(plan["warm_s"])
     process.send_signal(signal.SIGSTOP)
@@ -107,7 +124,7 @@ def _take_turn(
     ended_ns = time.time_ns()
     process.send_signal(signal.SIGSTOP)
     if process.poll() is not None:
-        raise SystemExit(f"perf_analyzer of {side['name']} has ended with {process.returncode}")
+        raise SystemExit(f"{_called(side)} has ended with {process.returncode}")
     return {"began_ns": began_ns, "ended_ns": ended_ns, "before": before, "after": _settled(server, side)}
 
 
@@ -118,19 +135,23 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
         process.send_signal(signal.SIGCONT)
     codes = [process.wait() for process in processes]
     if any(codes):
-        raise SystemExit(f"perf_analyzer ended with {codes}")
+        raise SystemExit(f"the sides ended with {codes}")
 
 
 def main(path: Path) -> None:
     """Takes all turns of a plan."""
     plan = json.loads(path.read_text(encoding="utf-8"))
     server = _Server(plan["http"], plan["limit_s"])
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: dict[int, subprocess.Popen[bytes]] = {}
     left_s = sum(seconds + BETWEEN_S for _, seconds, _ in plan["turns"])
-    ends = time.monotonic() + len(plan["sides"]) * (_START_S + plan["warm_s"]) + left_s
+    ends, sides = 0.0, list(enumerate(plan["sides"]))
     try:
-        for side in plan["sides"]:
-            processes.append(_started(server, side, plan, ends))  # noqa: PERF401 - those that started are to be ended
+        # First what has no interval that begins now: it may take its time.
+        for index, side in sorted(sides, key=lambda one: "ready" not in one[1]):
+            if "ready" not in side and not ends:
+                waits = len(sides) - len(processes)
+                ends = time.monotonic() + waits * (_START_S + plan["warm_s"]) + left_s
+            processes[index] = _started(server, side, plan, ends)
         for number, (index, seconds, loads) in enumerate(plan["turns"]):
             ratio = min(1.0, (ends - time.monotonic()) / left_s)
             if ratio < _MIN_TURN_RATIO:
@@ -141,10 +162,10 @@ def main(path: Path) -> None:
             left_s -= seconds + BETWEEN_S
             sys.stdout.write(json.dumps({"turn": number, **turn}) + "\n")
             sys.stdout.flush()
-        _end(processes)
+        _end(list(processes.values()))
     finally:
         # A stopped process ends by nothing else.
-        for process in processes:
+        for process in processes.values():
             process.kill()
             process.wait()
 

@@ -15,6 +15,7 @@ from hcopt.analysis.blocks import Candidate
 from hcopt.errors import ProfileError
 from hcopt.measure.load.perf_analyzer import PerfAnalyzer, closed_loop, cpu_ratio, sample_name
 from hcopt.measure.turns import program
+from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Measurement, Phase, ServerTimes
 from hcopt.store import measurements
 from hcopt.store.measurements import NO_ANSWER, RequestSamples
@@ -65,12 +66,28 @@ class Side:
         name: The model's name on the server.
         config: Its configuration, as JSON, that loads it afresh by that name.
         perf_analyzer: Its command line with the side's rows; all sides' have the same tools and folder.
+        in_its_place: What takes the turns where that is not perf_analyzer; then name and config are of no use.
     """
 
     candidate: Candidate
     name: str
     config: str
     perf_analyzer: PerfAnalyzer
+    in_its_place: OtherProgram | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherProgram:
+    """A program that takes turns and needs no server.
+
+    Attributes:
+        name: What measurements have as their profiler.
+        command: Its command line, given where its export goes, which is as perf_analyzer's, and which file it makes
+            once it has answered.
+    """
+
+    name: str
+    command: Callable[[Path, Path], list[str]]
 
 
 OnTurn = Callable[[Candidate, int], None]
@@ -133,9 +150,10 @@ class Session:
         if (set_clock := clock.said()) is not None:
             raise ProfileError(set_clock)
         cpu_after = read_cpu_times()
-        return taken, _Beside(
-            steal_ratio(cpu_before, cpu_after), throttled_ratio(cpu_before, cpu_after), cpu_ratio(finished)
-        )
+        # Another program's time is no load generator's.
+        alone = any(side.in_its_place for side in self.sides)
+        client = None if alone else cpu_ratio(finished, cpu_count=tools.cpu_count)
+        return taken, _Beside(steal_ratio(cpu_before, cpu_after), throttled_ratio(cpu_before, cpu_after), client)
 
     @property
     def _tools(self) -> Tools:
@@ -152,22 +170,26 @@ class Session:
         """The program and what it reads, where the tools see them."""
         copy, plan = self.scratch / "turns.py", self.scratch / "plan.json"
         shutil.copyfile(program.__file__, copy)
-        sides = []
-        for number, side in enumerate(self.sides):
-            load = side.candidate.load
-            options = (*closed_loop(load), "--measurement-interval", "INTERVAL_MS", "--max-trials", "1")
-            arguments = side.perf_analyzer.arguments(side.name, load, options, export=self._export(number))
-            command = [self._tools.program("perf_analyzer"), *arguments]
-            sides.append({"name": side.name, "config": side.config, "command": command})
         what = {
             "http": self._tools.endpoint.http,
             "limit_s": _LIMIT_S,
             "warm_s": _WARM_S,
-            "sides": sides,
+            "sides": [self._told(side, self._export(number)) for number, side in enumerate(self.sides)],
             "turns": self._loading(),
         }
         plan.write_text(json.dumps(what), encoding="utf-8")
         return copy, plan
+
+    def _told(self, side: Side, export: Path) -> JsonObject:
+        """What the program has to know of a side."""
+        if side.in_its_place is not None:
+            ready = export.with_suffix(".ready")
+            return {"ready": self._tools.path(ready), "command": side.in_its_place.command(export, ready)}
+        load = side.candidate.load
+        options = (*closed_loop(load), "--measurement-interval", "INTERVAL_MS", "--max-trials", "1")
+        arguments = side.perf_analyzer.arguments(side.name, load, options, export=export)
+        command = [self._tools.program("perf_analyzer"), *arguments]
+        return {"name": side.name, "config": side.config, "command": command}
 
     def _loading(self) -> list[tuple[int, float, bool]]:
         """Side and seconds of each turn, and whether it begins with a load: the first of a side in a block does."""
@@ -194,6 +216,7 @@ class Session:
         self, block: int, side: int, turns: Sequence[Turn], pairs: NDArray[np.int64], beside: _Beside
     ) -> Measurement:
         candidate, samples = self.sides[side].candidate, samples_of(turns, pairs, lead_s=self.lead_s)
+        other = self.sides[side].in_its_place
         figures = measurements.figures(
             samples,
             client_batch_size=candidate.load.client_batch_size,
@@ -204,7 +227,7 @@ class Session:
         began = datetime.fromtimestamp(turns[0].began_ns / _NS_PER_S, timezone.utc)
         return Measurement(
             phase=self.phase,
-            profiler="perf_analyzer",
+            profiler="perf_analyzer" if other is None else other.name,
             variant=candidate.variant,
             load=candidate.load,
             block=block,

@@ -1,6 +1,4 @@
-"""The charts of a run, made with Altair: one definition for the PDF's SVG and for interactive HTML. Pure but for
-`to_svg`, which registers the fonts with the converter.
-"""
+"""The charts of a run, made with Altair: one definition for the PDF's SVG and for interactive HTML. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hcopt.records.run import RunRecord
 from hcopt.report.charts.blocks import confirmation_blocks
 from hcopt.report.charts.breakdown import latency_breakdown
-from hcopt.report.charts.drawing import PRINT_THEME, theme, to_svg
+from hcopt.report.charts.drawing import PRINT_THEME, theme
 from hcopt.report.charts.heat_map import throughput_by_settings
 from hcopt.report.charts.load_curve import latency_against_concurrency
 from hcopt.report.charts.pair import default_against_best
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
     Chart: TypeAlias = alt.LayerChart | alt.ConcatChart | alt.FacetChart
 
-__all__ = ["CHARTS", "PRINT_THEME", "all_charts", "theme", "to_svg"]
+__all__ = ["CHARTS", "PRINT_THEME", "all_charts", "theme"]
 
 # What makes a chart, by its name; a run without the data for one gives None.
 CHARTS: Mapping[str, Callable[..., Chart | None]] = {

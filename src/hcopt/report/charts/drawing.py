@@ -1,4 +1,4 @@
-"""What all charts share: colours and shapes, the print theme, rows as data, tooltips, and the way to SVG.
+"""What all charts share: colours and shapes, the print theme, rows as data, tooltips.
 
 Colours are of Okabe and Ito's set, which colour-blind readers can tell apart; each also has a shape or a place of its
 own. What depends on paper or screen (text, grid, background, whiskers) is left to the theme.
@@ -7,9 +7,7 @@ own. What depends on paper or screen (text, grid, background, whiskers) is left 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hcopt.analysis.view import Role
@@ -26,9 +24,6 @@ HALO, WHISKER, FRAME, CELL, CAPTION = "halo", "whisker", "frame", "cell", "capti
 BLUE, ORANGE, GREY, GREEN, PALE = "#0072B2", "#D55E00", "#767B83", "#009E73", "#9FB4C4"
 SKY, AMBER = "#56B4E9", "#E69F00"
 LIMIT_DASH = [5, 3]
-
-# Only where Vega names or uses one: a text of the user's never follows these signs.
-_GRADIENT = re.compile(r'(?:(?<=\bid=")|(?<=\burl\(#))gradient_\d+')
 
 # An axis over more than this is logarithmic, or the small values would share one spot.
 LOG_AXIS_RATIO = 8.0
@@ -98,44 +93,6 @@ def theme(*, font: str, ink: str, soft: str, grid: str, paper: str, size: float)
 
 
 PRINT_THEME = theme(font=FONT, ink="#1B1F24", soft="#3A3F45", grid="#E6E8EB", paper="white", size=8.5)
-
-
-def to_svg(spec: JsonObject, config: Mapping[str, Any] = PRINT_THEME) -> str:
-    """Draws the Vega-Lite specification of a chart; its text stays text, in the font of the report.
-
-    Raises:
-        ValueError: The chart cannot be drawn.
-    """
-    import vl_convert
-
-    with as_file(files("hcopt.report") / "fonts") as folder:
-        vl_convert.register_font_directory(str(folder))
-        svg: str = vl_convert.vegalite_to_svg(spec, config=dict(config))
-    return _numbered_from_zero(svg)
-
-
-def to_svgs(specs: Mapping[str, JsonObject]) -> dict[str, str]:
-    """The same for several charts, by their names."""
-    return {name: to_svg(spec) for name, spec in specs.items()}
-
-
-def to_pngs(specs: Mapping[str, JsonObject], options: Mapping[str, Any]) -> dict[str, bytes]:
-    """The same as pictures; `options` are those of vl-convert.
-
-    Raises:
-        ValueError: A chart cannot be drawn.
-    """
-    import vl_convert
-
-    with as_file(files("hcopt.report") / "fonts") as folder:
-        vl_convert.register_font_directory(str(folder))
-        return {name: vl_convert.vegalite_to_png(spec, **options) for name, spec in specs.items()}
-
-
-def _numbered_from_zero(svg: str) -> str:
-    """The same drawing whatever was drawn before: Vega numbers gradients over the whole process."""
-    numbers = list(dict.fromkeys(_GRADIENT.findall(svg)))
-    return _GRADIENT.sub(lambda match: f"gradient_{numbers.index(match[0])}", svg)
 
 
 def data(rows: Sequence[JsonObject]) -> alt.Data:

@@ -48,8 +48,7 @@ def _sentence(run: RunRecord, pair: Pairing, text: Text, language: Language) -> 
     """What the comparison shows where the verdict rests on it, else the verdict's reason."""
     found, comparison, right = run.confirmation, pair.comparison, pair.right
     *_, reason = reasons(found)
-    if found.reason.code == "default_unmeasured_first":
-        reason = found.reason
+    reason = next((one for one in reasons(found) if one.code == "default_unmeasured_first"), reason)
     if right is not None and (why := why_default_is_out(found)) is not None:
         return text["better_alone"].format(name=side_name(right, run, text), why=_said(why, language))
     if pair.left is not None and comparison is not None:
@@ -130,13 +129,28 @@ def _deploy(run: RunRecord, pair: Pairing, text: Text, language: Language) -> An
     if right is None or verdict == "no_feasible_config":
         return Answer(question=question, answer=text["deploy_nothing"], details=(text["deploy_nothing_detail"],))
     settings, name = settings_name(right.variant, text), side_name(right, run, text)
+    outputs = outputs_line(run, right, text)
     if verdict == "better":
         cheaper = cheaper_than_runner_up(run, text, language)
-        return Answer(question=question, answer=name, details=(settings, *((cheaper,) if cheaper else ())))
+        return Answer(question=question, answer=name, details=(settings, *outputs, *((cheaper,) if cheaper else ())))
     answer = text["deploy_keep" if verdict == "tied" else "deploy_wait"]
     if right.role == "default":
         return Answer(question=question, answer=answer, details=(settings,))
-    return Answer(question=question, answer=answer, details=(text["deploy_candidate"].format(name=name), settings))
+    return Answer(
+        question=question, answer=answer, details=(text["deploy_candidate"].format(name=name), settings, *outputs)
+    )
+
+
+def outputs_line(run: RunRecord, side: Side, text: Text) -> tuple[str, ...]:
+    """Of a variant of the model, how far its answers are from the model's, in few words; of the model itself none."""
+    variant = run.model.variant_in(side.variant.model_file)
+    if variant is None:
+        return ()
+    ratios = [found.max_ratio for found in variant.outputs if found.max_ratio is not None]
+    agreements = [found.agreement_ratio for found in variant.outputs if found.agreement_ratio is not None]
+    said = [text["outputs_numbers"].format(ratio=f"{max(ratios):.2%}")] if ratios else []
+    said += [text["outputs_labels"].format(ratio=f"{min(agreements):.2%}")] if agreements else []
+    return (", ".join(said),)
 
 
 def _gain(run: RunRecord, pair: Pairing, text: Text) -> Answer:

@@ -21,13 +21,14 @@ from hcopt.analysis.view import (
     sweep_points,
     why_default_is_out,
 )
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import MODEL_FILE, ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Comparison, Estimate, Noise
 from hcopt.report import figures
 from hcopt.report.facts.limit import miss_lines
 from hcopt.report.facts.names import load_value, side_name
-from hcopt.words import Text
+from hcopt.words import Language, Text
+from hcopt.words.notes import sentence
 
 _NORMAL_95 = 1.96
 # "More instances are slower" is said when the median pair loses this much and three quarters of the pairs lose at all.
@@ -132,9 +133,10 @@ def memory_lines(run: RunRecord, _: Pairing, text: Text) -> tuple[str, ...]:
     return (text["memory_alone"], *limit)
 
 
-def caveats(run: RunRecord, pair: Pairing, text: Text) -> tuple[str, ...]:
+def caveats(run: RunRecord, pair: Pairing, text: Text, language: Language) -> tuple[str, ...]:
     """What a reader of the first page must know before believing or deploying."""
-    lines = []
+    variant = None if pair.right is None else run.model.variant_in(pair.right.variant.model_file)
+    lines = [] if variant is None or variant.outputs_note is None else [sentence(variant.outputs_note, language)]
     if run.environment.backend.implementation == "python":
         lines.append(text["python_backend"])
     trap = pool_trap(run, text)
@@ -232,6 +234,8 @@ def _with_setting(variant: ModelConfigVariant, setting: str, value: Value) -> Mo
     if setting == "max_queue_delay_us":
         delay = value if isinstance(value, int) else 0
         return replace(variant, max_queue_delay_us=delay, dynamic_batching=value is not None)
+    if setting == "model_file":
+        return replace(variant, model_file="" if value == MODEL_FILE else str(value))
     if setting == ACCELERATOR:
         return replace(variant, execution_accelerator="openvino" if value == "openvino" else "none")
     others = {key: old for key, old in variant.parameters if key != setting}

@@ -41,10 +41,10 @@ def settings_name(variant: ModelConfigVariant, text: Text) -> str:
     delay = f"{variant.max_queue_delay_us:,} µs" if batches(variant) else text["batching_off"]
     key = "settings" if variant.max_batch_size > 0 else "settings_unbatched"
     swept = text[key].format(batch=variant.max_batch_size, instances=variant.instance_count, delay=delay)
+    file = (variant.model_file,) if variant.model_file else ()
+    parameters = (_parameter_name(key, value, text) for key, value in variant.parameters)
     with_openvino = ("OpenVINO",) if variant.execution_accelerator == "openvino" else ()
-    return " · ".join(
-        (swept, *(_parameter_name(key, value, text) for key, value in variant.parameters), *with_openvino)
-    )
+    return " · ".join((*file, swept, *parameters, *with_openvino))
 
 
 def swept_threads(variant: ModelConfigVariant) -> str:

@@ -15,6 +15,7 @@ from hcopt.analysis.view import Pairing, default_wins
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate
 from hcopt.report import figures
+from hcopt.report.facts.model_alone import alone_line
 from hcopt.report.facts.names import load_value, side_name
 from hcopt.report.facts.server_times import SERVER_PARTS, Times, server_times
 from hcopt.report.values import Cell, Figure, Section, Table
@@ -46,7 +47,7 @@ def breakdown_section(run: RunRecord, pair: Pairing, text: Text) -> Section | No
     return Section(
         name="breakdown",
         title=text["section_breakdown" if wins else "section_breakdown_neutral"],
-        lines=breakdown_lines(run, sides, text),
+        lines=(*breakdown_lines(run, sides, text), *_alone(run, sides, text)),
         table=_table(run, sides, text),
         note=_note(sides, text),
         figures=(Figure(chart="breakdown", caption=text["breakdown_caption"]),),
@@ -75,6 +76,18 @@ def breakdown_lines(run: RunRecord, sides: Sequence[Times], text: Text) -> tuple
         loads = {"left_load": load_value(left.load, text), "right_load": load_value(right.load, text)}
         lines.append(text["breakdown_loads"].format(**loads))
     return tuple(lines)
+
+
+def _alone(run: RunRecord, sides: Sequence[Times], text: Text) -> tuple[str, ...]:
+    """What of a request's time is the model's, and what waiting adds to it under the load; nothing where not known."""
+    if run.alone is None:
+        return ()
+    line, found = alone_line(run, run.alone, text), run.confirmation.best
+    loaded = next((one for one in sides if found is not None and one.side.variant == found.variant), None)
+    if loaded is None:
+        return (line,)
+    shown = {part: figures.milliseconds(loaded.mean_ms(part)) for part in ("queue", "total")}
+    return (f"{line} {text['alone_loaded'].format(load=load_value(loaded.load, text), **shown)}",)
 
 
 def _part_lines(left: Times, right: Times, text: Text) -> list[str]:

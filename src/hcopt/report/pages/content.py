@@ -59,7 +59,7 @@ def build(
         command=tuple(textwrap.wrap(run.command, _COMMAND_LETTERS, break_on_hyphens=False)),
         headline=headline_of(run, pair, language),
         table=first_page.comparison_table(run, pair, text, price_per_hour),
-        caveats=insights.caveats(run, pair, text),
+        caveats=insights.caveats(run, pair, text, language),
         config=first_page.config_file(run, text),
         remedies=first_page.remedies(run, text) if run.confirmation.verdict == "no_feasible_config" else (),
         sections=tuple(_sections(run, pair, scaling, text, language)),
@@ -67,6 +67,7 @@ def build(
         measurements_title=text["section_measurements_search" if run.decisions else "section_measurements"],
         measurements_caption=text[caption].format(limit="" if limit_ms is None else figures.limit(limit_ms))
         + (text["measurements_pooled"] if run.decisions else ""),
+        has_files=any(row.model_file for row in measurements),
         has_threads=any(row.threads for row in measurements),
         has_parameters=any(row.parameters for row in measurements),
         has_limit=limit_ms is not None,

@@ -7,11 +7,12 @@ from typing import TypeAlias
 
 from hcopt.analysis.plan import thread_count
 from hcopt.analysis.view import SweepPoint, batches, sweep_points
-from hcopt.records.measurement import LoadPoint, Measurement
+from hcopt.records.measurement import Environment, LoadPoint, Measurement
 from hcopt.records.run import RunRecord
 from hcopt.report import figures
 from hcopt.report.facts.names import load_value, one_line, other_parameters, short_name, swept_threads
 from hcopt.report.values import Failure, MeasurementRow
+from hcopt.system.cpu_list import format_cpu_list, parse_cpu_list
 from hcopt.words import Text
 
 # One window, or the mean of all at a point.
@@ -46,6 +47,7 @@ def _measurement_row(m: _Point, ranked: tuple[int, LoadPoint] | None, run: RunRe
         batch=str(m.variant.max_batch_size),
         instances=str(m.variant.instance_count),
         delay=f"{m.variant.max_queue_delay_us:,}" if batches(m.variant) else text["off"],
+        model_file=m.variant.model_file,
         threads=swept_threads(m.variant),
         parameters=other_parameters(m.variant),
         load=load_value(m.load, text),
@@ -90,12 +92,33 @@ def environment(run: RunRecord, text: Text) -> tuple[tuple[str, str], ...]:
         (text["fact_onnxruntime"], env.onnxruntime_version or unknown),
         (text["fact_perf_analyzer"], env.perf_analyzer_version or unknown),
         (text["fact_cpu"], cpu),
+        *_placement(env, text),
         (text["fact_threads"], _default_threads(run, text)),
         (text["fact_governor"], env.governor or unknown),
         (text["fact_memory"], text["fact_memory_value"].format(value=f"{env.memory_mb:,}")),
         (text["fact_hcopt"], env.hcopt_version),
         (text["fact_elapsed"], elapsed or unknown),
     )
+
+
+def _placement(env: Environment, text: Text) -> tuple[tuple[str, str], ...]:
+    """Where server and load generator ran; a server elsewhere is nobody's neighbour, and older runs do not say it."""
+    if env.client_cpuset is None or env.runtime == "remote":
+        return ()
+    try:
+        shared = format_cpu_list(parse_cpu_list(env.cpuset) & parse_cpu_list(env.client_cpuset))
+    except ValueError:
+        # A run may come from anybody.
+        return ()
+    parts = [
+        text["fact_placement_shared"].format(cpus=shared)
+        if shared
+        else text["fact_placement_apart"].format(server=env.cpuset, client=env.client_cpuset),
+        text["fact_no_siblings" if env.smt_siblings is None else "fact_siblings"].format(cpus=env.smt_siblings),
+        text["fact_numa"].format(nodes=env.numa_nodes or text["unknown"]),
+        text["fact_no_quota" if env.cpu_quota is None else "fact_quota"].format(quota=env.cpu_quota),
+    ]
+    return ((text["fact_placement"], " · ".join(parts)),)
 
 
 def _default_threads(run: RunRecord, text: Text) -> str:

@@ -9,7 +9,7 @@ from hcopt.errors import OutputError
 from hcopt.records.json import JsonObject
 from hcopt.records.run import RunRecord
 from hcopt.report import charts
-from hcopt.report.charts.drawing import to_svgs
+from hcopt.report.pictures import to_svgs
 from hcopt.report.render.worker import run_in_worker
 from hcopt.words import Language, Text, texts
 
@@ -48,8 +48,9 @@ def drawn_charts(run: RunRecord, *, language: Language, in_worker: bool = False)
         OutputError: A chart cannot be drawn.
     """
     words, specs = texts(language), chart_specs(run, language=language)
+    arguments = (specs, charts.PRINT_THEME)
     try:
-        drawn = run_in_worker("svg", to_svgs, specs) if in_worker else to_svgs(specs)
+        drawn = run_in_worker("svg", to_svgs, *arguments) if in_worker else to_svgs(*arguments)
     except ValueError as error:
         raise OutputError(f"cannot draw the charts of run {run.run_id}: {error}") from error
     return {

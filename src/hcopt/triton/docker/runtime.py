@@ -18,6 +18,7 @@ from hcopt.records.measurement import Backend, Environment
 from hcopt.records.note import Note
 from hcopt.system import process
 from hcopt.system.cgroup import cgroup_memory_mb
+from hcopt.system.cpu_list import parse_cpu_list
 from hcopt.system.machine import read_environment
 from hcopt.system.progress import Progress
 from hcopt.triton.base import Tool
@@ -214,6 +215,7 @@ def _tools(client: DockerClient, containers: RunContainers) -> DockerTools:
         run_folder=containers.run_folder,
         endpoint=SERVER_ENDPOINT,
         programs=programs,
+        cpu_count=len(parse_cpu_list(containers.limits.cpuset_client or _all_cpus(client))),
     )
 
 
@@ -228,11 +230,17 @@ def _check_reach(client: DockerClient, containers: RunContainers) -> None:
         )
 
 
+def _all_cpus(client: DockerClient) -> str:
+    """The CPUs of the engine's machine, as Linux writes a list of them."""
+    with docker_errors("the Docker Engine does not describe this machine"):
+        return f"0-{client.info()['NCPU'] - 1}"
+
+
 def _environment(server: DockerServer, version: str) -> Environment:
     client, containers = server.client, server.containers
     with docker_errors("the Docker Engine does not describe this machine"):
         info = client.info()
-    limits = containers.limits
+    limits, every = containers.limits, _all_cpus(client)
     found = read_environment(
         runtime="docker",
         backend=_backend(server),
@@ -240,7 +248,8 @@ def _environment(server: DockerServer, version: str) -> Environment:
         onnxruntime_version=None,
         perf_analyzer_version=_perf_analyzer_version(client, containers.sdk_name),
         # A container without a set of its own has all CPUs of the machine, also where this process has not.
-        server_cpuset=limits.cpuset_server or f"0-{info['NCPU'] - 1}",
+        server_cpuset=limits.cpuset_server or every,
+        client_cpuset=limits.cpuset_client or every,
     )
     memory_mb = min(info["MemTotal"] // _BYTES_PER_MB, limits.memory_mb or info["MemTotal"])
     server_image, sdk_image = (digest(client, name) for name in containers.images.both)

@@ -47,6 +47,7 @@ class DockerTools:
         run_folder: The run's folder on this machine, the only one that the container sees.
         endpoint: The server as the container reaches it.
         programs: Where each program is in there.
+        cpu_count: See `Tools.cpu_count`.
     """
 
     client: DockerClient
@@ -54,6 +55,7 @@ class DockerTools:
     run_folder: Path
     endpoint: Endpoint
     programs: Mapping[Tool, str]
+    cpu_count: int
 
     @property
     def exports_tensors(self) -> bool:

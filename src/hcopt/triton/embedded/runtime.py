@@ -16,8 +16,10 @@ import psutil
 from hcopt.errors import RuntimeStartError
 from hcopt.records.note import Note
 from hcopt.system import process
+from hcopt.system.cpu_list import parse_cpu_list
 from hcopt.system.machine import read_environment
 from hcopt.system.process import Program
+from hcopt.system.topology import Core, read_cores
 from hcopt.triton.base import Tool
 from hcopt.triton.embedded.backends import (
     EmbeddedBackend,
@@ -52,6 +54,7 @@ class EmbeddedServer(SupervisedServer):
         programs: The measuring programs of this environment.
         cpuset_server: Its CPUs; None leaves that to the kernel.
         cpuset_client: The CPUs of the measuring programs.
+        cores: Its physical cores where it is bound to CPUs; none where it is not, or the machine does not show them.
         memory: What it and its instances hold, and may hold.
         running: Ends the process of the moment.
         backend: What serves its models, from `install` on.
@@ -63,6 +66,7 @@ class EmbeddedServer(SupervisedServer):
     programs: Mapping[Tool, Path]
     cpuset_server: str | None
     cpuset_client: str | None
+    cores: tuple[Core, ...]
     memory: ServerMemory
     running: ExitStack
     backend: EmbeddedBackend = field(init=False)
@@ -98,7 +102,7 @@ class EmbeddedServer(SupervisedServer):
         self.running.close()
         self.memory.remove_regions()
         argv = [*bound_to(self.cpuset_server), *server_command(self.folder, self.triton, self.backend, self.ports)]
-        environment = server_environment(self.folder, self.backend)
+        environment = server_environment(self.folder, self.backend, self.cores)
         try:
             self.process = self.running.enter_context(
                 process.service(argv, log=self.log, env=environment, cwd=self.folder, grace_s=_STOP_GRACE_S)
@@ -207,6 +211,7 @@ class EmbeddedRuntime:
                 programs=programs,
                 cpuset_server=self.cpuset_server,
                 cpuset_client=self.cpuset_client,
+                cores=read_cores(parse_cpu_list(self.cpuset_server)) if self.cpuset_server else (),
                 memory=memory,
                 running=stack.enter_context(ExitStack()),
             )
@@ -218,7 +223,8 @@ class EmbeddedRuntime:
                 onnxruntime_version=installed_version("onnxruntime"),
                 perf_analyzer_version=find_perf_analyzer().version,
                 server_cpuset=self.cpuset_server,
-                onnxruntime_thread_count=chosen_thread_count(folder, self.cpuset_server),
+                client_cpuset=self.cpuset_client,
+                onnxruntime_thread_count=len(server.cores) or chosen_thread_count(folder),
             )
             yield server
 

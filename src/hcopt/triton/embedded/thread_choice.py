@@ -11,7 +11,6 @@ from hcopt.system import process
 from hcopt.system.environ import environment_variables
 from hcopt.system.redaction import without_secrets
 from hcopt.triton.embedded.probe import identity_model
-from hcopt.triton.local_tools import bound_to
 
 _TIMEOUT_S = 30.0
 # The thread that asks is one of the pool's. The first session may start what all have in common.
@@ -28,18 +27,17 @@ print("threads", 1 + len(os.listdir("/proc/self/task")) - before)
 """
 
 
-def chosen_thread_count(folder: Path, cpuset: str | None) -> int | None:
-    """Threads of an instance of a server with these CPUs, asked of the same ONNX Runtime in a process of its own.
+def chosen_thread_count(folder: Path) -> int | None:
+    """Threads of an instance of a server with this process's CPUs, asked of the same ONNX Runtime in a new process.
 
     Args:
         folder: A private folder, for its files.
-        cpuset: The server's CPUs, as Linux writes them; None: those of this process.
 
     Returns:
         At least 1; None where ONNX Runtime does not answer.
     """
     model, said = folder / "identity.onnx", list[str]()
-    argv = [*bound_to(cpuset), sys.executable, "-c", _COUNT, str(model)]
+    argv = [sys.executable, "-c", _COUNT, str(model)]
     try:
         model.write_bytes(identity_model())
         process.run(

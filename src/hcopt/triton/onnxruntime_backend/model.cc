@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cstdlib>
 #include <mutex>
 #include <utility>
 
@@ -13,6 +14,9 @@
 namespace {
 
 constexpr const char *kArenaShrinkage = "memory.enable_memory_arena_shrinkage", *kSessionPrefix = "session.";
+constexpr const char *kIntraOp = "intra_op_thread_count", *kInterOp = "inter_op_thread_count";
+// The server's cores where it is bound to some, as ONNX Runtime takes them: hcopt/triton/embedded/launch.py.
+constexpr const char *kCores = "HCOPT_SERVER_CORES", *kAffinities = "session.intra_op_thread_affinities";
 // The one that Triton's own backend takes too, from release 25.02 on.
 constexpr const char* kTritonsSessionKey = "session.use_device_allocator_for_initializers";
 // Keys that Triton's own backend has for GPUs, without effect on a CPU, and the last that Triton reads itself.
@@ -168,6 +172,7 @@ Model::Model(std::shared_ptr<Runtime> runtime, const Json& config, const std::st
   ort::SetSessionGraphOptimizationLevel(
       options_.get(), choice("optimization.graph.level", level.is_null() ? "0" : level.text, kLevels));
   const Json& parameters = config["parameters"];
+  go_by_cores(parameters);
   for (const std::string& key : parameters.keys) set_parameter(key, parameters[key]["string_value"].text);
   for (const Json& accelerator : optimization["execution_accelerators"]["cpu_execution_accelerator"].items) {
     add_accelerator(accelerator);
@@ -178,12 +183,32 @@ Model::Model(std::shared_ptr<Runtime> runtime, const Json& config, const std::st
   file_ = model_file(folder, config);
 }
 
+// By itself ONNX Runtime takes a thread for each core of the machine and pins all but the first, which is the caller's,
+// whatever CPUs the process has. This is what it would do on a machine that has the server's cores alone.
+void Model::go_by_cores(const Json& parameters) {
+  const char* const given = std::getenv(kCores);
+  if (given == nullptr || *given == '\0') return;
+  const std::string cores = given;
+  const int count = 1 + static_cast<int>(std::count(cores.begin(), cores.end(), ';'));
+  const auto is_open = [&](const char* key) {
+    const std::string& value = parameters[key]["string_value"].text;
+    return value.empty() || thread_count(key, value) == 0;
+  };
+  const std::string& mode = parameters["execution_mode"]["string_value"].text;
+  if (is_open(kInterOp)) ort::SetInterOpNumThreads(options_.get(), count);
+  if (!is_open(kIntraOp)) return;
+  ort::SetIntraOpNumThreads(options_.get(), count);
+  // In parallel mode it pins nothing.
+  if (count == 1 || mode == "1") return;
+  ort::AddSessionConfigEntry(options_.get(), kAffinities, cores.substr(cores.find(';') + 1).c_str());
+}
+
 void Model::set_parameter(const std::string& key, const std::string& value) {
   ort::SessionOptions* const options = options_.get();
-  if (key == "intra_op_thread_count") {
+  if (key == kIntraOp) {
     threads_ = thread_count(key, value);
     if (threads_) ort::SetIntraOpNumThreads(options, threads_);
-  } else if (key == "inter_op_thread_count") {
+  } else if (key == kInterOp) {
     if (const int count = thread_count(key, value)) ort::SetInterOpNumThreads(options, count);
   } else if (key == "execution_mode") {
     ort::SetSessionExecutionMode(options, choice(key, value, {{"0", ort::kSequential}, {"1", ort::kParallel}}));

@@ -27,6 +27,7 @@ class Model {
 
  private:
   void set_parameter(const std::string& key, const std::string& value);
+  void go_by_cores(const Json& parameters);
   void add_accelerator(const Json& accelerator);
   std::vector<bool> check_tensors(const ort::Session* session) const;
 

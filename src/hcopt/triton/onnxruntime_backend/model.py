@@ -6,6 +6,7 @@ are those of the native backend (github.com/triton-inference-server/onnxruntime_
 
 import gc
 import json
+import os
 from itertools import accumulate
 from pathlib import Path
 
@@ -47,6 +48,9 @@ EXECUTION_MODES = {
     "1": onnxruntime.ExecutionMode.ORT_PARALLEL,
 }
 SWITCHES = {"0": False, "false": False, "1": True, "true": True}
+# The server's cores where it is bound to some, as AFFINITIES takes them: hcopt/triton/embedded/launch.py.
+CORES = os.environ.get("HCOPT_SERVER_CORES", "")  # noqa: TID251 - this file has nothing of hcopt
+AFFINITIES = "session.intra_op_thread_affinities"
 ARENA_SHRINKAGE = "memory.enable_memory_arena_shrinkage"
 PARAMETERS = (
     "intra_op_thread_count",
@@ -180,11 +184,24 @@ def _session_options(config):
     options.intra_op_num_threads = _thread_count(parameters, "intra_op_thread_count")
     options.inter_op_num_threads = _thread_count(parameters, "inter_op_thread_count")
     options.execution_mode = _choice(parameters, "execution_mode", EXECUTION_MODES, "0")
+    _go_by_cores(options)
     options.enable_cpu_mem_arena = _choice(parameters, "enable_mem_arena", SWITCHES, "1")
     options.enable_mem_pattern = _choice(parameters, "enable_mem_pattern", SWITCHES, "1")
     graph = {key: str(value) for key, value in config.get("optimization", {}).get("graph", {}).items()}
     options.graph_optimization_level = _choice(graph, "level", GRAPH_LEVELS, "0")
     return options
+
+
+def _go_by_cores(options):
+    """Threads as onnxruntime would choose them on a machine that has the server's cores alone."""
+    _, *others = cores = CORES.split(";")
+    if not CORES:
+        return
+    if options.intra_op_num_threads == 0:
+        options.intra_op_num_threads = len(cores)
+        if others and options.execution_mode == EXECUTION_MODES["0"]:
+            options.add_session_config_entry(AFFINITIES, ";".join(others))
+    options.inter_op_num_threads = options.inter_op_num_threads or len(cores)
 
 
 def _run_options(config):

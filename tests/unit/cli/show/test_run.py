@@ -20,6 +20,7 @@ from hcopt.tracking.log import TrackedRun
 from tests.support.records import (
     MODEL_NAME,
     capacity,
+    model_alone,
     no_feasible_config_record,
     run_record,
     tied_record,
@@ -119,6 +120,28 @@ def test_answer_says_what_one_server_sustains_at_least() -> None:
     assert "is not shown to keep p99 within 50 ms at any rate" in closing(run_record(capacity=none))
 
 
+def test_answer_says_what_of_a_request_s_time_the_model_takes() -> None:
+    text = closing(run_record(alone=model_alone()))
+    assert (
+        "Of the 2.10 ms of a request to config_6 with no other under way, 0.600 ms (29%, 95% interval 27% to 31%) are "
+        "the model's (ONNX Runtime alone, in turns with it); Triton, gRPC and the client add 1.50 ms, 0.510 ms of it "
+        "in the queue." in text
+    )
+    for queue_ms in (0.01, 1.6, None):
+        text = closing(run_record(alone=model_alone(queue_ms=queue_ms, model_ratio=Estimate(estimate=0.286))))
+        assert "0.600 ms (29%) are" in text and "the client add 1.50 ms." in text
+    assert "ONNX Runtime alone" not in closing(run_record())
+
+
+def test_answer_names_no_cost_of_triton_that_the_blocks_do_not_show() -> None:
+    slow = model_alone(
+        request_ms=Estimate(estimate=51.95), model_ratio=Estimate(estimate=0.98, ci_low=0.84, ci_high=1.27)
+    )
+    text = closing(run_record(alone=slow))
+    assert "(98%, 95% interval 84% to 127%) are the model's" in text
+    assert "what Triton, gRPC and the client add does not show: it is too little, or the machine too busy." in text
+
+
 def test_answer_shows_windows_that_failed_and_on_whose_account() -> None:
     text = closing(failing_default_record())
     refused = "the server answered with an error: Exceeds maximum queue size"
@@ -214,6 +237,7 @@ def test_plan_shows_every_variant_the_loads_and_the_time() -> None:
     assert text.count("│ config_") == 9
     assert "Each at concurrency × rows a request: 8×1, 32×1" in text
     assert "18 measurements in the sweep and up to 24 in the confirmation: about 3 min." in text
+    assert "in the confirmation, 12 beside ONNX Runtime alone: about 3 min." in plan(alone_count=12)
 
 
 def test_plan_takes_names_and_notes_literally() -> None:

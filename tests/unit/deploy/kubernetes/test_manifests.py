@@ -29,6 +29,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from tests.support.planned_run import capacity, native_environment, planned_record
 from tests.support.traced import Trace, lookup, outside_of_blocks
+from tests.support.variant_records import INT8_SHA256, variants
 
 GOLDEN = Path(__file__).parents[3] / "data" / "kubernetes"
 COMMAND = "hcopt kubernetes results --peak 500000 --base 60000"
@@ -561,3 +562,23 @@ def _run_init_container(container: dict[str, Any], root: Path, bucket: Path) -> 
         check=False,
         timeout=60,
     )
+
+
+def test_pod_fetches_the_file_of_the_variant_that_won() -> None:
+    record = planned_record()
+    best = record.confirmation.best
+    assert best is not None
+    best = replace(best, variant=replace(best.variant, model_file="int8.onnx"))
+    text = f'{record.best_config_pbtxt}default_model_filename: "int8.onnx"'
+    won = replace(
+        record,
+        model=replace(record.model, variants=variants()),
+        confirmation=replace(record.confirmation, best=best),
+        best_config_pbtxt=text,
+    )
+    found = plan(won)
+    assert INT8_SHA256.startswith(found.model.uri.rstrip("/").rpartition("/")[2])
+    assert "found=$(cat -- int8.onnx | sha256sum)" in found.model.script
+    deployment = yaml.safe_dump(objects(record=won)["Deployment"])
+    assert INT8_SHA256 in deployment
+    assert record.model.sha256 not in deployment

@@ -228,7 +228,7 @@ def test_time_to_serve_and_to_load_is_that_of_the_node_and_each_stage_has_its_ow
         stages.prove(RANKING, None)
     found = scene.stopwatch.elapsed_s
     assert (found["serve"], found["load"]) == (7.0, 2.0)
-    assert set(found) == {"serve", "load", "noise", "sweep", "confirmation", "open_loop"}
+    assert set(found) == {"serve", "load", "noise", "sweep", "confirmation", "onnxruntime_alone", "open_loop"}
 
 
 def test_progress_counts_tasks(tmp_path: Path) -> None:
@@ -323,7 +323,9 @@ def test_whole_sweep_that_is_known_is_sent_nowhere(tmp_path: Path) -> None:
 
 
 def test_noise_and_proof_get_what_is_known_of_them(tmp_path: Path) -> None:
-    earlier = tuple(window("earlier", phase=phase) for phase in ("noise", "confirmation", "open_loop"))
+    earlier = tuple(
+        window("earlier", phase=phase) for phase in ("noise", "confirmation", "onnxruntime_alone", "open_loop")
+    )
     scene = Scene(tmp_path, earlier=(*earlier, *swept(PLAN)))
     with scene.stages() as stages:
         stages.noise()

@@ -24,6 +24,7 @@ from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelArtifact
 from hcopt.system.machine_lock import measuring_alone
 from tests.support.records import LIGHT, MODEL_NAME, config_pbtxt, default_variant, grid_variants, model_artifact
+from tests.support.variant_records import variants
 
 CONTENTS = {"model.onnx": b"a model", "weights/part 1.data": bytes(range(256)), "empty.data": b""}
 LOAD = LoadData(
@@ -106,6 +107,22 @@ def test_every_file_counts(artifact: ModelArtifact, tmp_path: Path, name: str) -
     files = {**SENT, f"model/{name}": b"other bytes"}
     with pytest.raises(ModelSourceError, match="SHA-256"):
         tasks._unpacked(artifact, files, tmp_path)
+
+
+def test_variants_that_are_measured_travel_too_and_count(artifact: ModelArtifact, tmp_path: Path) -> None:
+    for name in ("here", "node", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here" / "int8.onnx").write_bytes(b"smaller")
+    int8, refused = variants()
+    int8 = replace(int8, folder=tmp_path / "here", sha256=sha256_of(tmp_path / "here", int8.files))
+    artifact = replace(artifact, variants=(int8, refused))
+    files = model_files(artifact)
+    assert files == {**SENT, "variants/int8/int8.onnx": b"smaller"}
+    (there,) = tasks._unpacked(artifact, files, tmp_path / "node").variants
+    assert there == replace(int8, folder=tmp_path / "node" / "variants" / "int8")
+    assert (there.folder / "int8.onnx").read_bytes() == b"smaller"
+    with pytest.raises(ModelSourceError, match="variant int8, came to the node with SHA-256"):
+        tasks._unpacked(artifact, {**files, "variants/int8/int8.onnx": b"other"}, tmp_path / "other")
 
 
 def test_task_with_wrong_bytes_fails_and_leaves_nothing(artifact: ModelArtifact, temporary: Path) -> None:

@@ -259,6 +259,16 @@ def test_what_else_an_instance_group_says_is_a_grid_of_one_value_each() -> None:
     ]
 
 
+def test_files_of_the_model_are_the_slowest_dimension_and_the_models_own_has_no_name() -> None:
+    section = SweepSection(max_batch_size=(8,), instance_count=(1,), max_queue_delay_us=(0,))
+    swept = plan_sweep(
+        section, default_variant(), model_name=MODEL_NAME, instance_kind="KIND_CPU", model_files=("int8.onnx",)
+    )
+    parameters = model_section(swept)["model_config_parameters"]
+    assert next(iter(parameters.items())) == ("default_model_filename", ["", "int8.onnx"])
+    assert "default_model_filename" not in model_section(plan())["model_config_parameters"]
+
+
 def test_accelerators_are_alternatives_after_the_instances() -> None:
     base = parse_text(DEFAULT_TEXT)
     found = config(plan(execution_accelerator=["none", "openvino"]), base=base)["profile_models"][MODEL_NAME]

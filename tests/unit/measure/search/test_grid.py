@@ -59,6 +59,15 @@ def test_threads_are_a_dimension_of_their_own_where_nobody_knows_the_cores() -> 
     assert any(np.allclose(column, expected) for column in columns(swept))
 
 
+def test_each_file_of_the_model_is_a_category() -> None:
+    section = SweepSection(max_batch_size=(16,), max_queue_delay_us=(0,), concurrency=(8,), intra_op_thread_count=())
+    files = ("a.onnx", "b.onnx")
+    found = plan_sweep(section, default_variant(), model_name="M", instance_kind="KIND_CPU", model_files=files)
+    shown = [variant.model_file for variant in grid_of(found).variants]
+    for file in files:
+        assert [float(one == file) for one in shown] in columns(found)
+
+
 def test_accelerator_is_a_dimension_where_it_varies() -> None:
     same = {"instance_count": (1,), "intra_op_thread_count": ()}
     assert columns(plan(None, **same, execution_accelerator=("none", "openvino"))) == [[0.0, 1.0]]

@@ -160,18 +160,17 @@ class TakesTurns:
         for number, (side, seconds, _) in enumerate(plan["turns"][: len(plan["turns"]) - self.lost_turns]):
             ended = now + int(seconds * 1e9)
             sent[side] += range(now, ended, 2 * MS)
-            told = {
-                "turn": number,
-                "began_ns": now,
-                "ended_ns": ended,
-                "before": counters(1, 9),
-                "after": counters(5, 9),
-            }
+            none = {"inference_stats": {"success": {"count": 0}}}
+            before, after = (none, none) if "ready" in plan["sides"][side] else (counters(1, 9), counters(5, 9))
+            told = {"turn": number, "began_ns": now, "ended_ns": ended, "before": before, "after": after}
             call.say(json.dumps(told))
             now = ended + 20 * MS
         for side, times in zip(plan["sides"], sent, strict=True):
             command = side["command"]
-            export = host_path(command[command.index("--profile-export-file") + 1])
+            if "ready" in side:
+                export = Path(json.loads(Path(command[-1]).read_text())["export"])
+            else:
+                export = host_path(command[command.index("--profile-export-file") + 1])
             export.write_text(export_text([(time, time + 2 * MS) for time in times]))
         return self.finished
 

@@ -17,6 +17,7 @@ from hcopt.records.model import ModelConfigVariant
 from hcopt.records.run import RunRecord
 from hcopt.records.verdict import Estimate, RankedVariant
 from hcopt.report import charts
+from hcopt.report.pictures import to_svg
 from hcopt.report.render.drawings import drawn_charts
 from hcopt.words import EN, KO
 from tests.support.evidence_records import evidence_record, many_variants_record, noisy_record
@@ -164,7 +165,7 @@ def _charts(run: RunRecord, language: str = "en") -> dict[str, dict[str, Any]]:
 
 
 def _svg(chart: charts.Chart) -> str:
-    return charts.to_svg(chart.to_dict())
+    return to_svg(chart.to_dict(), charts.PRINT_THEME)
 
 
 def _spec(name: str, run: RunRecord, language: str = "en") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tests.support.records import (
     no_feasible_config_record,
     run_record,
 )
+from tests.support.variant_records import variant_record
 from tests.support.verdict_records import (
     default_first_record,
     failing_default_record,
@@ -124,3 +125,13 @@ def test_configuration_that_needs_too_much_memory_is_shown_with_its_distance_fro
     found = shown(replace(run, confirmation=confirmation, measurements=(*run.measurements, alone)))
     assert found.answers[1].answer == "+50%"
     assert found.answers[1].details == ("config_6: 300 MB of memory, limit 200 MB",)
+
+
+def test_variant_is_never_to_be_deployed_without_the_line_on_its_answers() -> None:
+    answer = shown(variant_record()).answers[0]
+    assert answer.answer == "config_6"
+    assert answer.details[0].startswith("int8.onnx · batch")
+    assert answer.details[1] == (
+        "answers differ from the model's by at most 2.50% of their spread, 99.50% of the labels agree"
+    )
+    assert shown(variant_record()).sentence == shown(run_record()).sentence

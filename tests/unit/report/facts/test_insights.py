@@ -27,6 +27,7 @@ from tests.support.records import (
     tied_record,
     undecided_record,
 )
+from tests.support.variant_records import variant_record
 from tests.support.verdict_records import (
     default_beats_record,
     default_first_record,
@@ -460,8 +461,14 @@ def test_python_based_backend_is_said_with_its_share_of_the_native_ones_speed():
     run = run_record()
     backend = replace(run.environment.backend, implementation="native")
     native = replace(run, environment=replace(run.environment, backend=backend))
-    assert any("50–65%" in line for line in insights.caveats(run, pairing(run), EN))
-    assert not insights.caveats(native, pairing(native), EN)
+    assert any("50–65%" in line for line in insights.caveats(run, pairing(run), EN, "en"))
+    assert not insights.caveats(native, pairing(native), EN, "en")
+
+
+def test_variant_has_the_whole_line_on_its_outputs_below_the_table():
+    run = variant_record()
+    assert insights.caveats(run, pairing(run), EN, "en")[0].startswith("The variant int8 (quantize: dynamic) against")
+    assert insights.setting_lines(run, pairing(run), "model_file", EN)[0] == "int8.onnx instead of model.onnx"
 
 
 @pytest.mark.parametrize(

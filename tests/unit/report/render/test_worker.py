@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from hcopt.errors import OutputError
-from hcopt.report import charts
-from hcopt.report.charts.drawing import to_pngs, to_svgs
+from hcopt.report.pictures import to_pngs, to_svgs
 from hcopt.report.render import worker
 from hcopt.report.render.drawings import drawn_charts
 from hcopt.report.render.worker import run_in_worker
@@ -29,16 +28,16 @@ def test_charts_and_pages_are_the_same_as_those_made_here(tmp_path: Path) -> Non
 
 
 def test_pictures_have_their_names() -> None:
-    specs = {name: drawing.spec for name, drawing in drawn_charts(run_record(), language="ko").items()}
-    first = dict([next(iter(specs.items()))])
-    found = run_in_worker("png", to_pngs, first, {"scale": 1, "config": dict(charts.PRINT_THEME)})
+    svgs = {name: drawing.svg for name, drawing in drawn_charts(run_record(), language="ko").items()}
+    first = dict([next(iter(svgs.items()))])
+    found = run_in_worker("png", to_pngs, first, 1.0)
     assert list(found) == list(first)
     assert all(image.startswith(PNG) for image in found.values())
 
 
 def test_what_cannot_be_drawn_is_an_error_of_the_output_in_its_own_words() -> None:
     with pytest.raises(OutputError, match=r"a part of the report \(svg\): Vega-Lite to SVG conversion failed"):
-        run_in_worker("svg", to_svgs, {"bad": {"mark": "no such mark"}})
+        run_in_worker("svg", to_svgs, {"bad": {"mark": "no such mark"}}, {})
 
 
 def test_crash_of_the_other_process_is_an_error_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ def test_container_that_ends_before_its_program_starts_is_no_full_disk(tmp_path)
         run_folder=tmp_path,
         endpoint=Endpoint(grpc="", http="", metrics_url=""),
         programs={},
+        cpu_count=1,
     )
     with pytest.raises(RuntimeStartError, match="in the container hcopt-1-sdk: Container abc is not running"):
         list(tools._pieces("execution", time.monotonic() + 10))
