@@ -413,3 +413,22 @@ def test_openvino_is_measured_with_as_many_threads_as_it_can_be_told(implementat
     else:
         # NVIDIA's backend tells OpenVINO nothing, and it takes all CPUs.
         assert (kept, notes) == ([("none", "1"), ("none", "2"), ("openvino", "2")], [1])
+
+
+def test_accelerators_are_crossed_with_the_files_of_the_model() -> None:
+    section = SweepSection(
+        max_batch_size=(8,),
+        max_queue_delay_us=(0,),
+        instance_count=(1,),
+        intra_op_thread_count=(),
+        execution_accelerator=("none", "openvino"),
+    )
+    found = plan_sweep(
+        section, default_variant(), model_name="M", instance_kind="KIND_CPU", model_files=("a.onnx",)
+    ).variants
+    assert [(v.model_file, v.execution_accelerator) for v in found] == [
+        ("", "none"),
+        ("", "openvino"),
+        ("a.onnx", "none"),
+        ("a.onnx", "openvino"),
+    ]
