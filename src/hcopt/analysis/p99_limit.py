@@ -29,8 +29,8 @@ from hcopt.records.verdict import Estimate, FailedWindows, Feasibility
 
 # What p99 means: one request of a hundred may take longer.
 ALLOWED_MISS_RATIO = 0.01
-# A probe that proposes a rate has to leave room below the limit, or the verdict on that rate would stay undecided.
-_PROBE_MISS_RATIO = ALLOWED_MISS_RATIO / 2
+# One of eight windows with a larger share than this leaves a verdict on them open, where the others have no miss.
+ROOM_MISS_RATIO = ALLOWED_MISS_RATIO / 2
 # With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
 _CLEAR_MISS_RATIO = 10 * ALLOWED_MISS_RATIO
 
@@ -102,7 +102,7 @@ def fails_too_often(failed_ratio: float) -> bool:
 
 def leaves_room(miss_ratio: float) -> bool:
     """Whether one probe's share of misses is so far within that its rate is worth a verdict."""
-    return miss_ratio <= _PROBE_MISS_RATIO
+    return miss_ratio <= ROOM_MISS_RATIO
 
 
 def clearly_breaks(miss_ratio: float) -> bool:

@@ -1,0 +1,142 @@
+"""The share of requests over the limit against the arrival rate, fitted to all windows: where it passes what is allowed.
+
+The log odds of a miss rise with the log of the rate. Windows differ by more than chance, since requests of one burst share
+their fate, so that a window's own share is beta-distributed around that line. Where the line crosses 1 %, how
+steep it is and how much windows differ are unknown: each combination on a grid has a probability, by Bayes' rule.
+
+Source: Skellam (1948), JRSS B 10, 257-261, for the beta-binomial distribution; Gelman et al. (2013), Bayesian Data
+    Analysis, 3.7, for logistic regression on a grid; MacKay (1992), Neural Computation 4, 590-604, for what a
+    measurement tells.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO, ROOM_MISS_RATIO
+from hcopt.records.verdict import Estimate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+# Rates of the grid, as shares of the closed-loop throughput, each so much above the one below.
+LEAST_SHARE, MOST_SHARE, _STEP = 0.02, 2.0, 1.025
+# Log odds a log rate: from stalls that hardly ask for the rate to a queue that is full at once.
+_SLOPES = (1.5, 5.0, 15.0, 50.0)
+# Correlation of the fates of two requests in a window.
+_CORRELATIONS = (0.01, 0.05, 0.2, 0.5)
+# What is known beforehand: the boundary is mostly somewhat below the closed-loop throughput, but may be anywhere.
+_MIDDLE_SHARE, _LOG_SD, _ANYWHERE = 0.75, 0.35, 0.2
+# Of the interval that is told.
+_TAIL = 0.05
+
+
+class RateFit:
+    """What windows have shown of one server.
+
+    Args:
+        closed_loop_infer_per_s: Its closed-loop throughput.
+    """
+
+    def __init__(self, closed_loop_infer_per_s: float) -> None:
+        import numpy as np
+
+        self._closed_loop = closed_loop_infer_per_s
+        self.rates = closed_loop_infer_per_s * np.exp(_log_shares())
+        near = np.exp(-0.5 * ((_log_shares() - math.log(_MIDDLE_SHARE)) / _LOG_SD) ** 2)
+        prior = (1 - _ANYWHERE) * near / near.sum() + _ANYWHERE / len(near)
+        self._log_odds = np.log(prior)[:, None, None] + np.zeros((1, len(_SLOPES), len(_CORRELATIONS)))
+
+    def add(self, rate_infer_per_s: float, misses: int, requests: int) -> None:
+        """Takes a window."""
+        import numpy as np
+        from scipy import special
+
+        distance = math.log(rate_infer_per_s / self._closed_loop) - _log_shares()
+        hits, others = _beta(np.asarray(distance))
+        self._log_odds = self._log_odds + (
+            special.betaln(hits + misses, others + requests - misses) - special.betaln(hits, others)
+        )
+
+    def boundary(self) -> Estimate:
+        """The rate at which 1 % is over the limit: its median, and between which rates it lies by 90 %.
+
+        A bound that is the grid's own is None.
+        """
+        import numpy as np
+
+        below = np.cumsum(self._probabilities().sum(axis=(1, 2)))
+        low, middle, high = np.searchsorted(below, (_TAIL, 0.5, 1 - _TAIL))
+        last = len(self.rates) - 1
+        return Estimate(
+            estimate=float(self.rates[min(middle, last)]),
+            ci_low=float(self.rates[low]) if low > 0 else None,
+            ci_high=float(self.rates[high]) if high < last else None,
+        )
+
+    def passes(self, windows: int) -> Floats:
+        """For each rate of the grid the probability that each of so many windows leaves room below the limit."""
+        return self._mean(_leaves_room() ** windows)
+
+    def tells(self) -> Floats:
+        """For each rate of the grid what one window would tell: whether it leaves room or not, in nats."""
+        room = _leaves_room()
+        return _entropy(self._mean(room)) - self._mean(_entropy(room))
+
+    def _probabilities(self) -> Floats:
+        import numpy as np
+
+        weights: Floats = np.exp(self._log_odds - self._log_odds.max())
+        return weights / weights.sum()
+
+    def _mean(self, by_distance: Floats) -> Floats:
+        """Over all that may be true, of what depends on the distance of a rate from the boundary."""
+        import numpy as np
+
+        weights, count = self._probabilities(), len(self.rates)
+        # Of the rate with the number r and the boundary with the number b the distance has the number r - b + count - 1.
+        found = [np.sum(weights * by_distance[r : r + count][::-1]) for r in range(count)]
+        return np.array(found)
+
+
+@cache
+def _log_shares() -> Floats:
+    import numpy as np
+
+    count = round(math.log(MOST_SHARE / LEAST_SHARE) / math.log(_STEP)) + 1
+    return np.linspace(math.log(LEAST_SHARE), math.log(MOST_SHARE), count)
+
+
+@cache
+def _leaves_room() -> Floats:
+    """Probability that a window leaves room, for each distance between two rates of the grid; shape (2 n - 1, …)."""
+    import numpy as np
+    from scipy import special
+
+    apart = _log_shares() - _log_shares()[0]
+    room: Floats = special.betainc(*_beta(np.concatenate([-apart[:0:-1], apart])), ROOM_MISS_RATIO)
+    return room
+
+
+def _beta(log_distance: Floats) -> tuple[Floats, Floats]:
+    """The two parameters of a window's share, by the log of its rate over the boundary; shape (…, slopes, correlations)."""
+    import numpy as np
+    from scipy import special
+
+    slopes, correlations = np.array(_SLOPES)[:, None], np.array(_CORRELATIONS)
+    odds = special.logit(ALLOWED_MISS_RATIO) + slopes * log_distance[:, None, None]
+    share = np.clip(special.expit(odds), 1e-9, 1 - 1e-9)
+    total = 1 / correlations - 1
+    return share * total, (1 - share) * total
+
+
+def _entropy(probability: Floats) -> Floats:
+    from scipy import special
+
+    found: Floats = special.entr(probability) + special.entr(1 - probability)
+    return found
