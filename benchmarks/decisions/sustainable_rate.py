@@ -42,7 +42,7 @@ STALL_S = (0.05, 0.5)
 # The speed's quick changes: each lasts so long.
 JITTER_S = 0.1
 # Pareto's shape of heavy-tailed service times: a finite mean, and no finite variance.
-TAIL_SHAPE = 1.9
+TAIL_SHAPE = 2.2
 LONGEST_SERVICE = 200.0
 # The load generator's own pauses, in which it sends nothing.
 PAUSE_S = (0.003, 0.02)
@@ -86,7 +86,7 @@ MACHINES = (
     Machine(name="heavy tails", heavy_tails=True),
     Machine(name="stalls", stalls_per_s=0.01, jitter=0.25),
     Machine(name="two speeds", levels=True, jitter=0.25),
-    Machine(name="all of it", levels=True, stalls_per_s=0.01, shared_stalls_per_s=0.05, jitter=0.25, heavy_tails=True),
+    Machine(name="all of it", levels=True, stalls_per_s=0.003, shared_stalls_per_s=0.05, jitter=0.25, heavy_tails=True),
     Machine(name="late generator", stalls_per_s=0.01, shared_stalls_per_s=0.05, jitter=0.25, pauses_per_s=4.0),
     Machine(
         name="all, and a late generator",
@@ -135,7 +135,8 @@ class Timeline:
     def sent_s(self, intended_s: Floats) -> Floats:
         """When the generator sends requests: those meant for a pause at its end."""
         sent = intended_s.copy()
-        for begin, end in self.pauses[np.argsort(self.pauses[:, 0])]:
+        near = (self.pauses[:, 1] > intended_s[0]) & (self.pauses[:, 0] < intended_s[-1])
+        for begin, end in sorted(self.pauses[near].tolist()):
             sent[(sent >= begin) & (sent < end)] = end
         return sent
 

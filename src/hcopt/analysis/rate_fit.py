@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 # Rates of the grid, as shares of the closed-loop throughput, each so much above the one below.
-LEAST_SHARE, MOST_SHARE, _STEP = 0.02, 2.0, 1.025
-# Log odds a log rate: from stalls that hardly ask for the rate to a queue that is full at once.
-_SLOPES = (1.5, 5.0, 15.0, 50.0)
+LEAST_SHARE, MOST_SHARE, _STEP = 0.02, 2.0, 1.03
+# Log odds a log rate: from a machine of many speeds to a queue that is full at once.
+_SLOPES = (3.0, 6.0, 12.0, 24.0, 48.0)
 # Correlation of the fates of two requests in a window.
 _CORRELATIONS = (0.01, 0.05, 0.2, 0.5)
 # What is known beforehand: the boundary is mostly somewhat below the closed-loop throughput, but may be anywhere.
@@ -54,11 +54,10 @@ class RateFit:
 
     def add(self, rate_infer_per_s: float, misses: int, requests: int) -> None:
         """Takes a window."""
-        import numpy as np
         from scipy import special
 
         distance = math.log(rate_infer_per_s / self._closed_loop) - _log_shares()
-        hits, others = _beta(np.asarray(distance))
+        hits, others = _beta(distance)
         self._log_odds = self._log_odds + (
             special.betaln(hits + misses, others + requests - misses) - special.betaln(hits, others)
         )
@@ -79,29 +78,25 @@ class RateFit:
             ci_high=float(self.rates[high]) if high < last else None,
         )
 
+    def supports(self, rate_infer_per_s: float) -> float:
+        """The probability that the boundary is not below a rate."""
+        return float(self._probabilities()[self.rates >= rate_infer_per_s].sum())
+
     def passes(self, windows: int) -> Floats:
         """For each rate of the grid the probability that each of so many windows leaves room below the limit."""
-        return self._mean(_leaves_room() ** windows)
+        passes: Floats = _leave_room(windows) @ self._probabilities().ravel()
+        return passes
 
     def tells(self) -> Floats:
         """For each rate of the grid what one window would tell: whether it leaves room or not, in nats."""
-        room = _leaves_room()
-        return _entropy(self._mean(room)) - self._mean(_entropy(room))
+        told: Floats = _entropy(self.passes(1)) - _entropies() @ self._probabilities().ravel()
+        return told
 
     def _probabilities(self) -> Floats:
         import numpy as np
 
         weights: Floats = np.exp(self._log_odds - self._log_odds.max())
         return weights / weights.sum()
-
-    def _mean(self, by_distance: Floats) -> Floats:
-        """Over all that may be true, of what depends on the distance of a rate from the boundary."""
-        import numpy as np
-
-        weights, count = self._probabilities(), len(self.rates)
-        # Of the rate with the number r and the boundary with the number b the distance has the number r - b + count - 1.
-        found = [np.sum(weights * by_distance[r : r + count][::-1]) for r in range(count)]
-        return np.array(found)
 
 
 @cache
@@ -113,14 +108,19 @@ def _log_shares() -> Floats:
 
 
 @cache
-def _leaves_room() -> Floats:
-    """Probability that a window leaves room, for each distance between two rates of the grid; shape (2 n - 1, …)."""
-    import numpy as np
+def _leave_room(windows: int) -> Floats:
+    """Probability that all of so many windows leave room; a row for each rate, a column for all that may be true."""
     from scipy import special
 
-    apart = _log_shares() - _log_shares()[0]
-    room: Floats = special.betainc(*_beta(np.concatenate([-apart[:0:-1], apart])), ROOM_MISS_RATIO)
+    shares = _log_shares()
+    hits, others = _beta(shares[:, None] - shares)
+    room: Floats = special.betainc(hits, others, ROOM_MISS_RATIO).reshape(len(shares), -1) ** windows
     return room
+
+
+@cache
+def _entropies() -> Floats:
+    return _entropy(_leave_room(1))
 
 
 def _beta(log_distance: Floats) -> tuple[Floats, Floats]:
@@ -129,7 +129,7 @@ def _beta(log_distance: Floats) -> tuple[Floats, Floats]:
     from scipy import special
 
     slopes, correlations = np.array(_SLOPES)[:, None], np.array(_CORRELATIONS)
-    odds = special.logit(ALLOWED_MISS_RATIO) + slopes * log_distance[:, None, None]
+    odds = special.logit(ALLOWED_MISS_RATIO) + slopes * log_distance[..., None, None]
     share = np.clip(special.expit(odds), 1e-9, 1 - 1e-9)
     total = 1 / correlations - 1
     return share * total, (1 - share) * total

@@ -17,17 +17,23 @@ from hcopt.records.measurement import Measurement
 from hcopt.records.verdict import Estimate, Feasibility, RatePoint
 
 # Probes end where a rate is likely to pass its proof that is so near to the boundary, and after so many.
-_NEAR = 0.8
+_NEAR = 0.87
 _PROBES = 7
 # How likely a rate must be to pass its proof before one is begun.
-_LIKELY = 0.9
-# A further proof is of a rate that differs by so much.
-_APART = 1.06
+_LIKELY = 0.8
+# A proof that passed in a good moment of the machine is not enough: of all windows together at least so much has to be for it.
+_SUPPORT = 0.3
+# A further proof is of a rate that is lower by so much at least, or higher: a little more is not worth its time.
+_LOWER = 1.06
+_HIGHER = 1.1
+# One that was refused is stepped back from by so much at most: what the fit asks for beyond that is caution.
+_BACK_OFF = 0.7
 # As many blocks as in the confirmation, fewer where the time is short or nothing but a failure is to be shown.
 _WINDOWS = 8
 _MIN_WINDOWS = 4
 # A machine that stalls for a moment makes the load generator late; a rate at which it mostly is cannot be measured.
 _FAILURES = 3
+_MEASURABLE = 0.8
 
 Measure = Callable[[float, int], Measurement]
 
@@ -110,6 +116,7 @@ class Search:
         self._started = clock()
         self._durations_s: list[float] = []
         self._rates: dict[float, _Rate] = {}
+        self._asked_s: list[float] = []
         self._alpha_left = limits.alpha
 
     def run(self, closed_loop_infer_per_s: float) -> FoundRate:
@@ -137,34 +144,46 @@ class Search:
 
         Each verdict has half of the error rate that is left, so that all of them together keep it.
         """
-        proved, refused, probes = 0.0, math.inf, 0
+        probes, verdicts = 0, dict[float, Feasibility]()
         while True:
-            above, below = proved * _APART, min(refused / _APART, self._measurable_below())
-            candidate = self._highest(_LIKELY, above=above, below=below)
-            near = candidate is not None and candidate >= _NEAR * min(self._fit.boundary().estimate, below)
-            if not near and probes < _PROBES and self._probe(above, below):
+            boundary = self._fit.boundary().estimate
+            passed = (rate for rate, verdict in verdicts.items() if verdict == "feasible")
+            proved = {rate for rate in passed if self._fit.supports(rate) >= _SUPPORT}
+            refused = min(verdicts.keys() - proved, default=math.inf)
+            above = max(proved) * _HIGHER if proved else _BACK_OFF * refused if verdicts else 0.0
+            below = min(refused / _LOWER, self._measurable_below())
+            candidate = self._highest(_LIKELY, above, below)
+            near = candidate is not None and candidate >= _NEAR * min(boundary, below)
+            # Before any verdict a probe is better than nothing; later it is only for the proof after it.
+            pays = not verdicts or self._windows_left() > _MIN_WINDOWS
+            if not near and probes < _PROBES and pays and self._probe(above, below):
                 probes += 1
                 continue
             if candidate is None and not proved:
-                candidate = self._best_bet(below)
-            if candidate is None:
+                candidate = self._best_bet(above, below)
+            if candidate is None or not self._provable(candidate):
                 return
-            if self._judge(candidate, _WINDOWS, self._next_alpha(), to_promise=True) == "feasible":
-                proved = candidate
-            else:
-                refused = candidate
+            verdicts[candidate] = self._judge(candidate, _WINDOWS, self._next_alpha(), to_promise=True)
 
     def _probe(self, above: float, below: float) -> bool:
-        """One window at the rate between two where it tells most; False where none is there, or no time for a proof."""
+        """One window at the rate between two where it tells most; False where none is there."""
         tells = zip(self._fit.rates, self._fit.tells(), strict=True)
         rates = {rate: told for rate, told in tells if above < rate < below}
-        if not rates or self._windows_left() <= _MIN_WINDOWS:
+        if not rates:
             return False
         rate = _rounded(max(rates, key=rates.__getitem__))
         measured = self._window(rate)
         if measured is not None:
             self._rates[rate].probes.append(measured)
         return True
+
+    def _provable(self, rate: float) -> bool:
+        """Whether windows without any miss would do, as many as there is time for."""
+        asked = round(rate * max(self._asked_s, default=0.0))
+        count = min(_WINDOWS, self._windows_left())
+        if not asked or count < _MIN_WINDOWS:
+            return True  # nobody knows yet, or the time is up, which `_judge` says
+        return p99_limit.judge_counts([0] * count, [asked] * count, alpha=self._alpha_left / 2)[0] == "feasible"
 
     def _refute(self) -> None:
         """Shows of the lowest rate that clearly fails that it does, with all of the error rate, for `ci_high`."""
@@ -173,20 +192,21 @@ class Search:
         if failing:
             self._judge(min(failing), _MIN_WINDOWS, self._limits.alpha)
 
-    def _highest(self, likely: float, *, above: float = 0.0, below: float = math.inf) -> float | None:
-        """The highest rate that passes a proof with such a probability."""
+    def _highest(self, likely: float, above: float, below: float) -> float | None:
+        """The highest rate between two that passes a proof with such a probability."""
         passes = zip(self._fit.rates, self._fit.passes(_WINDOWS), strict=True)
         rates = [_rounded(rate) for rate, chance in passes if chance >= likely and above < rate < below]
         return max(rates, default=None)
 
-    def _best_bet(self, below: float) -> float | None:
+    def _best_bet(self, above: float, below: float) -> float | None:
         """Where no rate is likely to pass, the one that promises most on average."""
-        bets = {rate: rate * chance for rate, chance in zip(self._fit.rates, self._fit.passes(_WINDOWS), strict=True) if rate < below}
+        passes = zip(self._fit.rates, self._fit.passes(_WINDOWS), strict=True)
+        bets = {rate: rate * chance for rate, chance in passes if above < rate < below}
         return _rounded(max(bets, key=bets.__getitem__)) if bets else None
 
     def _measurable_below(self) -> float:
-        """Where the load generator fails; infinite where it did not."""
-        return min((rate for rate, taken in self._rates.items() if taken.unmeasurable), default=math.inf)
+        """So far below where the load generator fails; infinite where it did not."""
+        return _MEASURABLE * min((rate for rate, taken in self._rates.items() if taken.unmeasurable), default=math.inf)
 
     def _next_alpha(self) -> float:
         self._alpha_left /= 2
@@ -232,6 +252,7 @@ class Search:
         if measured.failed_by_variant or (measured.error is None and measured.miss_count is not None):
             missed, asked = p99_limit.counts([measured]) or ([0], [0])
             self._fit.add(rate, missed[0], asked[0])
+            self._asked_s.append(asked[0] / rate)
             return measured
         taken.failures.append(measured.error or "misses were not counted")
         return None
@@ -272,7 +293,7 @@ def _may_pass(taken: _Rate, count: int, alpha: float) -> bool:
 
 def _found(rates: dict[float, _Rate], limits: Limits, fit: RateFit, *, out_of_time: bool) -> FoundRate:
     spoken = {rate: taken for rate, taken in sorted(rates.items()) if taken.speaking}
-    points = tuple(_point(rate, taken, limits) for rate, taken in spoken.items() if _with_figures(taken))
+    points = tuple(_point(rate, taken, limits, fit) for rate, taken in spoken.items() if _with_figures(taken))
     failing = {rate: taken for rate, taken in spoken.items() if not _with_figures(taken)}
     broken = [rate for rate, taken in failing.items() if _verdict(taken, limits.alpha)[0] == "infeasible"]
     lost = {rate: taken.failures for rate, taken in sorted(rates.items()) if not taken.speaking and taken.failures}
@@ -292,8 +313,10 @@ def _with_figures(taken: _Rate) -> bool:
     return any(measured.error is None for measured in taken.speaking)
 
 
-def _point(rate: float, taken: _Rate, limits: Limits) -> RatePoint:
+def _point(rate: float, taken: _Rate, limits: Limits, fit: RateFit) -> RatePoint:
     verdict, miss_ratio = _verdict(taken, taken.alpha or limits.alpha)
+    if verdict == "feasible" and fit.supports(rate) < _SUPPORT:
+        verdict = "undecided"  # it passed in a good moment of the machine: all windows together say otherwise
     p99s = [measured.latency.p99_ms for measured in taken.speaking if measured.latency is not None]
     return RatePoint(
         rate_infer_per_s=rate,
@@ -314,7 +337,8 @@ def _sustainable(points: Sequence[RatePoint], broken: Sequence[float], boundary:
     """
     infeasible = [point.rate_infer_per_s for point in points if point.verdict == "infeasible"]
     high = min((*infeasible, *broken), default=math.inf)
-    low = max((point.rate_infer_per_s for point in points if point.verdict == "feasible" and point.rate_infer_per_s < high), default=None)
+    feasible = (point.rate_infer_per_s for point in points if point.verdict == "feasible")
+    low = max((rate for rate in feasible if rate < high), default=None)
     return Estimate(
         estimate=0.0 if boundary is None else min(max(boundary.estimate, low or 0.0), high),
         ci_low=low,

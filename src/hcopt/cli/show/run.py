@@ -189,7 +189,9 @@ def _sustained(capacity: Capacity, record: RunRecord) -> str:
     name, limit = short_name(capacity.config_name, record), f"{capacity.latency_p99_limit_ms:g} ms"
     low = lower_bound(capacity)
     if low is None:
-        return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried."
+        about = capacity.boundary_infer_per_s
+        end = "" if about is None else f" Its boundary is estimated at {figures.bracketed(about, figures.rate)}."
+        return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried.{end}"
     return f"{name} sustains at least {figures.rate(low)} under Poisson arrivals with p99 within {limit}."
 
 
