@@ -2,9 +2,9 @@
 
 .venv/bin/python benchmarks/decisions/sustainable_rate.py [--runs 500] [--only WORD]
 
-What runs is `hcopt.analysis.rate_search.Search`, with a clock and a server that are made up. The server is one queue, first
-come first served, whose speed changes with the machine's. A promise is wrong where its rate is above the true
-one: that at which 1 % of the requests of an hour would take longer than the limit.
+What runs is `hcopt.analysis.rate_search.Search`, with a clock and a server that are made up. The server is one queue,
+first come first served, whose speed changes with the machine's. A promise is wrong where its rate is above the true one:
+that at which 1 % of the requests of a long time would take longer than the limit.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _ns(seconds: Floats) -> NDArray[np.int64]:
 
 @cache
 def true_rate(machine: Machine) -> float:
-    """The rate at which an hour has 1 % of misses, by halving; stalls that hold up the generator do not count."""
+    """The rate at which `TRUTH_S` have 1 % of misses, by halving; stalls that hold up the generator do not count."""
     alone = replace(machine, shared_stalls_per_s=0.0)
     low, high = 0.0, 1.0 / SERVICE_S
     while high - low > 0.005 / SERVICE_S:

@@ -11,7 +11,7 @@ their fate, so blocks are what counts as independent. Which reading applies depe
 | `judge_p99s` | confirmation, where nobody counted misses | interval of the blocks' measured p99, in ms |
 | `keeps_in_sweep` | full sweep | means of p99 and of failed requests: it only proposes |
 | `fails_too_often` | both sweeps, what to tell where nothing is feasible | mean share of failed requests |
-| `leaves_room`, `clearly_breaks` | probe of the rate search | share of one window, with a margin: it only steers |
+| `clearly_breaks` | probe of the rate search | share of one window, with a margin: it only steers |
 | `is_within` | rate search, the rate that it estimates | observed share |
 
 The adaptive sweep asks for the probability that p99 is within the limit instead, see `measure/search/belief.py`.
@@ -29,7 +29,7 @@ from hcopt.records.verdict import Estimate, FailedWindows, Feasibility
 
 # What p99 means: one request of a hundred may take longer.
 ALLOWED_MISS_RATIO = 0.01
-# One of eight windows with a larger share than this leaves a verdict on them open, where the others have no miss.
+# With about this share in one of eight windows, or more, the verdict on them stays open, even if no other has a miss.
 ROOM_MISS_RATIO = ALLOWED_MISS_RATIO / 2
 # With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
 _CLEAR_MISS_RATIO = 10 * ALLOWED_MISS_RATIO
@@ -98,11 +98,6 @@ def keeps_in_sweep(failed_ratio: float, latency_p99_ms: float, limit_ms: float |
 def fails_too_often(failed_ratio: float) -> bool:
     """Whether more requests failed than may miss a limit, whatever the others took."""
     return failed_ratio > ALLOWED_MISS_RATIO
-
-
-def leaves_room(miss_ratio: float) -> bool:
-    """Whether one probe's share of misses is so far within that its rate is worth a verdict."""
-    return miss_ratio <= ROOM_MISS_RATIO
 
 
 def clearly_breaks(miss_ratio: float) -> bool:

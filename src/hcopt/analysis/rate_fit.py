@@ -1,7 +1,7 @@
-"""The share of requests over the limit against the arrival rate, fitted to all windows: where it passes what is allowed.
+"""The share of requests over the limit against the arrival rate, fitted to all windows, and where it crosses 1 %.
 
-The log odds of a miss rise with the log of the rate. Windows differ by more than chance, since requests of one burst share
-their fate, so that a window's own share is beta-distributed around that line. Where the line crosses 1 %, how
+The log odds of a miss rise with the log of the rate. Windows differ by more than chance, since requests of one burst
+share their fate, so that a window's own share is beta-distributed around that line. Where the line crosses 1 %, how
 steep it is and how much windows differ are unknown: each combination on a grid has a probability, by Bayes' rule.
 
 Source: Skellam (1948), JRSS B 10, 257-261, for the beta-binomial distribution; Gelman et al. (2013), Bayesian Data
@@ -124,7 +124,11 @@ def _entropies() -> Floats:
 
 
 def _beta(log_distance: Floats) -> tuple[Floats, Floats]:
-    """The two parameters of a window's share, by the log of its rate over the boundary; shape (…, slopes, correlations)."""
+    """The two parameters of a window's share, by the log of its rate over the boundary.
+
+    Returns:
+        Each of shape (…, slopes, correlations).
+    """
     import numpy as np
     from scipy import special
 

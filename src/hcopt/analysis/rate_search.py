@@ -1,8 +1,9 @@
 """Searches for the highest arrival rate that keeps the p99 limit. Pure: measuring and the clock are given.
 
-Probes of one window each go where they tell most of the boundary; `rate_fit` reads them. They only propose. What is said
-of a rate rests on a proof: several windows with fresh arrivals at that rate, judged in blocks. One that fails is one more
-measurement, after which a lower rate is proposed; one that passes makes way for a higher rate, where that is likely to pass too.
+Probes of one window each go where they tell most of the boundary; `rate_fit` reads them. They only propose. What is
+said of a rate rests on a proof: several windows with fresh arrivals at that rate, judged in blocks. After one that
+fails a lower rate is proposed, by all that was measured; after one that passes a higher one, where that is likely to
+pass too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _NEAR = 0.87
 _PROBES = 7
 # How likely a rate must be to pass its proof before one is begun.
 _LIKELY = 0.8
-# A proof that passed in a good moment of the machine is not enough: of all windows together at least so much has to be for it.
+# A proof may pass in a good moment of the machine: so probable at least must all windows together let its rate be.
 _SUPPORT = 0.3
 # A further proof is of a rate that is lower by so much at least, or higher: a little more is not worth its time.
 _LOWER = 1.06

@@ -190,7 +190,11 @@ def _sustained(capacity: Capacity, record: RunRecord) -> str:
     low = lower_bound(capacity)
     if low is None:
         about = capacity.boundary_infer_per_s
-        end = "" if about is None else f" Its boundary is estimated at {figures.bracketed(about, figures.rate)}."
+        end = (
+            ""
+            if about is None
+            else f" 1 % is estimated to be over it at {figures.bracketed(about, figures.throughput)} infer/s."
+        )
         return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried.{end}"
     return f"{name} sustains at least {figures.rate(low)} under Poisson arrivals with p99 within {limit}."
 
