@@ -3,8 +3,8 @@
 .venv/bin/python benchmarks/decisions/sustainable_rate.py [--runs 500] [--only WORD]
 
 What runs is `hcopt.analysis.rate_search.Search`, with a clock and a server that are made up. The server is one queue,
-first come first served, whose speed changes with the machine's. A promise is wrong where its rate is above the true one:
-that at which 1 % of the requests of a long time would take longer than the limit.
+first come first served, whose speed changes with the machine's. A promise is wrong where its rate is above the true
+one: that at which 1 % of the requests of a long time would take longer than the limit.
 """
 
 from __future__ import annotations

@@ -271,12 +271,17 @@ def _share(windows: Sequence[Measurement]) -> float:
 
 
 def _verdict(taken: _Rate, alpha: float) -> tuple[Feasibility, Estimate]:
-    """That a rate breaks the limit is shown only by windows in which the load generator was not late itself."""
+    """Of the windows that speak for a rate; probes, and a proof that was cut short, show nothing for it.
+
+    That it breaks the limit is shown only by windows in which the load generator was not late itself.
+    """
     missed, asked = p99_limit.counts(taken.speaking) or ([], [])
     verdict, share = p99_limit.judge_counts(missed, asked, alpha=alpha)
+    punctual = p99_limit.counts([one for one in taken.examined if _punctual(one)])
     if verdict == "infeasible":
-        punctual = p99_limit.counts([one for one in taken.speaking if _punctual(one)])
         verdict = "undecided" if punctual is None else p99_limit.judge_counts(*punctual, alpha=alpha)[0]
+    if verdict == "feasible" and len(taken.examined) < _MIN_WINDOWS:
+        verdict = "undecided"
     return verdict, share
 
 

@@ -117,7 +117,7 @@ def check_lag(samples: RequestSamples, latency_limit_ms: float) -> None:
     """Does nothing where the load generator kept to its schedule well enough for a promise.
 
     The lag is part of the latency, so that it makes a rate look worse and never better (in a queue that serves in turn,
-    a later arrival makes nobody's answer earlier). On a busy machine a generator is late by some ms in most windows, and
+    a later arrival makes nobody's answer earlier). On a busy machine a generator is late by some ms in most windows;
     a rate that keeps the limit all the same does keep it. That a rate breaks the limit is another claim, and needs a
     smaller lag: see `Measurement.late_ratio`. Where more than `LAG_SHARE` of the requests went out more than half the
     limit after their time, the window is invalid, whatever its latencies: to judge by them would select windows by
