@@ -244,11 +244,11 @@ def test_server_far_below_its_closed_loop_throughput_is_found() -> None:
     assert 70 < rate.ci_low <= 100
 
 
-def test_server_without_a_miss_is_judged_at_the_ceiling_and_has_no_upper_bound() -> None:
+def test_server_without_a_miss_is_promised_more_than_its_closed_loop_and_has_no_upper_bound() -> None:
     found = Ticking(constant(lambda _: 0.0)).search()
     rate = found.sustainable_rate_infer_per_s
     assert rate.ci_low is not None
-    assert 1500 < rate.ci_low == rate.estimate <= 2000
+    assert 1300 < rate.ci_low <= rate.estimate <= 2000
     assert rate.ci_high is None
 
 
