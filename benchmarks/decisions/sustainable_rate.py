@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -144,7 +143,9 @@ class Timeline:
 def _stalls(per_s: float, seconds: float, length_s: tuple[float, float], random: np.random.Generator) -> Floats:
     """Beginning and end of each."""
     begins = random.uniform(0, seconds, random.poisson(per_s * seconds))
-    return np.stack([begins, begins + np.exp(random.uniform(*np.log(length_s), len(begins)))], axis=1)
+    return np.stack(
+        [begins, begins + np.exp(random.uniform(math.log(length_s[0]), math.log(length_s[1]), len(begins)))], axis=1
+    )
 
 
 def _service(machine: Machine, count: int, random: np.random.Generator) -> Floats:
@@ -202,7 +203,8 @@ class Server:
 
 
 def _ns(seconds: Floats) -> NDArray[np.int64]:
-    return np.round(1e9 * seconds).astype(np.int64)
+    whole: NDArray[np.int64] = np.round(1e9 * seconds).astype(np.int64)
+    return whole
 
 
 @cache
@@ -281,4 +283,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -32,7 +32,7 @@ ALLOWED_MISS_RATIO = 0.01
 # With about this share in one of eight windows, or more, the verdict on them stays open, even if no other has a miss.
 ROOM_MISS_RATIO = ALLOWED_MISS_RATIO / 2
 # With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
-_CLEAR_MISS_RATIO = 10 * ALLOWED_MISS_RATIO
+CLEAR_MISS_RATIO = 10 * ALLOWED_MISS_RATIO
 
 
 # Readings that show it, or show the opposite
@@ -102,7 +102,7 @@ def fails_too_often(failed_ratio: float) -> bool:
 
 def clearly_breaks(miss_ratio: float) -> bool:
     """Whether one probe's share of misses is so far beyond that its rate cannot be promised any more."""
-    return miss_ratio > _CLEAR_MISS_RATIO
+    return miss_ratio > CLEAR_MISS_RATIO
 
 
 def is_within(miss_ratio: float) -> bool:

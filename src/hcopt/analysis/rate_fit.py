@@ -15,7 +15,7 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO, ROOM_MISS_RATIO
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO, CLEAR_MISS_RATIO, ROOM_MISS_RATIO, clearly_breaks
 from hcopt.records.verdict import Estimate
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ _SLOPES = (3.0, 6.0, 12.0, 24.0, 48.0)
 _CORRELATIONS = (0.01, 0.05, 0.2, 0.5)
 # What is known beforehand: the boundary is mostly somewhat below the closed-loop throughput, but may be anywhere.
 _MIDDLE_SHARE, _LOG_SD, _ANYWHERE = 0.75, 0.35, 0.2
+# Nothing is less likely than this, so that one window never rules out all.
+_LEAST = 1e-9
 # Of the interval that is told.
 _TAIL = 0.05
 
@@ -53,14 +55,20 @@ class RateFit:
         self._log_odds = np.log(prior)[:, None, None] + np.zeros((1, len(_SLOPES), len(_CORRELATIONS)))
 
     def add(self, rate_infer_per_s: float, misses: int, requests: int) -> None:
-        """Takes a window."""
+        """Takes a window.
+
+        Of one that clearly breaks the limit only that counts: how many of its requests are late is a matter of how long
+        it lasted, and says nothing of where the boundary is.
+        """
+        import numpy as np
         from scipy import special
 
-        distance = math.log(rate_infer_per_s / self._closed_loop) - _log_shares()
-        hits, others = _beta(distance)
-        self._log_odds = self._log_odds + (
-            special.betaln(hits + misses, others + requests - misses) - special.betaln(hits, others)
-        )
+        hits, others = _beta(math.log(rate_infer_per_s / self._closed_loop) - _log_shares())
+        if clearly_breaks(misses / requests):
+            likelihood = np.log(np.maximum(1 - special.betainc(hits, others, CLEAR_MISS_RATIO), _LEAST))
+        else:
+            likelihood = special.betaln(hits + misses, others + requests - misses) - special.betaln(hits, others)
+        self._log_odds = self._log_odds + likelihood
 
     def boundary(self) -> Estimate:
         """The rate at which 1 % is over the limit: its median, and between which rates it lies by 90 %.
@@ -95,8 +103,9 @@ class RateFit:
     def _probabilities(self) -> Floats:
         import numpy as np
 
-        weights: Floats = np.exp(self._log_odds - self._log_odds.max())
-        return weights / weights.sum()
+        weights = np.exp(self._log_odds - self._log_odds.max())
+        probabilities: Floats = weights / weights.sum()
+        return probabilities
 
 
 @cache

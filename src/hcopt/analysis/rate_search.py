@@ -251,9 +251,10 @@ class Search:
         measured = self._measure(rate, taken.attempts - 1)
         self._durations_s.append(max(self._clock() - began, 1e-9))
         if measured.failed_by_variant or (measured.error is None and measured.miss_count is not None):
-            missed, asked = p99_limit.counts([measured]) or ([0], [0])
-            self._fit.add(rate, missed[0], asked[0])
-            self._asked_s.append(asked[0] / rate)
+            if (counted := p99_limit.counts([measured])) is not None:
+                [missed], [asked] = counted
+                self._fit.add(rate, missed, asked)
+                self._asked_s.append(asked / rate)
             return measured
         taken.failures.append(measured.error or "misses were not counted")
         return None
