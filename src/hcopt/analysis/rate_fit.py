@@ -52,7 +52,7 @@ class RateFit:
         self.rates = closed_loop_infer_per_s * np.exp(_log_shares())
         near = np.exp(-0.5 * ((_log_shares() - math.log(_MIDDLE_SHARE)) / _LOG_SD) ** 2)
         prior = (1 - _ANYWHERE) * near / near.sum() + _ANYWHERE / len(near)
-        self._log_odds = np.log(prior)[:, None, None] + np.zeros((1, len(_SLOPES), len(_CORRELATIONS)))
+        self._log_weights = np.log(prior)[:, None, None] + np.zeros((1, len(_SLOPES), len(_CORRELATIONS)))
 
     def add(self, rate_infer_per_s: float, misses: int, requests: int) -> None:
         """Takes a window.
@@ -68,7 +68,7 @@ class RateFit:
             likelihood = np.log(np.maximum(1 - special.betainc(hits, others, CLEAR_MISS_RATIO), _LEAST))
         else:
             likelihood = special.betaln(hits + misses, others + requests - misses) - special.betaln(hits, others)
-        self._log_odds = self._log_odds + likelihood
+        self._log_weights = self._log_weights + likelihood
 
     def boundary(self) -> Estimate:
         """The rate at which 1 % is over the limit: its median, and between which rates it lies by 90 %.
@@ -103,7 +103,7 @@ class RateFit:
     def _probabilities(self) -> Floats:
         import numpy as np
 
-        weights = np.exp(self._log_odds - self._log_odds.max())
+        weights = np.exp(self._log_weights - self._log_weights.max())
         probabilities: Floats = weights / weights.sum()
         return probabilities
 

@@ -88,6 +88,7 @@ class _Rate:
     probes: list[Measurement] = field(default_factory=list)
     examined: list[Measurement] = field(default_factory=list)
     alpha: float = 0.0
+    to_promise: bool = False
     attempts: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -222,7 +223,7 @@ class Search:
         if count < _MIN_WINDOWS:
             raise _OutOfTimeError
         taken = self._rates.setdefault(rate, _Rate())
-        taken.alpha = alpha
+        taken.alpha, taken.to_promise = alpha, to_promise
         while len(taken.examined) < count and not taken.unmeasurable and self._windows_left() >= 1:
             measured = self._window(rate)
             if measured is None:
@@ -272,7 +273,8 @@ def _share(windows: Sequence[Measurement]) -> float:
 
 
 def _verdict(taken: _Rate, alpha: float) -> tuple[Feasibility, Estimate]:
-    """Of the windows that speak for a rate; probes, and a proof that was cut short, show nothing for it.
+    """Of the windows that speak for a rate. Probes, and a proof that was cut short, show nothing in its favour, nor do
+    windows that were to show the opposite: no part of the error rate was spent on that.
 
     That it breaks the limit is shown only by windows in which the load generator was not late itself.
     """
@@ -281,7 +283,7 @@ def _verdict(taken: _Rate, alpha: float) -> tuple[Feasibility, Estimate]:
     punctual = p99_limit.counts([one for one in taken.examined if _punctual(one)])
     if verdict == "infeasible":
         verdict = "undecided" if punctual is None else p99_limit.judge_counts(*punctual, alpha=alpha)[0]
-    if verdict == "feasible" and len(taken.examined) < _MIN_WINDOWS:
+    if verdict == "feasible" and not (taken.to_promise and len(taken.examined) >= _MIN_WINDOWS):
         verdict = "undecided"
     return verdict, share
 

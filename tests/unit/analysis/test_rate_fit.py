@@ -71,3 +71,13 @@ def test_window_tells_most_between_what_passed_and_what_failed() -> None:
         fit.add(rate, round(share * REQUESTS), REQUESTS)
     assert 520.0 < fit.rates[np.argmax(fit.tells())] < 880.0
     assert fit.tells().min() >= -1e-9
+
+
+def test_window_that_clearly_breaks_the_limit_says_the_same_however_many_are_late() -> None:
+    boundaries = []
+    for share in (0.2, 0.6, 1.0):
+        fit = RateFit(CLOSED_LOOP)
+        fit.add(900.0, round(share * REQUESTS), REQUESTS)
+        boundaries.append(fit.boundary())
+    assert boundaries[0] == boundaries[1] == boundaries[2]
+    assert boundaries[0].estimate < RateFit(CLOSED_LOOP).boundary().estimate

@@ -367,3 +367,15 @@ def test_proof_that_all_windows_together_speak_against_is_no_promise() -> None:
     rate = found.sustainable_rate_infer_per_s
     assert rate.ci_low is not None
     assert rate.ci_low <= 300
+
+
+def test_windows_that_were_to_refute_a_rate_never_promise_it() -> None:
+    # A rate breaks the limit in the first window, and in no further one: what shows that had no part of the error rate.
+    def measure(rate: float, index: int) -> Measurement:
+        return constant(lambda _: float(rate > 700 and index == 0))(rate, index)
+
+    server = Ticking(measure)
+    found = server.search()
+    refuting = [rate for rate in set(server.asked) if rate > 700 and server.asked.count(rate) == 5]
+    points = {point.rate_infer_per_s: point.verdict for point in found.points}
+    assert all(points[rate] == "undecided" for rate in refuting)
