@@ -145,8 +145,8 @@ def test_lower_bound_is_below_what_a_known_server_sustains_in_nearly_all_runs(sd
 
 def test_lower_bound_is_found_and_near_what_a_steady_server_sustains() -> None:
     lows = [Simulated(seed).search().sustainable_rate_infer_per_s.ci_low for seed in range(100)]
-    assert sum(low is not None and low > 0.65 * true_rate() for low in lows) >= 90
-    assert np.median([low or 0.0 for low in lows]) > 0.75 * true_rate()
+    assert sum(low is not None and low > 0.6 * true_rate() for low in lows) >= 90
+    assert np.median([low or 0.0 for low in lows]) > 0.7 * true_rate()
 
 
 def test_search_ends_in_time_and_every_window_has_arrivals_of_its_own() -> None:
