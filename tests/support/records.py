@@ -300,6 +300,7 @@ def capacity(**changes: Any) -> Capacity:
         config_name=f"{MODEL_NAME}_config_6",
         sustainable_rate_infer_per_s=Estimate(estimate=4800.0, ci_low=4800.0, ci_high=5760.0),
         latency_p99_limit_ms=LATENCY_P99_LIMIT_MS,
+        boundary_infer_per_s=Estimate(estimate=5310.0, ci_low=5010.0, ci_high=5560.0),
         client_batch_size=1,
         seed=7,
         points=(

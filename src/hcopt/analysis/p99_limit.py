@@ -11,7 +11,7 @@ their fate, so blocks are what counts as independent. Which reading applies depe
 | `judge_p99s` | confirmation, where nobody counted misses | interval of the blocks' measured p99, in ms |
 | `keeps_in_sweep` | full sweep | means of p99 and of failed requests: it only proposes |
 | `fails_too_often` | both sweeps, what to tell where nothing is feasible | mean share of failed requests |
-| `leaves_room`, `clearly_breaks` | probe of the rate search | share of one window, with a margin: it only steers |
+| `clearly_breaks` | probe of the rate search | share of one window, with a margin: it only steers |
 | `is_within` | rate search, the rate that it estimates | observed share |
 
 The adaptive sweep asks for the probability that p99 is within the limit instead, see `measure/search/belief.py`.
@@ -29,10 +29,10 @@ from hcopt.records.verdict import Estimate, FailedWindows, Feasibility
 
 # What p99 means: one request of a hundred may take longer.
 ALLOWED_MISS_RATIO = 0.01
-# A probe that proposes a rate has to leave room below the limit, or the verdict on that rate would stay undecided.
-_PROBE_MISS_RATIO = ALLOWED_MISS_RATIO / 2
+# With about this share in one of eight windows, or more, the verdict on them stays open, even if no other has a miss.
+ROOM_MISS_RATIO = ALLOWED_MISS_RATIO / 2
 # With so many misses in a probe a few windows are enough to show that a rate breaks the limit.
-_CLEAR_MISS_RATIO = 10 * ALLOWED_MISS_RATIO
+CLEAR_MISS_RATIO = 10 * ALLOWED_MISS_RATIO
 
 
 # Readings that show it, or show the opposite
@@ -100,14 +100,9 @@ def fails_too_often(failed_ratio: float) -> bool:
     return failed_ratio > ALLOWED_MISS_RATIO
 
 
-def leaves_room(miss_ratio: float) -> bool:
-    """Whether one probe's share of misses is so far within that its rate is worth a verdict."""
-    return miss_ratio <= _PROBE_MISS_RATIO
-
-
 def clearly_breaks(miss_ratio: float) -> bool:
     """Whether one probe's share of misses is so far beyond that its rate cannot be promised any more."""
-    return miss_ratio > _CLEAR_MISS_RATIO
+    return miss_ratio > CLEAR_MISS_RATIO
 
 
 def is_within(miss_ratio: float) -> bool:

@@ -251,6 +251,9 @@ def _capacity(capacity: Capacity | None) -> JsonObject | None:
         "config_name": capacity.config_name,
         "latency_p99_limit_ms": capacity.latency_p99_limit_ms,
         "sustainable_rate_infer_per_s": asdict(capacity.sustainable_rate_infer_per_s),
+        "boundary_infer_per_s": None
+        if capacity.boundary_infer_per_s is None
+        else asdict(capacity.boundary_infer_per_s),
         "client_batch_size": capacity.client_batch_size,
         "arrival_process": "poisson",
         "seed": capacity.seed,

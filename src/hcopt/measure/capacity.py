@@ -59,6 +59,7 @@ def find_capacity(runner: WindowRunner, best: ConfirmedVariant | None, config: C
         client_batch_size=open_loop.client_batch_size,
         seed=open_loop.seed,
         points=found.points,
+        boundary_infer_per_s=found.boundary_infer_per_s,
     )
 
 

@@ -122,6 +122,8 @@ class Measurement:
         error_count: Requests that were answered with an error; they count as over every limit.
         miss_count: Requests of `request_count` that took longer than the p99 limit; None where there is no limit or no
             raw samples.
+        late_ratio: Share of the requests that an open-loop generator sent late, by a tenth of the limit or more: their
+            latency is too long by that, which is in favour of no rate. None elsewhere.
         server: The server's own share of the latency.
         steal_ratio: Share of the CPU time that the hypervisor gave to others during the window.
         throttled_ratio: Share of the window in which the control group was held back by its CPU quota; None where it
@@ -153,6 +155,7 @@ class Measurement:
     request_count: int | None = None
     error_count: int = 0
     miss_count: int | None = None
+    late_ratio: float | None = None
     server: ServerTimes | None = None
     steal_ratio: float | None = None
     throttled_ratio: float | None = None
@@ -169,7 +172,7 @@ class Measurement:
         if measured == (self.error is not None):
             raise ValueError("a measurement has either figures or an error")
         figures = (self.duration_s, self.throughput_infer_per_s, self.server_memory_mb, self.elapsed_s)
-        shares = (self.steal_ratio, self.throttled_ratio, self.client_cpu_ratio)
+        shares = (self.steal_ratio, self.throttled_ratio, self.client_cpu_ratio, self.late_ratio)
         more = (*shares, *_floats(self.latency), *_floats(self.server))
         if not all(figure is None or math.isfinite(figure) for figure in (*figures, *more)):
             raise ValueError("a measurement's figures are finite")

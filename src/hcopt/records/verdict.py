@@ -285,6 +285,8 @@ class Capacity:
         config_name: The variant.
         sustainable_rate_infer_per_s: `ci_low` is the highest rate at which the limit is shown to hold, and what
             capacity planning uses; `ci_high` the lowest at which it is shown not to, or None where none was found.
+        boundary_infer_per_s: The rate at which just 1 % of the requests is over the limit, by a fit to all windows: an
+            estimate with a 90 % interval, and no promise. None where no rate was seen to keep the limit.
         latency_p99_limit_ms: The limit.
         client_batch_size: Rows a request.
         seed: Of the arrival schedules.
@@ -297,3 +299,4 @@ class Capacity:
     client_batch_size: int
     seed: int
     points: tuple[RatePoint, ...] = ()
+    boundary_infer_per_s: Estimate | None = None

@@ -68,13 +68,17 @@ class RequestSamples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowFigures:
-    """What one window of samples shows; `miss_count` of its requests took longer than the limit, where there is one."""
+    """What one window of samples shows; `miss_count` of its requests took longer than the limit, where there is one.
+
+    `late_ratio` is that of `Measurement`.
+    """
 
     duration_s: float
     throughput_infer_per_s: float
     latency: LatencySummary
     request_count: int
     miss_count: int | None = None
+    late_ratio: float | None = None
 
 
 def read_export(export: Path, *, warm_up_ratio: float) -> RequestSamples:

@@ -137,6 +137,8 @@ def run_metrics(run: RunRecord) -> list[MetricPoint]:
         # Under the plain name the rate that is promised, as in the tag of the model version.
         key, rate = "capacity.sustainable_rate_infer_per_s", run.capacity.sustainable_rate_infer_per_s
         values |= {**_bounds(key, rate), key: rate.ci_low, f"{key}.estimate": rate.estimate}
+        if run.capacity.boundary_infer_per_s is not None:
+            values |= _bounds("capacity.boundary_infer_per_s", run.capacity.boundary_infer_per_s)
     if (alone := run.alone) is not None:
         for name, figure in (("request_ms", alone.request_ms), ("model_ms", alone.model_ms)):
             values |= _bounds(f"onnxruntime_alone.{name}", figure)
@@ -273,6 +275,7 @@ def _figures(measurement: Measurement) -> dict[str, float | None]:
         "request_count": measurement.request_count,
         "error_count": measurement.error_count if measurement.error is None else None,
         "miss_count": measurement.miss_count,
+        "late_ratio": measurement.late_ratio,
         "steal_ratio": measurement.steal_ratio,
         "throttled_ratio": measurement.throttled_ratio,
         "client_cpu_ratio": measurement.client_cpu_ratio,

@@ -37,9 +37,11 @@ EN = {
     "sustains_nothing": "At no rate that was tried is {name} shown to keep p99 within {limit} under Poisson arrivals.",
     "sustains_not": "At {rate} the limit is shown to be missed.",
     "sustains_open": "No rate was found at which the limit is shown to be missed: more may be possible.",
+    "sustains_about": "By a fit to all windows 1% is over the limit at about {rate} (90% interval {range}): an "
+    "estimate, and no promise.",
     "sustains_less": "That is {share} of the closed-loop throughput ({closed}): plan with the sustainable rate.",
     "open_loop_note": "Seeded schedule of Poisson arrivals (seed {seed}, client batch {batch}). Latency counts from "
-    "the intended send time; windows in which the load generator lagged are left out.",
+    "the intended send time; windows in which the load generator lagged by half the limit are left out.",
     "rates_caption": "Share of requests over the limit at each arrival rate.",
     "column_rate": "Rate (infer/s)",
     "column_windows": "Windows",
@@ -142,9 +144,11 @@ KO = {
     "sustains_nothing": "{name}: Poisson 도착에서 p99 {limit} 충족이 확인된 처리율 없음.",
     "sustains_not": "{rate}에서는 한도 미충족 확인.",
     "sustains_open": "한도 미충족이 확인된 처리율은 없으며, 더 높은 처리율도 가능할 수 있음.",
+    "sustains_about": "전체 측정 구간의 추정: 한도 초과 1%가 되는 도착률은 약 {rate}(90% 구간 {range}). 보장 값은 "
+    "아님.",
     "sustains_less": "Closed-loop 처리량({closed})의 {share}: 용량 산정에는 지속 가능 처리율 사용.",
     "open_loop_note": "seed를 고정한 Poisson 도착 일정(seed {seed}, client batch {batch}). 지연 시간은 예정 전송 시각 "
-    "기준이며, 부하 생성기가 일정을 지키지 못한 구간은 제외.",
+    "기준이며, 부하 생성기가 한도의 절반 이상 늦은 구간은 제외.",
     "rates_caption": "도착률별 한도 초과 요청 비율.",
     "column_rate": "도착률 (infer/s)",
     "column_windows": "측정 구간",

@@ -62,8 +62,8 @@ EN = {
     "{alpha} (Holm-adjusted over the comparisons{looks}); equal = 90% interval within ±{zone}; otherwise undecided. Of "
     "configurations that count as equal the cheaper is recommended: fewer instances, lower p99, smaller batch.",
     "method_looks": ", spent over {looks} looks at the data",
-    "method_open_loop": "Sustainable rate: Poisson arrivals that do not wait for answers, at rising rates; its lower "
-    "bound is the highest rate at which the p99 limit is shown to hold.",
+    "method_open_loop": "Sustainable rate: Poisson arrivals that do not wait for answers, at rates that a fit to all "
+    "windows proposes; its lower bound is the highest at which the p99 limit is shown to hold on fresh arrivals.",
     "method_literature": "Literature: Hodges & Lehmann, Ann. Math. Stat. 34 (1963), signed-rank interval; Holm, "
     "Scand. J. Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), looks; Little, Oper. Res. 9 (1961); MLPerf "
     "Inference (2020), p99 limit and Poisson arrivals.",
@@ -139,8 +139,8 @@ KO = {
     "수에 대한 Holm 보정{looks}), 동등 = 90% 신뢰구간이 ±{zone} 이내, 그 외 판정 보류. 동등한 설정 중에서는 인스턴스 "
     "수, p99, batch 순으로 더 작은 쪽을 권장.",
     "method_looks": ", 판정 시도 {looks}회에 배분",
-    "method_open_loop": "지속 가능 처리율: 응답을 기다리지 않는 Poisson 도착으로 도착률을 높여 가며 측정, p99 한도 "
-    "충족이 확인된 가장 높은 도착률을 하한으로 사용.",
+    "method_open_loop": "지속 가능 처리율: 응답을 기다리지 않는 Poisson 도착, 도착률은 전체 측정 구간의 추정에 따라 "
+    "선택. 새 도착에서 p99 한도 충족이 확인된 가장 높은 도착률을 하한으로 사용.",
     "method_literature": "참고 문헌: Hodges & Lehmann, Ann. Math. Stat. 34 (1963), signed-rank 구간; Holm, Scand. J. "
     "Statist. 6 (1979); Lan & DeMets, Biometrika 70 (1983), 반복 판정; Little, Oper. Res. 9 (1961); MLPerf "
     "Inference (2020), p99 한도와 Poisson 도착.",

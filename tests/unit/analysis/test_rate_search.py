@@ -144,8 +144,7 @@ def rates(sd_ratio: float) -> tuple[Estimate, ...]:
 def test_lower_bound_is_below_what_a_known_server_sustains_in_nearly_all_runs(sd_ratio: float) -> None:
     found = rates(sd_ratio)
     lows = [one.ci_low for one in found if one.ci_low is not None]
-    # Nominally 1 %, which 300 runs exceed 6 times in one case of thirty. Over 1,000 seeds it was 0 for the steady
-    # server, and 1.6 % for the one whose speed varies by 5 %: eight blocks rarely show the tail of its misses.
+    # Nominally 1 %, which 300 runs exceed 6 times in one case of thirty.
     assert sum(low > true_rate(sd_ratio) for low in lows) <= 6
     assert all(one.ci_low <= one.estimate for one in found if one.ci_low is not None)
     assert all(one.ci_low < one.ci_high for one in found if one.ci_low is not None and one.ci_high is not None)
@@ -153,7 +152,8 @@ def test_lower_bound_is_below_what_a_known_server_sustains_in_nearly_all_runs(sd
 
 def test_lower_bound_is_found_and_near_what_a_steady_server_sustains() -> None:
     lows = [one.ci_low for one in rates(0.0)]
-    assert sum(low is not None and low > 0.7 * true_rate() for low in lows) >= 0.9 * len(lows)
+    assert sum(low is not None and low > 0.6 * true_rate() for low in lows) >= 0.9 * len(lows)
+    assert np.median([low or 0.0 for low in lows]) > 0.7 * true_rate()
 
 
 def test_search_ends_in_time_and_every_window_has_arrivals_of_its_own() -> None:
@@ -185,10 +185,11 @@ def test_both_bounds_enclose_a_sharp_edge() -> None:
     rate = found.sustainable_rate_infer_per_s
     assert rate.ci_low is not None
     assert rate.ci_high is not None
-    assert rate.ci_low == rate.estimate <= 700 < rate.ci_high < 1.15 * rate.ci_low
+    assert rate.ci_low <= rate.estimate <= rate.ci_high
+    assert 0.8 * 700 <= rate.ci_low <= 700 < rate.ci_high < 1.4 * rate.ci_low
 
 
-def test_lagging_generator_ends_the_ascent_and_is_told() -> None:
+def test_rate_at_which_the_generator_lags_is_left_and_told() -> None:
     server = Simulated(5, generator_limit=600)
     found = server.search()
     rate = found.sustainable_rate_infer_per_s
@@ -243,18 +244,18 @@ def test_generator_that_always_lags_gives_no_point() -> None:
     assert len(found.unmeasured) == len({rate for rate, _ in found.unmeasured}) > 0
 
 
-def test_server_far_below_its_closed_loop_throughput_is_found_by_falling_probes() -> None:
+def test_server_far_below_its_closed_loop_throughput_is_found() -> None:
     found = Ticking(constant(lambda rate: float(rate > 100))).search()
     rate = found.sustainable_rate_infer_per_s
     assert rate.ci_low is not None
-    assert 80 < rate.ci_low <= 100
+    assert 70 < rate.ci_low <= 100
 
 
-def test_server_without_a_miss_is_judged_at_the_ceiling_and_has_no_upper_bound() -> None:
+def test_server_without_a_miss_is_promised_more_than_its_closed_loop_and_has_no_upper_bound() -> None:
     found = Ticking(constant(lambda _: 0.0)).search()
     rate = found.sustainable_rate_infer_per_s
     assert rate.ci_low is not None
-    assert 1500 < rate.ci_low == rate.estimate <= 2000
+    assert 1300 < rate.ci_low <= rate.estimate <= 2000
     assert rate.ci_high is None
 
 
@@ -328,3 +329,61 @@ def test_windows_that_the_variant_fails_are_misses_of_their_rate() -> None:
     found = Search(every_third, server.clock, Limits(max_s=75.0)).run(CLOSED_LOOP)
     assert found.sustainable_rate_infer_per_s.ci_low is None, "no rate keeps a limit of 1 % with a third refused"
     assert len(server.asked) - found.window_count >= len(found.unmeasured) > 0
+
+
+def test_proof_ends_at_the_window_after_which_it_cannot_pass_and_a_lower_rate_is_proved() -> None:
+    # A tenth of one window is late at the rate that is proposed first.
+    proposed: list[float] = []
+
+    def measure(rate: float, index: int) -> Measurement:
+        proved = [one for one in server.asked if server.asked.count(one) > 1]
+        if not proposed and proved:
+            proposed.append(proved[0])
+        late = 0.1 if proposed and rate >= proposed[0] else 0.0
+        return constant(lambda _: max(late, edge(rate)))(rate, index)
+
+    server = Ticking(measure)
+    rate = server.search().sustainable_rate_infer_per_s
+    assert server.asked.count(proposed[0]) <= 4
+    assert rate.ci_low is not None
+    assert 0.7 * proposed[0] <= rate.ci_low < proposed[0]
+
+
+def lagged(late_ratio: float) -> Callable[[float, int], Measurement]:
+    def measure(rate: float, index: int) -> Measurement:
+        return replace(constant(edge)(rate, index), late_ratio=late_ratio)
+
+    return measure
+
+
+def test_late_generator_speaks_for_a_rate_and_never_against_it() -> None:
+    late, punctual = (Ticking(lagged(ratio)).search().sustainable_rate_infer_per_s for ratio in (0.3, 0.0))
+    assert late.ci_low == punctual.ci_low is not None
+    assert late.ci_high is None
+    assert punctual.ci_high is not None
+
+
+def test_proof_that_all_windows_together_speak_against_is_no_promise() -> None:
+    # The machine is fast for the time of one proof, and breaks the limit at that rate before and after.
+    def measure(rate: float, index: int) -> Measurement:
+        fast = 12 <= len(server.asked) < 20
+        return constant(lambda rate: float(rate > (700 if fast else 300)))(rate, index)
+
+    server = Ticking(measure)
+    found = server.search()
+    rate = found.sustainable_rate_infer_per_s
+    assert rate.ci_low is not None
+    assert rate.ci_low <= 300
+
+
+def test_windows_that_were_to_refute_a_rate_never_promise_it() -> None:
+    # A rate breaks the limit in the first window, and in no further one: what shows that had no part of the error rate.
+    def measure(rate: float, index: int) -> Measurement:
+        return constant(lambda _: float(rate > 700 and index == 0))(rate, index)
+
+    server = Ticking(measure)
+    found = server.search()
+    refuting = [rate for rate in set(server.asked) if rate > 700 and server.asked.count(rate) == 5]
+    points = {point.rate_infer_per_s: point.verdict for point in found.points}
+    assert refuting
+    assert all(points[rate] == "undecided" for rate in refuting)

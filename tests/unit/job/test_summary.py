@@ -141,6 +141,7 @@ def test_noise_says_what_the_machine_can_tell_apart_and_which_limits_were_exceed
 def test_capacity_is_what_planning_may_use_with_the_conditions_it_holds_under() -> None:
     capacity = model_of(run_record())["capacity"]
     assert capacity["sustainable_rate_infer_per_s"] == {"estimate": 4800.0, "ci_low": 4800.0, "ci_high": 5760.0}
+    assert capacity["boundary_infer_per_s"] == {"estimate": 5310.0, "ci_low": 5010.0, "ci_high": 5560.0}
     assert (capacity["arrival_process"], capacity["seed"], capacity["client_batch_size"]) == ("poisson", 7, 1)
     assert [point["feasibility"] for point in capacity["points"]] == [
         "feasible",

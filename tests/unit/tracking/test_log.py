@@ -214,6 +214,7 @@ def evidence_record() -> RunRecord:
         capacity=Capacity(
             config_name=BEST,
             sustainable_rate_infer_per_s=Estimate(estimate=5000.0, ci_low=4800.0),
+            boundary_infer_per_s=Estimate(estimate=5100.0, ci_low=4700.0),
             latency_p99_limit_ms=50.0,
             client_batch_size=1,
             seed=0,
@@ -230,6 +231,7 @@ def test_run_metrics_hold_misses_equal_load_capacity_and_noise() -> None:
     assert found["capacity.sustainable_rate_infer_per_s"] == promised == 4800.0
     assert found["capacity.sustainable_rate_infer_per_s.ci_low"] == 4800.0
     assert found["capacity.sustainable_rate_infer_per_s.estimate"] == 5000.0
+    assert (found["capacity.boundary_infer_per_s"], found["capacity.boundary_infer_per_s.ci_low"]) == (5100.0, 4700.0)
     assert "capacity.sustainable_rate_infer_per_s.ci_high" not in found, "no rate was found that fails"
     assert (found["noise.resolvable_ratio"], found["noise.window_s"]) == (0.052, 3.0)
     assert "noise.max_steal_ratio" not in found, "not known"

@@ -314,8 +314,16 @@ def test_capacity_is_the_lower_bound_of_the_sustainable_rate():
         "config_6 sustains at least 4,800 infer/s under Poisson arrivals with p99 within 50 ms. "
         "At 5,760 infer/s the limit is shown to be missed. "
         # 4,800 of 6,438.
-        "That is 75% of the closed-loop throughput (6,438 infer/s): plan with the sustainable rate."
+        "That is 75% of the closed-loop throughput (6,438 infer/s): plan with the sustainable rate. "
+        "By a fit to all windows 1% is over the limit at about 5,310 infer/s (90% interval 5,010 to 5,560): an "
+        "estimate, and no promise."
     )
+
+
+@pytest.mark.parametrize("boundary", [None, Estimate(estimate=5310.0, ci_low=5010.0)])
+def test_boundary_without_an_interval_is_not_told(boundary):
+    _, said = _capacity_said(boundary_infer_per_s=boundary)
+    assert "By a fit" not in said
 
 
 def test_capacity_without_a_rate_that_fails_leaves_the_upper_end_open():

@@ -212,7 +212,13 @@ def _sustained(capacity: Capacity, record: RunRecord) -> str:
     name, limit = short_name(capacity.config_name, record), f"{capacity.latency_p99_limit_ms:g} ms"
     low = lower_bound(capacity)
     if low is None:
-        return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried."
+        about = capacity.boundary_infer_per_s
+        end = (
+            ""
+            if about is None
+            else f" 1 % is estimated to be over it at {figures.bracketed(about, figures.throughput)} infer/s."
+        )
+        return f"{name} is not shown to keep p99 within {limit} at any rate of Poisson arrivals that was tried.{end}"
     return f"{name} sustains at least {figures.rate(low)} under Poisson arrivals with p99 within {limit}."
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # So many requests at the start may be missing from the export, on a machine that stalled just then.
 _MAX_LOST = 64
 LAG_TOLERANCE_MS = 1.0
+# A request that is later by this share of the limit is late; one that is later by the second makes its window invalid.
 LAG_TOLERANCE_RATIO = 0.1
+MOST_LAG_RATIO = 0.5
 # The claim is about one request in a hundred, so no more of them may be the generator's fault.
 LAG_SHARE = 0.01
 
@@ -107,32 +109,45 @@ def open_loop_figures(
         latency=summarised(latencies_ms),
         request_count=len(latencies_ms),
         miss_count=int(np.count_nonzero(samples.latency_ns[inside] / 1e6 > latency_limit_ms)) + samples.failed_count,
+        late_ratio=late_ratio(samples, _tolerance_ms(latency_limit_ms, LAG_TOLERANCE_RATIO)),
     )
 
 
 def check_lag(samples: RequestSamples, latency_limit_ms: float) -> None:
-    """Does nothing where the load generator kept to its schedule.
+    """Does nothing where the load generator kept to its schedule well enough for a promise.
 
-    That more than `LAG_SHARE` of the requests went out more than a tenth of the limit (or 1 ms, if that is more) after
-    their time makes a window invalid, whatever its latencies: to judge by them would select windows by their outcome.
-    Below that the lag is part of the latency, so it can make a rate look worse by a tenth of the limit but never better
-    (in a queue that serves in turn, a later arrival makes nobody's answer earlier).
+    The lag is part of the latency, so that it makes a rate look worse and never better (in a queue that serves in turn,
+    a later arrival makes nobody's answer earlier). On a busy machine a generator is late by some ms in most windows;
+    a rate that keeps the limit all the same does keep it. That a rate breaks the limit is another claim, and needs a
+    smaller lag: see `Measurement.late_ratio`. Where more than `LAG_SHARE` of the requests went out more than half the
+    limit after their time, the window is invalid, whatever its latencies: to judge by them would select windows by
+    their outcome.
 
     Raises:
         ProfileError: It lagged; says how much.
 
     Source: Kogias, Mallon, Bugnion, "Lancet: A self-correcting Latency Measuring Tool" (USENIX ATC 2019), for checking
-    the arrivals themselves; the tolerance is ours.
+    the arrivals themselves; the tolerances are ours.
     """
+    tolerance_ms = _tolerance_ms(latency_limit_ms, MOST_LAG_RATIO)
+    ratio = late_ratio(samples, tolerance_ms)
+    if ratio is not None and ratio > LAG_SHARE:
+        assert samples.lag_ns is not None
+        raise ProfileError(
+            f"the load generator lagged: {ratio:.1%} of the requests were sent more than {tolerance_ms:.3g} ms"
+            f" late, the latest {samples.lag_ns[samples.sent_ns >= samples.warm_up_ns].max() / 1e6:.3g} ms"
+        )
+
+
+def late_ratio(samples: RequestSamples, tolerance_ms: float) -> float | None:
+    """Share of the requests after the warm-up that went out later by more than that; None where nobody knows."""
     import numpy as np
 
-    if samples.lag_ns is None or not len(samples.lag_ns):
-        return
-    tolerance_ms = max(LAG_TOLERANCE_MS, LAG_TOLERANCE_RATIO * latency_limit_ms)
+    if samples.lag_ns is None:
+        return None
     lag_ms = samples.lag_ns[samples.sent_ns >= samples.warm_up_ns] / 1e6
-    late_ratio = float(np.mean(lag_ms > tolerance_ms)) if len(lag_ms) else 0.0
-    if late_ratio > LAG_SHARE:
-        raise ProfileError(
-            f"the load generator lagged: {late_ratio:.1%} of the requests were sent more than {tolerance_ms:.3g} ms"
-            f" late, the latest {lag_ms.max():.3g} ms"
-        )
+    return float(np.mean(lag_ms > tolerance_ms)) if len(lag_ms) else 0.0
+
+
+def _tolerance_ms(latency_limit_ms: float, ratio: float) -> float:
+    return max(LAG_TOLERANCE_MS, ratio * latency_limit_ms)

@@ -192,6 +192,7 @@ class PerfAnalyzer:
             request_count=found.request_count,
             error_count=0 if load.counts_unanswered else samples.failed_count,
             miss_count=found.miss_count,
+            late_ratio=found.late_ratio,
             server=server_after(),
             steal_ratio=steal_ratio(cpu_before, cpu_after),
             throttled_ratio=throttled_ratio(cpu_before, cpu_after),

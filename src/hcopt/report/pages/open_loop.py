@@ -45,6 +45,9 @@ def open_loop_lines(run: RunRecord, capacity: Capacity, text: Text) -> tuple[str
         if low < (closed.estimate if closed.ci_low is None else closed.ci_low):
             share = figures.share(low / closed.estimate)
             lines.append(text["sustains_less"].format(share=share, closed=figures.rate(closed.estimate)))
+    about = capacity.boundary_infer_per_s
+    if about is not None and (interval := figures.bounds(about, figures.throughput, text)) is not None:
+        lines.append(text["sustains_about"].format(rate=figures.rate(about.estimate), range=interval))
     return tuple(lines)
 
 

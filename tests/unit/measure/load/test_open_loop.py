@@ -107,7 +107,7 @@ def test_arguments_ask_for_the_schedule_in_the_tools_own_paths(tmp_path: Path) -
 
 
 def test_lagging_generator_makes_an_invalid_window_that_says_so_and_is_not_repeated(tmp_path: Path) -> None:
-    driver, tools = open_loop(tmp_path, answers(lag_ms=8.0))
+    driver, tools = open_loop(tmp_path, answers(lag_ms=30.0))
     taken = driver.measure(400.0, 0)
     assert taken.error is not None
     assert "the load generator lagged: 100.0%" in taken.error
@@ -227,8 +227,9 @@ def test_check_serves_the_variant_and_records_every_window(tmp_path: Path) -> No
     assert capacity.latency_p99_limit_ms == 50.0
     rate = capacity.sustainable_rate_infer_per_s
     assert rate.ci_low is not None
-    assert rate.ci_high is not None
-    assert 500 < rate.ci_low <= rate.estimate < rate.ci_high < 1000
+    assert 500 < rate.ci_low <= rate.estimate < 1000
+    assert capacity.boundary_infer_per_s is not None
+    assert rate.estimate == capacity.boundary_infer_per_s.estimate
 
 
 def test_every_window_that_was_recorded_counts(tmp_path: Path) -> None:
@@ -255,6 +256,6 @@ def test_server_that_cannot_be_brought_back_ends_the_check_after_the_window_is_r
 
 
 def test_check_without_a_valid_window_has_no_capacity(tmp_path: Path) -> None:
-    played = Played(tmp_path, sustained=700.0, lag_ms=20.0)
+    played = Played(tmp_path, sustained=700.0, lag_ms=30.0)
     assert played.capacity() is None
-    assert {note.code for note in played.progress.notes} == {"no_rate_within_limit", "rates_invalid"}
+    assert {note.code for note in played.progress.notes} == {"no_rate_in_time", "rates_invalid"}
