@@ -166,6 +166,7 @@ def test_golden_is_a_model_repository_with_the_best_configuration(first: Run) ->
         "max_batch_size": served.max_batch_size,
         "instance_count": served.instance_count,
         "max_queue_delay_us": served.max_queue_delay_us,
+        "execution_accelerator": served.execution_accelerator,
     }.items() <= found["best"].items()
 
 

@@ -84,6 +84,10 @@ def settings() -> dict[str, Any]:
     return {"parameters": {key: {"string_value": value} for key, value in parameters.items()}}
 
 
+def threads(count: int) -> dict[str, Any]:
+    return {"parameters": {"intra_op_thread_count": {"string_value": str(count)}}}
+
+
 def openvino(**parameters: str) -> dict[str, Any]:
     accelerator = {"name": "openvino", "parameters": parameters}
     return {"optimization": {"execution_accelerators": {"cpu_execution_accelerator": [accelerator]}}}
@@ -104,7 +108,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "identity": (models.identity_model(), identity),
         "settings": (models.identity_model(), {**identity, **settings()}),
         "openvino": (models.identity_model(), {**identity, **openvino()}),
-        "openvino_bf16": (models.identity_model(), {**identity, **openvino(precision="BF16")}),
+        "openvino_bf16": (models.identity_model(), {**identity, **threads(3), **openvino(precision="BF16")}),
         "strings": (
             models.identity_model("BYTES", (-1, -1)),
             {"input": [tensor("input", "STRING", -1)], "output": [tensor("output", "STRING", -1)]},
@@ -135,7 +139,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "different_shapes_share_a_batch",
         "optional_inputs_may_be_missing",
         "server_that_does_not_fit_is_refused",
-        "openvino_is_told_its_precision",
+        "openvino_is_told_its_precision_and_threads",
         "models_come_and_go",
         "models_outlive_the_backend",
     ],

@@ -66,6 +66,7 @@ def plan_sweep(
     sizes = _unique(sweep.max_batch_size) if batches else (0,)
     delays = _unique(sweep.max_queue_delay_us) if batches else (0,)
     client_batches = _unique(sweep.client_batch_size) if batches else (1,)
+    accelerators = tuple(dict.fromkeys(sweep.execution_accelerator)) or (default.execution_accelerator,)
     # The files of the model come before all, so that its own configurations have the same numbers without variants.
     # Model Analyzer's brute mode has instances outermost and the batch size innermost
     # (ManualModelConfigGenerator); later keys of its `model_config_parameters` vary faster than earlier ones.
@@ -78,10 +79,12 @@ def plan_sweep(
             parameters=_parameters(default, dict(parameters), instances, server_cores),
             preferred_batch_sizes=chosen,
             model_file=model_file,
+            execution_accelerator=accelerator,
         )
-        for model_file, instances, delay, preferred, parameters, size in product(
+        for model_file, instances, accelerator, delay, preferred, parameters, size in product(
             (default.model_file, *model_files),
             _unique(sweep.instance_count),
+            accelerators,
             delays,
             _preferred_grid(sweep, batches),
             _parameter_grid(swept),
@@ -120,7 +123,7 @@ def plan_sweep(
 
 
 def plan_on(plan: SweepPlan, environment: Environment) -> SweepPlan:
-    """The plan on a server whose environment is known, without what is the default itself there.
+    """The plan on a server whose environment is known, without what is the default itself there, or no fair match.
 
     Where ONNX Runtime takes one thread by itself, a variant that asks for one is no other configuration. More than one
     it pins to cores, and those that are asked for not: then the two are alike, not the same.
@@ -128,18 +131,21 @@ def plan_on(plan: SweepPlan, environment: Environment) -> SweepPlan:
     Source: onnxruntime.ai, "Thread management", and its Linux threads as seen with 1.32.
     """
     twins = _with_threads_of_default(plan, environment) if environment.onnxruntime_thread_count == 1 else ()
+    left_out = {*twins, *with_other_threads_in_openvino(plan, environment)}
     # Model Analyzer has nothing to measure without a grid.
-    others = tuple(variant for variant in plan.variants if variant not in twins)
+    others = tuple(variant for variant in plan.variants if variant not in left_out)
     return replace(plan, variants=others or plan.variants)
 
 
 def thread_notes(plan: SweepPlan, environment: Environment) -> Iterator[Note]:
-    """What to know where the default leaves its threads to ONNX Runtime, once it is known how many that takes.
+    """What to know of threads that nobody can set: OpenVINO's, and the default's where it leaves them to ONNX Runtime.
 
     Args:
         plan: As it was before `plan_on`.
         environment: The server's.
     """
+    if unequal := with_other_threads_in_openvino(plan, environment):
+        yield Note.of("openvino_threads_unequal", count=len(unequal), cpus=environment.cpu_count)
     chosen = environment.onnxruntime_thread_count
     if chosen is None or thread_count(plan.default) is not None:
         return
@@ -161,6 +167,18 @@ def _with_threads_of_default(plan: SweepPlan, environment: Environment) -> tuple
     parameters = tuple(sorted({**dict(plan.default.parameters), THREADS: str(chosen)}.items()))
     as_many = replace(plan.default, parameters=parameters).settings
     return tuple(variant for variant in plan.variants if variant.settings == as_many)
+
+
+def with_other_threads_in_openvino(plan: SweepPlan, environment: Environment) -> tuple[ModelConfigVariant, ...]:
+    """The variants whose threads OpenVINO is not told, and takes one for each CPU instead: no match for ONNX Runtime's.
+
+    Source: `kOpenVINOExecutionAccelerator` in NVIDIA's onnxruntime.cc (June 2026) hands over no option but the device.
+    """
+    if environment.backend.implementation != "native":
+        return ()
+    told = (None, environment.cpu_count)
+    with_openvino = (variant for variant in plan.variants if variant.execution_accelerator == "openvino")
+    return tuple(variant for variant in with_openvino if thread_count(variant) not in told)
 
 
 def thread_count(variant: ModelConfigVariant) -> int | None:

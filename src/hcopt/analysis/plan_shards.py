@@ -77,6 +77,7 @@ def _settings(variant: ModelConfigVariant) -> tuple[Hashable, ...]:
     return (
         variant.model_file,
         variant.instance_count,
+        variant.execution_accelerator,
         variant.max_queue_delay_us,
         variant.preferred_batch_sizes,
         *variant.parameters,

@@ -15,7 +15,7 @@ from hcopt.records.verdict import RankedVariant, Ranking
 # A note names at most so many.
 _MAX_NAMES = 5
 
-Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str]
+Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str, str]
 
 
 def rank(plan: SweepPlan, measurements: Iterable[Measurement], *, latency_p99_limit_ms: float | None) -> Ranking:

@@ -24,6 +24,7 @@ Value: TypeAlias = int | float | str | LoadPoint | Estimate | None
 
 _NOT_ALWAYS = ("miss_ratio", "memory_mb")
 SETTINGS = ("max_batch_size", "instance_count", "max_queue_delay_us")
+ACCELERATOR = "execution_accelerator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,8 @@ def rows_of(sides: Sequence[Side]) -> tuple[Row, ...]:
     parameters = sorted({key for side in sides for key, _ in side.variant.parameters})
     # Where all serve model.onnx there is nothing to say.
     files = ("model_file",) if any(side.variant.model_file for side in sides) else ()
+    if any(side.variant.execution_accelerator != "none" for side in sides):
+        parameters.append(ACCELERATOR)
     settings = {
         setting: tuple(setting_value(side.variant, setting) for side in sides)
         for setting in (*files, *SETTINGS, *parameters)
@@ -121,7 +124,7 @@ def setting_value(variant: ModelConfigVariant, setting: str) -> int | str | None
     if setting in SETTINGS:
         value: int = getattr(variant, setting)
         return value
-    return dict(variant.parameters).get(setting)
+    return variant.execution_accelerator if setting == ACCELERATOR else dict(variant.parameters).get(setting)
 
 
 def deployed(variant: ModelConfigVariant, load: LoadPoint) -> dict[str, str | int]:
@@ -130,6 +133,7 @@ def deployed(variant: ModelConfigVariant, load: LoadPoint) -> dict[str, str | in
         "config_name": variant.config_name,
         **{setting: getattr(variant, setting) for setting in SETTINGS},
         "model_file": variant.model_file or MODEL_FILE,
+        ACCELERATOR: variant.execution_accelerator,
         "concurrency": load.concurrency,
         "client_batch_size": load.client_batch_size,
     }

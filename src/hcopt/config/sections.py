@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from hcopt.records.json import JsonObject
-from hcopt.records.model import InstanceKind
+from hcopt.records.model import ExecutionAccelerator, InstanceKind
 from hcopt.system.redaction import without_credentials
 
 # Strict: YAML's `yes` and `on` would otherwise count as 1.
@@ -145,6 +145,7 @@ class SweepSection(_Section):
     intra_op_thread_count: tuple[ThreadShare | Count, ...] = ("auto/2", "auto", "auto*2")
     max_queue_delay_us: tuple[Annotated[int, Field(ge=0, le=10_000_000, strict=True)], ...] = (0, 500)
     preferred_batch_size: tuple[tuple[Count, ...], ...] = ()
+    execution_accelerator: tuple[ExecutionAccelerator, ...] = ()
     concurrency: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = (8, 32)
     client_batch_size: tuple[Count, ...] = (1,)
     parameters: dict[str, tuple[str | ParameterInt | float | bool, ...]] = Field(default_factory=dict)

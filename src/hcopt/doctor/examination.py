@@ -45,6 +45,7 @@ def probes(config: Config, results: Path, *, fix: bool) -> tuple[Probe, ...]:
         Probe(name="cgroup", look=machine.look_at_cgroup),
         Probe(name="disk", look=lambda: machine.look_at_disk(results)),
         Probe(name="Triton", look=_if_needed(programs.look_at_triton, needed=embedded)),
+        Probe(name="OpenVINO", look=lambda: programs.look_at_openvino(needed=embedded and _sweeps_openvino(config))),
         Probe(name="perf_analyzer", look=_if_needed(programs.look_at_perf_analyzer, needed=measures_from_here)),
         Probe(name="Model Analyzer", look=_if_needed(programs.look_at_model_analyzer, needed=measures_from_here)),
         Probe(name="wkhtmltopdf", look=programs.look_at_wkhtmltopdf),
@@ -54,6 +55,10 @@ def probes(config: Config, results: Path, *, fix: bool) -> tuple[Probe, ...]:
         Probe(name="MLflow", look=lambda: services.look_at_mlflow(config, results)),
         Probe(name="S3", look=lambda: services.look_at_s3(config)),
     )
+
+
+def _sweeps_openvino(config: Config) -> bool:
+    return any("openvino" in one.sweep.execution_accelerator for one in config.each())
 
 
 def _if_needed(look: Callable[[], Finding], *, needed: bool) -> Callable[[], Finding]:

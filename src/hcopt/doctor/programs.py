@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 
-from hcopt.doctor.findings import Finding, fail, ok, warn
+from hcopt.doctor.findings import Finding, fail, fault, ok, warn
 from hcopt.errors import RuntimeStartError
 from hcopt.system import process
 from hcopt.system.environ import environment_variables
 from hcopt.triton.embedded.backends import NativeBackendError, find_native_backend, find_python_backend
 from hcopt.triton.local_tools import install_tools, private_folder, tools_environment
+from hcopt.triton.openvino import PLUGIN, check_openvino
 from hcopt.triton.programs import REINSTALL, find_program, find_triton, installed_version
 
 _START_LIMIT_S = 20.0
@@ -28,6 +29,17 @@ def look_at_triton() -> Finding:
         find_python_backend(triton)
         return warn(f"{said}; without hcopt's native backend: {error.message}", f"{REINSTALL}. {_SET_UP_AGAIN}")
     return ok(f"{said}, with hcopt's native backend over ONNX Runtime {installed_version('onnxruntime')}")
+
+
+def look_at_openvino(*, needed: bool) -> Finding:
+    """OpenVINO beside the embedded Triton's ONNX Runtime, which only a sweep that names it needs."""
+    try:
+        check_openvino()
+    except RuntimeStartError as error:
+        if not needed:
+            return ok(f"{error.message}; sweep.execution_accelerator would need it")
+        return fault(error)
+    return ok(f"of {PLUGIN} {installed_version(PLUGIN)}")
 
 
 def look_at_perf_analyzer() -> Finding:

@@ -15,6 +15,7 @@ from typing import Protocol
 from hcopt.analysis.plan import plan_on
 from hcopt.config.sections import Config
 from hcopt.errors import RuntimeStartError
+from hcopt.measure.accelerator_check import check_accelerators
 from hcopt.measure.capacity import find_capacity
 from hcopt.measure.choose import choose_profiler
 from hcopt.measure.confirmation import confirm_finalists
@@ -152,8 +153,11 @@ class ServedStages:
         return self.server.environment
 
     def noise(self) -> Noise | None:
-        """See `Stages.noise`; loads the default before, and notes how long that takes."""
+        """See `Stages.noise`; compares accelerators before, loads the default, and notes how long that takes."""
         plan, context = self.run.prepared.plan, self.run.context
+        tolerance = self.run.config.model.tolerance
+        for note in check_accelerators(self.runner.served, self.run.prepared, self.environment, tolerance):
+            context.note(note)
         # How long a pod would take; a default that cannot be loaded shows in its measurements.
         with context.stopwatch.phase("load"), suppress(RuntimeStartError):
             self.runner.served.reload(plan.default)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import RuntimeStartError
+from hcopt.model.inputs.values import LoadTensor
 from hcopt.model.repository import add_name
 from hcopt.records.measurement import ServerTimes
 from hcopt.records.model import ModelConfigVariant
 from hcopt.triton.control import ModelControl, server_times
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class ServedModel:
@@ -156,6 +161,14 @@ class ServedModel:
         for name in names:
             self._control.unload(name)
         self._control.wait_for_unloads(names)
+
+    def answers(self, tensors: Sequence[LoadTensor]) -> dict[str, NDArray[Any]]:
+        """What the variant whose turn it is answers to one request; see `ModelControl.answers`.
+
+        Raises:
+            RuntimeStartError: It answers with an error, or not at all.
+        """
+        return self._control.answers(self.name, tensors)
 
     def invalidate(self) -> None:
         """For a window that has failed: the variant whose turn it is will be loaded afresh for its next turn."""

@@ -1,9 +1,9 @@
-"""Compares the answers of two ONNX files row by row: how far is a variant of a model from the model itself?"""
+"""Compares answers row by row: how far is a variant of a model, or another runtime, from the model itself?"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hcopt.model.batch_check import row_feeds
 from hcopt.model.onnx_session import open_session, run_model
-from hcopt.records.model import ModelSignature, OutputDifference
+from hcopt.records.model import ModelSignature, OutputDifference, TensorSpec
 
 if TYPE_CHECKING:
     from hcopt.model.onnx_session import Rows
@@ -50,16 +50,31 @@ def compare_outputs(
     """
     count, feed = row_feeds(signature, rows)
     sessions = [open_session(file) for file in (model, variant)]
-    tallies = [_tally_of(spec.datatype)(spec.name) for spec in signature.outputs]
     ends_s = time.monotonic() + limit_s
+
+    def answers() -> Iterator[tuple[Rows, Rows]]:
+        # As drawn once for all runs, so that those that there is time for are a sample.
+        for done, row in enumerate(np.random.default_rng(0).permutation(count).tolist()):
+            if done and time.monotonic() >= ends_s:
+                return
+            own, other = (run_model(session, signature, feed(row)) for session in sessions)
+            yield own, other
+
+    return compare_answers(signature.outputs, answers())
+
+
+def compare_answers(outputs: Iterable[TensorSpec], answers: Iterable[tuple[Rows, Rows]]) -> Compared:
+    """Compares what has been answered.
+
+    Args:
+        outputs: Those that are compared.
+        answers: The model's own and the other to each row, by the outputs' names.
+    """
+    tallies = [_tally_of(spec.datatype)(spec.name) for spec in outputs]
     done = 0
-    # As drawn once for all runs, so that those that there is time for are a sample.
-    for row in np.random.default_rng(0).permutation(count).tolist():
-        if done and time.monotonic() >= ends_s:
-            break
-        own, others = (run_model(session, signature, feed(row)) for session in sessions)
+    for own, other in answers:
         for tally in tallies:
-            tally.add(np.asarray(own[tally.output]), np.asarray(others[tally.output]))
+            tally.add(np.asarray(own[tally.output]), np.asarray(other[tally.output]))
         done += 1
     return Compared(outputs=tuple(tally.found() for tally in tallies), row_count=done)
 

@@ -80,6 +80,7 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
             remedy="Give --runtime embedded or docker, or leave the limit out.",
         )
     check_swept(config.sweep.parameters, config.instance_kind)
+    _check_accelerators(config)
     artifact = fetch_model(config, into=into, tracking_uri=tracking_uri)
     if config.mlflow.promote_alias is not None and artifact.registered_version is None:
         raise ConfigError(
@@ -124,6 +125,23 @@ def prepare(config: Config, *, into: Path, tracking_uri: str, server_cores: int 
     of_the_model = (*artifact.notes, *corrected, *base.notes, *_of_the_server(base))
     notes = (*of_the_model, *load.notes, *checked, *parameters, *variant_notes(variants))
     return Prepared(artifact=artifact, base=base, load=load, plan=plan, notes=(*notes, *plan.notes))
+
+
+def _check_accelerators(config: Config) -> None:
+    """Refuses OpenVINO where it cannot compete on equal terms, whatever the server has."""
+    if "openvino" not in config.sweep.execution_accelerator:
+        return
+    if config.instance_kind == "KIND_GPU":
+        raise ConfigError(
+            "sweep.execution_accelerator lists openvino, which is for CPUs, and instance_kind is KIND_GPU",
+            remedy="Leave openvino out.",
+        )
+    if config.runtime.is_remote:
+        raise ConfigError(
+            "sweep.execution_accelerator lists openvino, and runtime.kind is remote: nobody here knows how many "
+            "threads OpenVINO takes there, so that it would not be compared on equal terms",
+            remedy="Give --runtime embedded or docker, or leave openvino out.",
+        )
 
 
 def _of_the_server(base: BaseConfiguration) -> Iterator[Note]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcopt.errors import ModelSourceError
 from hcopt.model import untrusted
-from hcopt.records.model import InstanceKind, ModelConfigVariant
+from hcopt.records.model import ExecutionAccelerator, InstanceKind, ModelConfigVariant
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -19,6 +19,7 @@ CORRECT = "Correct the config.pbtxt beside the model, or leave it out: then it i
 # What Triton starts on a CPU where config.pbtxt gives no count: SetDefaultInstanceCount in core/model_config_utils.cc
 # has two for this backend.
 _UNSAID_CPU_INSTANCES = 2
+_OPENVINO: ExecutionAccelerator = "openvino"
 # With more than its plain queue Triton's batcher is not woken for some requests, and looks by itself only so often:
 # BatcherThread in core/dynamic_batch_scheduler.cc. Seen with 2.51.
 _QUEUE_STALL_S = 0.5
@@ -75,6 +76,7 @@ def variant_of(config: ModelConfig, config_name: str) -> ModelConfigVariant:
         dynamic_batching=config.max_batch_size == 0 or config.HasField("dynamic_batching"),
         preferred_batch_sizes=tuple(sorted(set(config.dynamic_batching.preferred_batch_size))),
         model_file=config.default_model_filename,
+        execution_accelerator=_accelerator(config),
     )
 
 
@@ -99,11 +101,13 @@ def apply_variant(base: ModelConfig, variant: ModelConfigVariant, instance_kind:
     config.instance_group.append(_instance_group(base, variant.instance_count, instance_kind))
     for key, value in variant.parameters:
         config.parameters[key].string_value = value
+    if variant.execution_accelerator != _accelerator(base):
+        _set_accelerator(config, variant.execution_accelerator)
     if not variant.dynamic_batching:
         config.ClearField("dynamic_batching")
     elif variant.max_batch_size > 0:
         _set_dynamic_batching(config, variant)
-    return config
+    return without_empty_optimization(config)
 
 
 def with_warm_up(config: ModelConfig, samples: Iterable[Any]) -> ModelConfig:
@@ -164,6 +168,36 @@ def _instance_group(base: ModelConfig, count: int, instance_kind: InstanceKind) 
     found = said[0] if same else ModelInstanceGroup()
     found.count, found.kind = count, kind_number(instance_kind)
     return found
+
+
+def openvino_parameters(config: ModelConfig) -> dict[str, str]:
+    """The parameters of OpenVINO as an accelerator; empty where there is none."""
+    listed = config.optimization.execution_accelerators.cpu_execution_accelerator
+    return next((dict(one.parameters) for one in listed if one.name == _OPENVINO), {})
+
+
+def without_empty_optimization(config: ModelConfig) -> ModelConfig:
+    """The same configuration, which means the same to Triton: changed in place, and returned."""
+    for outer, name in ((config.optimization, "execution_accelerators"), (config, "optimization")):
+        if not getattr(outer, name).ByteSize():
+            outer.ClearField(name)
+    return config
+
+
+def _accelerator(config: ModelConfig) -> ExecutionAccelerator:
+    listed = config.optimization.execution_accelerators.cpu_execution_accelerator
+    return _OPENVINO if any(one.name == _OPENVINO for one in listed) else "none"
+
+
+def _set_accelerator(config: ModelConfig, accelerator: ExecutionAccelerator) -> None:
+    """As NVIDIA's backend documents it, without parameters: it would ignore them."""
+    optimization = config.optimization
+    listed = optimization.execution_accelerators.cpu_execution_accelerator
+    kept = [one for one in listed if one.name != _OPENVINO]
+    del listed[:]
+    listed.extend(kept)
+    if accelerator == _OPENVINO:
+        listed.add(name=_OPENVINO)
 
 
 def _set_dynamic_batching(config: ModelConfig, variant: ModelConfigVariant) -> None:

@@ -169,17 +169,17 @@ def _compared(variant: ModelVariant, original: Original, tolerance: ToleranceSec
     if check.batchable != original.batchable:
         why = check.reason or Note.of("variant_batches")
         raise _RefusedError(Note.of("variant_batches_otherwise", reason=why))
-    rows = _rows(original.load, found.row_count)
+    rows = rows_note(original.load, found.row_count)
     said = Note.of(
         "variant_outputs",
         name=variant.name,
         origin=variant.origin,
         rows=rows,
-        outputs=tuple(map(_difference_note, found.outputs)),
+        outputs=tuple(map(difference_note, found.outputs)),
     )
     variant = replace(variant, outputs=found.outputs, outputs_note=said)
     if far := beyond(found.outputs, **tolerance.model_dump()):
-        return replace(variant, refused=_refusal(variant, _beyond_note(far, rows, tolerance)))
+        return replace(variant, refused=_refusal(variant, beyond_note(far, rows, tolerance)))
     if check.batchable and check.reason is not None:
         # The scale of dynamic quantization spans the batch.
         return replace(variant, batch_note=Note.of("variant_in_batches", name=variant.name, reason=check.reason))
@@ -203,13 +203,15 @@ def _alike(one: TensorSpec | None, other: TensorSpec | None) -> bool:
     )
 
 
-def _rows(load: LoadData, checked: int) -> Note:
+def rows_note(load: LoadData, checked: int) -> Note:
+    """On how many of which rows answers were compared."""
     if load.origin == "input example":
         return Note.of("variant_rows_example", checked=checked, count=load.row_count)
     return Note.of("variant_rows_synthetic", checked=checked, count=load.row_count)
 
 
-def _difference_note(found: OutputDifference) -> Note:
+def difference_note(found: OutputDifference) -> Note:
+    """How far an output is from the model's own."""
     if found.incomparable:
         return Note.of("variant_incomparable", output=found.output, count=found.incomparable)
     if found.agreement_ratio is not None:
@@ -224,11 +226,12 @@ def _difference_note(found: OutputDifference) -> Note:
     )
 
 
-def _beyond_note(far: tuple[OutputDifference, ...], rows: Note, tolerance: ToleranceSection) -> Note:
+def beyond_note(far: tuple[OutputDifference, ...], rows: Note, tolerance: ToleranceSection) -> Note:
+    """The outputs that differ by more than they may, and by how much they may."""
     return Note.of(
         "variant_beyond",
         rows=rows,
-        outputs=tuple(map(_difference_note, far)),
+        outputs=tuple(map(difference_note, far)),
         difference=tolerance.max_difference_ratio,
         agreement=tolerance.min_agreement_ratio,
     )

@@ -11,6 +11,8 @@ from hcopt.records.note import Note
 InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
 # What Triton serves where config.pbtxt names no `default_model_filename`.
 MODEL_FILE = "model.onnx"
+# What may compute in the place of ONNX Runtime's own CPU kernels, by Triton's name.
+ExecutionAccelerator = Literal["none", "openvino"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class RegisteredVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputDifference:
-    """How far a variant's output is from the model's own on the same rows.
+    """How far an output is from the model's own on the same rows.
 
     Attributes:
         output: The output's name.
@@ -197,6 +199,7 @@ class ModelConfigVariant:
             user's configuration without `dynamic_batching` has it False: a delay of 0 is another thing.
         preferred_batch_sizes: Batches of these sizes go at once, in ascending order; none where there is no such wish.
         model_file: `default_model_filename` of config.pbtxt; empty where that leaves it out, for Triton's model.onnx.
+        execution_accelerator: The `cpu_execution_accelerator` of config.pbtxt.
     """
 
     config_name: str
@@ -207,13 +210,14 @@ class ModelConfigVariant:
     dynamic_batching: bool = True
     preferred_batch_sizes: tuple[int, ...] = ()
     model_file: str = ""
+    execution_accelerator: ExecutionAccelerator = "none"
 
     def __post_init__(self) -> None:
         if self.max_batch_size < 0 or self.instance_count < 1 or self.max_queue_delay_us < 0:
             raise ValueError(f"not a model configuration: {self}")
 
     @property
-    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str]:
+    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str, str]:
         """What distinguishes this variant from others; two variants with equal settings are the same one."""
         return (
             self.max_batch_size,
@@ -223,4 +227,5 @@ class ModelConfigVariant:
             self.dynamic_batching,
             self.preferred_batch_sizes,
             self.model_file,
+            self.execution_accelerator,
         )

@@ -96,6 +96,11 @@ NoteCode: TypeAlias = Literal[
     "threads_as_default",
     "thread_of_default",
     "threads_beyond_cpus",
+    "openvino_answers",
+    "openvino_precision",
+    "openvino_threads",
+    "openvino_threads_own",
+    "openvino_threads_unequal",
     # The rows of the load
     "synthetic_rows",
     "dynamic_rows",

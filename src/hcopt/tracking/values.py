@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from textwrap import shorten
 
-from hcopt.analysis.view import SETTINGS, deployed, improvement
+from hcopt.analysis.view import ACCELERATOR, SETTINGS, deployed, improvement
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
 from hcopt.records.model import MODEL_FILE, ModelConfigVariant, ModelVariant
 from hcopt.records.run import RunRecord
@@ -89,6 +89,7 @@ def _swept(plan: SweepPlan) -> dict[str, str]:
         "max_batch_size": (variant.max_batch_size for variant in variants),
         "instance_count": (variant.instance_count for variant in variants),
         "max_queue_delay_us": (variant.max_queue_delay_us for variant in variants),
+        "execution_accelerator": (variant.execution_accelerator for variant in variants),
         "concurrency": (load.concurrency for load in loads),
         "client_batch_size": (load.client_batch_size for load in loads),
     }
@@ -208,6 +209,7 @@ def variant_params(variant: ModelConfigVariant) -> dict[str, str]:
     settings: dict[str, object] = {"config_name": variant.config_name}
     settings |= {setting: getattr(variant, setting) for setting in SETTINGS}
     settings["model_file"] = variant.model_file or MODEL_FILE
+    settings[ACCELERATOR] = variant.execution_accelerator
     return _texts({**settings, **_batching_and_parameters(variant)})
 
 

@@ -20,7 +20,8 @@ from hcopt.triton.base import Endpoint
 from hcopt.triton.carried import CarriedModel
 
 if TYPE_CHECKING:
-    from tritonclient.grpc import InferenceServerClient
+    from numpy.typing import NDArray
+    from tritonclient.grpc import InferenceServerClient, InferInput
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 _NS_PER_US = 1000
@@ -212,6 +213,20 @@ class ModelControl:
             compute_output_ns=times.compute_output.ns,
         )
 
+    def answers(self, name: str, tensors: Sequence[LoadTensor]) -> dict[str, NDArray[Any]]:
+        """All outputs of a loaded model for one request, by name.
+
+        Args:
+            name: The model.
+            tensors: The request's inputs; `rows` are what an input holds.
+
+        Raises:
+            RuntimeStartError: It answers with an error, or not at all.
+        """
+        with self._translated(f"Triton has no answer of the model {name}"):
+            answer = self._client.infer(name, _inputs(tensors), client_timeout=self._load_timeout_s)
+            return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+
     def count_refused(
         self, name: str, requests: Sequence[Sequence[LoadTensor]], *, at_once: int, lasts_s: float
     ) -> tuple[int, int]:
@@ -231,15 +246,10 @@ class ModelControl:
         Raises:
             RuntimeStartError: The server does not answer at all.
         """
-        from tritonclient.grpc import InferInput
         from tritonclient.utils import InferenceServerException
 
         client, turns, ends = self._client, count(), time.monotonic() + lasts_s
-        inputs = []
-        for tensors in requests:
-            inputs.append([InferInput(one.name, list(one.rows.shape), one.datatype) for one in tensors])
-            for made, one in zip(inputs[-1], tensors, strict=True):
-                made.set_data_from_numpy(one.rows)
+        inputs = [*map(_inputs, requests)]
 
         def slot(_: int) -> tuple[int, int]:
             refused = asked = 0
@@ -290,6 +300,15 @@ class ModelControl:
                 message = f"{message}: {last_error(self._log)}"
             kind = RuntimeStartError if error.status() in (_UNAVAILABLE, _TOO_LATE) else refused
             raise kind(f"{failure}: {message}", log=self._log) from error
+
+
+def _inputs(tensors: Sequence[LoadTensor]) -> list[InferInput]:
+    from tritonclient.grpc import InferInput
+
+    inputs = [InferInput(one.name, list(one.rows.shape), one.datatype) for one in tensors]
+    for made, one in zip(inputs, tensors, strict=True):
+        made.set_data_from_numpy(one.rows)
+    return inputs
 
 
 def last_error(log: Path) -> str:

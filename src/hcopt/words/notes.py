@@ -152,6 +152,15 @@ EN: Mapping[NoteCode, str] = MappingProxyType(
         "takes for the default by itself.",
         "threads_beyond_cpus": "The default leaves its threads to ONNX Runtime, which takes {threads} an instance, one "
         "for each physical core of the machine, and pins them there; the server is to have {cpus} CPUs.",
+        "openvino_answers": "OpenVINO on {file} against ONNX Runtime on the model: on {rows} {outputs}.",
+        "openvino_precision": "OpenVINO computes in {precision}.",
+        "openvino_threads": "OpenVINO ({plugin}) and ONNX Runtime have equal threads: both get the "
+        "intra_op_thread_count of each configuration, OpenVINO as INFERENCE_NUM_THREADS. Where it is left open, each "
+        "takes a number of its own.",
+        "openvino_threads_own": "NVIDIA's backend cannot tell OpenVINO its threads: it takes {cpus} an instance, one "
+        "for each CPU. It is compared with ONNX Runtime at as many, or where their number is left open.",
+        "openvino_threads_unequal": "{count} configurations with openvino are not measured: NVIDIA's backend cannot "
+        "tell OpenVINO its threads, so that it would take {cpus}, and ONNX Runtime another number.",
         "synthetic_rows": "The load consists of synthetic rows; model.input_example gives real ones.",
         "dynamic_rows": "The first dimension of the inputs is dynamic, and 1 in every request; model.input_shapes "
         "changes it.",
@@ -408,6 +417,14 @@ KO: Mapping[NoteCode, str] = MappingProxyType(
         "같음.",
         "threads_beyond_cpus": "기본 설정은 스레드 수를 ONNX Runtime에 맡김: 머신의 물리 코어 수에 맞춰 인스턴스당 "
         "{threads}개를 만들고 코어에 고정하지만, 서버에 할당된 CPU는 {cpus}개.",
+        "openvino_answers": "OpenVINO({file})와 ONNX Runtime(원본 모델)의 응답 비교: {rows}에서 {outputs}.",
+        "openvino_precision": "OpenVINO 연산 정밀도: {precision}.",
+        "openvino_threads": "OpenVINO({plugin})와 ONNX Runtime의 스레드 수는 동일: 둘 다 각 설정의 "
+        "intra_op_thread_count를 사용(OpenVINO에는 INFERENCE_NUM_THREADS로 전달), 지정하지 않으면 각자 정함.",
+        "openvino_threads_own": "NVIDIA 백엔드는 OpenVINO에 스레드 수를 전달하지 못함: OpenVINO는 인스턴스마다 CPU "
+        "수만큼({cpus}개) 사용. ONNX Runtime의 스레드 수가 같거나 지정되지 않은 설정에서만 비교.",
+        "openvino_threads_unequal": "openvino를 사용하는 설정 {count}개는 측정하지 않음: NVIDIA 백엔드가 OpenVINO에 "
+        "스레드 수를 전달하지 못해 OpenVINO는 {cpus}개, ONNX Runtime은 다른 수를 쓰게 됨.",
         "synthetic_rows": "합성 데이터로 부하 생성, 실제 데이터는 model.input_example로 지정 가능.",
         "dynamic_rows": "입력의 첫 차원이 가변이므로 모든 요청에서 1로 설정, model.input_shapes로 변경 가능.",
         "example_not_used": "모델에 포함된 입력 예시를 사용하지 않음: {reason}.",

@@ -554,7 +554,7 @@ const ort::HardwareDevice* hardware(const ort::EpDevice*) { return nullptr; }
 
 }  // namespace openvino
 
-void openvino_is_told_its_precision() {
+void openvino_is_told_its_precision_and_threads() {
   {
     Server server("/no/such/plugin.so");
     CHECK(has(Loaded(server, "openvino").error, "/no/such/plugin.so"));
@@ -570,10 +570,10 @@ void openvino_is_told_its_precision() {
   table[316] = reinterpret_cast<ort::AnyFunction>(&openvino::hardware);
   ort::table = table.data();
   CHECK(Loaded(server, "openvino").error.empty());
-  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})");
+  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_NUM_THREADS": "0", "INFERENCE_PRECISION_HINT": "f32"}})");
   CHECK(has(logged, "openvino: OpenVINO computes in f32\n"));
   CHECK(Loaded(server, "openvino_bf16", 3).error.empty());
-  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}})");
+  CHECK(openvino::options == R"(load_config={"CPU": {"INFERENCE_NUM_THREADS": "3", "INFERENCE_PRECISION_HINT": "bf16"}})");
   CHECK(has(logged, "openvino_bf16: OpenVINO computes in bf16, which changes the model's answers"));
   CHECK(openvino::registered == 1 && openvino::library_path == "/a/plugin.so");
   ort::table = real_table;
@@ -738,7 +738,7 @@ const std::map<std::string, void (*)()> kScenes = {
     {"optional_inputs_may_be_missing", optional_inputs_may_be_missing},
     {"server_that_does_not_fit_is_refused", server_that_does_not_fit_is_refused},
     {"library_is_refused", library_is_refused},
-    {"openvino_is_told_its_precision", openvino_is_told_its_precision},
+    {"openvino_is_told_its_precision_and_threads", openvino_is_told_its_precision_and_threads},
     {"models_come_and_go", models_come_and_go},
     {"models_outlive_the_backend", models_outlive_the_backend},
     {"json_is_read", json_is_read},

@@ -22,7 +22,7 @@ from hcopt.analysis.plan import (
 from hcopt.analysis.plan_shards import has_gaps
 from hcopt.config.sections import SweepSection
 from hcopt.errors import ConfigError
-from hcopt.records.measurement import LoadPoint, SweepPlan
+from hcopt.records.measurement import Backend, LoadPoint, SweepPlan
 from hcopt.records.model import InstanceKind, ModelConfigVariant
 from hcopt.records.note import Note
 from tests.support.notes import said
@@ -373,3 +373,62 @@ def test_each_file_of_the_model_is_swept_at_every_setting_after_the_models_own()
     assert found.variants[count].config_name == f"M_config_{count}_a"
     assert not has_gaps(found)
     assert found.measurement_count - len(alone.loads) == 3 * (alone.measurement_count - len(alone.loads))
+
+
+def test_accelerators_are_crossed_with_instances_and_threads() -> None:
+    found = plan(
+        max_batch_size=[8],
+        max_queue_delay_us=[0],
+        instance_count=[1, 2],
+        intra_op_thread_count=[1, 2],
+        execution_accelerator=["none", "openvino", "none"],
+    )
+    combinations = [(v.instance_count, v.execution_accelerator, dict(v.parameters)[THREADS]) for v in found.variants]
+    # As Model Analyzer numbers them: later keys of its configuration vary faster.
+    assert combinations == [(n, name, t) for n in (1, 2) for name in ("none", "openvino") for t in ("1", "2")]
+    assert len({v.settings for v in found.variants}) == 8
+
+
+def test_accelerator_of_the_default_stays_where_none_is_swept() -> None:
+    own = replace(default_variant(), execution_accelerator="openvino")
+    assert {v.execution_accelerator for v in plan(own).variants} == {"openvino"}
+    assert {v.execution_accelerator for v in plan(own, execution_accelerator=["none"]).variants} == {"none"}
+
+
+@pytest.mark.parametrize("implementation", ["hcopt-native", "native"])
+def test_openvino_is_measured_with_as_many_threads_as_it_can_be_told(implementation: Any) -> None:
+    found = plan(
+        max_batch_size=[8],
+        max_queue_delay_us=[0],
+        instance_count=[1],
+        intra_op_thread_count=[1, 2],
+        execution_accelerator=["none", "openvino"],
+    )
+    backend = Backend(name="onnxruntime", implementation=implementation)
+    here = replace(run_record().environment, backend=backend, cpu_count=2)
+    kept = [(v.execution_accelerator, dict(v.parameters)[THREADS]) for v in plan_on(found, here).variants]
+    notes = [note.values["count"] for note in thread_notes(found, here) if note.code == "openvino_threads_unequal"]
+    if implementation == "hcopt-native":
+        assert (len(kept), notes) == (4, [])
+    else:
+        # NVIDIA's backend tells OpenVINO nothing, and it takes all CPUs.
+        assert (kept, notes) == ([("none", "1"), ("none", "2"), ("openvino", "2")], [1])
+
+
+def test_accelerators_are_crossed_with_the_files_of_the_model() -> None:
+    section = SweepSection(
+        max_batch_size=(8,),
+        max_queue_delay_us=(0,),
+        instance_count=(1,),
+        intra_op_thread_count=(),
+        execution_accelerator=("none", "openvino"),
+    )
+    found = plan_sweep(
+        section, default_variant(), model_name="M", instance_kind="KIND_CPU", model_files=("a.onnx",)
+    ).variants
+    assert [(v.model_file, v.execution_accelerator) for v in found] == [
+        ("", "none"),
+        ("", "openvino"),
+        ("a.onnx", "none"),
+        ("a.onnx", "openvino"),
+    ]

@@ -84,6 +84,7 @@ def combinations(found: SweepPlan) -> set[tuple[object, ...]]:
         [True],
         [tuple(sizes) for sizes in batching.get("preferred_batch_size", [[]])],
         asked.get("default_model_filename", [""]),
+        ["none"],
     )
     return set(points)
 

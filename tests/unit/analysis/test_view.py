@@ -85,3 +85,14 @@ def test_why_the_default_is_out_is_found_behind_the_reason_for_the_runner_up() -
         why = why_default_is_out(one)
         assert why is not None and why.code == "misses_limit"
     assert why_default_is_out(run_record().confirmation) is None
+
+
+def test_accelerator_has_a_row_where_one_side_has_one() -> None:
+    run = run_record()
+    best = run.confirmation.best
+    assert best is not None
+    assert "execution_accelerator" not in [row.what for row in pairing(run).rows]
+    variant = replace(best.variant, execution_accelerator="openvino")
+    swept = replace(run, confirmation=replace(run.confirmation, best=replace(best, variant=variant)))
+    rows = {row.what: row.values for row in pairing(swept).rows}
+    assert rows["execution_accelerator"] == ("none", "openvino")

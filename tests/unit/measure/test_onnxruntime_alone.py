@@ -24,7 +24,7 @@ from hcopt.model.inputs.values import LoadData, LoadTensor
 from hcopt.model.prepare import Prepared
 from hcopt.model.triton_config import parse_text
 from hcopt.records.measurement import LoadPoint, Measurement
-from hcopt.records.model import ModelConfigVariant, ModelSignature, TensorSpec
+from hcopt.records.model import ExecutionAccelerator, ModelConfigVariant, ModelSignature, TensorSpec
 from hcopt.records.verdict import ConfirmedVariant, ModelAlone
 from hcopt.store.replay import Replay
 from hcopt.system.process import Finished
@@ -188,25 +188,21 @@ def test_model_that_does_not_batch_gets_its_rows_one_by_one(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("runtime", "config", "pbtxt", "why"),
+    ("runtime", "config", "accelerator", "why"),
     [
-        ("remote", "{}", PBTXT, "would not have the CPUs of the remote server"),
-        ("docker", "{}", PBTXT, "a container that has no ONNX Runtime"),
-        ("embedded", '{"instance_kind": "KIND_GPU"}', PBTXT, "on GPUs"),
-        (
-            "embedded",
-            "{}",
-            PBTXT.replace("graph", 'execution_accelerators { cpu_execution_accelerator [{ name: "openvino" }] } graph'),
-            "an accelerator",
-        ),
+        ("remote", "{}", "none", "would not have the CPUs of the remote server"),
+        ("docker", "{}", "none", "a container that has no ONNX Runtime"),
+        ("embedded", '{"instance_kind": "KIND_GPU"}', "none", "on GPUs"),
+        ("embedded", "{}", "openvino", "an accelerator"),
     ],
 )
 def test_no_figure_is_given_where_onnxruntime_here_is_no_match(
-    tmp_path: Path, runtime: str, config: str, pbtxt: str, why: str
+    tmp_path: Path, runtime: str, config: str, accelerator: ExecutionAccelerator, why: str
 ) -> None:
     # On a server of somebody else's only one variant may be loaded.
     place = Place(tmp_path, takes_turns=runtime != "remote")
-    assert place.measure(runtime=runtime, config=config, prepared=prepared(pbtxt)) is None
+    served = replace(best().variant, execution_accelerator=accelerator)
+    assert place.measure(runtime=runtime, config=config, best=replace(best(), variant=served)) is None
     assert place.recorded == []
     (note,) = place.said
     assert why in note

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from hcopt.config.sections import Config
-from hcopt.errors import ModelSourceError
+from hcopt.errors import ConfigError, ModelSourceError
 from hcopt.model.prepare import Prepared, prepare
 from hcopt.model.triton_config import CONFIG_FILE
 from tests.support import onnx_models as models
@@ -81,3 +81,18 @@ def test_queue_whose_requests_the_server_leaves_is_told_of(tmp_path: Path, batch
 def test_rate_limiter_is_told_of_as_no_server_says_whether_it_heeds_it(tmp_path: Path, more: str, told: bool) -> None:
     group = f"instance_group [{{ count: 2 kind: KIND_CPU {more} }}]"
     assert ("rate_limiter_unheeded" in [note.code for note in configured(tmp_path, group).notes]) == told
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"runtime": {"kind": "remote"}}, "equal terms"), ({"instance_kind": "KIND_GPU"}, "for CPUs")],
+)
+def test_openvino_is_refused_where_it_cannot_compete_on_equal_terms(
+    changes: dict[str, object], why: str, tmp_path: Path
+) -> None:
+    def refuse(*accelerators: str) -> None:
+        sweep = {"execution_accelerator": accelerators}
+        prepare(Config.model_validate({**changes, "sweep": sweep}), into=tmp_path, tracking_uri="")
+
+    with pytest.raises(ConfigError, match=why):
+        refuse("none", "openvino")

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from hcopt.model.triton_config import apply_variant, parse_text, to_json, to_text, variant_of
+from hcopt.model.triton_config import (
+    apply_variant,
+    parse_text,
+    to_json,
+    to_text,
+    variant_of,
+    without_empty_optimization,
+)
 from hcopt.records.model import ModelConfigVariant
 from tests.support.pbtxt import (
     CONFIG_12_TEXT,
@@ -217,3 +224,45 @@ def test_json_has_the_field_names_that_triton_reads() -> None:
     override = json.loads(to_json(parse_text(CONFIG_12_TEXT)))
     assert override["max_batch_size"] == 8
     assert override["dynamic_batching"] == {"max_queue_delay_microseconds": "500"}
+
+
+# Accelerators
+
+OPENVINO = 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }'
+OTHER = 'optimization { graph { level: 1 } execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }'
+
+
+def test_openvino_is_written_as_nvidia_documents_it_and_read_again() -> None:
+    with_openvino = replace(variant(), execution_accelerator="openvino")
+    config = apply_variant(parse_text(DEFAULT_TEXT), with_openvino, "KIND_CPU")
+    assert config.optimization == parse_text(OPENVINO).optimization
+    assert variant_of(config, with_openvino.config_name) == with_openvino
+
+
+def test_configuration_without_openvino_is_as_if_it_never_had_it() -> None:
+    config = apply_variant(parse_text(DEFAULT_TEXT + OPENVINO), variant(), "KIND_CPU")
+    assert to_text(config) == to_text(apply_variant(parse_text(DEFAULT_TEXT), variant(), "KIND_CPU"))
+
+
+def test_what_else_is_optimized_stays_with_and_without_openvino() -> None:
+    base = parse_text(DEFAULT_TEXT + OTHER)
+    with_openvino = apply_variant(base, replace(variant(), execution_accelerator="openvino"), "KIND_CPU")
+    for config in (with_openvino, apply_variant(with_openvino, variant(), "KIND_CPU")):
+        assert config.optimization.graph.level == 1
+        assert [one.name for one in config.optimization.execution_accelerators.gpu_execution_accelerator] == [
+            "tensorrt"
+        ]
+    assert apply_variant(with_openvino, variant(), "KIND_CPU").optimization == base.optimization
+
+
+def test_parameters_of_the_default_s_own_openvino_stay() -> None:
+    own = DEFAULT_TEXT + OPENVINO.replace('"openvino"', '"openvino" parameters { key: "precision" value: "bf16" }')
+    base = parse_text(own)
+    kept = apply_variant(base, replace(variant(), execution_accelerator="openvino"), "KIND_CPU")
+    assert kept.optimization == base.optimization
+
+
+def test_empty_optimization_means_nothing() -> None:
+    empty = parse_text(DEFAULT_TEXT + "optimization { execution_accelerators { } }")
+    assert not apply_variant(empty, variant(), "KIND_CPU").HasField("optimization")
+    assert to_text(without_empty_optimization(empty)) == to_text(parse_text(DEFAULT_TEXT))

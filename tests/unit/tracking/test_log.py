@@ -154,6 +154,7 @@ def test_variant_params_hold_its_settings() -> None:
         "instance_count": "1",
         "max_queue_delay_us": "0",
         "model_file": "model.onnx",
+        "execution_accelerator": "none",
         "dynamic_batching": "true",
         "parameters.intra_op_thread_count": "2",
     }

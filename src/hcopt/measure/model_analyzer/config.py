@@ -78,7 +78,7 @@ def _model_section(job: ProfileJob, interval_ms: int, latency_p99_limit_ms: floa
             "batch_sizes": sorted({load.client_batch_size for load in plan.loads}),
             "concurrency": sorted({load.concurrency for load in plan.loads}),
         },
-        "model_config_parameters": _model_config_parameters(plan, _more_of_a_group(job)),
+        "model_config_parameters": _model_config_parameters(plan, _more_of_a_group(job), _accelerators(job)),
     }
     if latency_p99_limit_ms is not None:
         limit_ms = max(1, math.floor(latency_p99_limit_ms))
@@ -96,7 +96,9 @@ def _flags(arguments: Sequence[str]) -> Mapping[str, str | list[str]]:
     return flags
 
 
-def _model_config_parameters(plan: SweepPlan, more_of_a_group: JsonObject | None = None) -> JsonObject:
+def _model_config_parameters(
+    plan: SweepPlan, more_of_a_group: JsonObject | None = None, accelerators: list[Any] | None = None
+) -> JsonObject:
     """The grid. Keys that stand earlier vary slower, which is what gives the plan's numbers.
 
     Model Analyzer writes it over the default's configuration: groups as a whole, what is in braces key by key.
@@ -105,6 +107,8 @@ def _model_config_parameters(plan: SweepPlan, more_of_a_group: JsonObject | None
     files = list(dict.fromkeys(v.model_file for v in plan.variants))
     parameters: JsonObject = {} if files == [plan.default.model_file] else {"default_model_filename": files}
     parameters |= {"instance_group": [{**group, "count": _values(v.instance_count for v in plan.variants)}]}
+    if accelerators is not None:
+        parameters["optimization"] = {"execution_accelerators": {"cpu_execution_accelerator": accelerators}}
     if plan.default.max_batch_size > 0:
         parameters["max_batch_size"] = _values(v.max_batch_size for v in plan.variants)
         delays = _values(v.max_queue_delay_us for v in plan.variants)
@@ -130,6 +134,20 @@ def _more_of_a_group(job: ProfileJob) -> JsonObject:
         return {}
     [group] = json.loads(job.config_of(job.plan.variants[0]))["instance_group"]
     return {key: _single(value) for key, value in group.items()}
+
+
+def _accelerators(job: ProfileJob) -> list[Any] | None:
+    """The `cpu_execution_accelerator` of each that is swept, as a variant has it; None where all have the default's.
+
+    Each is a list, and Model Analyzer's alternatives are a list of them.
+    """
+    first_of = {variant.execution_accelerator: variant for variant in reversed(job.plan.variants)}
+    if job.config_of is None or first_of.keys() == {job.plan.default.execution_accelerator}:
+        return None
+    swept = dict.fromkeys(variant.execution_accelerator for variant in job.plan.variants)
+    configs = (json.loads(job.config_of(first_of[accelerator])) for accelerator in swept)
+    optimizations = (config.get("optimization", {}) for config in configs)
+    return [one.get("execution_accelerators", {}).get("cpu_execution_accelerator", []) for one in optimizations]
 
 
 def _single(value: object) -> Any:

@@ -20,7 +20,7 @@ from hcopt.measure.memory_watch import MemoryWatch, not_readable
 from hcopt.measure.model_analyzer.recorded_answers import Answers
 from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.measure.profiler import ProfileJob
-from hcopt.model.triton_config import parse_text, to_json, variant_of
+from hcopt.model.triton_config import parse_text, to_json, variant_of, without_empty_optimization
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, ServerTimes, SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio, throttled_ratio
@@ -176,7 +176,7 @@ class Follower:
             text = (self._output_models / name / "config.pbtxt").read_text(encoding="utf-8")
         except OSError as error:
             raise ProfileError(f"Model Analyzer wrote no configuration for {name}: {error}") from error
-        config = parse_text(text)
+        config = without_empty_optimization(parse_text(text))
         settings = variant_of(config, name).settings
         found = self._variants.get(settings)
         if found is None and not _combines(plan, settings):
@@ -268,7 +268,7 @@ def _refuse_other(written: Mapping[str, Any], measured: Mapping[str, Any], name:
 
 def _combines(plan: SweepPlan, settings: Settings) -> bool:
     """Whether each of the settings, and of the parameters, is that of some variant of the plan."""
-    size, instances, delay, parameters, batching, preferred, model_file = settings
+    size, instances, delay, parameters, batching, preferred, model_file, accelerator = settings
     variants = plan.variants
     return (
         any((v.max_batch_size, v.dynamic_batching) == (size, batching) for v in variants)
@@ -276,6 +276,7 @@ def _combines(plan: SweepPlan, settings: Settings) -> bool:
         and any(v.max_queue_delay_us == delay for v in variants)
         and any(v.preferred_batch_sizes == preferred for v in variants)
         and any(v.model_file == model_file for v in variants)
+        and any(v.execution_accelerator == accelerator for v in variants)
         and all(any(pair in v.parameters for v in variants) for pair in parameters)
     )
 

@@ -83,6 +83,7 @@ def _features(points: Sequence[tuple[ModelConfigVariant, LoadPoint]], server_cor
         lambda variant, _: math.log2(variant.instance_count),
         lambda variant, _: math.log2(1 + variant.max_queue_delay_us / _DELAY_UNIT_US),
         lambda variant, _: float(variant.dynamic_batching),
+        lambda variant, _: float(variant.execution_accelerator != "none"),
         _fill,
         _wait,
         lambda _, load: math.log2(load.concurrency),

@@ -68,7 +68,7 @@ def _cells(run: RunRecord, text: Text) -> list[JsonObject]:
     """A row a cell, in the order of delay, batch, instances; the best over loads and swept parameters."""
     groups: dict[Hashable, list[ModelConfigVariant]] = defaultdict(list)
     for variant in run.plan.variants:
-        groups[replace(variant, parameters=()).settings].append(variant)
+        groups[replace(variant, parameters=(), execution_accelerator="none").settings].append(variant)
     points: dict[Hashable, list[SweepPoint]] = defaultdict(list)
     for point in sweep_points(run):
         points[point.variant.settings].append(point)

@@ -11,6 +11,7 @@ from statistics import median
 
 from hcopt.analysis.plan import thread_count
 from hcopt.analysis.view import (
+    ACCELERATOR,
     Pairing,
     Row,
     SweepPoint,
@@ -235,6 +236,8 @@ def _with_setting(variant: ModelConfigVariant, setting: str, value: Value) -> Mo
         return replace(variant, max_queue_delay_us=delay, dynamic_batching=value is not None)
     if setting == "model_file":
         return replace(variant, model_file="" if value == MODEL_FILE else str(value))
+    if setting == ACCELERATOR:
+        return replace(variant, execution_accelerator="openvino" if value == "openvino" else "none")
     others = {key: old for key, old in variant.parameters if key != setting}
     parameters = others if value is None else {**others, setting: str(value)}
     return replace(variant, parameters=tuple(sorted(parameters.items())))

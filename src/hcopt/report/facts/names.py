@@ -42,7 +42,9 @@ def settings_name(variant: ModelConfigVariant, text: Text) -> str:
     key = "settings" if variant.max_batch_size > 0 else "settings_unbatched"
     swept = text[key].format(batch=variant.max_batch_size, instances=variant.instance_count, delay=delay)
     file = (variant.model_file,) if variant.model_file else ()
-    return " · ".join((*file, swept, *(_parameter_name(key, value, text) for key, value in variant.parameters)))
+    parameters = (_parameter_name(key, value, text) for key, value in variant.parameters)
+    with_openvino = ("OpenVINO",) if variant.execution_accelerator == "openvino" else ()
+    return " · ".join((*file, swept, *parameters, *with_openvino))
 
 
 def swept_threads(variant: ModelConfigVariant) -> str:
@@ -51,8 +53,10 @@ def swept_threads(variant: ModelConfigVariant) -> str:
 
 
 def other_parameters(variant: ModelConfigVariant) -> str:
-    """The parameters but for the threads, where a list has a column for them."""
-    return ", ".join(f"{key}={value}" for key, value in variant.parameters if key != THREADS)
+    """The parameters but for the threads, where a list has a column for them; the accelerator, where there is one."""
+    accelerator = variant.execution_accelerator
+    named = () if accelerator == "none" else (f"execution_accelerator={accelerator}",)
+    return ", ".join((*(f"{key}={value}" for key, value in variant.parameters if key != THREADS), *named))
 
 
 def _parameter_name(key: str, value: str, text: Text) -> str:

@@ -206,7 +206,8 @@ void Model::go_by_cores(const Json& parameters) {
 void Model::set_parameter(const std::string& key, const std::string& value) {
   ort::SessionOptions* const options = options_.get();
   if (key == kIntraOp) {
-    if (const int count = thread_count(key, value)) ort::SetIntraOpNumThreads(options, count);
+    threads_ = thread_count(key, value);
+    if (threads_) ort::SetIntraOpNumThreads(options, threads_);
   } else if (key == kInterOp) {
     if (const int count = thread_count(key, value)) ort::SetInterOpNumThreads(options, count);
   } else if (key == "execution_mode") {
@@ -236,7 +237,7 @@ void Model::add_accelerator(const Json& accelerator) {
     if (key != "precision") throw invalid("the accelerator openvino has no parameter " + key);
     is_exact = choice(key, parameters[key].text, {{"f32", 1}, {"bf16", 0}}) == 1;
   }
-  runtime_->add_openvino(options_.get(), is_exact ? "f32" : "bf16");
+  runtime_->add_openvino(options_.get(), is_exact ? "f32" : "bf16", threads_);
   with_openvino_ = true;
   triton::log(is_exact ? triton::LogLevel::kInfo : triton::LogLevel::kWarning,
               name_ + ": OpenVINO computes in " + (is_exact ? "f32" : "bf16, which changes the model's answers"));

@@ -34,6 +34,7 @@ class Model {
   std::shared_ptr<Runtime> runtime_;
   std::string name_, file_, arena_shrinkage_;
   bool batches_, with_openvino_ = false;
+  int threads_ = 0;  // intra_op_thread_count
   std::vector<Tensor> inputs_, outputs_;
   ort::Owned<ort::SessionOptions> options_;
 };

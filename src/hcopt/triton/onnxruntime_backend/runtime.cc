@@ -52,9 +52,11 @@ Runtime::Runtime(const Json& backend_config)
   ort::GetAllocatorWithDefaultOptions(&allocator_);
 }
 
-void Runtime::add_openvino(ort::SessionOptions* options, const std::string& precision) {
+void Runtime::add_openvino(ort::SessionOptions* options, const std::string& precision, int threads) {
   const ort::EpDevice* const device = openvino_on_cpu();
-  const std::string load_config = R"({"CPU": {"INFERENCE_PRECISION_HINT": ")" + precision + R"("}})";
+  // The plugin takes neither the session's threads nor options of its own for both, and says nothing of what it ignores.
+  const std::string load_config = R"({"CPU": {"INFERENCE_NUM_THREADS": ")" + std::to_string(threads) +
+                                  R"(", "INFERENCE_PRECISION_HINT": ")" + precision + R"("}})";
   const char *const key = "load_config", *const value = load_config.c_str();
   ort::SessionOptionsAppendExecutionProvider_V2(options, env(), &device, 1, &key, &value, 1);
 }

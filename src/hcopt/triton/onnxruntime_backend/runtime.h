@@ -14,8 +14,8 @@ class Runtime {
   explicit Runtime(const Json& backend_config);
 
   // Adds OpenVINO's provider, whose library is `--backend-config=onnxruntime,openvino_library=PATH`, to the options of
-  // a session. It computes in `precision`, "f32" or "bf16".
-  void add_openvino(ort::SessionOptions* options, const std::string& precision);
+  // a session. It computes in `precision`, "f32" or "bf16", with `threads` threads; 0 leaves that to OpenVINO.
+  void add_openvino(ort::SessionOptions* options, const std::string& precision, int threads);
 
   const std::string& version() const { return version_; }
   const std::string& path() const { return path_; }

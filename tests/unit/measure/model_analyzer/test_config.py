@@ -22,6 +22,7 @@ from hcopt.records.json import JsonObject
 from hcopt.records.measurement import SweepPlan
 from hcopt.records.model import ModelConfigVariant
 from tests.support import fakes
+from tests.support.pbtxt import DEFAULT_TEXT
 from tests.support.records import MODEL_NAME, default_variant
 
 GOLDEN = Path(__file__).parents[3] / "data" / "analyzer.yaml"
@@ -266,3 +267,19 @@ def test_files_of_the_model_are_the_slowest_dimension_and_the_models_own_has_no_
     parameters = model_section(swept)["model_config_parameters"]
     assert next(iter(parameters.items())) == ("default_model_filename", ["", "int8.onnx"])
     assert "default_model_filename" not in model_section(plan())["model_config_parameters"]
+
+
+def test_accelerators_are_alternatives_after_the_instances() -> None:
+    base = parse_text(DEFAULT_TEXT)
+    found = config(plan(execution_accelerator=["none", "openvino"]), base=base)["profile_models"][MODEL_NAME]
+    parameters = found["model_config_parameters"]
+    assert [*parameters][:2] == ["instance_group", "optimization"]
+    assert parameters["optimization"] == {
+        "execution_accelerators": {"cpu_execution_accelerator": [[], [{"name": "openvino"}]]}
+    }
+
+
+def test_accelerator_of_the_default_is_not_named() -> None:
+    base = parse_text(DEFAULT_TEXT)
+    found = config(plan(execution_accelerator=["none"]), base=base)["profile_models"][MODEL_NAME]
+    assert "optimization" not in found["model_config_parameters"]

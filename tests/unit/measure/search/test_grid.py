@@ -66,3 +66,9 @@ def test_each_file_of_the_model_is_a_category() -> None:
     shown = [variant.model_file for variant in grid_of(found).variants]
     for file in files:
         assert [float(one == file) for one in shown] in columns(found)
+
+
+def test_accelerator_is_a_dimension_where_it_varies() -> None:
+    same = {"instance_count": (1,), "intra_op_thread_count": ()}
+    assert columns(plan(None, **same, execution_accelerator=("none", "openvino"))) == [[0.0, 1.0]]
+    assert columns(plan(None, **same, execution_accelerator=("none",))) == [[0.0]]
