@@ -34,6 +34,7 @@ NAMES = [
     "cgroup",
     "disk",
     "Triton",
+    "OpenVINO",
     "perf_analyzer",
     "Model Analyzer",
     "wkhtmltopdf",
