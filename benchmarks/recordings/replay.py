@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from benchmarks.recordings.recording import Recording
-from hcopt.analysis.ranking import Settings, pooled
+from hcopt.analysis.ranking import pooled
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant, Settings
 
 Floats = NDArray[np.float64]
 MISS_RATIO = 0.01

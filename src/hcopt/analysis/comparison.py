@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from hcopt.analysis import p99_limit, sequential, stats
 from hcopt.analysis.blocks import Candidate, Windows, paired
 from hcopt.analysis.finalists import Pair
-from hcopt.analysis.ranking import Settings
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
+from hcopt.records.model import Settings
 from hcopt.records.note import Note
 from hcopt.records.verdict import Comparison, ConfirmedVariant, Estimate, FailedWindows, Feasibility, Verdict
 

@@ -15,11 +15,10 @@ from hcopt.analysis.blocks import BlockClock, MeasureBlocks
 from hcopt.analysis.comparison import COMPARISONS
 from hcopt.analysis.finalists import Finalists
 from hcopt.analysis.p99_limit import fails_too_often
-from hcopt.analysis.ranking import Settings
 from hcopt.analysis.verdict import NOBODY, decide, is_settled, why_it_fails
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement, SweepPlan
-from hcopt.records.model import ModelArtifact
+from hcopt.records.model import ModelArtifact, Settings
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
 
@@ -105,10 +104,10 @@ def unmeasured_default_first(found: Confirmation, plan: SweepPlan, swept: Iterab
 
 def with_outputs(found: Confirmation, model: ModelArtifact) -> Confirmation:
     """The verdict; one for a variant of the model says with it how far that one's answers are from the model's."""
-    variant = None if found.best is None else model.variant_in(found.best.variant.model_file)
-    if variant is None or variant.outputs_note is None:
+    outputs = None if found.best is None else model.outputs_note(found.best.variant.model_file)
+    if outputs is None:
         return found
-    return replace(found, reason=Note.of("winner_is_variant", then=found.reason, outputs=variant.outputs_note))
+    return replace(found, reason=Note.of("winner_is_variant", then=found.reason, outputs=outputs))
 
 
 def nothing_feasible(ranking: Ranking, refuted: Sequence[Confirmation], limit_ms: float | None) -> Confirmation:

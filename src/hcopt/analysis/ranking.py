@@ -8,14 +8,12 @@ from statistics import fmean
 
 from hcopt.analysis.p99_limit import failed_ratio, keeps_in_sweep
 from hcopt.records.measurement import LatencySummary, LoadPoint, Measurement, SweepPlan
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant, Settings
 from hcopt.records.note import Note
 from hcopt.records.verdict import RankedVariant, Ranking
 
 # A note names at most so many.
 _MAX_NAMES = 5
-
-Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str, str]
 
 
 def rank(plan: SweepPlan, measurements: Iterable[Measurement], *, latency_p99_limit_ms: float | None) -> Ranking:

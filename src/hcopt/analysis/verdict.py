@@ -12,9 +12,9 @@ from types import MappingProxyType
 from hcopt.analysis.blocks import Candidate, failed_windows, windows_of
 from hcopt.analysis.comparison import Comparisons, Evidence, ratio_figures
 from hcopt.analysis.finalists import ComparisonPlan, Finalists
-from hcopt.analysis.ranking import Settings
 from hcopt.config.sections import ConfirmationSection
 from hcopt.records.measurement import Measurement
+from hcopt.records.model import Settings
 from hcopt.records.note import Note
 from hcopt.records.verdict import Comparison, Confirmation, ConfirmedVariant, FailedWindows, Verdict
 

@@ -121,10 +121,10 @@ def setting_value(variant: ModelConfigVariant, setting: str) -> int | str | None
         return None
     if setting == "model_file":
         return variant.model_file or MODEL_FILE
-    if setting in SETTINGS:
-        value: int = getattr(variant, setting)
+    if setting in (*SETTINGS, ACCELERATOR):
+        value: int | str = getattr(variant, setting)
         return value
-    return variant.execution_accelerator if setting == ACCELERATOR else dict(variant.parameters).get(setting)
+    return dict(variant.parameters).get(setting)
 
 
 def deployed(variant: ModelConfigVariant, load: LoadPoint) -> dict[str, str | int]:

@@ -15,10 +15,9 @@ from hcopt.config.sections import ToleranceSection
 from hcopt.errors import ModelLoadError, ProfileError, RuntimeStartError
 from hcopt.measure.served_model import ServedModel
 from hcopt.model.inputs.values import LoadData, LoadTensor
-from hcopt.model.output_check import beyond, compare_answers
+from hcopt.model.output_check import beyond, beyond_note, compare_answers, difference_note, rows_note
 from hcopt.model.prepare import Prepared, variant_config
 from hcopt.model.triton_config import openvino_parameters
-from hcopt.model.variants import beyond_note, difference_note, rows_note
 from hcopt.records.measurement import Environment
 from hcopt.records.model import MODEL_FILE, ExecutionAccelerator, ModelConfigVariant
 from hcopt.records.note import Note

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from hcopt.analysis import confirmation
 from hcopt.analysis.blocks import Candidate, Measure, in_windows
 from hcopt.analysis.finalists import Finalists, choose_finalists
-from hcopt.analysis.ranking import Settings, find_default, pooled
+from hcopt.analysis.ranking import find_default, pooled
 from hcopt.config.sections import Config
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.memory_check import MemoryCheck
 from hcopt.measure.turns.pace import Pace
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement, SweepPlan
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant, Settings
 from hcopt.records.note import Note
 from hcopt.records.verdict import Confirmation, Ranking
 from hcopt.words.notes import sentence

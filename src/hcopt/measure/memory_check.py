@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from hcopt.analysis.ranking import Settings
 from hcopt.measure.load.perf_analyzer import Window
 from hcopt.measure.memory_watch import MemoryWatch
 from hcopt.measure.window import WindowRunner
 from hcopt.records.measurement import LoadPoint, Measurement
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant, Settings
 from hcopt.records.note import Note
 from hcopt.records.verdict import RankedVariant
 

@@ -70,7 +70,7 @@ def check_servable(
     session = open_session(onnx_file)
     seen = as_seen_by(session, signature)
     feeds = _feeds(signature, rows)
-    count, row_feed = row_feeds(signature, rows)
+    count, row_feed = _each_row(signature, feeds)
 
     def run(feed: Rows) -> Rows:
         return run_model(session, seen, feed)
@@ -92,7 +92,11 @@ def row_feeds(signature: ModelSignature, rows: Rows) -> tuple[int, Callable[[int
     Raises:
         ModelSourceError: They do not fit its inputs.
     """
-    batched, feeds = has_batch_dimension(signature), _feeds(signature, rows)
+    return _each_row(signature, _feeds(signature, rows))
+
+
+def _each_row(signature: ModelSignature, feeds: Rows) -> tuple[int, Callable[[int], Rows]]:
+    batched = has_batch_dimension(signature)
 
     def feed(row: int) -> Rows:
         return {name: values[row : row + 1] if batched else values[row, ...] for name, values in feeds.items()}

@@ -1,4 +1,4 @@
-"""Compares answers row by row: how far is a variant of a model, or another runtime, from the model itself?"""
+"""Compares answers row by row: how far is a variant of a model, or another runtime, from the model? And in words."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hcopt.config.sections import ToleranceSection
 from hcopt.model.batch_check import row_feeds
+from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_session import open_session, run_model
 from hcopt.records.model import ModelSignature, OutputDifference, TensorSpec
+from hcopt.records.note import Note
 
 if TYPE_CHECKING:
     from hcopt.model.onnx_session import Rows
@@ -156,4 +159,38 @@ def beyond(
         if found.incomparable
         or (found.max_ratio is not None and found.max_ratio > max_difference_ratio)
         or (found.agreement_ratio is not None and found.agreement_ratio < min_agreement_ratio)
+    )
+
+
+def rows_note(load: LoadData, checked: int) -> Note:
+    """On how many of which rows answers were compared."""
+    if load.origin == "input example":
+        return Note.of("variant_rows_example", checked=checked, count=load.row_count)
+    return Note.of("variant_rows_synthetic", checked=checked, count=load.row_count)
+
+
+def difference_note(found: OutputDifference) -> Note:
+    """How far an output is from the model's own."""
+    if found.incomparable:
+        return Note.of("variant_incomparable", output=found.output, count=found.incomparable)
+    if found.agreement_ratio is not None:
+        return Note.of("variant_labels", output=found.output, agreement=found.agreement_ratio)
+    return Note.of(
+        "variant_numbers",
+        output=found.output,
+        largest=found.max_difference or 0.0,
+        largest_ratio=found.max_ratio or 0.0,
+        mean=found.mean_difference or 0.0,
+        mean_ratio=found.mean_ratio or 0.0,
+    )
+
+
+def beyond_note(far: tuple[OutputDifference, ...], rows: Note, tolerance: ToleranceSection) -> Note:
+    """The outputs that differ by more than they may, and by how much they may."""
+    return Note.of(
+        "variant_beyond",
+        rows=rows,
+        outputs=tuple(map(difference_note, far)),
+        difference=tolerance.max_difference_ratio,
+        agreement=tolerance.min_agreement_ratio,
     )

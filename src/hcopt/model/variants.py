@@ -15,10 +15,10 @@ from hcopt.model.inputs.values import LoadData
 from hcopt.model.onnx_file import inspect_onnx, sha256_of
 from hcopt.model.onnx_session import RunError
 from hcopt.model.onnx_tools import ToolError, optimize, quantize
-from hcopt.model.output_check import beyond, compare_outputs
+from hcopt.model.output_check import beyond, beyond_note, compare_outputs, difference_note, rows_note
 from hcopt.model.output_rows import corrected_copy, outputs_with_fixed_rows
 from hcopt.model.repository import names_in_version_folder
-from hcopt.records.model import ModelArtifact, ModelSignature, ModelVariant, OutputDifference, TensorSpec
+from hcopt.records.model import ModelArtifact, ModelSignature, ModelVariant, TensorSpec
 from hcopt.records.note import Note
 from hcopt.system.redaction import without_credentials
 
@@ -200,38 +200,4 @@ def _alike(one: TensorSpec | None, other: TensorSpec | None) -> bool:
         return False
     return all(
         size == of_other or -1 in (size, of_other) for size, of_other in zip(one.shape, other.shape, strict=True)
-    )
-
-
-def rows_note(load: LoadData, checked: int) -> Note:
-    """On how many of which rows answers were compared."""
-    if load.origin == "input example":
-        return Note.of("variant_rows_example", checked=checked, count=load.row_count)
-    return Note.of("variant_rows_synthetic", checked=checked, count=load.row_count)
-
-
-def difference_note(found: OutputDifference) -> Note:
-    """How far an output is from the model's own."""
-    if found.incomparable:
-        return Note.of("variant_incomparable", output=found.output, count=found.incomparable)
-    if found.agreement_ratio is not None:
-        return Note.of("variant_labels", output=found.output, agreement=found.agreement_ratio)
-    return Note.of(
-        "variant_numbers",
-        output=found.output,
-        largest=found.max_difference or 0.0,
-        largest_ratio=found.max_ratio or 0.0,
-        mean=found.mean_difference or 0.0,
-        mean_ratio=found.mean_ratio or 0.0,
-    )
-
-
-def beyond_note(far: tuple[OutputDifference, ...], rows: Note, tolerance: ToleranceSection) -> Note:
-    """The outputs that differ by more than they may, and by how much they may."""
-    return Note.of(
-        "variant_beyond",
-        rows=rows,
-        outputs=tuple(map(difference_note, far)),
-        difference=tolerance.max_difference_ratio,
-        agreement=tolerance.min_agreement_ratio,
     )

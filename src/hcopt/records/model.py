@@ -9,6 +9,8 @@ from typing import Literal
 from hcopt.records.note import Note
 
 InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
+# What distinguishes one configuration from others, see `ModelConfigVariant.settings`.
+Settings = tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str, str]
 # What Triton serves where config.pbtxt names no `default_model_filename`.
 MODEL_FILE = "model.onnx"
 # What may compute in the place of ONNX Runtime's own CPU kernels, by Triton's name.
@@ -169,6 +171,11 @@ class ModelArtifact:
         """The variant that a configuration with this `default_model_filename` serves; None for the model itself."""
         return next((variant for variant in self.measured_variants if variant.model_file == model_file), None)
 
+    def outputs_note(self, model_file: str) -> Note | None:
+        """How far the answers of what a configuration serves are from the model's; None for the model itself."""
+        variant = self.variant_in(model_file)
+        return None if variant is None else variant.outputs_note
+
     def served_from(self, model_file: str) -> ModelArtifact:
         """What a configuration with this `default_model_filename` serves, as a model without variants."""
         found = self.variant_in(model_file)
@@ -217,7 +224,7 @@ class ModelConfigVariant:
             raise ValueError(f"not a model configuration: {self}")
 
     @property
-    def settings(self) -> tuple[int, int, int, tuple[tuple[str, str], ...], bool, tuple[int, ...], str, str]:
+    def settings(self) -> Settings:
         """What distinguishes this variant from others; two variants with equal settings are the same one."""
         return (
             self.max_batch_size,

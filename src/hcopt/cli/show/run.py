@@ -113,10 +113,8 @@ def print_models(console: Console, finished: FinishedBatch, price_of: PriceOf) -
 def _outputs(outcome: ModelOutcome) -> str | None:
     """How far the best's answers are from the model's, where it serves a variant."""
     record, best = outcome.record, None if outcome.record is None else outcome.record.confirmation.best
-    variant = None if record is None or best is None else record.model.variant_in(best.variant.model_file)
-    if variant is None or variant.outputs_note is None:
-        return None
-    return f"{printable(outcome.label)}: {printable(sentence(variant.outputs_note))}"
+    note = None if record is None or best is None else record.model.outputs_note(best.variant.model_file)
+    return None if note is None else f"{printable(outcome.label)}: {printable(sentence(note))}"
 
 
 def _outcome(outcome: ModelOutcome) -> tuple[Text, ...]:

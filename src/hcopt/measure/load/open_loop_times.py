@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hcopt.analysis.p99_limit import ALLOWED_MISS_RATIO
 from hcopt.errors import ProfileError
 from hcopt.store.measurements import NO_ANSWER, NoAnswerError, RequestSamples, WindowFigures, summarised
 
@@ -25,7 +26,7 @@ LAG_TOLERANCE_MS = 1.0
 LAG_TOLERANCE_RATIO = 0.1
 MOST_LAG_RATIO = 0.5
 # The claim is about one request in a hundred, so no more of them may be the generator's fault.
-LAG_SHARE = 0.01
+LAG_SHARE = ALLOWED_MISS_RATIO
 
 
 def aligned(pairs: NDArray[np.int64], schedule: Schedule) -> RequestSamples:

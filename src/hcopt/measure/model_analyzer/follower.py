@@ -13,7 +13,6 @@ from itertools import product, takewhile
 from pathlib import Path
 from typing import Any
 
-from hcopt.analysis.ranking import Settings
 from hcopt.errors import ProfileError, RuntimeStartError
 from hcopt.measure.load.perf_analyzer import with_reason, with_share
 from hcopt.measure.memory_watch import MemoryWatch, not_readable
@@ -22,7 +21,7 @@ from hcopt.measure.model_analyzer.report import measured_point, read_report
 from hcopt.measure.profiler import ProfileJob
 from hcopt.model.triton_config import parse_text, to_json, variant_of, without_empty_optimization
 from hcopt.records.measurement import FailureCause, LoadPoint, Measurement, ServerTimes, SweepPlan
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant, Settings
 from hcopt.system.machine import CpuTimes, read_cpu_times, steal_ratio, throttled_ratio
 from hcopt.system.wall_clock import WallClock
 

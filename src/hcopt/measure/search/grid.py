@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from hcopt.analysis.plan import THREADS, thread_count
-from hcopt.analysis.ranking import Settings, pooled
+from hcopt.analysis.ranking import pooled
 from hcopt.measure.search.surface import Array, Integers
 from hcopt.records.measurement import LoadPoint, SweepPlan
-from hcopt.records.model import ModelConfigVariant
+from hcopt.records.model import ModelConfigVariant, Settings
 
 # A delay at which batches begin to wait noticeably, so that 0 and 500 µs do not lie at the ends of a logarithm.
 _DELAY_UNIT_US = 100.0

@@ -47,8 +47,8 @@ def _badge(run: RunRecord) -> str:
 def _sentence(run: RunRecord, pair: Pairing, text: Text, language: Language) -> str:
     """What the comparison shows where the verdict rests on it, else the verdict's reason."""
     found, comparison, right = run.confirmation, pair.comparison, pair.right
-    *_, reason = reasons(found)
-    reason = next((one for one in reasons(found) if one.code == "default_unmeasured_first"), reason)
+    every = tuple(reasons(found))
+    reason = next((one for one in every if one.code == "default_unmeasured_first"), every[-1])
     if right is not None and (why := why_default_is_out(found)) is not None:
         return text["better_alone"].format(name=side_name(right, run, text), why=_said(why, language))
     if pair.left is not None and comparison is not None:

@@ -135,8 +135,8 @@ def memory_lines(run: RunRecord, _: Pairing, text: Text) -> tuple[str, ...]:
 
 def caveats(run: RunRecord, pair: Pairing, text: Text, language: Language) -> tuple[str, ...]:
     """What a reader of the first page must know before believing or deploying."""
-    variant = None if pair.right is None else run.model.variant_in(pair.right.variant.model_file)
-    lines = [] if variant is None or variant.outputs_note is None else [sentence(variant.outputs_note, language)]
+    outputs = None if pair.right is None else run.model.outputs_note(pair.right.variant.model_file)
+    lines = [] if outputs is None else [sentence(outputs, language)]
     if run.environment.backend.implementation == "python":
         lines.append(text["python_backend"])
     trap = pool_trap(run, text)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcopt.errors import RuntimeStartError
+from hcopt.records.json import JsonObject
 from hcopt.records.measurement import Backend, Environment
 from hcopt.records.note import Note
 from hcopt.system import process
@@ -215,7 +216,7 @@ def _tools(client: DockerClient, containers: RunContainers) -> DockerTools:
         run_folder=containers.run_folder,
         endpoint=SERVER_ENDPOINT,
         programs=programs,
-        cpu_count=len(parse_cpu_list(containers.limits.cpuset_client or _all_cpus(client))),
+        cpu_count=len(parse_cpu_list(containers.limits.cpuset_client or _all_cpus(_machine(client)))),
     )
 
 
@@ -230,17 +231,22 @@ def _check_reach(client: DockerClient, containers: RunContainers) -> None:
         )
 
 
-def _all_cpus(client: DockerClient) -> str:
-    """The CPUs of the engine's machine, as Linux writes a list of them."""
+def _machine(client: DockerClient) -> JsonObject:
+    """The engine's machine, as the engine describes it."""
     with docker_errors("the Docker Engine does not describe this machine"):
-        return f"0-{client.info()['NCPU'] - 1}"
+        info: JsonObject = client.info()
+        return info
+
+
+def _all_cpus(info: JsonObject) -> str:
+    """The CPUs of the engine's machine, as Linux writes a list of them."""
+    return f"0-{info['NCPU'] - 1}"
 
 
 def _environment(server: DockerServer, version: str) -> Environment:
     client, containers = server.client, server.containers
-    with docker_errors("the Docker Engine does not describe this machine"):
-        info = client.info()
-    limits, every = containers.limits, _all_cpus(client)
+    info, limits = _machine(client), containers.limits
+    every = _all_cpus(info)
     found = read_environment(
         runtime="docker",
         backend=_backend(server),
